@@ -1,0 +1,43 @@
+package contactsync
+
+import "time"
+
+// Reason says why a record is in the dead-letter topic, in one word that serves
+// as header and as metric label.
+type Reason string
+
+// The reasons for a dead letter.
+const (
+	ReasonUndecodable Reason = "undecodable"  // not JSON, not UTF-8, a duplicate key, too deep, too large
+	ReasonInvalid     Reason = "invalid"      // well-formed, but a field is missing or has the wrong form
+	ReasonUnmapped    Reason = "unmapped"     // no account is configured for the stream
+	ReasonRejected    Reason = "rejected"     // the API refused the row
+	ReasonBadRequest  Reason = "bad_request"  // the API refused a request with this row alone
+	ReasonTooLarge    Reason = "too_large"    // the row alone is larger than the API or the limit takes
+	ReasonUnresolved  Reason = "unresolved"   // the API's answers never accounted for the row
+	ReasonStreamGone  Reason = "stream_gone"  // the API does not know the stream, for longer than configured
+	ReasonHoldExpired Reason = "hold_expired" // its stream or account was held for longer than configured
+)
+
+// Reasons lists every reason, so that each label value can be set to zero at start.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonUndecodable, ReasonInvalid, ReasonUnmapped, ReasonRejected, ReasonBadRequest,
+		ReasonTooLarge, ReasonUnresolved, ReasonStreamGone, ReasonHoldExpired,
+	}
+}
+
+// Letter is what goes to the dead-letter topic: the record, why it is there, and
+// every position that it stands for.
+type Letter struct {
+	Record    Record     // the newest event; its Value holds the merged contact where older events were merged into it
+	Positions []Position // every event that this letter ends, the record's own included
+	Stream    string     // empty where the record could not be read that far
+	Contact   string     // the contact's id; empty likewise
+	Reason    Reason
+	Detail    string // for a person: bounded, no secret
+	Status    int    // HTTP status of the last answer; 0 where none is behind it
+	Attempts  int    // requests that carried the row
+	First     time.Time
+	Last      time.Time // first and last failure
+}
