@@ -1,0 +1,142 @@
+package consumer
+
+import (
+	"fmt"
+	"time"
+
+	"contactsync"
+)
+
+// Config is the consumer's part of the settings.
+type Config struct {
+	// Topics to read contact-changed events from. At least one.
+	Topics []string `yaml:"topics" env:"TOPICS"`
+	// Group is the consumer group. Replicas with the same group share the partitions.
+	Group string `yaml:"group" env:"GROUP"`
+	// SessionTimeout is how long Kafka waits for a heartbeat before it gives the
+	// partitions to another replica.
+	SessionTimeout time.Duration `yaml:"session_timeout" env:"SESSION_TIMEOUT"`
+	// RebalanceTimeout is how long Kafka waits for every replica to rejoin when the group changes.
+	RebalanceTimeout time.Duration `yaml:"rebalance_timeout" env:"REBALANCE_TIMEOUT"`
+	// HeartbeatInterval is the time between heartbeats; at most a third of the session time-out.
+	HeartbeatInterval time.Duration `yaml:"heartbeat_interval" env:"HEARTBEAT_INTERVAL"`
+	// DrainTimeout is how long a lost partition's requests in flight may take to
+	// finish. Heartbeats stop meanwhile, so it must stay below half the session time-out.
+	DrainTimeout time.Duration `yaml:"drain_timeout" env:"DRAIN_TIMEOUT"`
+	// FetchMinBytes is how much data a fetch waits for, up to fetch_max_wait. A
+	// small value wakes the client for each record and costs CPU at a steady rate.
+	FetchMinBytes contactsync.Size `yaml:"fetch_min_bytes" env:"FETCH_MIN_BYTES"`
+	// FetchMaxBytes bounds one fetch of one partition. One record batch larger than it is still read.
+	FetchMaxBytes contactsync.Size `yaml:"fetch_max_bytes" env:"FETCH_MAX_BYTES"`
+	// FetchMaxWait is how long a fetch may wait for fetch_min_bytes; it adds to an event's age.
+	FetchMaxWait time.Duration `yaml:"fetch_max_wait" env:"FETCH_MAX_WAIT"`
+	// MaxBatchBytes bounds one record batch once decompressed. A partition with a
+	// larger one halts, so that a compression bomb cannot take the memory of every replica in turn.
+	MaxBatchBytes contactsync.Size `yaml:"max_batch_bytes" env:"MAX_BATCH_BYTES"`
+	// CommitInterval is the time between offset commits.
+	CommitInterval time.Duration `yaml:"commit_interval" env:"COMMIT_INTERVAL"`
+	// CommitEvents commits earlier once this many events have ended since the last commit.
+	CommitEvents int `yaml:"commit_events" env:"COMMIT_EVENTS"`
+	// CatchupMax bounds how long a newly assigned partition is only read, so that
+	// a takeover sends newest states only. 0 switches catch-up off.
+	CatchupMax time.Duration `yaml:"catchup_max" env:"CATCHUP_MAX"`
+	// OnOffsetLoss says what to do when the committed offset lies below the start
+	// or beyond the end of the partition: halt (wait for an operator) or skip
+	// (count the loss and go on from the nearest offset that exists).
+	OnOffsetLoss string `yaml:"on_offset_loss" env:"ON_OFFSET_LOSS"`
+	// PartitionCheckInterval is how often new partitions are looked for.
+	PartitionCheckInterval time.Duration `yaml:"partition_check_interval" env:"PARTITION_CHECK_INTERVAL"`
+	// StallAfter is how long nothing may end, although there is work and the API
+	// answers, before the service calls itself stuck and /livez fails.
+	StallAfter time.Duration `yaml:"stall_after" env:"STALL_AFTER"`
+}
+
+// The policies for a committed offset that does not exist.
+const (
+	Halt = "halt"
+	Skip = "skip"
+)
+
+// DefaultConfig returns the defaults. Topics and Group have none.
+func DefaultConfig() Config {
+	return Config{
+		SessionTimeout:         45 * time.Second,
+		RebalanceTimeout:       60 * time.Second,
+		HeartbeatInterval:      3 * time.Second,
+		DrainTimeout:           10 * time.Second,
+		FetchMinBytes:          64 << 10,
+		FetchMaxBytes:          1 << 20,
+		FetchMaxWait:           250 * time.Millisecond,
+		MaxBatchBytes:          64 << 20,
+		CommitInterval:         time.Second,
+		CommitEvents:           50_000,
+		CatchupMax:             60 * time.Second,
+		OnOffsetLoss:           Halt,
+		PartitionCheckInterval: 30 * time.Second,
+		StallAfter:             2 * time.Minute,
+	}
+}
+
+// Validate returns every fault of the settings.
+func (c Config) Validate() []contactsync.Fault {
+	var faults []contactsync.Fault
+	bad := func(key, format string, args ...any) {
+		faults = append(faults, contactsync.Fault{Key: key, Problem: fmt.Sprintf(format, args...)})
+	}
+	if len(c.Topics) == 0 {
+		bad("topics", "name at least one topic to read")
+	}
+	seen := map[string]bool{}
+	for i, t := range c.Topics {
+		if t == "" || seen[t] {
+			bad(fmt.Sprintf("topics[%d]", i), "%q is empty or named twice", t)
+		}
+		seen[t] = true
+	}
+	if c.Group == "" {
+		bad("group", "name the consumer group")
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+		least time.Duration
+	}{
+		{"session_timeout", c.SessionTimeout, time.Second},
+		{"rebalance_timeout", c.RebalanceTimeout, time.Second},
+		{"heartbeat_interval", c.HeartbeatInterval, 100 * time.Millisecond},
+		{"drain_timeout", c.DrainTimeout, 100 * time.Millisecond},
+		{"fetch_max_wait", c.FetchMaxWait, time.Millisecond},
+		{"commit_interval", c.CommitInterval, 10 * time.Millisecond},
+		{"partition_check_interval", c.PartitionCheckInterval, 100 * time.Millisecond},
+		{"stall_after", c.StallAfter, time.Second},
+	} {
+		if d.value < d.least {
+			bad(d.key, "%v is too short: at least %v", d.value, d.least)
+		}
+	}
+	if c.CatchupMax < 0 {
+		bad("catchup_max", "%v is negative: 0 switches catch-up off", c.CatchupMax)
+	}
+	if c.HeartbeatInterval > c.SessionTimeout/3 {
+		bad("heartbeat_interval", "%v is more than a third of session_timeout (%v): one lost heartbeat would cost the partitions", c.HeartbeatInterval, c.SessionTimeout)
+	}
+	if limit := min(c.SessionTimeout, c.RebalanceTimeout) / 2; c.DrainTimeout > limit {
+		bad("drain_timeout", "%v is more than half of session_timeout and rebalance_timeout: at most %v", c.DrainTimeout, limit)
+	}
+	if c.FetchMinBytes < 1 || c.FetchMinBytes > c.FetchMaxBytes {
+		bad("fetch_min_bytes", "%v must lie between 1B and fetch_max_bytes (%v)", c.FetchMinBytes, c.FetchMaxBytes)
+	}
+	if c.FetchMaxBytes > 1<<30 {
+		bad("fetch_max_bytes", "%v is too large: at most 1GiB", c.FetchMaxBytes)
+	}
+	if c.MaxBatchBytes < c.FetchMaxBytes {
+		bad("max_batch_bytes", "%v is less than fetch_max_bytes (%v)", c.MaxBatchBytes, c.FetchMaxBytes)
+	}
+	if c.CommitEvents < 1 {
+		bad("commit_events", "%d must be at least 1", c.CommitEvents)
+	}
+	if c.OnOffsetLoss != Halt && c.OnOffsetLoss != Skip {
+		bad("on_offset_loss", "%q is unknown: halt or skip", c.OnOffsetLoss)
+	}
+	return faults
+}
