@@ -42,7 +42,7 @@ type Config struct {
 	CatchupMax time.Duration `yaml:"catchup_max" env:"CATCHUP_MAX"`
 	// OnOffsetLoss says what to do when the committed offset lies below the start
 	// or beyond the end of the partition: halt (wait for an operator) or skip
-	// (count the loss and go on from the nearest offset that exists).
+	// (count the loss and go on from the first offset that exists).
 	OnOffsetLoss string `yaml:"on_offset_loss" env:"ON_OFFSET_LOSS"`
 	// PartitionCheckInterval is how often new partitions are looked for.
 	PartitionCheckInterval time.Duration `yaml:"partition_check_interval" env:"PARTITION_CHECK_INTERVAL"`

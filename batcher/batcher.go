@@ -1,0 +1,283 @@
+package batcher
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
+)
+
+// Sender makes one request and says what became of it. It returns soon after ctx
+// ends.
+type Sender interface {
+	Send(ctx context.Context, b contactsync.Batch) contactsync.Result
+}
+
+// Publisher writes dead letters and returns those that Kafka did not
+// acknowledge, with the reason. It keeps nothing.
+type Publisher interface {
+	Publish(ctx context.Context, letters []contactsync.Letter) (unsent []contactsync.Letter, err error)
+}
+
+// Acker is told which events have ended. It does not block and keeps nothing of
+// the slice.
+type Acker interface {
+	Done(ended []contactsync.Position)
+}
+
+// Deps are the batcher's neighbours.
+type Deps struct {
+	Sender    Sender
+	Publisher Publisher
+	Acker     Acker
+	Gates     func(account string) Gate
+	Log       *slog.Logger
+	Metrics   *metrics.Batcher
+	Letters   *metrics.DeadLetter
+	Seed      uint64 // of the jitter
+}
+
+// Batcher is the loop around the Window.
+type Batcher struct {
+	cfg  Config
+	deps Deps
+
+	in      chan []event.Event
+	control chan func(now time.Time)
+	results chan landed
+	publish chan []*Burial
+	buried  chan []*Burial
+	stopped chan struct{} // closed when Run returns
+
+	beat atomic.Int64 // Unix nanoseconds of the loop's last round
+	idle atomic.Int64 // since when work waits that nothing will ever send; 0 if none does
+
+	// Owned by Run.
+	window   *Window
+	senders  sync.WaitGroup
+	letters  []*Burial // taken from the window, not yet handed to the publisher
+	releases []*release
+}
+
+type landed struct {
+	flight *Flight
+	result contactsync.Result
+}
+
+// release is one wait for partitions to be given back.
+type release struct {
+	claims []contactsync.Claim
+	done   chan struct{}
+	given  map[*Flight]struct{} // given up: waited for, whatever their result
+}
+
+var errStopped = errors.New("the batcher has stopped")
+
+// New returns a batcher; Run starts it.
+func New(cfg Config, deps Deps) *Batcher {
+	return &Batcher{
+		cfg: cfg, deps: deps,
+		in:      make(chan []event.Event),
+		control: make(chan func(time.Time)),
+		results: make(chan landed),
+		publish: make(chan []*Burial),
+		buried:  make(chan []*Burial),
+		stopped: make(chan struct{}),
+		window:  NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
+	}
+}
+
+// Run owns the window until ctx ends. Requests still on their way are given up
+// then; release the partitions first to have them finished.
+func (b *Batcher) Run(ctx context.Context) error {
+	var publisher sync.WaitGroup
+	publisher.Go(func() { b.publishLoop(ctx) })
+	timer := time.NewTimer(time.Hour)
+	tick := time.NewTicker(time.Second)
+	defer timer.Stop()
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		b.round(ctx, timer)
+		b.wait(ctx, timer, tick)
+	}
+	close(b.stopped)
+	go func() { // the loop is gone: let go of what still arrives
+		b.senders.Wait()
+		close(b.results)
+	}()
+	for range b.results {
+		continue
+	}
+	publisher.Wait()
+	return nil
+}
+
+// round starts what may start and passes on what has ended.
+func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
+	now := time.Now()
+	b.beat.Store(now.UnixNano())
+	w := b.window
+	if w.Full() {
+		w.StopCatchingUp(now)
+	}
+	for f := w.Next(now); f != nil; f = w.Next(now) {
+		b.start(ctx, f)
+	}
+	b.letters = append(b.letters, w.TakeLetters()...)
+	b.deps.Letters.Waiting.Set(float64(w.LettersWaiting()))
+	if ended := w.TakeEnded(); len(ended) > 0 {
+		b.deps.Acker.Done(ended)
+	}
+	b.finishReleases(now) // after what has ended is known: a final commit follows
+	wake := w.Wake()
+	if wake.IsZero() {
+		wake = now.Add(time.Hour)
+	}
+	timer.Reset(max(wake.Sub(now), 0))
+	b.noteIdle(now)
+}
+
+// noteIdle notes since when contacts wait that nothing would ever send: no
+// request is out, no time is set, no partition catches up. That is a bug, and
+// the one kind of standstill that a restart cures.
+func (b *Batcher) noteIdle(now time.Time) {
+	w := b.window
+	stuck := w.pending > 0 && len(w.flights) == 0 && w.catchingUp == 0 && w.Wake().IsZero()
+	switch {
+	case !stuck:
+		b.idle.Store(0)
+	case b.idle.Load() == 0:
+		b.idle.Store(now.UnixNano())
+	}
+}
+
+// wait takes in the next thing that happens.
+func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker) {
+	in, publish := b.in, b.publish
+	if b.window.Full() {
+		in = nil // back-pressure: Add blocks until something has ended
+	}
+	if len(b.letters) == 0 {
+		publish = nil
+	}
+	select {
+	case <-ctx.Done():
+	case events := <-in:
+		now := time.Now()
+		for i := range events {
+			b.window.Add(now, &events[i])
+		}
+	case f := <-b.control:
+		f(time.Now())
+	case r := <-b.results:
+		b.window.Settle(time.Now(), r.flight, r.result)
+	case publish <- b.letters:
+		b.letters = nil
+	case letters := <-b.buried:
+		b.window.Buried(time.Now(), letters)
+	case <-timer.C:
+	case now := <-tick.C:
+		b.window.Observe(now)
+	}
+}
+
+// start sends one request in its own goroutine.
+func (b *Batcher) start(ctx context.Context, f *Flight) {
+	ctx, cancel := context.WithCancel(ctx)
+	f.cancel = cancel
+	b.senders.Go(func() {
+		defer cancel()
+		b.results <- landed{f, b.deps.Sender.Send(ctx, f.Batch)}
+	})
+}
+
+// publishLoop writes dead letters until Kafka has them. Those that it does not
+// take wait, and with them their offsets; everything else goes on.
+func (b *Batcher) publishLoop(ctx context.Context) {
+	for {
+		var waiting []*Burial
+		select {
+		case <-ctx.Done():
+			return
+		case waiting = <-b.publish:
+		}
+		for attempt := 1; len(waiting) > 0; attempt++ {
+			var acked []*Burial
+			var err error
+			acked, waiting, err = b.publishOnce(ctx, waiting)
+			if len(acked) > 0 {
+				select {
+				case b.buried <- acked:
+				case <-ctx.Done():
+					return
+				}
+			}
+			if len(waiting) == 0 {
+				break
+			}
+			b.deps.Letters.Errors.Inc()
+			if attempt == 1 {
+				b.deps.Log.Error("dead letters cannot be written; their offsets wait", "letters", len(waiting), "err", err)
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(min(b.cfg.BackoffMin<<min(attempt-1, 20), b.cfg.BackoffMax)):
+			}
+		}
+	}
+}
+
+func (b *Batcher) publishOnce(ctx context.Context, burials []*Burial) (acked, waiting []*Burial, err error) {
+	letters := make([]contactsync.Letter, len(burials))
+	for i, l := range burials {
+		letters[i] = l.Letter
+	}
+	unsent, err := b.deps.Publisher.Publish(ctx, letters)
+	left := make(map[contactsync.Position]bool, len(unsent))
+	for _, l := range unsent {
+		left[l.Record.Position] = true
+	}
+	for _, l := range burials {
+		if left[l.Record.Position] {
+			waiting = append(waiting, l)
+		} else {
+			acked = append(acked, l)
+			b.deps.Letters.Published.WithLabelValues(string(l.Reason)).Inc()
+		}
+	}
+	return acked, waiting, err
+}
+
+// finishReleases gives back the partitions of which nothing is on its way.
+func (b *Batcher) finishReleases(now time.Time) {
+	kept := b.releases[:0]
+	for _, r := range b.releases {
+		switch {
+		case r.given == nil && b.window.Drained(now, r.claims):
+			b.window.Forget(now, r.claims)
+			close(r.done)
+		case r.given != nil && !b.flying(r.given):
+			close(r.done)
+		default:
+			kept = append(kept, r)
+		}
+	}
+	clear(b.releases[len(kept):])
+	b.releases = kept
+}
+
+func (b *Batcher) flying(given map[*Flight]struct{}) bool {
+	for f := range given {
+		if _, out := b.window.flights[f]; out {
+			return true
+		}
+	}
+	return false
+}

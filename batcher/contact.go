@@ -1,0 +1,157 @@
+package batcher
+
+import (
+	"time"
+
+	"contactsync"
+)
+
+// contactOverhead is what the window charges for a pending contact besides its
+// bytes: the struct, its map entry, its strings and the allocator's rounding.
+const contactOverhead = 448
+
+// markBytes is what the window charges for each position that a contact stands for.
+const markBytes = 24
+
+// mark is one event that a pending contact stands for.
+type mark struct {
+	claim  *claim
+	offset int64
+}
+
+// place says where a pending contact is.
+type place uint8
+
+const (
+	inQueue  place = iota // waiting in its lane, oldest first
+	inHold                // its partition is still catching up
+	inGroup               // in a fixed set of rows that is sent as it is
+	inFlight              // in a request
+	behind                // arrived while its contact was in flight: contact.newer
+	gone                  // ended
+)
+
+// contact is the newest merged state of one contact not yet sent, and every
+// event that it stands for.
+type contact struct {
+	id   string
+	lane *lane
+	at   place
+
+	record contactsync.Record // the newest event
+	body   []byte             // what will be sent
+	shape  uint64             // see event.Contact.Shape
+	merged bool               // body holds more than the record's own contact
+	origin origin             // what Native needs to write the merged event again
+
+	marks  []mark    // every event it stands for, in the order of arrival
+	since  time.Time // when it began to wait: arrival of its oldest event, or the end of catch-up
+	oldest time.Time // Kafka timestamp of its oldest event
+	bytes  int64     // what the window charges for it
+
+	attempts  int       // answers that did not settle this row although they settled others
+	firstFail time.Time // first failure of a request with it
+
+	deleted bool     // in flight, and a delete arrived meanwhile: not to be sent again
+	newer   *contact // in flight, and this arrived meanwhile
+
+	group      *group // only inGroup
+	holder     *claim // only inHold
+	prev, next *contact
+}
+
+// origin keeps the members of the newest event that are not part of the contact.
+type origin struct {
+	account    string
+	version    int64
+	hasVersion bool
+	occurredAt time.Time
+}
+
+// list is an ordered set of contacts, linked through them.
+type list struct {
+	head, tail *contact
+	rows       int
+	bytes      int64 // of the bodies
+}
+
+func (l *list) pushBack(c *contact) {
+	c.prev, c.next = l.tail, nil
+	if l.tail != nil {
+		l.tail.next = c
+	} else {
+		l.head = c
+	}
+	l.tail = c
+	l.rows++
+	l.bytes += rowBytes(c)
+}
+
+func (l *list) pushFront(c *contact) {
+	c.prev, c.next = nil, l.head
+	if l.head != nil {
+		l.head.prev = c
+	} else {
+		l.tail = c
+	}
+	l.head = c
+	l.rows++
+	l.bytes += rowBytes(c)
+}
+
+func (l *list) remove(c *contact) {
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else {
+		l.head = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else {
+		l.tail = c.prev
+	}
+	c.prev, c.next = nil, nil
+	l.rows--
+	l.bytes -= rowBytes(c)
+}
+
+// rowBytes is what a contact takes in a request body: itself and a comma.
+func rowBytes(c *contact) int64 { return int64(len(c.body)) + 1 }
+
+func (c *contact) charge() int64 {
+	n := int64(contactOverhead + len(c.record.Value) + len(c.record.Key) + markBytes*cap(c.marks))
+	for _, h := range c.record.Headers {
+		n += int64(len(h.Key) + len(h.Value) + 40)
+	}
+	if c.merged {
+		n += int64(len(c.body))
+	}
+	return n
+}
+
+// group is a fixed set of rows of one lane that is sent as it is, not mixed with
+// others: the halves of a batch that was refused, a row that is tried alone, or
+// the rows of a request whose outcome is not known yet.
+type group struct {
+	rows []*contact
+	due  time.Time
+	// loose groups dissolve into the queue when they fall due, instead of being
+	// sent as they are.
+	loose bool
+	// then is the other half of a refused batch; it waits for the answer to this
+	// one. Where this half is fine, the fault must be in the other, which is then
+	// halved again without asking: that saves a call at every step.
+	then *group
+}
+
+// compact leaves out rows that ended or left since the group was made.
+func (g *group) compact() {
+	kept := g.rows[:0]
+	for _, c := range g.rows {
+		if c.group == g {
+			kept = append(kept, c)
+		}
+	}
+	clear(g.rows[len(kept):])
+	g.rows = kept
+}

@@ -1,0 +1,88 @@
+package batcher
+
+import (
+	"context"
+	"time"
+
+	"contactsync"
+	"contactsync/event"
+)
+
+// Add hands over events, in the order of their offsets within each partition. It
+// blocks while the window is full. The events and what they point to are the
+// batcher's from then on.
+func (b *Batcher) Add(ctx context.Context, events []event.Event) error {
+	select {
+	case b.in <- events:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-b.stopped:
+		return errStopped
+	}
+}
+
+// Assign makes claims known; events of others are left out. See Window.Assign.
+func (b *Batcher) Assign(claims []contactsync.Claim, catchUp bool) {
+	b.do(func(now time.Time) { b.window.Assign(now, claims, catchUp) })
+}
+
+// CaughtUp says that a claim's contacts may be sent. See Window.CaughtUp.
+func (b *Batcher) CaughtUp(c contactsync.Claim) {
+	b.do(func(now time.Time) { b.window.CaughtUp(now, c) })
+}
+
+// Release gives claims back: it sends what may be sent at once, waits for what
+// is on its way, and drops the rest. When ctx ends first, requests on their way
+// are given up and the cause of ctx is returned. In both cases no request with
+// rows of the claims is on its way afterwards, and none will start (I4). Nothing
+// may be added for the claims once Release is called.
+func (b *Batcher) Release(ctx context.Context, claims []contactsync.Claim) error {
+	r := &release{claims: claims, done: make(chan struct{})}
+	b.do(func(now time.Time) {
+		b.window.Drain(now)
+		b.releases = append(b.releases, r)
+	})
+	select {
+	case <-r.done:
+		return nil
+	case <-b.stopped:
+		return errStopped
+	case <-ctx.Done():
+	}
+	b.do(func(now time.Time) {
+		r.given = map[*Flight]struct{}{}
+		b.window.Flying(claims, func(f *Flight) {
+			r.given[f] = struct{}{}
+			f.cancel()
+		})
+		b.window.Forget(now, claims)
+	})
+	select {
+	case <-r.done:
+	case <-b.stopped:
+	}
+	return context.Cause(ctx)
+}
+
+// do has the loop call f between two of its rounds, and waits until it has.
+func (b *Batcher) do(f func(now time.Time)) {
+	done := make(chan struct{})
+	select {
+	case b.control <- func(now time.Time) { f(now); close(done) }:
+		<-done
+	case <-b.stopped:
+	}
+}
+
+// Stuck returns why the batcher will not go on by itself, for at least the given
+// time, and the empty string while it works. A refusing API is not such a reason.
+func (b *Batcher) Stuck(now time.Time, after time.Duration) string {
+	if beat := b.beat.Load(); beat != 0 && now.Sub(time.Unix(0, beat)) > after {
+		return "the batcher's loop does not turn"
+	}
+	if idle := b.idle.Load(); idle != 0 && now.Sub(time.Unix(0, idle)) > after {
+		return "contacts are pending that nothing would ever send"
+	}
+	return ""
+}

@@ -1,0 +1,110 @@
+package batcher
+
+import (
+	"time"
+
+	"contactsync"
+	"contactsync/event"
+)
+
+// Burial is a dead letter on its way to the dead-letter topic. The events that it
+// stands for end only when Buried says that Kafka has acknowledged it.
+type Burial struct {
+	contactsync.Letter
+
+	marks  []mark
+	charge int64
+}
+
+// bury makes a dead letter of a contact's present state and of every event that
+// it stands for. The contact itself is left to the caller.
+func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, status int) {
+	record := c.record
+	if c.merged {
+		// The newest event alone would not bring back what older ones had set.
+		record.Value = event.Native(event.Contact{
+			Stream: c.lane.stream, ID: c.id, Body: c.body, Account: c.origin.account,
+			Version: c.origin.version, HasVersion: c.origin.hasVersion, OccurredAt: c.origin.occurredAt,
+		})
+	}
+	first := c.firstFail
+	if first.IsZero() {
+		first = w.now
+	}
+	w.post(&Burial{
+		Letter: contactsync.Letter{
+			Record: record, Stream: c.lane.stream, Contact: c.id, Reason: reason, Detail: detail,
+			Status: status, Attempts: max(c.attempts, 1), First: first, Last: w.now,
+		},
+		marks: c.marks,
+	})
+}
+
+// refuse makes a dead letter of an event that cannot be sent at all.
+func (w *Window) refuse(ev *event.Event, m mark) {
+	l := contactsync.Letter{
+		Record: ev.Record, Stream: ev.Contact.Stream, Contact: ev.Contact.ID,
+		Reason: contactsync.ReasonUndecodable, First: w.now, Last: w.now,
+	}
+	if ev.Fault != nil {
+		l.Reason, l.Detail = ev.Fault.Reason, ev.Fault.Detail
+	}
+	w.post(&Burial{Letter: l, marks: []mark{m}})
+}
+
+func (w *Window) post(b *Burial) {
+	b.marks = liveMarks(b.marks)
+	if len(b.marks) == 0 {
+		w.m.late.Inc()
+		return
+	}
+	b.Positions = make([]contactsync.Position, len(b.marks))
+	for i, m := range b.marks {
+		b.Positions[i] = contactsync.Position{Claim: m.claim.Claim, Offset: m.offset}
+		m.claim.letters++
+	}
+	b.charge = int64(contactOverhead + len(b.Record.Value) + len(b.Record.Key) + 2*markBytes*len(b.marks))
+	w.bytes += b.charge
+	w.letters = append(w.letters, b)
+}
+
+// TakeLetters returns the dead letters that wait to be published, oldest first.
+// Each must come back through Buried, or be taken again.
+func (w *Window) TakeLetters() []*Burial {
+	letters := w.letters
+	w.letters = nil
+	w.buried += len(letters)
+	return letters
+}
+
+// Buried says that Kafka has acknowledged these dead letters: their events end.
+func (w *Window) Buried(now time.Time, letters []*Burial) {
+	w.clock(now)
+	for _, b := range letters {
+		w.buried--
+		w.bytes -= b.charge
+		for _, m := range b.marks {
+			m.claim.letters--
+			if w.end(m) {
+				w.m.ended[endedDeadLetter].Inc()
+			}
+		}
+	}
+}
+
+// LettersWaiting is the number of dead letters that Kafka has not acknowledged.
+func (w *Window) LettersWaiting() int { return len(w.letters) + w.buried }
+
+// compose lays newer members over a contact. Both bodies were valid objects when
+// they were decoded, so it does not go wrong; if it does, the older state is set
+// aside as a dead letter and the newer one goes on: nothing is lost.
+func (w *Window) compose(c *contact, body []byte, shape uint64) {
+	merged, mergedShape, err := event.Merge(c.body, body)
+	if err != nil {
+		w.bury(c, contactsync.ReasonUndecodable, "a newer event of the contact cannot be merged into it: "+err.Error(), 0)
+		c.marks = nil
+		c.body, c.shape, c.merged = body, shape, false
+		return
+	}
+	c.body, c.shape, c.merged = merged, mergedShape, true
+}

@@ -1,0 +1,236 @@
+package batcher
+
+import (
+	"slices"
+	"time"
+
+	"contactsync"
+)
+
+// Cut says what made a request ready.
+type Cut uint8
+
+// The reasons for which a request is cut.
+const (
+	CutRows   Cut = iota // the most rows that one may carry
+	CutBytes             // the most bytes
+	CutLinger            // its oldest event has waited long enough
+	CutDrain             // the partition is about to be given back
+	CutRetry             // a fixed set of rows that is tried again
+)
+
+// String names the reason as metrics do.
+func (c Cut) String() string { return [...]string{"rows", "bytes", "linger", "drain", "retry"}[c] }
+
+// Flight is one request on its way. Its batch may be read by others; the rest
+// belongs to the window.
+type Flight struct {
+	Batch contactsync.Batch
+	Cut   Cut
+
+	cancel func() // set by the loop; gives the request up
+	lane   *lane
+	rows   []*contact
+	group  *group // where the rows were a fixed set
+	report func(now time.Time, r contactsync.Result)
+}
+
+// Next returns the best request that may start now, and nil where none may.
+// Among the ready lanes the one with the oldest pending event goes first. The
+// caller must hand every flight back through Settle exactly once.
+func (w *Window) Next(now time.Time) *Flight {
+	w.clock(now)
+	for {
+		a := w.best()
+		if a == nil {
+			return nil
+		}
+		l := a.ready.lanes[0]
+		if w.prepare(l); l.due.After(w.now) {
+			continue // it had only fallen due to dissolve a group
+		}
+		report, again := a.gate.Admit(w.now)
+		if report == nil {
+			a.again = later(again, w.now.Add(time.Millisecond))
+			continue
+		}
+		return w.cut(l, report)
+	}
+}
+
+// best returns the account whose oldest ready lane is the oldest of all that may send.
+func (w *Window) best() *account {
+	var best *account
+	for _, a := range w.accounts {
+		a.promote(w.now)
+		if len(a.ready.lanes) == 0 || a.inFlight >= w.cfg.MaxInFlight || a.again.After(w.now) {
+			continue
+		}
+		if best == nil || a.ready.lanes[0].order.Before(best.ready.lanes[0].order) {
+			best = a
+		}
+	}
+	return best
+}
+
+// Wake returns when Next may answer differently although nothing else happens,
+// and the zero time where only an event or a result can change it.
+func (w *Window) Wake() time.Time {
+	wake := far
+	for _, a := range w.accounts {
+		if a.inFlight >= w.cfg.MaxInFlight {
+			continue
+		}
+		next := far
+		if len(a.ready.lanes) > 0 {
+			next = w.now
+		} else if len(a.waiting.lanes) > 0 {
+			next = a.waiting.lanes[0].due
+		}
+		if next != far {
+			next = later(next, a.again)
+		}
+		wake = earlier(wake, next)
+	}
+	if wake == far {
+		return time.Time{}
+	}
+	return wake
+}
+
+// prepare dissolves the loose groups that are due, leaves out the rows that
+// ended meanwhile, and works out anew when the lane is due.
+func (w *Window) prepare(l *lane) {
+	if len(l.groups) == 0 {
+		return
+	}
+	for i := 0; i < len(l.groups); i++ {
+		g := l.groups[i]
+		g.compact()
+		if len(g.rows) > 0 && (!g.loose || g.due.After(w.now)) {
+			continue
+		}
+		l.groups = slices.Delete(l.groups, i, i+1)
+		i--
+		for _, c := range slices.Backward(g.rows) {
+			w.enqueueFront(c)
+		}
+		if g.then != nil && len(g.rows) == 0 {
+			w.addGroup(l, g.then)
+		}
+	}
+	w.reschedule(l)
+}
+
+func (w *Window) enqueueFront(c *contact) {
+	c.group, c.at = nil, inQueue
+	c.lane.queue.pushFront(c)
+}
+
+// addGroup makes a group ready to be sent; an empty one hands on to the next.
+func (w *Window) addGroup(l *lane, g *group) {
+	for g != nil {
+		if g.compact(); len(g.rows) > 0 {
+			l.groups = append(l.groups, g)
+			return
+		}
+		g = g.then
+	}
+}
+
+func newGroup(rows []*contact, due time.Time) *group {
+	g := &group{rows: rows, due: due}
+	for _, c := range rows {
+		c.at, c.group = inGroup, g
+	}
+	return g
+}
+
+// cut takes the rows of one request out of the lane.
+func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Flight {
+	f := &Flight{lane: l, report: report}
+	if i := w.dueGroup(l); i >= 0 {
+		f.group, f.Cut = l.groups[i], CutRetry
+		f.rows = f.group.rows
+		l.groups = slices.Delete(l.groups, i, i+1)
+	} else {
+		f.rows, f.Cut = w.cutQueue(l)
+	}
+	f.Batch = contactsync.Batch{Stream: l.stream, Account: l.account.id, Rows: make([]contactsync.Row, len(f.rows))}
+	for i, c := range f.rows {
+		c.at, c.group = inFlight, nil
+		f.Batch.Rows[i] = contactsync.Row{ID: c.id, Body: c.body}
+	}
+	l.flights++
+	l.account.inFlight++
+	w.inRows += len(f.rows)
+	w.flights[f] = struct{}{}
+	forClaims(f.rows, func(cl *claim) { cl.flights++ })
+	w.m.batches[f.Cut].Inc()
+	w.m.rows.Observe(float64(len(f.rows)))
+	w.reschedule(l)
+	return f
+}
+
+// dueGroup returns the index of the group that fell due first, or -1.
+func (w *Window) dueGroup(l *lane) int {
+	best := -1
+	for i, g := range l.groups {
+		if !g.due.After(w.now) && (best < 0 || g.due.Before(l.groups[best].due)) {
+			best = i
+		}
+	}
+	return best
+}
+
+// cutQueue takes rows from the front of the queue up to the limits; one row that
+// is larger than the limit by itself goes alone.
+func (w *Window) cutQueue(l *lane) ([]*contact, Cut) {
+	rows := make([]*contact, 0, min(w.cfg.MaxRows, l.queue.rows))
+	var bytes int64
+	reason := CutLinger
+	if w.draining {
+		reason = CutDrain
+	}
+	for c := l.queue.head; c != nil; c = l.queue.head {
+		if len(rows) == w.cfg.MaxRows {
+			return rows, CutRows
+		}
+		if bytes += rowBytes(c); bytes > int64(w.cfg.MaxBytes) && len(rows) > 0 {
+			return rows, CutBytes
+		}
+		l.queue.remove(c)
+		rows = append(rows, c)
+	}
+	if len(rows) == w.cfg.MaxRows {
+		reason = CutRows
+	}
+	return rows, reason
+}
+
+// forClaims calls f once for each claim that has an event among rows.
+func forClaims(rows []*contact, f func(*claim)) {
+	var seen []*claim
+	for _, c := range rows {
+		for _, m := range c.marks {
+			if !slices.Contains(seen, m.claim) {
+				seen = append(seen, m.claim)
+				f(m.claim)
+			}
+		}
+	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}

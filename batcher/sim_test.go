@@ -1,0 +1,466 @@
+package batcher
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"pgregory.net/rapid"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
+)
+
+// world is everything around a Window, in virtual time: partitions with events,
+// an API with a state for each contact, a dead-letter topic and the consumer's
+// bookkeeping. It checks the invariants at every step.
+type world struct {
+	t       *rapid.T
+	w       *Window
+	now     time.Time
+	cfg     Config
+	gate    *simGate
+	decoder *event.Decoder
+	rand    *rand.Rand
+
+	logs      [][]simEvent // per partition
+	read      []int        // next offset to hand over
+	committed []int
+	ended     []map[int]bool
+	gen       int32
+	catchEnd  []int // read position at which a partition has caught up; -1 when it has
+
+	seq      map[string]int            // last seq produced, per contact
+	api      map[string]map[string]int // what the API holds, per contact
+	applied  map[string]int            // highest seq applied, per contact
+	letters  []contactsync.Letter
+	flights  []*Flight
+	inFlight map[string]bool
+	quiet    bool // no more faults
+}
+
+type simEvent struct {
+	contact string
+	value   string
+	seq     int
+	kind    event.Kind
+}
+
+// simGate admits at most left requests until it is filled again.
+type simGate struct {
+	left    int
+	again   time.Duration
+	reports int
+	out     int
+}
+
+func (g *simGate) Admit(now time.Time) (func(time.Time, contactsync.Result), time.Time) {
+	if g.left == 0 {
+		return nil, now.Add(g.again)
+	}
+	g.left--
+	g.out++
+	return func(time.Time, contactsync.Result) { g.out--; g.reports++ }, time.Time{}
+}
+
+const simPartitions = 3
+
+func newWorld(t *rapid.T) *world {
+	cfg := DefaultConfig()
+	cfg.MaxRows = rapid.IntRange(1, 7).Draw(t, "max rows")
+	cfg.MaxBytes = contactsync.Size(rapid.IntRange(40, 600).Draw(t, "max bytes"))
+	cfg.MaxInFlight = rapid.IntRange(1, 4).Draw(t, "max in flight")
+	cfg.Linger = time.Duration(rapid.IntRange(0, 900).Draw(t, "linger")) * time.Millisecond
+	cfg.RowAttempts = rapid.IntRange(1, 4).Draw(t, "row attempts")
+	cfg.AmbiguityHold = time.Duration(rapid.IntRange(0, 5000).Draw(t, "hold")) * time.Millisecond
+	ec := event.DefaultConfig()
+	ec.Validation = "lenient"
+	dec, err := event.NewDecoder(ec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &world{
+		t: t, cfg: cfg, now: time.Unix(1_700_000_000, 0), gate: &simGate{left: 1000, again: time.Second}, decoder: dec,
+		rand: rand.New(rand.NewPCG(1, rapid.Uint64().Draw(t, "seed"))),
+		seq:  map[string]int{}, api: map[string]map[string]int{}, applied: map[string]int{}, inFlight: map[string]bool{},
+	}
+	for range simPartitions {
+		s.logs = append(s.logs, nil)
+		s.ended = append(s.ended, map[int]bool{})
+		s.catchEnd = append(s.catchEnd, -1)
+	}
+	s.read, s.committed = make([]int, simPartitions), make([]int, simPartitions)
+	s.w = NewWindow(cfg, func(string) Gate { return s.gate }, &metrics.New(prometheus.NewRegistry()).Batcher, 7)
+	s.assign()
+	return s
+}
+
+func (s *world) claims() []contactsync.Claim {
+	var all []contactsync.Claim
+	for p := range simPartitions {
+		all = append(all, contactsync.Claim{Topic: "t", Partition: int32(p), Generation: s.gen})
+	}
+	return all
+}
+
+func (s *world) assign() {
+	s.gen++
+	s.w.Assign(s.now, s.claims(), true)
+	for p := range simPartitions {
+		s.catchEnd[p] = len(s.logs[p])
+		s.read[p] = s.committed[p]
+		for o := range s.ended[p] {
+			if o >= s.committed[p] {
+				delete(s.ended[p], o)
+			}
+		}
+		s.caughtUp(p)
+	}
+}
+
+func (s *world) caughtUp(p int) {
+	if s.catchEnd[p] >= 0 && s.read[p] >= s.catchEnd[p] {
+		s.catchEnd[p] = -1
+		s.w.CaughtUp(s.now, s.claims()[p])
+	}
+}
+
+// produce appends an event to its contact's partition.
+func (s *world) produce() {
+	n := s.rand.IntN(12)
+	contact := fmt.Sprintf("c%d", n)
+	p := n % simPartitions
+	stream := fmt.Sprintf("s%d", n%2)
+	s.seq[contact]++
+	seq := s.seq[contact]
+	e := simEvent{contact: stream + "/" + contact, seq: seq, kind: event.Update}
+	switch s.rand.IntN(20) {
+	case 0:
+		e.kind, e.value = event.Broken, `{"streamId":`
+	case 1:
+		e.kind, e.value = event.Delete, fmt.Sprintf(`{"streamId":%q,"op":"delete","contact":{"id":%q}}`, stream, contact)
+	case 2:
+		e.kind = event.Tombstone
+	default:
+		e.value = fmt.Sprintf(`{"streamId":%q,"contact":{"id":%q,"seq":%d,"f%d":%d}}`, stream, contact, seq, s.rand.IntN(3), seq)
+	}
+	s.logs[p] = append(s.logs[p], e)
+}
+
+// fetch hands the next event of a partition to the window.
+func (s *world) fetch(p int) {
+	if s.read[p] >= len(s.logs[p]) || s.w.Full() {
+		return
+	}
+	e := s.logs[p][s.read[p]]
+	rec := contactsync.Record{Position: contactsync.Position{Claim: s.claims()[p], Offset: int64(s.read[p])}, Time: s.now, Key: []byte(e.contact)}
+	if e.kind != event.Tombstone {
+		rec.Value = []byte(e.value)
+	}
+	ev := s.decoder.Decode(rec)
+	if ev.Kind != e.kind {
+		s.t.Fatalf("event %q decoded as %v, want %v (%v)", e.value, ev.Kind, e.kind, ev.Fault)
+	}
+	ev.Contact.Account = "a"
+	s.read[p]++
+	s.w.Add(s.now, &ev)
+	s.caughtUp(p)
+	s.settleEnded()
+}
+
+// start takes every request that may start now.
+func (s *world) start() {
+	for f := s.w.Next(s.now); f != nil; f = s.w.Next(s.now) {
+		s.flights = append(s.flights, f)
+		if len(f.Batch.Rows) == 0 || len(f.Batch.Rows) > s.cfg.MaxRows {
+			s.t.Fatalf("a request of %d rows, at most %d allowed", len(f.Batch.Rows), s.cfg.MaxRows)
+		}
+		for _, row := range f.Batch.Rows {
+			key := f.Batch.Stream + "/" + row.ID
+			if s.inFlight[key] {
+				s.t.Fatalf("I3: contact %s is in two requests", key)
+			}
+			s.inFlight[key] = true
+		}
+		if f.cancel = func() {}; s.gate.out > s.cfg.MaxInFlight {
+			s.t.Fatalf("%d requests on their way, at most %d allowed", s.gate.out, s.cfg.MaxInFlight)
+		}
+	}
+}
+
+// apply makes the API take a row, and checks I3.
+func (s *world) apply(stream string, row contactsync.Row) {
+	key := stream + "/" + row.ID
+	var body map[string]any
+	if err := json.Unmarshal(row.Body, &body); err != nil {
+		s.t.Fatalf("row body %q: %v", row.Body, err)
+	}
+	seq := int(body["seq"].(float64))
+	if seq < s.applied[key] {
+		s.t.Fatalf("I3: contact %s: seq %d after %d", key, seq, s.applied[key])
+	}
+	s.applied[key] = seq
+	if s.api[key] == nil {
+		s.api[key] = map[string]int{}
+	}
+	for k, v := range body {
+		if n, ok := v.(float64); ok {
+			s.api[key][k] = int(n)
+		}
+	}
+}
+
+// answer settles one request in a random way.
+func (s *world) answer(i int) {
+	f := s.flights[i]
+	s.flights = slices.Delete(s.flights, i, i+1)
+	for _, row := range f.Batch.Rows {
+		delete(s.inFlight, f.Batch.Stream+"/"+row.ID)
+	}
+	r := contactsync.Result{Kind: contactsync.Answered, Status: 200}
+	roll := s.rand.IntN(12)
+	if s.quiet {
+		roll = 11
+	}
+	switch roll {
+	case 0:
+		r = contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: s.rand.IntN(2) == 0}
+		if r.Ambiguous && s.rand.IntN(2) == 0 { // it was applied, and nobody heard
+			for _, row := range f.Batch.Rows {
+				s.apply(f.Batch.Stream, row)
+			}
+		}
+	case 1:
+		r.Kind = contactsync.Throttled
+	case 2:
+		r.Kind = contactsync.BadRequest
+	case 3:
+		r.Kind = contactsync.TooLarge
+	case 4:
+		r.Kind = contactsync.Unauthorized
+	case 5:
+		r.Kind = contactsync.StreamGone
+	case 6:
+		r.Kind = contactsync.Canceled
+	default:
+		for _, row := range f.Batch.Rows {
+			o := contactsync.Outcome{Verdict: contactsync.Delivered}
+			if !s.quiet {
+				switch s.rand.IntN(8) {
+				case 0:
+					o = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no", Transient: s.rand.IntN(2) == 0}
+				case 1:
+					o = contactsync.Outcome{}
+				}
+			}
+			if o.Verdict == contactsync.Delivered {
+				s.apply(f.Batch.Stream, row)
+			}
+			r.Rows = append(r.Rows, o)
+		}
+	}
+	s.w.Settle(s.now, f, r)
+	s.settleEnded()
+}
+
+// bury acknowledges the dead letters that wait.
+func (s *world) bury() {
+	letters := s.w.TakeLetters()
+	for _, b := range letters {
+		s.letters = append(s.letters, b.Letter)
+	}
+	s.w.Buried(s.now, letters)
+	s.settleEnded()
+}
+
+func (s *world) settleEnded() {
+	for _, p := range s.w.TakeEnded() {
+		if p.Generation != s.gen {
+			s.t.Fatalf("I4: %v ended in generation %d, present is %d", p, p.Generation, s.gen)
+		}
+		if s.ended[p.Partition][int(p.Offset)] {
+			s.t.Fatalf("%v ended twice", p)
+		}
+		s.ended[p.Partition][int(p.Offset)] = true
+	}
+}
+
+func (s *world) commit() {
+	for p := range simPartitions {
+		for s.ended[p][s.committed[p]] {
+			s.committed[p]++
+		}
+	}
+}
+
+// takeover ends the generation, in order or by force, and begins the next.
+func (s *world) takeover() {
+	force := s.rand.IntN(2) == 0
+	s.w.Drain(s.now)
+	for range 200 {
+		s.start()
+		s.bury()
+		if force || len(s.flights) == 0 && s.w.Drained(s.now, s.claims()) {
+			break
+		}
+		if len(s.flights) > 0 {
+			s.answer(0)
+		} else {
+			s.now = s.now.Add(100 * time.Millisecond)
+		}
+	}
+	s.commit()
+	s.w.Forget(s.now, s.claims())
+	for len(s.flights) > 0 { // those that were given up land as canceled
+		f := s.flights[0]
+		s.flights = s.flights[1:]
+		for _, row := range f.Batch.Rows {
+			delete(s.inFlight, f.Batch.Stream+"/"+row.ID)
+		}
+		s.w.Settle(s.now, f, contactsync.Result{Kind: contactsync.Canceled})
+	}
+	s.settleEnded()
+	if s.w.bytes != s.lettersCharge() || s.w.pending != 0 || len(s.w.lanes) > 0 && !s.backingOff() {
+		s.t.Fatalf("after Forget: %d bytes, %d contacts, %d lanes", s.w.bytes, s.w.pending, len(s.w.lanes))
+	}
+	s.assign()
+}
+
+func (s *world) backingOff() bool {
+	for l := range maps.Values(s.w.lanes) {
+		if !l.backoff.After(s.now) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *world) lettersCharge() (n int64) {
+	for _, b := range s.w.letters {
+		n += b.charge
+	}
+	return n
+}
+
+// finish ends all faults and lets everything drain, then checks I1, I2 and I9.
+func (s *world) finish() {
+	s.quiet, s.gate.left = true, 1<<30
+	for range 20_000 {
+		for p := range simPartitions {
+			s.fetch(p)
+		}
+		if s.w.Full() {
+			s.w.StopCatchingUp(s.now)
+		}
+		s.start()
+		for len(s.flights) > 0 {
+			s.answer(0)
+			s.start()
+		}
+		s.bury()
+		s.commit()
+		if s.done() {
+			break
+		}
+		if wake := s.w.Wake(); wake.After(s.now) {
+			s.now = wake
+		} else {
+			s.now = s.now.Add(10 * time.Millisecond)
+		}
+	}
+	if !s.done() {
+		s.t.Fatalf("I9: not drained: committed %v of %d, %d, %d; %d pending, wake %v", s.committed, len(s.logs[0]), len(s.logs[1]), len(s.logs[2]), s.w.pending, s.w.Wake())
+	}
+	if s.w.bytes != 0 || s.w.pending != 0 || s.w.inRows != 0 || s.gate.out != 0 {
+		s.t.Fatalf("I8: drained, but %d bytes, %d contacts, %d rows, %d permits are held", s.w.bytes, s.w.pending, s.w.inRows, s.gate.out)
+	}
+	s.checkState()
+}
+
+func (s *world) done() bool {
+	for p := range simPartitions {
+		if s.committed[p] < len(s.logs[p]) {
+			return false
+		}
+	}
+	return true
+}
+
+// checkState compares the API's state with the fold of all events, for contacts
+// of which nothing was set aside or deleted.
+func (s *world) checkState() {
+	skip := map[string]bool{}
+	for _, l := range s.letters {
+		if l.Contact != "" {
+			skip[l.Stream+"/"+l.Contact] = true
+		}
+	}
+	want := map[string]map[string]int{}
+	for _, log := range s.logs {
+		for _, e := range log {
+			switch e.kind {
+			case event.Delete, event.Tombstone:
+				skip[e.contact] = true
+			case event.Update:
+				var v struct{ Contact map[string]any }
+				if err := json.Unmarshal([]byte(e.value), &v); err != nil {
+					s.t.Fatal(err)
+				}
+				if want[e.contact] == nil {
+					want[e.contact] = map[string]int{}
+				}
+				for k, n := range v.Contact {
+					if f, ok := n.(float64); ok {
+						want[e.contact][k] = int(f)
+					}
+				}
+			}
+		}
+	}
+	for contact, state := range want {
+		if !skip[contact] && !maps.Equal(state, s.api[contact]) {
+			s.t.Fatalf("I1: contact %s: the API holds %v, want %v", contact, s.api[contact], state)
+		}
+	}
+}
+
+// TestWindow_KeepsItsPromises lives through random days: events, faults of every
+// kind, deletes, dead letters, takeovers. It fails where an invariant breaks.
+func TestWindow_KeepsItsPromises(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		s := newWorld(t)
+		for range rapid.IntRange(1, 300).Draw(t, "steps") {
+			switch s.rand.IntN(16) {
+			case 0, 1, 2, 3, 4:
+				s.produce()
+			case 5, 6, 7, 8:
+				s.fetch(s.rand.IntN(simPartitions))
+			case 9, 10:
+				s.start()
+			case 11, 12:
+				if len(s.flights) > 0 {
+					s.answer(s.rand.IntN(len(s.flights)))
+				}
+			case 13:
+				s.now = s.now.Add(time.Duration(s.rand.IntN(3000)) * time.Millisecond)
+			case 14:
+				s.bury()
+				s.commit()
+				s.gate.left = s.rand.IntN(10)
+			case 15:
+				if s.rand.IntN(6) == 0 {
+					s.takeover()
+				}
+			}
+		}
+		s.finish()
+	})
+}
+

@@ -1,0 +1,346 @@
+package batcher
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
+)
+
+// Window holds every pending contact of every lane, from fetch to outcome. It
+// decides what is sent, and when; it does nothing itself: it has no goroutine,
+// clock or lock, every method takes the time, and the same calls with the same
+// seed give the same answers. Not safe for concurrent use.
+type Window struct {
+	cfg      Config
+	gates    func(account string) Gate
+	rand     *rand.Rand
+	m        series
+	now      time.Time // the latest time that any call brought
+	lanes    map[string]*lane
+	accounts []*account
+	claims   map[contactsync.Claim]*claim
+	last     *claim // of the latest event: most come in runs of one partition
+
+	bytes      int64
+	pending    int // contacts not yet ended, those in flight and what arrived behind them included
+	catchingUp int // claims that are only read so far
+	draining   bool
+	flights    map[*Flight]struct{}
+	inRows     int
+
+	positions []contactsync.Position // ended since TakeEnded
+	letters   []*Burial              // to be published, since TakeLetters
+	buried    int                    // letters taken and not yet buried
+}
+
+// claim is one owned partition.
+type claim struct {
+	contactsync.Claim
+	live     bool
+	catching bool
+	held     list // contacts that wait for the end of catch-up
+	open     int  // events not yet ended
+	flights  int  // requests on their way with its rows
+	letters  int  // letters not yet buried that end its events
+}
+
+// Gate admits the requests of one account: its budget and the breaker of its
+// host. Admit takes what one request costs and returns the function to call once
+// with its result; or nil and the time to ask again, and then it took nothing.
+type Gate interface {
+	Admit(now time.Time) (report func(now time.Time, r contactsync.Result), again time.Time)
+}
+
+// NewWindow returns an empty window. gates is asked once for each account.
+func NewWindow(cfg Config, gates func(account string) Gate, m *metrics.Batcher, seed uint64) *Window {
+	m.BytesLimit.Set(float64(cfg.WindowBytes))
+	return &Window{
+		cfg: cfg, gates: gates, m: newSeries(m),
+		rand:    rand.New(rand.NewPCG(seed, seed)),
+		lanes:   map[string]*lane{},
+		claims:  map[contactsync.Claim]*claim{},
+		flights: map[*Flight]struct{}{},
+	}
+}
+
+// Full reports whether the window holds what it may. Fetching pauses then.
+func (w *Window) Full() bool { return w.bytes >= int64(w.cfg.WindowBytes) }
+
+// Assign makes claims known. With catchUp their contacts are only gathered until
+// CaughtUp, so that what the previous owner had sent is not followed by an older
+// state. Events of unknown claims are not taken.
+func (w *Window) Assign(now time.Time, claims []contactsync.Claim, catchUp bool) {
+	w.clock(now)
+	for _, c := range claims {
+		w.claims[c] = &claim{Claim: c, live: true, catching: catchUp}
+		if catchUp {
+			w.catchingUp++
+		}
+	}
+}
+
+// CaughtUp says that a claim's read position has passed the end seen at
+// assignment, or that it must not be waited for any longer.
+func (w *Window) CaughtUp(now time.Time, c contactsync.Claim) {
+	w.clock(now)
+	cl := w.claims[c]
+	if cl == nil || !cl.catching {
+		return
+	}
+	cl.catching = false
+	w.catchingUp--
+	touched := map[*lane]struct{}{}
+	for cl.held.head != nil {
+		c := cl.held.head
+		cl.held.remove(c)
+		c.at, c.since = inQueue, w.now // it begins to linger now, not when it was read
+		c.lane.queue.pushBack(c)
+		touched[c.lane] = struct{}{}
+	}
+	if w.catchingUp == 0 {
+		w.rescheduleAll()
+		return
+	}
+	for l := range touched {
+		w.reschedule(l)
+	}
+}
+
+// StopCatchingUp ends catch-up for all claims: the window is full, and only
+// sending makes room.
+func (w *Window) StopCatchingUp(now time.Time) {
+	for _, cl := range w.claims {
+		if cl.catching {
+			w.CaughtUp(now, cl.Claim)
+		}
+	}
+}
+
+// Add takes one event. The event's slices are the window's from then on. An
+// event of a claim that is not known is counted as released and left out.
+func (w *Window) Add(now time.Time, ev *event.Event) {
+	w.clock(now)
+	cl := w.claimOf(ev.Record.Claim)
+	if cl == nil {
+		w.m.released.Inc()
+		return
+	}
+	cl.open++
+	m := mark{cl, ev.Record.Offset}
+	switch ev.Kind {
+	case event.Update:
+		w.update(ev, m)
+	case event.Delete:
+		w.forgetContact(ev.Contact.Stream, ev.Contact.ID, w.m.skippedDelete)
+		w.skip(m, w.m.skippedDelete)
+	case event.Tombstone:
+		w.tombstone(ev.Record.Key)
+		w.skip(m, w.m.skippedTombstone)
+	default:
+		w.refuse(ev, m)
+	}
+}
+
+func (w *Window) claimOf(c contactsync.Claim) *claim {
+	if w.last == nil || w.last.Claim != c || !w.last.live {
+		w.last = w.claims[c]
+	}
+	return w.last
+}
+
+func (w *Window) update(ev *event.Event, m mark) {
+	l := w.laneOf(ev.Contact.Stream, ev.Contact.Account)
+	c := l.contacts[ev.Contact.ID]
+	switch {
+	case c == nil:
+		c = w.newContact(l, ev, m)
+		l.contacts[c.id] = c
+		if m.claim.catching {
+			c.at, c.holder = inHold, m.claim
+			c.holder.held.pushBack(c)
+			return
+		}
+		wasFull := w.full(l)
+		l.queue.pushBack(c)
+		if l.queue.rows == 1 || wasFull != w.full(l) {
+			w.reschedule(l)
+		}
+	case c.at == inFlight && c.newer == nil:
+		c.newer = w.newContact(l, ev, m)
+		c.newer.at = behind
+	case c.at == inFlight:
+		w.merge(c.newer, ev, m)
+	default:
+		w.merge(c, ev, m)
+	}
+}
+
+func (w *Window) newContact(l *lane, ev *event.Event, m mark) *contact {
+	c := &contact{
+		id: ev.Contact.ID, lane: l, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape,
+		origin: originOf(ev), marks: []mark{m}, since: w.now, oldest: ev.Record.Time,
+	}
+	c.bytes = c.charge()
+	w.bytes += c.bytes
+	w.pending++
+	return c
+}
+
+func originOf(ev *event.Event) origin {
+	return origin{ev.Contact.Account, ev.Contact.Version, ev.Contact.HasVersion, ev.Contact.OccurredAt}
+}
+
+// merge lays a newer event over a pending contact, which keeps its place.
+func (w *Window) merge(c *contact, ev *event.Event, m mark) {
+	w.resize(c, func() {
+		if c.shape == ev.Contact.Shape { // every member is set anew: the newer event says it all
+			c.body, c.merged = ev.Contact.Body, false
+		} else {
+			w.compose(c, ev.Contact.Body, ev.Contact.Shape)
+		}
+		c.record, c.origin = ev.Record, originOf(ev)
+		c.marks = append(c.marks, m)
+	})
+}
+
+// resize changes a contact's bytes and keeps the sums right.
+func (w *Window) resize(c *contact, change func()) {
+	before := rowBytes(c)
+	change()
+	delta := rowBytes(c) - before
+	switch c.at {
+	case inQueue:
+		wasFull := w.full(c.lane)
+		c.lane.queue.bytes += delta
+		if wasFull != w.full(c.lane) {
+			w.reschedule(c.lane)
+		}
+	case inHold:
+		c.holder.held.bytes += delta
+	case inGroup, inFlight, behind, gone:
+	}
+	w.recharge(c)
+}
+
+func (w *Window) skip(m mark, reason counter) {
+	reason.Inc()
+	w.m.ended[endedSkipped].Inc()
+	w.end(m)
+}
+
+// end says that an event has ended.
+func (w *Window) end(m mark) bool {
+	if !m.claim.live {
+		return false
+	}
+	m.claim.open--
+	w.positions = append(w.positions, contactsync.Position{Claim: m.claim.Claim, Offset: m.offset})
+	return true
+}
+
+// tombstone drops the older pending update of the contact that the key names. A
+// key that names a contact without its stream can mean one in any stream.
+func (w *Window) tombstone(key []byte) {
+	stream, id := event.TombstoneKey(key)
+	if id == "" {
+		return
+	}
+	if stream != "" {
+		w.forgetContact(stream, id, w.m.skippedTombstone)
+		return
+	}
+	for _, l := range w.lanes {
+		if l.contacts[id] != nil {
+			w.forgetContact(l.stream, id, w.m.skippedTombstone)
+		}
+	}
+}
+
+// forgetContact ends what is pending of a contact, because a delete came after it.
+func (w *Window) forgetContact(stream, id string, reason counter) {
+	l := w.lanes[stream]
+	if l == nil {
+		return
+	}
+	c := l.contacts[id]
+	if c == nil {
+		return
+	}
+	if c.at == inFlight {
+		if c.deleted = true; c.newer == nil {
+			return
+		}
+		c, c.newer = c.newer, nil
+	} else {
+		w.unlink(c)
+		delete(l.contacts, id)
+		defer w.reschedule(l)
+	}
+	for _, m := range c.marks {
+		w.skip(m, reason)
+	}
+	w.free(c)
+}
+
+// unlink takes a contact that is not in flight out of where it waits.
+func (w *Window) unlink(c *contact) {
+	switch c.at {
+	case inQueue:
+		c.lane.queue.remove(c)
+	case inHold:
+		c.holder.held.remove(c)
+	case inGroup:
+		c.group = nil // the group leaves it out when it is next looked at
+	case inFlight, behind, gone:
+	}
+}
+
+func (w *Window) free(c *contact) {
+	c.at = gone
+	w.bytes -= c.bytes
+	w.pending--
+}
+
+func (w *Window) laneOf(stream, accountID string) *lane {
+	l := w.lanes[stream]
+	if l == nil {
+		l = &lane{stream: stream, account: w.accountOf(accountID), contacts: map[string]*contact{}, index: -1, due: far, order: far}
+		w.lanes[stream] = l
+	}
+	return l
+}
+
+func (w *Window) accountOf(id string) *account {
+	for _, a := range w.accounts {
+		if a.id == id {
+			return a
+		}
+	}
+	a := &account{id: id, gate: w.gates(id), ready: laneHeap{ready: true}}
+	w.accounts = append(w.accounts, a)
+	return a
+}
+
+// clock keeps the latest time: a caller's clock never turns decisions back.
+func (w *Window) clock(now time.Time) {
+	if now.After(w.now) {
+		w.now = now
+	}
+}
+
+func (w *Window) rescheduleAll() {
+	for _, l := range w.lanes {
+		w.reschedule(l)
+	}
+}
+
+// TakeEnded returns the positions that ended since the last call. The slice is
+// the caller's until the next call.
+func (w *Window) TakeEnded() []contactsync.Position {
+	ended := w.positions
+	w.positions = nil
+	return ended
+}

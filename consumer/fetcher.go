@@ -1,0 +1,234 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/fetch"
+
+	"contactsync"
+	"contactsync/event"
+)
+
+// chunkEvents is how many events are handed to the sink at once: enough that the
+// hand-over costs nothing, few enough that the window is not passed by much.
+const chunkEvents = 256
+
+// readCommitted has brokers hold back records of open transactions.
+const readCommitted = 1
+
+// fetcher reads one partition during one generation.
+type fetcher struct {
+	c        *Consumer
+	claim    contactsync.Claim
+	ledger   *ledger
+	decode   func(contactsync.Record) event.Event
+	assigned time.Time
+
+	target   int64 // catch-up ends when the read position reaches it; -1 until known
+	caughtUp bool
+
+	end    atomic.Int64 // high watermark of the last answer
+	beat   atomic.Int64 // Unix nanoseconds of the last sign of life
+	adding atomic.Bool  // the sink blocks: the window is full
+	halted atomic.Bool  // waits for an operator
+
+	located atomic.Bool // the ledger's start is known, so its watermark may be committed
+}
+
+// run reads from the committed offset until ctx ends. Every error is retried.
+func (f *fetcher) run(ctx context.Context, committed int64) {
+	offset, err := f.locate(ctx, committed)
+	if err != nil {
+		return // ctx has ended
+	}
+	f.ledger.start(offset)
+	f.located.Store(true)
+	retry := newRetry()
+	for ctx.Err() == nil {
+		f.beat.Store(time.Now().UnixNano())
+		next, err := f.once(ctx, offset)
+		offset = next
+		f.checkCaughtUp(offset)
+		if err == nil {
+			retry.Reset()
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		reason := fetchReason(err)
+		f.c.deps.Metrics.FetchErrors.WithLabelValues(reason).Inc()
+		f.c.deps.Log.Warn("fetch is retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset, "reason", reason, "err", err)
+		if errors.Is(err, kafka.OffsetOutOfRange) {
+			if offset, err = f.locate(ctx, offset); err != nil {
+				return
+			}
+			f.ledger.passed(offset)
+		}
+		if !sleep(ctx, retry.NextBackOff()) {
+			return
+		}
+	}
+}
+
+// once makes one fetch and hands its events to the sink. It returns the offset to
+// go on from, which is right also where it returns an error.
+func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
+	part, err := f.fetch(ctx, offset)
+	if err != nil {
+		return offset, err
+	}
+	f.end.Store(part.HighWatermark)
+	if f.target < 0 {
+		// What the previous owner can have delivered lies below the last stable
+		// offset of now; beyond it nothing is read before its transaction ends.
+		f.target = part.LastStableOffset
+		if f.target < 0 {
+			f.target = part.HighWatermark
+		}
+	}
+	walk := batchWalk{claim: f.claim, next: offset}
+	var events []event.Event
+	var offsets []int64
+	flush := func() error {
+		if len(events) == 0 {
+			return nil
+		}
+		if !f.ledger.opened(offsets) {
+			return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
+		}
+		f.adding.Store(true)
+		defer f.adding.Store(false)
+		err := f.c.deps.Sink.Add(ctx, events)
+		events, offsets = nil, offsets[:0]
+		return err
+	}
+	var addErr error
+	walkErr := walk.walk(part, func(rec contactsync.Record) {
+		if addErr != nil {
+			return
+		}
+		ev := f.decode(rec)
+		f.c.count(&ev)
+		if events == nil {
+			events = make([]event.Event, 0, chunkEvents)
+		}
+		events, offsets = append(events, ev), append(offsets, rec.Offset)
+		if len(events) == chunkEvents {
+			addErr = flush()
+		}
+	})
+	if addErr == nil {
+		addErr = flush()
+	}
+	if addErr != nil {
+		return offset, addErr // the generation is over: nothing of it is committed
+	}
+	m := f.c.deps.Metrics
+	m.FetchedBytes.Add(float64(walk.bytes))
+	m.AbortedRecords.Add(float64(walk.skippedAborted))
+	m.ControlBatches.Add(float64(walk.controlBatches))
+	f.ledger.passed(walk.next)
+	return walk.next, walkErr
+}
+
+// fetch asks the partition's leader for records from offset on.
+func (f *fetcher) fetch(ctx context.Context, offset int64) (*fetch.ResponsePartition, error) {
+	cfg := f.c.cfg
+	// A fetch may wait at the broker for data; only past that it is late.
+	ctx, cancel := context.WithTimeoutCause(ctx, cfg.FetchMaxWait+f.c.deps.RequestTimeout, errFetchTimeout)
+	defer cancel()
+	res, err := f.c.deps.Transport.RoundTrip(ctx, f.c.addr, &fetch.Request{
+		ReplicaID: -1, MaxWaitTime: int32(cfg.FetchMaxWait.Milliseconds()),
+		MinBytes: int32(cfg.FetchMinBytes), MaxBytes: int32(cfg.FetchMaxBytes),
+		IsolationLevel: readCommitted, SessionID: -1, SessionEpoch: -1,
+		Topics: []fetch.RequestTopic{{
+			Topic: f.claim.Topic,
+			Partitions: []fetch.RequestPartition{{
+				Partition: f.claim.Partition, CurrentLeaderEpoch: -1, FetchOffset: offset,
+				LogStartOffset: -1, PartitionMaxBytes: int32(cfg.FetchMaxBytes),
+			}},
+		}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", f.claim, offset, err)
+	}
+	answer := res.(*fetch.Response)
+	code := answer.ErrorCode
+	if code == 0 && (len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1) {
+		return nil, fmt.Errorf("fetch %v from offset %d: the answer does not hold the partition", f.claim, offset)
+	}
+	if code == 0 {
+		code = answer.Topics[0].Partitions[0].ErrorCode
+	}
+	if code != 0 {
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", f.claim, offset, kafka.Error(code))
+	}
+	return &answer.Topics[0].Partitions[0], nil
+}
+
+var errFetchTimeout = errors.New("the broker did not answer the fetch in time")
+
+// checkCaughtUp tells the sink once that the partition's contacts may be sent.
+func (f *fetcher) checkCaughtUp(offset int64) {
+	if f.caughtUp {
+		return
+	}
+	if (f.target >= 0 && offset >= f.target) || time.Since(f.assigned) >= f.c.cfg.CatchupMax {
+		f.caughtUp = true
+		f.c.deps.Metrics.CatchingUp.Dec()
+		f.c.deps.Sink.CaughtUp(f.claim)
+	}
+}
+
+// giveUpCatchingUp lets the other partitions go on when this one cannot be read.
+func (f *fetcher) giveUpCatchingUp() {
+	f.target = 0
+	f.checkCaughtUp(0)
+}
+
+// fetchReason names the cause of a failed fetch as metrics do.
+func fetchReason(err error) string {
+	var network net.Error
+	switch {
+	case errors.Is(err, kafka.NotLeaderForPartition), errors.Is(err, kafka.LeaderNotAvailable),
+		errors.Is(err, kafka.UnknownTopicOrPartition), errors.Is(err, kafka.FencedLeaderEpoch):
+		return "leader"
+	case errors.Is(err, kafka.OffsetOutOfRange):
+		return "offset"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
+		return "network"
+	}
+	if _, ok := errors.AsType[kafka.Error](err); ok {
+		return "other"
+	}
+	return "decode"
+}
+
+// newRetry is the back-off of everything that asks Kafka: quick at first, since a
+// leader moves in a second or two, and never longer than a few seconds.
+func newRetry() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 3*time.Second
+	return b
+}
+
+// sleep waits, and reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,96 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+
+	"contactsync"
+)
+
+// Config is the event's part of the settings.
+type Config struct {
+	// Format is how a record's value is written: native, the JSON object with
+	// streamId and contact that the documentation describes.
+	Format string `yaml:"format" env:"FORMAT"`
+	// Validation says how much of a contact is checked before it is sent: strict
+	// (every field that the API documents as required is there and has the right
+	// form) or lenient (the id only, and the API decides).
+	Validation string `yaml:"validation" env:"VALIDATION"`
+	// MaxEventBytes bounds the value and the key of a record. A larger record goes
+	// to the dead-letter topic.
+	MaxEventBytes contactsync.Size `yaml:"max_event_bytes" env:"MAX_EVENT_BYTES"`
+	// MaxDepth bounds how deep objects and arrays nest in a value; the outermost
+	// object counts as 1.
+	MaxDepth int `yaml:"max_depth" env:"MAX_DEPTH"`
+	// StreamPattern is the regular expression (RE2) that a whole streamId matches.
+	// The name becomes part of a URL, so a pattern that lets through anything that
+	// would change the URL is refused. Names over 256 bytes are never taken.
+	StreamPattern string `yaml:"stream_pattern" env:"STREAM_PATTERN"`
+	// AccountPattern is the same for accountId, which becomes a header.
+	AccountPattern string `yaml:"account_pattern" env:"ACCOUNT_PATTERN"`
+}
+
+// The formats and the ways to validate.
+const (
+	NativeFormat = "native"
+	Strict       = "strict"
+	Lenient      = "lenient"
+)
+
+const (
+	minEventBytes = contactsync.Size(1 << 10)
+	maxEventBytes = contactsync.Size(64 << 20)
+	// minDepth lets the native format through: event, contact, cellPhone.
+	minDepth = 3
+	maxDepth = 1000
+)
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		Format:         NativeFormat,
+		Validation:     Strict,
+		MaxEventBytes:  256 << 10,
+		MaxDepth:       32,
+		StreamPattern:  plainPattern,
+		AccountPattern: plainPattern,
+	}
+}
+
+// Validate returns every fault of the settings.
+func (c Config) Validate() []contactsync.Fault {
+	var faults []contactsync.Fault
+	bad := func(key, format string, args ...any) {
+		faults = append(faults, contactsync.Fault{Key: key, Problem: fmt.Sprintf(format, args...)})
+	}
+	if reading(c.Format) == nil {
+		bad("format", "%q is unknown: native", c.Format)
+	}
+	if c.Validation != Strict && c.Validation != Lenient {
+		bad("validation", "%q is unknown: strict or lenient", c.Validation)
+	}
+	if c.MaxEventBytes < minEventBytes || c.MaxEventBytes > maxEventBytes {
+		bad("max_event_bytes", "%v must lie between %v and %v", c.MaxEventBytes, minEventBytes, maxEventBytes)
+	}
+	if c.MaxDepth < minDepth || c.MaxDepth > maxDepth {
+		bad("max_depth", "%d must lie between %d and %d", c.MaxDepth, minDepth, maxDepth)
+	}
+	for _, p := range []struct{ key, pattern string }{
+		{"stream_pattern", c.StreamPattern},
+		{"account_pattern", c.AccountPattern},
+	} {
+		if _, err := matcher(p.pattern); err != nil {
+			bad(p.key, "%v", err)
+		}
+	}
+	return faults
+}
+
+// check returns the faults of the settings as one error.
+func (c Config) check() error {
+	var errs []error
+	for _, f := range c.Validate() {
+		errs = append(errs, fmt.Errorf("event setting %s: %s", f.Key, f.Problem))
+	}
+	return errors.Join(errs...)
+}
