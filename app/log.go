@@ -1,0 +1,21 @@
+package app
+
+import (
+	"io"
+	"log/slog"
+
+	"contactsync/config"
+)
+
+// NewLogger returns the logger that the settings ask for.
+func NewLogger(cfg config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
+		level = slog.LevelInfo // Validate has refused anything else
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}

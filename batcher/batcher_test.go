@@ -1,0 +1,471 @@
+package batcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var testClaim = contactsync.Claim{Topic: "contacts", Partition: 1, Generation: 4}
+
+// bench is a running batcher with fakes around it. It lives in a synctest bubble.
+type bench struct {
+	t      *testing.T
+	b      *Batcher
+	start  time.Time
+	offset int64
+	stop   context.CancelFunc
+
+	mu      sync.Mutex
+	calls   []call
+	answer  func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result
+	publish func(n int) error
+	letters []contactsync.Letter
+	tries   int
+	ended   []int64
+}
+
+type call struct {
+	at    time.Duration
+	batch contactsync.Batch
+}
+
+// open lets every request through.
+type open struct{}
+
+func (open) Admit(time.Time) (func(time.Time, contactsync.Result), time.Time) {
+	return func(time.Time, contactsync.Result) {}, time.Time{}
+}
+
+func newBench(t *testing.T, change func(*Config)) *bench {
+	t.Helper()
+	cfg := DefaultConfig()
+	if change != nil {
+		change(&cfg)
+	}
+	s := &bench{t: t, start: time.Now(), answer: func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }}
+	m := metrics.New(prometheus.NewRegistry())
+	s.b = New(cfg, Deps{
+		Sender: s, Publisher: s, Acker: s, Gates: func(string) Gate { return open{} },
+		Log: slog.New(slog.DiscardHandler), Metrics: &m.Batcher, Letters: &m.DeadLetter, Seed: 1,
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	s.stop = cancel
+	ran := make(chan error, 1)
+	go func() { ran <- s.b.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
+	s.b.Assign([]contactsync.Claim{testClaim}, false)
+	return s
+}
+
+func allDelivered(b contactsync.Batch) contactsync.Result {
+	r := contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: make([]contactsync.Outcome, len(b.Rows))}
+	for i := range r.Rows {
+		r.Rows[i].Verdict = contactsync.Delivered
+	}
+	return r
+}
+
+func (s *bench) Send(ctx context.Context, b contactsync.Batch) contactsync.Result {
+	s.mu.Lock()
+	s.calls = append(s.calls, call{time.Since(s.start), b})
+	n, answer := len(s.calls), s.answer
+	s.mu.Unlock()
+	return answer(ctx, n, b)
+}
+
+func (s *bench) Publish(_ context.Context, letters []contactsync.Letter) ([]contactsync.Letter, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tries++
+	if s.publish != nil {
+		if err := s.publish(s.tries); err != nil {
+			return letters, err
+		}
+	}
+	s.letters = append(s.letters, letters...)
+	return nil, nil
+}
+
+func (s *bench) Done(ended []contactsync.Position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range ended {
+		s.ended = append(s.ended, p.Offset)
+	}
+}
+
+// add hands over one event for each id, in order.
+func (s *bench) add(ids ...string) {
+	s.t.Helper()
+	var events []event.Event
+	for _, id := range ids {
+		stream := "st"
+		if at := strings.IndexByte(id, '/'); at >= 0 {
+			stream, id = id[:at], id[at+1:]
+		}
+		body := fmt.Sprintf(`{"id":%q,"seq":%d}`, id, s.offset)
+		value := fmt.Sprintf(`{"streamId":%q,"contact":%s}`, stream, body)
+		ev := event.Event{
+			Record: contactsync.Record{Position: contactsync.Position{Claim: testClaim, Offset: s.offset}, Time: time.Now(), Value: []byte(value)},
+			Kind:   event.Update, Contact: event.Contact{Stream: stream, ID: id, Account: "a", Body: []byte(body), Shape: 1},
+		}
+		if id == "broken" {
+			ev.Kind, ev.Fault = event.Broken, &event.Fault{Reason: contactsync.ReasonInvalid, Detail: "no id"}
+		}
+		events = append(events, ev)
+		s.offset++
+	}
+	if err := s.b.Add(s.t.Context(), events); err != nil {
+		s.t.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+func (s *bench) at(d time.Duration) {
+	time.Sleep(d - time.Since(s.start))
+	synctest.Wait()
+}
+
+// wantCalls compares when which rows were sent, as "500ms a b".
+func (s *bench) wantCalls(want ...string) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var got []string
+	for _, c := range s.calls {
+		line := c.at.String()
+		for _, r := range c.batch.Rows {
+			line += " " + r.ID
+		}
+		got = append(got, line)
+	}
+	if !slices.Equal(got, want) {
+		s.t.Fatalf("calls:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+func (s *bench) wantEnded(want ...int64) {
+	s.t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	got := slices.Sorted(slices.Values(s.ended))
+	if !slices.Equal(got, want) {
+		s.t.Fatalf("ended offsets %v, want %v", got, want)
+	}
+}
+
+func TestBatcher_CutsOnAgeOfTheOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		for i := range 10 { // a trickle: no newcomer may put the cut off
+			s.at(time.Duration(i) * 100 * time.Millisecond)
+			s.add(fmt.Sprint("c", i))
+		}
+		s.at(3 * time.Second)
+		s.wantCalls("500ms c0 c1 c2 c3 c4", "1s c5 c6 c7 c8 c9")
+	})
+}
+
+func TestBatcher_CutsFullRequestsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.MaxRows = 2 })
+		s.add("a", "b", "c")
+		s.wantCalls("0s a b")
+		s.at(time.Second)
+		s.wantCalls("0s a b", "500ms c")
+		s.wantEnded(0, 1, 2)
+	})
+}
+
+func TestBatcher_CutsOnBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.MaxBytes, c.Linger = 40, time.Hour })
+		s.add("a", "b", "c") // 18 bytes and a comma each
+		s.wantCalls("0s a b")
+	})
+}
+
+func TestBatcher_SendsNewestStateOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.add("a", "b", "a", "a")
+		s.at(time.Second)
+		s.wantCalls("500ms a b")
+		if got := string(s.calls[0].batch.Rows[0].Body); got != `{"id":"a","seq":3}` {
+			t.Errorf("sent %s, want the newest state", got)
+		}
+		s.wantEnded(0, 1, 2, 3)
+	})
+}
+
+func TestBatcher_SecondRequestOfAContactWaitsForTheFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.MaxRows = 1 })
+		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			time.Sleep(2 * time.Second)
+			return allDelivered(b)
+		}
+		s.add("a")
+		s.at(100 * time.Millisecond)
+		s.add("a", "b")
+		s.at(time.Second)
+		s.wantCalls("0s a", "100ms b")
+		s.at(5 * time.Second)
+		s.wantCalls("0s a", "100ms b", "2s a")
+	})
+}
+
+func TestBatcher_BacksOffAndKeepsRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, 4*time.Second })
+		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
+			if n <= 6 {
+				return contactsync.Result{Kind: contactsync.Unavailable, Status: 503}
+			}
+			return allDelivered(b)
+		}
+		s.add("a")
+		s.at(time.Minute)
+		if len(s.calls) != 7 {
+			t.Fatalf("%d calls, want 7", len(s.calls))
+		}
+		for i, most := range []time.Duration{1, 2, 4, 4, 4, 4} {
+			wait := s.calls[i+1].at - s.calls[i].at
+			if wait < most*time.Second/2 || wait > most*time.Second {
+				t.Errorf("wait %d is %v, want between half and all of %v", i, wait, most*time.Second)
+			}
+		}
+		s.wantEnded(0)
+		if len(s.letters) != 0 {
+			t.Errorf("I6: an outage made %d dead letters", len(s.letters))
+		}
+	})
+}
+
+func TestBatcher_HoldsAmbiguousRowsAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) {
+			c.AmbiguityHold, c.BackoffMin, c.BackoffMax = 10*time.Second, time.Millisecond, time.Millisecond
+		})
+		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
+			if n == 1 {
+				return contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}
+			}
+			return allDelivered(b)
+		}
+		s.add("a")
+		s.at(time.Second)
+		s.add("b", "a") // the newest state of a waits with it; b does not
+		s.at(time.Minute)
+		s.wantCalls("500ms a", "1.5s b", "10.5s a")
+		if got := string(s.calls[2].batch.Rows[0].Body); got != `{"id":"a","seq":2}` {
+			t.Errorf("sent %s after the hold, want the newest state", got)
+		}
+	})
+}
+
+func TestBatcher_DeadLetterBeforeItsOffsetEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.publish = func(n int) error {
+			if n < 4 {
+				return errors.New("not enough replicas")
+			}
+			return nil
+		}
+		s.add("broken", "a")
+		s.at(time.Second)
+		s.wantCalls("500ms a")
+		s.wantEnded(1) // everything else goes on
+		s.at(time.Minute)
+		s.wantEnded(0, 1)
+		if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonInvalid || s.letters[0].Positions[0].Offset != 0 {
+			t.Errorf("dead letters %+v", s.letters)
+		}
+	})
+}
+
+func TestBatcher_RejectedRowTakesItsEventsAlong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			r := allDelivered(b)
+			r.Rows[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "phone number is taken"}
+			return r
+		}
+		s.add("bad", "good", "bad")
+		s.at(time.Second)
+		s.wantEnded(0, 1, 2)
+		if len(s.letters) != 1 {
+			t.Fatalf("%d dead letters, want 1", len(s.letters))
+		}
+		l := s.letters[0]
+		if l.Reason != contactsync.ReasonRejected || l.Contact != "bad" || len(l.Positions) != 2 || l.Record.Offset != 2 || l.Detail != "phone number is taken" {
+			t.Errorf("dead letter %+v", l)
+		}
+	})
+}
+
+func TestBatcher_BisectsToTheRowAtFault(t *testing.T) {
+	for _, bad := range []int{0, 1, 37, 49, 50, 63, 98, 99} {
+		t.Run(fmt.Sprint("row ", bad), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, nil)
+				poison := fmt.Sprint("c", bad)
+				s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+					for _, r := range b.Rows {
+						if r.ID == poison {
+							return contactsync.Result{Kind: contactsync.BadRequest, Status: 412, Detail: "invalid"}
+						}
+					}
+					return allDelivered(b)
+				}
+				var ids []string
+				for i := range 100 {
+					ids = append(ids, fmt.Sprint("c", i))
+				}
+				s.add(ids...)
+				s.at(time.Minute)
+				if len(s.ended) != 100 || len(s.letters) != 1 || s.letters[0].Contact != poison {
+					t.Fatalf("%d ended, dead letters %v", len(s.ended), s.letters)
+				}
+				if spent := len(s.calls) - 1; spent > 13 { // 2·log2(100)
+					t.Errorf("%d calls spent to find one row among 100", spent)
+				}
+			})
+		})
+	}
+}
+
+func TestBatcher_FullWindowBlocksAdd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.WindowBytes, c.Linger = 3*contactOverhead, time.Hour })
+		s.add("a", "b", "c", "d")
+		blocked, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("blocked"))
+		defer cancel()
+		if err := s.b.Add(blocked, []event.Event{{}}); err == nil {
+			t.Fatal("I8: a full window took more")
+		}
+	})
+}
+
+func TestBatcher_ReleaseSendsAndWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.Linger = time.Hour })
+		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			time.Sleep(2 * time.Second)
+			return allDelivered(b)
+		}
+		s.add("a", "b")
+		s.at(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := s.b.Release(ctx, []contactsync.Claim{testClaim}); err != nil {
+			t.Fatal(err)
+		}
+		if since := time.Since(s.start); since != 3*time.Second {
+			t.Errorf("released after %v, want as soon as the answer is in", since)
+		}
+		s.wantCalls("1s a b")
+		s.wantEnded(0, 1)
+		s.add("c") // of the claim that was given back
+		s.at(3 * time.Hour)
+		s.wantCalls("1s a b")
+
+		next := testClaim
+		next.Generation++
+		s.b.Assign([]contactsync.Claim{next}, false)
+		testEvent := event.Event{Kind: event.Update, Record: contactsync.Record{Position: contactsync.Position{Claim: next}}, Contact: event.Contact{Stream: "st", ID: "d", Account: "a", Body: []byte(`{}`)}}
+		if err := s.b.Add(t.Context(), []event.Event{testEvent}); err != nil {
+			t.Fatal(err)
+		}
+		s.at(4*time.Hour - time.Second)
+		s.wantCalls("1s a b") // it lingers again: the drain is over
+		s.at(4*time.Hour + time.Second)
+		if len(s.calls) != 2 {
+			t.Errorf("the next generation's contact was not sent")
+		}
+	})
+}
+
+func TestBatcher_ReleaseGivesUpAtTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.MaxRows = 1 })
+		s.answer = func(ctx context.Context, _ int, _ contactsync.Batch) contactsync.Result {
+			<-ctx.Done()
+			return contactsync.Result{Kind: contactsync.Canceled, Ambiguous: true}
+		}
+		s.add("a", "b")
+		late := errors.New("late")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, late)
+		defer cancel()
+		if err := s.b.Release(ctx, []contactsync.Claim{testClaim}); !errors.Is(err, late) {
+			t.Fatalf("release: %v, want the cause", err)
+		}
+		if since := time.Since(s.start); since != 3*time.Second {
+			t.Errorf("released after %v, want at the deadline", since)
+		}
+		s.at(time.Hour)
+		if len(s.calls) != 2 {
+			t.Errorf("%d requests, want the two that were given up", len(s.calls))
+		}
+		s.wantEnded()
+	})
+}
+
+func TestBatcher_CatchUpHoldsContactsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.MaxRows = 2 })
+		behind := contactsync.Claim{Topic: "contacts", Partition: 2, Generation: 4}
+		s.b.Assign([]contactsync.Claim{behind}, true)
+		old := event.Event{Kind: event.Update, Record: contactsync.Record{Position: contactsync.Position{Claim: behind}}, Contact: event.Contact{Stream: "st", ID: "x", Account: "a", Body: []byte(`{"old":1}`), Shape: 7}}
+		if err := s.b.Add(t.Context(), []event.Event{old}); err != nil {
+			t.Fatal(err)
+		}
+		s.add("a", "b", "c")
+		s.at(time.Minute)
+		s.wantCalls("0s a b") // full requests go; c waits for company from partition 2
+		s.b.CaughtUp(behind)
+		s.at(2 * time.Minute)
+		s.wantCalls("0s a b", "1m0s c x")
+	})
+}
+
+func TestBatcher_Stuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.answer = func(context.Context, int, contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.Unavailable}
+		}
+		s.add("a")
+		s.at(time.Hour)
+		if why := s.b.Stuck(time.Now(), time.Minute); why != "" {
+			t.Errorf("an API that is away made the batcher call itself stuck: %s", why)
+		}
+		if why := s.b.Stuck(time.Now().Add(time.Hour), time.Minute); why == "" {
+			t.Error("a loop that does not turn was not noticed")
+		}
+	})
+}

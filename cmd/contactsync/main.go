@@ -1,0 +1,65 @@
+// Command contactsync keeps Kore.ai contacts in step with a CRM: it reads
+// contact-changed events from Kafka, sends them with as few bulk updates as
+// possible, and commits an offset only after the answer has been handled.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	done := make(chan int, 1)
+	go func() { done <- run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr) }()
+	for asked := false; ; asked = true {
+		select {
+		case code := <-done:
+			os.Exit(code)
+		case s := <-signals:
+			if asked { // the second one: at once; what was not committed is read again
+				fmt.Fprintf(os.Stderr, "contactsync: second %v: leaving at once\n", s)
+				os.Exit(1)
+			}
+			cancel(fmt.Errorf("signal: %v", s))
+		}
+	}
+}
+
+// errReported says that the reason has been printed already.
+var errReported = errors.New("reported")
+
+// run is the program without its process: exit code 0 when it did what was
+// asked, 1 when it could not, 2 when the command line or the settings are wrong.
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use:           "contactsync",
+		Short:         "Keeps Kore.ai contacts in step with a CRM: Kafka to bulk updates, nothing lost, never out of order",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.AddCommand(runCommand(environ), checkCommand(environ), versionCommand())
+	err := root.ExecuteContext(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errSettings):
+		return 2
+	case errors.Is(err, errReported):
+		return 1
+	}
+	fmt.Fprintln(stderr, "contactsync:", err)
+	return 1
+}

@@ -1,0 +1,56 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"contactsync/app"
+	"contactsync/config"
+)
+
+// errSettings says that the settings are wrong; the faults have been printed.
+var errSettings = errors.New("the settings are wrong")
+
+func runCommand(environ []string) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the service until SIGTERM or SIGINT; a second one leaves at once",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := load(file, environ, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			log := app.NewLogger(cfg.Log, cmd.ErrOrStderr())
+			reg := prometheus.NewRegistry()
+			reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+			a, err := app.New(cmd.Context(), cfg, app.Options{Version: version(), Log: log, Registry: reg})
+			if err != nil {
+				return err
+			}
+			return a.Run(cmd.Context())
+		},
+	}
+	configFlag(cmd, &file)
+	return cmd
+}
+
+func configFlag(cmd *cobra.Command, file *string) {
+	cmd.Flags().StringVarP(file, "config", "c", "", "settings file (YAML); CONTACTSYNC_* variables go over it")
+}
+
+// load reads the settings and prints every fault of them.
+func load(file string, environ []string, stderr io.Writer) (config.Config, error) {
+	cfg, err := config.Load(file, environ)
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		return cfg, errSettings
+	}
+	return cfg, nil
+}

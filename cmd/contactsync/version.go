@@ -1,0 +1,62 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"contactsync/metrics"
+)
+
+// release is set by the build: -ldflags "-X main.release=1.2.3".
+var release string
+
+// version is the release, or what the build noted about its source.
+func version() string {
+	if release != "" {
+		return release
+	}
+	if _, rev := revision(); rev != "" {
+		return "dev-" + rev
+	}
+	return "dev"
+}
+
+func revision() (goVersion, rev string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return runtime.Version(), ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+			rev = s.Value[:12]
+		}
+	}
+	return info.GoVersion, rev
+}
+
+func buildInfo() prometheus.Collector {
+	goVersion, rev := revision()
+	g := prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: metrics.Namespace, Name: "build_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{"version": version(), "revision": rev, "goversion": goVersion},
+	})
+	g.Set(1)
+	return g
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			goVersion, rev := revision()
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "contactsync %s (revision %s, %s, %s/%s)\n", version(), rev, goVersion, runtime.GOOS, runtime.GOARCH)
+			return err
+		},
+	}
+}

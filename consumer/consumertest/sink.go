@@ -1,0 +1,101 @@
+package consumertest
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"contactsync"
+	"contactsync/consumer"
+	"contactsync/event"
+)
+
+// sink takes events for a member and ends them as told.
+type sink struct {
+	ledgers *consumer.Ledgers
+
+	mu       sync.Mutex
+	keep     func(contactsync.Record) bool // events that stay open; nil ends all at once
+	block    chan struct{}                 // Add waits for it; nil for not at all
+	records  []contactsync.Record
+	open     []contactsync.Position
+	claims   []contactsync.Claim
+	caughtUp []contactsync.Claim
+	released int
+	early    []contactsync.Position // events of claims that were not assigned
+}
+
+func (s *sink) Assign(claims []contactsync.Claim, _ bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claims = slices.Clone(claims)
+}
+
+func (s *sink) Add(ctx context.Context, events []event.Event) error {
+	s.mu.Lock()
+	block := s.block
+	s.mu.Unlock()
+	if block != nil {
+		select {
+		case <-block:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var ended []contactsync.Position
+	for _, e := range events {
+		if !slices.Contains(s.claims, e.Record.Claim) {
+			s.early = append(s.early, e.Record.Position)
+		}
+		s.records = append(s.records, e.Record)
+		if s.keep != nil && s.keep(e.Record) {
+			s.open = append(s.open, e.Record.Position)
+		} else {
+			ended = append(ended, e.Record.Position)
+		}
+	}
+	s.ledgers.Done(ended)
+	return nil
+}
+
+func (s *sink) CaughtUp(c contactsync.Claim) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.caughtUp = append(s.caughtUp, c)
+}
+
+func (s *sink) Release(context.Context, []contactsync.Claim) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.released++
+	s.claims = nil
+	return nil
+}
+
+// endOpen ends what stayed open.
+func (s *sink) endOpen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledgers.Done(s.open)
+	s.open = nil
+}
+
+func (s *sink) seen() []contactsync.Record {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.records)
+}
+
+func (s *sink) owned() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.claims)
+}
+
+func (s *sink) caughtUpCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.caughtUp)
+}
