@@ -51,7 +51,8 @@ type node struct {
 
 // object reads a body. Its faults carry no content.
 func (r *reader) object(body []byte) (*node, error) {
-	r.reset(body)
+	// Decode has refused duplicate names; looking again would be half of the cost.
+	r.reset(body, jsontext.AllowDuplicateNames(true))
 	var n node
 	var err error
 	if r.json.PeekKind() != '{' {

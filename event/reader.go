@@ -30,10 +30,10 @@ type reader struct {
 	maxDepth int
 }
 
-func (r *reader) reset(value []byte) {
+func (r *reader) reset(value []byte, opts ...jsontext.Options) {
 	r.value = value
 	r.buf = *bytes.NewBuffer(value)
-	r.json.Reset(&r.buf)
+	r.json.Reset(&r.buf, opts...)
 }
 
 // at returns the offset behind what was read last.
@@ -99,6 +99,10 @@ func (r *reader) skip() error {
 
 // end checks that nothing but white space is left.
 func (r *reader) end() error {
+	// Only peeking, so that the offset of a fault is the end of the value.
+	if r.json.PeekKind() != jsontext.KindInvalid {
+		return errTrailing
+	}
 	if _, err := r.json.ReadToken(); err != io.EOF {
 		return errTrailing
 	}

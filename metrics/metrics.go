@@ -71,6 +71,7 @@ type Upstream struct {
 // DeadLetter is what the writing of dead letters writes.
 type DeadLetter struct {
 	Published *prometheus.CounterVec // reason
+	Truncated prometheus.Counter
 	Errors    prometheus.Counter
 	Waiting   prometheus.Gauge
 }
@@ -142,6 +143,7 @@ func New(reg prometheus.Registerer) *Set {
 		},
 		DeadLetter: DeadLetter{
 			Published: m.counters("deadletter_published_total", "Dead letters acknowledged by Kafka, by reason.", "reason", reasonNames()),
+			Truncated: m.counter("deadletter_truncated_total", "Dead letters written without the whole record because it is too large for the topic."),
 			Errors:    m.counter("deadletter_publish_errors_total", "Attempts to write dead letters that failed; each is retried."),
 			Waiting:   m.gauge("deadletter_waiting", "Dead letters not yet acknowledged by Kafka; their offsets wait for it."),
 		},
