@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,7 +61,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	m := metrics.New(o.Registry)
 	var err error
 	kafkaconn.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
-	if a.kafka, err = kafkaconn.New(cfg.Kafka, o.Log); err != nil {
+	if a.kafka, err = kafkaconn.New(cfg.Kafka, o.Log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...); err != nil {
 		return nil, err
 	}
 	a.upstream, err = upstream.New(cfg.Upstream, upstream.Deps{Log: o.Log, Metrics: &m.Upstream, Version: o.Version})
@@ -68,7 +69,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 		a.close()
 		return nil, err
 	}
-	a.letters = deadletter.New(cfg.Deadletter, deadletter.Deps{
+	a.letters = deadletter.New(cfg.DeadLetter, deadletter.Deps{
 		Transport: a.kafka.Transport(), Brokers: cfg.Kafka.Brokers, Log: o.Log, Metrics: &m.DeadLetter, Version: o.Version,
 	})
 	ledgers := consumer.NewLedgers()
@@ -218,6 +219,11 @@ func (a *App) close() {
 	if a.letters != nil {
 		if err := a.letters.Close(); err != nil {
 			a.log.Warn("the writer of dead letters was not closed cleanly", "err", err)
+		}
+	}
+	if a.upstream != nil {
+		if err := a.upstream.Close(); err != nil {
+			a.log.Warn("connections to the API were not closed cleanly", "err", err)
 		}
 	}
 	if a.kafka != nil {

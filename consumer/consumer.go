@@ -96,7 +96,9 @@ func (c *Consumer) group(ctx context.Context) {
 		ID: c.cfg.Group, Brokers: c.deps.Brokers, Topics: c.cfg.Topics, Dialer: c.deps.Dialer,
 		HeartbeatInterval: c.cfg.HeartbeatInterval, SessionTimeout: c.cfg.SessionTimeout,
 		RebalanceTimeout: c.cfg.RebalanceTimeout, JoinGroupBackoff: time.Second,
-		Timeout: c.deps.RequestTimeout, StartOffset: kafka.FirstOffset,
+		// One call of the coordinator that hangs ends the generation, so it must
+		// not outlast a few heartbeats; nor may a slow answer end it at once.
+		Timeout: min(c.deps.RequestTimeout, c.cfg.SessionTimeout/3), StartOffset: kafka.FirstOffset,
 		ErrorLogger: kafka.LoggerFunc(func(format string, args ...any) {
 			c.deps.Log.Debug("kafka group: " + fmt.Sprintf(format, args...))
 		}),

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"contactsync/app"
+)
+
+func checkCommand(environ []string) *cobra.Command {
+	var file string
+	var connect, show bool
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check the settings and print every fault at once, with its line",
+		Long: `Check reads the settings as run does and prints every fault with its line, then
+looks at the files that they name. With --connect it also asks the brokers, the
+topics and the API's hosts. It changes nothing. The exit code is 0 when the
+service could run, 1 when something that the settings point to is missing, and 2
+when the settings themselves are wrong.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out := cmd.OutOrStdout()
+			cfg, err := load(file, environ, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if show {
+				text, err := cfg.YAML()
+				if err != nil {
+					return err
+				}
+				_, err = out.Write(text)
+				return err
+			}
+			found := app.CheckFiles(cfg)
+			if connect {
+				cfg.Log.Level = "error" // what it finds is printed below
+				found = append(found, app.CheckConnect(cmd.Context(), cfg, app.NewLogger(cfg.Log, cmd.ErrOrStderr()))...)
+			}
+			for _, f := range found {
+				level := "note: "
+				if f.Fatal {
+					level = "fault: "
+				}
+				fmt.Fprintln(out, level+f.Problem)
+			}
+			if app.Usable(found) != nil {
+				return errReported
+			}
+			for _, line := range app.Shares(cfg) {
+				fmt.Fprintln(out, line)
+			}
+			fmt.Fprintln(out, "ok")
+			return nil
+		},
+	}
+	configFlag(cmd, &file)
+	cmd.Flags().BoolVar(&connect, "connect", false, "also ask the brokers, the topics and the API's hosts")
+	cmd.Flags().BoolVar(&show, "print", false, "print the settings in force, from file, environment and defaults")
+	return cmd
+}

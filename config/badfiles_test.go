@@ -1,0 +1,213 @@
+package config
+
+// badFiles names every testdata/*.bad.yaml with the lines that its faults print,
+// without the file's name.
+var badFiles = map[string][]string{
+	"account_incomplete": {
+		`:15: upstream.accounts[1].id: "" is not an account id: 1 to 64 letters, digits, - or _`,
+		`:15: upstream.accounts[1].host: "http://plain.example.com" is not encrypted: write https://plain.example.com, or set allow_plaintext`,
+		`:15: upstream.accounts[1].streams[0]: "*" is a pattern of accounts[0] already: one stream belongs to one account`,
+		":15: upstream.accounts[1].credentials.client_id: give either client_id or client_id_file",
+		":15: upstream.accounts[1].credentials.client_secret_file: HS256 signs with client_secret_file, and with it alone",
+		":18: upstream.accounts[1].budget.burst: 9 must lie between 0 and half of requests (10)",
+	},
+	"account_is_a_word": {
+		":9: upstream.timeout: 1ms must lie between 100ms and 10m",
+		":11: upstream.accounts[0]: is one value, but settings belong here: write key: value, one a line",
+	},
+	"accounts_are_a_mapping": {
+		":2: upstream.accounts: is a mapping, but a list belongs here: write [a, b], or - a, one a line",
+	},
+	"anchors": {
+		":1: anchors (&) are not taken: write the value where it is used",
+		":2: anchors (&) are not taken: write the value where it is used",
+		":2: aliases (*) are not taken: write the value where it is used",
+		":3: anchors (&) are not taken: write the value where it is used",
+		":3: aliases (*) are not taken: write the value where it is used",
+		":5: aliases (*) are not taken: write the value where it is used",
+	},
+	"binary": {
+		":1: not a text file: a byte here is not UTF-8, or is a control character",
+	},
+	"broken_bracket": {
+		":15: not valid YAML: could not find flow mapping end token '}'",
+	},
+	"broken_indent": {
+		":16: not valid YAML: mapping value is not allowed in this context",
+	},
+	"broken_quote": {
+		":16: not valid YAML: could not find end character of double-quoted text",
+	},
+	"claims_are_a_list": {
+		":15: upstream.accounts[0].credentials.claims: is a list, but a mapping belongs here: write name: value, one a line",
+	},
+	"colon_in_value": {
+		":16: not valid YAML: mapping value is not allowed in this context",
+	},
+	"comments_only": {
+		": kafka.brokers: name at least one broker as host:port",
+		": consumer.topics: name at least one topic to read",
+		": consumer.group: name the consumer group",
+		": upstream.accounts: name at least one account",
+		`: deadletter.topic: "" is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores`,
+	},
+	"complex_key": {
+		":15: complex keys (?) are not taken: write key: value",
+	},
+	"control_character": {
+		":16: not a text file: a byte here is not UTF-8, or is a control character",
+	},
+	"deep": {
+		":2: lists or mappings nest deeper than 32",
+	},
+	"deep_dashes": {
+		":3: lists or mappings nest deeper than 32",
+	},
+	"directive": {
+		":1: directives (%) are not taken: leave the line out",
+	},
+	"duplicate_key": {
+		":18: log.level: given twice: first in line 16",
+	},
+	"duplicate_section": {
+		":15: consumer: given twice: first in line 3",
+	},
+	"durations": {
+		`:16: batcher.linger: "5" is not a duration: write a number with a unit, like 500ms, 10s or 2m`,
+		`:17: batcher.backoff_min: "1 s" is not a duration: write a number with a unit, like 500ms, 10s or 2m`,
+		`:18: batcher.backoff_max: "1d" is not a duration: write a number with a unit, like 500ms, 10s or 2m`,
+		":19: consumer_: unknown key: did you mean consumer?",
+	},
+	"empty": {
+		": kafka.brokers: name at least one broker as host:port",
+		": consumer.topics: name at least one topic to read",
+		": consumer.group: name the consumer group",
+		": upstream.accounts: name at least one account",
+		`: deadletter.topic: "" is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores`,
+	},
+	"item_is_a_mapping": {
+		":6: consumer.topics[1]: is a mapping, but one value belongs here",
+		`:7: consumer.topics[2]: "contacts" is empty or named twice`,
+	},
+	"key_of_another_section": {
+		":15: consumer_extra: unknown key",
+		":17: log.max_in_flight: unknown key: did you mean batcher.max_in_flight?",
+	},
+	"latin1": {
+		":15: not a text file: a byte here is not UTF-8, or is a control character",
+	},
+	"list_is_a_value": {
+		":4: consumer.topics: is one value, but a list belongs here: write [a, b], or - a, one a line",
+	},
+	"listen": {
+		`:16: admin.listen: "8080" is not an address: write host:port, like 127.0.0.1:8080 or :8080`,
+		`:18: log.format: "xml" is unknown: json or text`,
+		":20: shutdown.timeout: 100ms must lie between 1s and 1h",
+		":20: shutdown.timeout: 100ms leaves no time to drain and commit: at least 15s, which is consumer.drain_timeout and 5s",
+	},
+	"long_value": {
+		":16: batcher.linger: is 5000 bytes long: not a duration: write a number with a unit, like 500ms, 10s or 2m",
+	},
+	"merge_key": {
+		":15: merge keys (<<) are not taken: write the values where they are used",
+	},
+	"not_a_mapping": {
+		":1: the file is a list, but settings belong here: write key: value, one a line",
+	},
+	"nothing_required_given": {
+		": kafka.brokers: name at least one broker as host:port",
+		": consumer.topics: name at least one topic to read",
+		": consumer.group: name the consumer group",
+		": upstream.accounts: name at least one account",
+		`: deadletter.topic: "" is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores`,
+	},
+	"null_item": {
+		`:15: upstream.accounts[1].id: "" is not an account id: 1 to 64 letters, digits, - or _`,
+		":15: upstream.accounts[1].host: is not a base URL: write https://host",
+		`:15: upstream.accounts[1].streams[0]: "*" is a pattern of accounts[0] already: one stream belongs to one account`,
+		":15: upstream.accounts[1].credentials.client_id: give either client_id or client_id_file",
+		":15: upstream.accounts[1].credentials.client_secret_file: HS256 signs with client_secret_file, and with it alone",
+	},
+	"numbers": {
+		`:16: batcher.max_rows: "ten" is not a whole number`,
+		`:17: batcher.max_in_flight: "1.5" is not a whole number`,
+		":18: batcher.row_attempts: 99999999999999999999 is too large or too small a number",
+		`:20: event.max_depth: "0x10" is not a whole number`,
+		":21: upstream2: unknown key: did you mean upstream?",
+	},
+	"one_word": {
+		":1: the file is one value, but settings belong here: write key: value, one a line",
+	},
+	"prefix_of_a_section": {
+		":15: shut: unknown key: did you mean shutdown?",
+	},
+	"ratios": {
+		`:10: upstream.breaker.failure_ratio: ".nan" is not a number`,
+		":11: upstream.breaker.consecutive: 0 must lie between 1 and 1000000",
+	},
+	"relations": {
+		":7: consumer.stall_after: 20s would call the service stuck during one slow request: more than 30.5s, which is batcher.linger and upstream.timeout",
+		`:10: deadletter.topic: "contacts" is one of consumer.topics: dead letters would be read as events again`,
+		":19: event.max_event_bytes: 8MiB is more than consumer.max_batch_bytes (1MiB): such an event would halt its partition before it is looked at",
+		":19: event.max_event_bytes: 8MiB is more than a quarter of batcher.window_bytes (16MiB): a few events would fill the window",
+		":23: shutdown.timeout: 20s leaves no time to drain and commit: at least 25s, which is consumer.drain_timeout and 5s",
+	},
+	"section_is_a_list": {
+		":15: batcher: is a list, but settings belong here: write key: value, one a line",
+	},
+	"section_is_a_value": {
+		":6: deadletter: is one value, but settings belong here: write key: value, one a line",
+	},
+	"sizes": {
+		`:16: batcher.max_bytes: "1.5MiB" is not a size: write a whole number, alone or with B, KiB, MiB or GiB`,
+		`:17: batcher.window_bytes: "256MB" is not a size: write a whole number, alone or with B, KiB, MiB or GiB`,
+		`:19: event.max_event_bytes: "-1" is not a size: write a whole number, alone or with B, KiB, MiB or GiB`,
+	},
+	"switches": {
+		`:3: kafka.tls.enabled: "yes" is neither true nor false`,
+		`:5: kafka.sasl.allow_plaintext: "1" is neither true nor false`,
+	},
+	"tab_after_spaces": {
+		":17: not valid YAML: a tab: indent with spaces",
+	},
+	"tabs": {
+		":16: not valid YAML: a tab: indent with spaces",
+	},
+	"tags": {
+		":16: tags (!) are not taken: write the plain value",
+	},
+	"two_documents": {
+		":16: a second document: write one, without --- in between",
+	},
+	"unknown_hides_nothing": {
+		":16: batcher.lingr: unknown key: did you mean batcher.linger?",
+		":17: batcher.max_rows: 0 must lie between 1 and 100000",
+		`:18: batcher.backoff_max: "1" is not a duration: write a number with a unit, like 500ms, 10s or 2m`,
+		`:19: batcher.max_in_flight: "many" is not a whole number`,
+		`:21: log.level: "loud" is unknown: debug, info, warn or error`,
+	},
+	"unknown_in_account": {
+		":15: upstream.accounts[0].bugdet: unknown key: did you mean upstream.accounts[0].budget?",
+		":17: upstream.accounts[0].client_secret: unknown key: did you mean upstream.accounts[].credentials.client_secret_file?",
+	},
+	"unknown_key": {
+		":3: consumer.group: name the consumer group",
+		":5: consumer.grop: unknown key: did you mean consumer.group?",
+	},
+	"unknown_section": {
+		":15: batch: unknown key: did you mean batcher?",
+	},
+	"unknown_without_hint": {
+		":16: log.zebra: unknown key",
+	},
+	"value_is_a_list": {
+		":5: consumer.group: is a list, but one value belongs here",
+	},
+	"value_is_a_mapping": {
+		":16: batcher.linger: is a mapping, but one value belongs here",
+	},
+	"value_missing": {
+		":16: batcher.linger: has no value: give one or leave the key out",
+		":17: batcher.max_rows: has no value: give one or leave the key out",
+	},
+}

@@ -1,0 +1,132 @@
+package kafkaconn
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"time"
+)
+
+// maxFile bounds what is read of a certificate, key or password file.
+const maxFile = 1 << 20
+
+// socket is a connection that Close knows of until it is closed.
+type socket struct {
+	net.Conn
+	owner *Conn
+}
+
+// Close closes the connection.
+func (s *socket) Close() error {
+	s.owner.mu.Lock()
+	delete(s.owner.sockets, s)
+	s.owner.mu.Unlock()
+	return s.Conn.Close()
+}
+
+// dial connects to one address and makes the connection a TLS one where that is
+// on. kafka-go ends ctx when the connection is ready, SASL included, or by its
+// deadline when it is not.
+func (c *Conn) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	settings, err := c.cfg.TLS.load()
+	if err != nil {
+		return nil, err
+	}
+	dialer := net.Dialer{Timeout: c.cfg.DialTimeout / 3, KeepAlive: 15 * time.Second}
+	raw, err := dialer.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{Conn: raw, owner: c}
+	c.mu.Lock()
+	if !c.closed {
+		c.sockets[s] = struct{}{}
+	}
+	closed := c.closed
+	c.mu.Unlock()
+	if closed {
+		_ = raw.Close()
+		return nil, fmt.Errorf("dial %s: %w", address, net.ErrClosed)
+	}
+	// kafka-go sets no deadline while it asks for versions and logs in, and a
+	// broker that accepts and stays silent would hold the caller for ever. Only a
+	// passed deadline closes the socket: success ends ctx too, by cancellation.
+	context.AfterFunc(ctx, func() {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			_ = s.Close()
+		}
+	})
+	if settings == nil {
+		return s, nil
+	}
+	if settings.ServerName == "" {
+		settings.ServerName, _, err = net.SplitHostPort(address)
+		if err != nil {
+			_ = s.Close()
+			return nil, fmt.Errorf("dial %s: %w", address, err)
+		}
+	}
+	secure := tls.Client(s, settings)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = s.Close()
+		return nil, fmt.Errorf("TLS with %s as %q: %w", address, settings.ServerName, err)
+	}
+	return secure, nil
+}
+
+// load reads the files into a configuration of its own for one connection; nil
+// where TLS is off.
+func (t TLS) load() (*tls.Config, error) {
+	if !t.Enabled {
+		return nil, nil
+	}
+	settings := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pem, err := readFile(t.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("read tls.ca_file: %w", err)
+		}
+		settings.RootCAs = x509.NewCertPool()
+		if !settings.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read tls.ca_file %s: it holds no PEM certificate", t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		cert, err := readFile(t.CertFile)
+		if err != nil {
+			return nil, fmt.Errorf("read tls.cert_file: %w", err)
+		}
+		key, err := readFile(t.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read tls.key_file: %w", err)
+		}
+		pair, err := tls.X509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("read tls.cert_file %s with tls.key_file %s: %w", t.CertFile, t.KeyFile, err)
+		}
+		settings.Certificates = []tls.Certificate{pair}
+	}
+	return settings, nil
+}
+
+// readFile reads a small file; its errors name the file.
+func readFile(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > maxFile {
+		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxFile)
+	}
+	return content, nil
+}

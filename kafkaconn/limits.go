@@ -1,0 +1,95 @@
+package kafkaconn
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/segmentio/kafka-go/compress"
+)
+
+// ErrBatchTooLarge says that a record batch is larger, once decompressed, than
+// LimitDecompression allows. Errors that match it are *BatchTooLargeError.
+var ErrBatchTooLarge = errors.New("record batch is too large")
+
+// BatchTooLargeError is the error of a batch that grew past the limit. It
+// matches ErrBatchTooLarge.
+type BatchTooLargeError struct {
+	Codec string // gzip, snappy, lz4 or zstd
+	Max   int64  // the limit in bytes
+}
+
+// Error says what was found and what to do.
+func (e *BatchTooLargeError) Error() string {
+	return fmt.Sprintf("%v: it grows past %d bytes with %s: raise the limit or skip the batch's offsets", ErrBatchTooLarge, e.Max, e.Codec)
+}
+
+// Is makes the error match ErrBatchTooLarge.
+func (e *BatchTooLargeError) Is(target error) bool { return target == ErrBatchTooLarge }
+
+// BatchTooLarge marks the error for packages that do not import this one.
+func (e *BatchTooLargeError) BatchTooLarge() bool { return true }
+
+// LimitDecompression bounds what kafka-go makes of one compressed record batch
+// to max bytes. Without it a batch of a megabyte may take all memory, on every
+// replica in turn.
+//
+// It changes kafka-go's table of codecs, which the whole process shares and which
+// no lock guards: call it once, before the first connection. Called again it
+// replaces the limit. Writing is not changed.
+//
+// How it is seen: protocol.RecordSet.ReadFrom returns a *BatchTooLargeError as it
+// is, and so does kafka.Transport.RoundTrip for a fetch, which then closes the
+// connection; errors.Is finds it, and kafka.Client.Fetch wraps it with %w. Where batches
+// before it in the same answer could be read, those are returned without an
+// error, and the next fetch, from the large one's offset, returns the error. In
+// the message format that Kafka used before 0.11 the bound holds as well, but
+// the error may read as a checksum mismatch.
+//
+// The bound is on the output. On top of it a codec holds its own window, of the
+// order of what it has put out so far, and snappy one whole block.
+func LimitDecompression(max int64) {
+	for i, codec := range compress.Codecs {
+		if limited, ok := codec.(limitedCodec); ok {
+			codec = limited.Codec
+		}
+		if codec != nil {
+			compress.Codecs[i] = limitedCodec{Codec: codec, max: max}
+		}
+	}
+}
+
+// limitedCodec is a codec whose readers end at max bytes.
+type limitedCodec struct {
+	compress.Codec
+	max int64
+}
+
+// NewReader returns a reader that fails instead of returning more than max bytes.
+func (c limitedCodec) NewReader(r io.Reader) io.ReadCloser {
+	return &limitedReader{ReadCloser: c.Codec.NewReader(r), left: c.max, codec: c}
+}
+
+// limitedReader hides the codec's WriteTo, which would go round the count.
+type limitedReader struct {
+	io.ReadCloser
+	left  int64 // negative once the limit is passed
+	codec limitedCodec
+}
+
+// Read reads on until one byte more than the limit has come. The error stays: the
+// reader above may swallow one that comes together with the bytes it asked for.
+func (r *limitedReader) Read(p []byte) (int, error) {
+	if r.left < 0 {
+		return 0, &BatchTooLargeError{Codec: r.codec.Name(), Max: r.codec.max}
+	}
+	if int64(len(p)) > r.left+1 {
+		p = p[:r.left+1]
+	}
+	n, err := r.ReadCloser.Read(p)
+	r.left -= int64(n)
+	if r.left < 0 {
+		return n - 1, &BatchTooLargeError{Codec: r.codec.Name(), Max: r.codec.max}
+	}
+	return n, err
+}

@@ -1,0 +1,163 @@
+package kafkaconn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// call is one API in the versions that the service may send, in rising order.
+// Of these kafka-go sends the highest that is not above the broker's highest,
+// and does not look at the broker's lowest.
+type call struct {
+	api      protocol.ApiKey
+	versions []int16
+}
+
+// calls lists what is sent: first through the transport, from the lowest version
+// that does what is needed up to kafka-go's highest, then by the consumer group,
+// whose versions are fixed in kafka-go.
+func calls() []call {
+	return []call{
+		upFrom(protocol.Produce, 3),         // record batches with headers
+		upFrom(protocol.Fetch, 4),           // the same, and aborted transactions
+		upFrom(protocol.ListOffsets, 1),     // one offset an answer
+		upFrom(protocol.Metadata, 4),        // auto-creation can be forbidden
+		upFrom(protocol.OffsetCommit, 2),    // with generation and member
+		upFrom(protocol.OffsetFetch, 1),     // offsets kept in Kafka
+		upFrom(protocol.FindCoordinator, 0), // any
+		{protocol.Metadata, []int16{1, 6}},
+		{protocol.FindCoordinator, []int16{0}},
+		{protocol.JoinGroup, []int16{1, 2}},
+		{protocol.SyncGroup, []int16{0}},
+		{protocol.Heartbeat, []int16{0}},
+		{protocol.LeaveGroup, []int16{0}},
+		{protocol.OffsetFetch, []int16{1}},
+		{protocol.OffsetCommit, []int16{2}},
+		{protocol.ApiVersions, []int16{0}},
+	}
+}
+
+func upFrom(api protocol.ApiKey, lowest int16) call {
+	var versions []int16
+	for v := lowest; v <= api.MaxVersion(); v++ {
+		versions = append(versions, v)
+	}
+	return call{api, versions}
+}
+
+// fault says why a broker cannot take the call; empty if it can.
+func (c call) fault(offered []kafka.ApiVersion) string {
+	i := slices.IndexFunc(offered, func(v kafka.ApiVersion) bool { return v.ApiKey == int16(c.api) })
+	if i < 0 {
+		return fmt.Sprintf("does not offer %v (API key %d)", c.api, int(c.api))
+	}
+	sent := int16(-1)
+	for _, v := range c.versions {
+		if v <= offered[i].MaxVersion {
+			sent = v
+		}
+	}
+	if sent >= 0 && sent >= offered[i].MinVersion {
+		return ""
+	}
+	return fmt.Sprintf("takes %v (API key %d) in versions %d to %d, but this service sends %s",
+		c.api, int(c.api), offered[i].MinVersion, offered[i].MaxVersion, c.sends())
+}
+
+func (c call) sends() string {
+	first, last := c.versions[0], c.versions[len(c.versions)-1]
+	switch {
+	case first == last:
+		return strconv.Itoa(int(first))
+	case int(last-first) == len(c.versions)-1:
+		return fmt.Sprintf("%d to %d", first, last)
+	default:
+		return fmt.Sprint(c.versions)
+	}
+}
+
+// CheckVersions asks every broker which versions of the protocol it takes and
+// compares both ends with what this service sends. kafka-go looks at the upper
+// end only, so that a broker that has dropped old versions would fail somewhere
+// in the middle of the work.
+//
+// It returns an error for each broker that cannot be worked with, joined, and an
+// error if no broker answers. Others that do not answer are logged and left out:
+// one may be restarting.
+func (c *Conn) CheckVersions(ctx context.Context) error {
+	if err := c.checkBootstrap(ctx); err != nil {
+		return err
+	}
+	meta, err := c.Client().Metadata(ctx, &kafka.MetadataRequest{})
+	if err != nil {
+		return fmt.Errorf("ask kafka for its brokers: %w", err)
+	}
+	faults := make([]error, len(meta.Brokers))
+	var asked sync.WaitGroup
+	for i, b := range meta.Brokers {
+		asked.Go(func() {
+			address := net.JoinHostPort(b.Host, strconv.Itoa(b.Port))
+			offered, err := c.apiVersions(ctx, address)
+			if err != nil {
+				c.log.Warn("broker does not answer; its protocol versions are unknown", "broker", address, "err", err)
+				return
+			}
+			faults[i] = checkOffered(address, offered)
+		})
+	}
+	asked.Wait()
+	return errors.Join(faults...)
+}
+
+// checkBootstrap checks the first configured broker that answers: without the
+// versions of one, even the list of brokers could not be asked for.
+func (c *Conn) checkBootstrap(ctx context.Context) error {
+	var failed []error
+	for _, address := range c.cfg.Brokers {
+		offered, err := c.apiVersions(ctx, address)
+		if err == nil {
+			return checkOffered(address, offered)
+		}
+		failed = append(failed, err)
+	}
+	return fmt.Errorf("no broker answers: check brokers, tls and sasl: %w", errors.Join(failed...))
+}
+
+func checkOffered(address string, offered []kafka.ApiVersion) error {
+	var faults []error
+	for _, c := range calls() {
+		if f := c.fault(offered); f != "" {
+			faults = append(faults, fmt.Errorf("broker %s %s", address, f))
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w\nuse brokers that take these versions, or a release of this service made for the brokers", errors.Join(faults...))
+}
+
+// apiVersions asks one broker on a connection of its own.
+func (c *Conn) apiVersions(ctx context.Context, address string) ([]kafka.ApiVersion, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
+	defer cancel()
+	conn, err := c.Dialer().DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("ask broker %s for its protocol versions: %w", address, err)
+	}
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	defer stop()
+	offered, err := conn.ApiVersions()
+	if err != nil {
+		return nil, fmt.Errorf("ask broker %s for its protocol versions: %w", address, err)
+	}
+	return offered, nil
+}

@@ -1,0 +1,259 @@
+package stub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	pathStart = "/agentassist/api/v1/public/"
+	pathEnd   = "/contacts/bulk-update"
+)
+
+// Server is the API. It is an http.Handler; Start gives it a listener of its own.
+type Server struct {
+	cfg     Config
+	reject  globs
+	start   time.Time
+	gate    *gate
+	limit   *limiter
+	script  *script
+	count   *counters
+	journal *journal
+	slots   chan struct{} // nil without MaxInFlight
+	calls   sync.Pool
+	order   atomic.Int64
+	pages   *http.ServeMux
+	closing chan struct{} // ends every wait
+	late    sync.WaitGroup
+	serving sync.WaitGroup
+	close   sync.Once
+
+	mu    sync.RWMutex
+	lanes map[string]*lane
+	http  *http.Server // nil before Start
+	url   string
+	err   error // of serving
+}
+
+// New returns a stub. Its error names the rule of the scenario that makes no sense.
+func New(cfg Config) (*Server, error) {
+	if len(cfg.Algorithms) == 0 {
+		cfg.Algorithms = []string{"HS256"}
+	}
+	if cfg.RateStatus == 0 {
+		cfg.RateStatus = http.StatusTooManyRequests
+	}
+	s := &Server{
+		cfg: cfg, reject: globsOf(cfg.Reject), start: time.Now(),
+		gate: newGate(cfg), limit: newLimiter(cfg.RateLimit, cfg.RateWindow),
+		script: &script{seed: cfg.Seed}, count: newCounters(),
+		journal: &journal{keep: cfg.KeepRows, out: cfg.Log},
+		closing: make(chan struct{}), lanes: map[string]*lane{},
+	}
+	s.calls.New = func() any { return &call{parser: newParser()} }
+	if cfg.MaxInFlight > 0 {
+		s.slots = make(chan struct{}, cfg.MaxInFlight)
+	}
+	for _, r := range cfg.Scenario.Rules {
+		if err := s.script.put(r, s.start); err != nil {
+			return nil, fmt.Errorf("set up the scenario: %w", err)
+		}
+	}
+	s.pages = s.routes()
+	return s, nil
+}
+
+// Start listens on addr ("127.0.0.1:0" for a free port) and serves until Close.
+func (s *Server) Start(addr string) error {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("start the stub: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.url = "http://" + ln.Addr().String()
+	s.http = &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
+	srv := s.http
+	s.serving.Go(func() {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.mu.Lock()
+			s.err = err
+			s.mu.Unlock()
+		}
+	})
+	return nil
+}
+
+// URL is the base address of a started stub, without a slash at the end.
+func (s *Server) URL() string {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.url
+}
+
+// Close ends every wait, lets the calls at work finish for up to two seconds,
+// drops rows that were still to be applied late, and returns what went wrong
+// with serving. Counters and log stay readable.
+func (s *Server) Close() error {
+	s.close.Do(func() { close(s.closing) })
+	s.mu.RLock()
+	srv := s.http
+	s.mu.RUnlock()
+	if srv != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if srv.Shutdown(ctx) != nil {
+			_ = srv.Close() // its calls are cut off, which is what is left to do
+		}
+	}
+	s.serving.Wait()
+	s.late.Wait()
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.err
+}
+
+// ServeHTTP answers the API's path and the stub's own pages.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// The raw path is judged, so that an escaped slash or dot cannot pass for a stream of another name.
+	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), pathStart)
+	stream, tail := rest, ""
+	if i := strings.IndexByte(rest, '/'); i >= 0 {
+		stream, tail = rest[:i], rest[i:]
+	}
+	name, err := url.PathUnescape(stream)
+	switch {
+	case !ok:
+		s.pages.ServeHTTP(w, r)
+	case tail != pathEnd, err != nil, name == "", strings.ContainsAny(name, "/\\"), name == ".", name == "..":
+		sendRefusal(w, refusal{http.StatusNotFound, "Not Found", 0}, 0)
+	default:
+		s.bulkUpdate(w, r, name)
+	}
+}
+
+// Handler returns the server as a handler, for a listener of the caller's own.
+func (s *Server) Handler() http.Handler { return s }
+
+// SetAccount adds or replaces an account while the stub runs, as a rotated secret does.
+func (s *Server) SetAccount(id string, a Account) { s.gate.set(id, a) }
+
+// Put adds a rule to the running stub, or replaces the one of its name. From and
+// To count from now.
+func (s *Server) Put(r Rule) error { return s.script.put(r, time.Now()) }
+
+// Turn switches a rule on or off and reports whether there is one of that name.
+func (s *Server) Turn(name string, on bool) bool { return s.script.turn(name, !on, time.Now()) }
+
+// Stats returns the counters.
+func (s *Server) Stats() Stats {
+	n := s.count.snapshot()
+	n.Seconds = time.Since(s.start).Seconds()
+	s.journal.mu.Lock()
+	n.Unlogged, n.LogBroken = s.journal.dropped, s.journal.err != nil
+	s.journal.mu.Unlock()
+	return n
+}
+
+// Calls returns the log in the order in which the calls ended. Its rows are shared: they are not to be changed.
+func (s *Server) Calls() []Call {
+	s.journal.mu.Lock()
+	defer s.journal.mu.Unlock()
+	return append([]Call(nil), s.journal.calls...)
+}
+
+// State returns, by stream and contact, the seq that was applied last; contacts
+// that were never applied are left out.
+func (s *Server) State() map[string]map[string]int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	all := make(map[string]map[string]int64, len(s.lanes))
+	for name, l := range s.lanes {
+		all[name] = l.state()
+	}
+	return all
+}
+
+func (l *lane) state() map[string]int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seqs := make(map[string]int64, len(l.contacts))
+	for id, c := range l.contacts {
+		if c.applied > 0 {
+			seqs[id] = c.last
+		}
+	}
+	return seqs
+}
+
+// Fields returns the merged fields of a contact; nil unless Config.TrackFields is set.
+func (s *Server) Fields(stream, id string) map[string]any {
+	l := s.lane(stream)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.contacts[id]; c != nil {
+		return mergePatch(nil, c.fields) // a copy as deep as the objects go
+	}
+	return nil
+}
+
+// Reset forgets contacts, log, counters and used budget. Rules stay.
+func (s *Server) Reset() {
+	s.mu.Lock()
+	s.lanes = map[string]*lane{}
+	s.mu.Unlock()
+	s.journal.reset()
+	s.count.reset()
+	s.limit.reset()
+}
+
+func (s *Server) lane(stream string) *lane {
+	s.mu.RLock()
+	l := s.lanes[stream]
+	s.mu.RUnlock()
+	if l != nil {
+		return l
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l = s.lanes[stream]; l == nil {
+		l = &lane{contacts: map[string]*contact{}}
+		s.lanes[stream] = l
+	}
+	return l
+}
+
+// wait returns after d, or false when the stub closes or done is closed first.
+func (s *Server) wait(d time.Duration, done <-chan struct{}) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-done:
+	case <-s.closing:
+	}
+	return false
+}
+
+func (s *Server) latency() time.Duration {
+	d := s.cfg.Latency
+	if s.cfg.Jitter > 0 {
+		d += rand.N(s.cfg.Jitter)
+	}
+	return d
+}

@@ -1,0 +1,171 @@
+package stub
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestStats_CountsWhatAClientMustNotDo(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		calls [][]string // rows by call
+		count func(Stats) int64
+		want  int64
+	}{
+		{"in order", [][]string{{contactJSON(id1, 1)}, {contactJSON(id1, 2)}, {contactJSON(id2, 1)}}, Stats.Violations, 0},
+		{"older after newer", [][]string{{contactJSON(id1, 2)}, {contactJSON(id1, 1)}}, func(n Stats) int64 { return n.OutOfOrder }, 1},
+		{"same again", [][]string{{contactJSON(id1, 2)}, {contactJSON(id1, 2)}}, func(n Stats) int64 { return n.Duplicates }, 1},
+		{"same again is no violation", [][]string{{contactJSON(id1, 2)}, {contactJSON(id1, 2)}}, Stats.Violations, 0},
+		{"named twice", [][]string{{contactJSON(id1, 1), contactJSON(id2, 1), contactJSON(id1, 2)}}, func(n Stats) int64 { return n.NamedTwice }, 1},
+		{"named twice is no overlap", [][]string{{contactJSON(id1, 1), contactJSON(id1, 2)}}, func(n Stats) int64 { return n.Overlaps }, 0},
+		{"contacts", [][]string{{contactJSON(id1, 1), contactJSON(id2, 1)}, {contactJSON(id1, 2)}}, func(n Stats) int64 { return n.Contacts }, 2},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := newServer(t, func(c *Config) { c.ApplyDuplicates = true })
+			for _, rows := range tt.calls {
+				put(t, s, "st-0001", array(rows...))
+			}
+			if got := tt.count(s.Stats()); got != tt.want {
+				t.Errorf("counted %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestStats_CountsOverlaps(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, func(c *Config) { c.Latency = time.Second })
+		for i, call := range []struct{ stream, id string }{{"st-0001", id1}, {"st-0001", id1}, {"st-0001", id2}, {"st-0002", id1}} {
+			go put(t, s, call.stream, array(contactJSON(call.id, i)))
+		}
+		synctest.Wait()
+		if n := s.Stats().Overlaps; n != 1 {
+			t.Errorf("%d overlaps, want 1: the other contact and the other stream are apart", n)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := s.Stats(); n.InFlight != 0 || n.Calls != 4 {
+			t.Errorf("after the calls: %d in flight, %d calls", n.InFlight, n.Calls)
+		}
+	})
+}
+
+func TestServer_StateAndLog(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	s := newServer(t, func(c *Config) { c.Log, c.KeepRows = &out, 3 })
+	put(t, s, "st-0001", array(contactJSON(id1, 1), contactJSON("bad1", 4)))
+	put(t, s, "st-0002", array(contactJSON(`quo\"te`, 7)))
+	r := request(t, "st-0001", array(contactJSON(id1, 2)))
+	r.Header.Del("auth")
+	s.ServeHTTP(httptest.NewRecorder(), r)
+
+	if want := map[string]map[string]int64{"st-0001": {id1: 1}, "st-0002": {`quo\"te`: 7}}; !reflect.DeepEqual(s.State(), want) {
+		t.Errorf("state %v, want %v", s.State(), want)
+	}
+	kept := s.Calls()
+	if len(kept) != 2 || s.Stats().Unlogged != 1 {
+		t.Fatalf("%d calls kept and %d not, want 2 and 1", len(kept), s.Stats().Unlogged)
+	}
+	out.WriteString(`{"recv":1,`) // the stub was killed in the middle of a line
+	read, err := ReadLog(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(read) != 3 || !reflect.DeepEqual(read[:2], kept) {
+		t.Errorf("read %+v\nkept %+v", read, kept)
+	}
+	c := read[0]
+	if c.Order != 1 || c.Status != 200 || c.Account != account || !c.Rows[0].Applied || c.Rows[1].Applied || c.Done < c.Received {
+		t.Errorf("first call: %+v", c)
+	}
+	if c := read[2]; c.Order != 0 || c.Status != 401 || len(c.Rows) != 1 || c.Rows[0].Seq != 2 {
+		t.Errorf("a refused call is logged with its rows: %+v", c)
+	}
+	if strings.Contains(fmt.Sprint(read), "john") {
+		t.Error("a contact field is in the log")
+	}
+	s.Reset()
+	if len(s.State()) != 0 || s.Stats().Calls != 0 || len(s.Calls()) != 0 {
+		t.Error("something is left after a reset")
+	}
+}
+
+func TestServer_MergesFields(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, func(c *Config) { c.TrackFields, c.Partial = true, true })
+	put(t, s, "st-0001", `[{"id":"a","firstName":"x","cellPhone":{"phoneNumber":"1","countryCode":"+1"},"note":"n"}]`)
+	put(t, s, "st-0001", `[{"id":"a","lastName":"y","cellPhone":{"phoneNumber":"2"},"note":null}]`)
+	want := map[string]any{"id": "a", "firstName": "x", "lastName": "y", "cellPhone": map[string]any{"phoneNumber": "2", "countryCode": "+1"}}
+	if got := s.Fields("st-0001", "a"); !reflect.DeepEqual(got, want) {
+		t.Errorf("fields %v, want %v", got, want)
+	}
+}
+
+func TestServer_Pages(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	put(t, s, "st-0001", array(contactJSON(id1, 5)))
+	tests := []struct {
+		method, path, body string
+		status             int
+		text               string
+	}{
+		{"GET", "/stats", "", 200, "rows applied</td><td>1"},
+		{"GET", "/stats.json", "", 200, `"statuses":{"200":1}`},
+		{"GET", "/state.json?stream=st-0001", "", 200, `{"` + id1 + `":5}`},
+		{"GET", "/state.json", "", 200, `{"st-0001":{"` + id1 + `":5}}`},
+		{"GET", "/nothing", "", 404, ""},
+		{"POST", "/fault", "name: down\nanswer: {status: 503}", 204, ""},
+		{"POST", "/fault", `{"name": "down", "answer": {"status": 1}}`, 400, "must lie between"},
+		{"POST", "/fault", "nme: down", 400, "unknown field"},
+		{"GET", "/fault", "", 200, `[{"name":"down","off":false,"fired":0}]`},
+		{"POST", "/fault?name=down&off=true", "", 204, ""},
+		{"POST", "/fault?name=none&off=true", "", 404, ""},
+		{"POST", "/fault?name=down", "", 400, "true or false"},
+		{"GET", "/fault", "", 200, `"off":true`},
+		{"POST", "/reset", "", 204, ""},
+		{"GET", "/state.json", "", 200, `{}`},
+	}
+	for _, tt := range tests {
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), tt.method, tt.path, strings.NewReader(tt.body)))
+		if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.text) {
+			t.Errorf("%s %s: %d %s, want %d with %q", tt.method, tt.path, w.Code, w.Body, tt.status, tt.text)
+		}
+	}
+}
+
+func TestServer_StartAndClose(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	if err := s.Start("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	other := newServer(t, nil)
+	if err := other.Start(strings.TrimPrefix(s.URL(), "http://")); err == nil {
+		t.Error("two stubs on one port")
+	}
+	resp, err := http.Get(s.URL() + "/stats.json") //nolint:noctx // loopback
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	http.DefaultClient.CloseIdleConnections()
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

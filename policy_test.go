@@ -1,0 +1,123 @@
+package contactsync_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// The rules of the repository, as tests, because a linter can be off.
+
+type goPackage struct {
+	ImportPath string
+	Name       string
+	Dir        string
+	Doc        string
+	Imports    []string
+	Deps       []string
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps=false", "-json=ImportPath,Name,Dir,Doc,Imports,Deps", "./...")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []goPackage
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// TestPolicy_Imports keeps the direction of imports: the stages meet in app and
+// in the root's values, and the service's binary links nothing of the lab.
+func TestPolicy_Imports(t *testing.T) {
+	t.Parallel()
+	stages := []string{"contactsync/consumer", "contactsync/batcher", "contactsync/upstream", "contactsync/deadletter", "contactsync/kafkaconn"}
+	kafka := []string{"contactsync/kafkaconn", "contactsync/consumer", "contactsync/consumer/consumertest", "contactsync/deadletter"}
+	for _, p := range packages(t) {
+		for _, imp := range p.Imports {
+			if slices.Contains(stages, p.ImportPath) && slices.Contains(stages, imp) {
+				t.Errorf("%s imports its sibling %s", p.ImportPath, imp)
+			}
+			if strings.HasPrefix(imp, "github.com/segmentio/kafka-go") && !slices.Contains(kafka, p.ImportPath) {
+				t.Errorf("%s imports %s: only %v do", p.ImportPath, imp, kafka)
+			}
+		}
+		if p.ImportPath != "contactsync/cmd/contactsync" {
+			continue
+		}
+		for _, dep := range p.Deps {
+			if strings.HasPrefix(dep, "contactsync/lab") || strings.HasPrefix(dep, "contactsync/e2e") || strings.Contains(dep, "franz-go") {
+				t.Errorf("the service links %s", dep)
+			}
+		}
+	}
+}
+
+func TestPolicy_RootIsStandardLibraryOnly(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		if p.ImportPath != "contactsync" {
+			continue
+		}
+		for _, imp := range p.Imports {
+			if strings.Contains(imp, ".") {
+				t.Errorf("the root package imports %s", imp)
+			}
+		}
+	}
+}
+
+func TestPolicy_PackageDocs(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		if len(p.Doc) < 40 {
+			t.Errorf("%s has no package comment that says what it promises", p.ImportPath)
+		}
+	}
+}
+
+// TestPolicy_FileSizes keeps files short enough to be read at one sitting.
+func TestPolicy_FileSizes(t *testing.T) {
+	t.Parallel()
+	const most = 420
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != "." {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(path, ".go") {
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if n := bytes.Count(text, []byte("\n")); n > most && !strings.HasSuffix(path, "_test.go") {
+			t.Errorf("%s has %d lines, at most %d are wanted", path, n, most)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,223 @@
+package upstream
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func testBudget(requests, burst int, window time.Duration, share string) Budget {
+	return Budget{Requests: &requests, Burst: burst, Window: window, Share: share}
+}
+
+// drain starts every request that the budget grants at now, and returns how many.
+func drain(b *budget, now time.Time) int {
+	n := 0
+	for b.next(now).IsZero() {
+		b.take(now)
+		n++
+	}
+	return n
+}
+
+// mostInWindow returns the largest number of starts in any window, which
+// includes its beginning and not its end.
+func mostInWindow(starts []time.Time, window time.Duration) int {
+	slices.SortFunc(starts, time.Time.Compare)
+	most, from := 0, 0
+	for to := range starts {
+		for starts[to].Sub(starts[from]) >= window {
+			from++
+		}
+		most = max(most, to-from+1)
+	}
+	return most
+}
+
+// TestBudget_NoWindowExceedsTheRequests is I7: three replicas of one account,
+// whose parts change as they like, never start more than the account allows.
+func TestBudget_NoWindowExceedsTheRequests(t *testing.T) {
+	t.Parallel()
+	const whole = 12
+	rapid.Check(t, func(t *rapid.T) {
+		requests := rapid.IntRange(2*whole, 600).Draw(t, "requests") // at least two per part
+		burst := rapid.IntRange(0, requests/2).Draw(t, "burst")
+		window := time.Duration(rapid.IntRange(1, 120).Draw(t, "window")) * time.Second
+		start := time.Unix(1_767_951_304, 0)
+		now := start
+		cfg := testBudget(requests, burst, window, ShareSplit)
+		var replicas [3]*budget
+		for i := range replicas {
+			replicas[i] = newBudget(cfg, 5*time.Minute, now)
+		}
+		divide := func() {
+			first := rapid.IntRange(0, whole).Draw(t, "first")
+			second := rapid.IntRange(0, whole-first).Draw(t, "second")
+			third := rapid.IntRange(0, whole-first-second).Draw(t, "third")
+			for i, part := range []int{first, second, third} {
+				replicas[i].setShare(now, part, whole)
+			}
+		}
+		divide()
+		var starts []time.Time
+		// Long pauses fill the buckets, short ones use every refill.
+		pauses := rapid.SampledFrom([]int64{int64(window) / 200, int64(window) / 20, int64(window)})
+		for range rapid.IntRange(1, 100).Draw(t, "steps") {
+			now = now.Add(time.Duration(rapid.Int64Range(0, pauses.Draw(t, "upTo")).Draw(t, "pause")))
+			r := replicas[rapid.IntRange(0, 2).Draw(t, "replica")]
+			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			case 0:
+				divide()
+			case 1:
+				r.throttle(now, time.Duration(rapid.Int64Range(1, int64(window)).Draw(t, "wait")))
+			case 2: // a clock that is read late
+				r.next(now.Add(-window))
+			case 3:
+				if r.next(now).IsZero() {
+					r.take(now)
+					starts = append(starts, now)
+				}
+			case 4: // nothing is to be sent
+			default:
+				for _, r := range replicas {
+					for range drain(r, now) {
+						starts = append(starts, now)
+					}
+				}
+			}
+		}
+		if most := mostInWindow(starts, window); most > requests {
+			t.Fatalf("%d starts in a window of %d", most, requests)
+		}
+	})
+}
+
+// TestBudget_GreedyReplicasUseTheirPart asks as soon as it may: the budget is
+// used to what the burst leaves of it, and not beyond.
+func TestBudget_GreedyReplicasUseTheirPart(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name        string
+		requests    int
+		burst       int
+		part, whole int
+		least, most int // starts in ten windows
+	}{
+		{"the vendor's limit", 60, 0, 1, 1, 520, 541},
+		{"half of it", 60, 0, 6, 12, 255, 271},
+		{"a twelfth", 60, 0, 1, 12, 35, 41},
+		{"little burst", 60, 1, 1, 1, 570, 591},
+		{"one request", 1, 0, 1, 1, 7, 10},
+		{"two requests", 2, 0, 1, 1, 7, 11},
+		{"less than one request", 60, 0, 1, 120, 4, 5},
+		{"nothing", 60, 0, 0, 12, 0, 0},
+	} {
+		now := time.Unix(1_767_951_304, 0)
+		end := now.Add(10 * time.Minute)
+		b := newBudget(testBudget(tt.requests, tt.burst, time.Minute, ShareSplit), time.Minute, now)
+		b.setShare(now, tt.part, tt.whole)
+		var starts []time.Time
+		for now.Before(end) {
+			for range drain(b, now) {
+				starts = append(starts, now)
+			}
+			again := b.next(now)
+			if !again.After(now) || again.Sub(now) > recheck {
+				t.Fatalf("%s: ask again after %v", tt.name, again.Sub(now))
+			}
+			now = again
+		}
+		if len(starts) < tt.least || len(starts) > tt.most {
+			t.Errorf("%s: %d starts in ten windows, want %d to %d", tt.name, len(starts), tt.least, tt.most)
+		}
+		if most := mostInWindow(starts, time.Minute); most > max(1, tt.requests*tt.part/max(1, tt.whole)) {
+			t.Errorf("%s: %d starts in a window", tt.name, most)
+		}
+	}
+}
+
+func TestBudget_BeginsWithOneRequest(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_767_951_304, 0)
+	split := newBudget(testBudget(60, 0, time.Minute, ShareSplit), time.Minute, now)
+	split.setShare(now, 3, 12)
+	split.setShare(now, 12, 12)
+	full := newBudget(testBudget(60, 0, time.Minute, ShareFull), time.Minute, now)
+	full.setShare(now, 0, 12) // says nothing to it
+	for name, b := range map[string]*budget{"split": split, "full": full} {
+		if n := drain(b, now); n != 1 {
+			t.Errorf("%s: %d requests at once", name, n)
+		}
+	}
+	unlimited := newBudget(testBudget(0, 0, time.Minute, ShareSplit), time.Minute, now)
+	for range 1000 {
+		if !unlimited.next(now).IsZero() {
+			t.Fatal("a budget without limit is used up")
+		}
+		unlimited.take(now)
+	}
+}
+
+func TestBudget_AssignedAgainUnchanged(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_767_951_304, 0)
+	b := newBudget(testBudget(60, 0, time.Minute, ShareSplit), time.Minute, now)
+	b.setShare(now, 6, 12)
+	now = now.Add(10 * time.Minute)
+	if b.next(now); b.bucket.Limit() == 0 {
+		t.Fatal("no refill")
+	}
+	before := b.bucket.Limit()
+	b.setShare(now, 3, 6)
+	if b.bucket.Limit() != before {
+		t.Errorf("the same part changes the refill from %v to %v", before, b.bucket.Limit())
+	}
+}
+
+func TestBudget_Throttle(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_767_951_304, 0)
+	b := newBudget(testBudget(60, 0, time.Minute, ShareFull), 5*time.Minute, now)
+
+	b.throttle(now, 20*time.Second)
+	if again := b.next(now); !again.Equal(now.Add(20 * time.Second)) {
+		t.Errorf("waits %v", again.Sub(now))
+	}
+	if got := b.perWindow(); got != 48 {
+		t.Errorf("learned %v requests", got)
+	}
+	// Requests that were on their way are throttled too: one lesson, the longest wait.
+	b.throttle(now.Add(time.Second), 10*time.Second)
+	b.throttle(now.Add(time.Second), 30*time.Second)
+	if again := b.next(now.Add(time.Second)); !again.Equal(now.Add(31*time.Second)) || b.perWindow() != 48 {
+		t.Errorf("waits %v, learned %v requests", again.Sub(now), b.perWindow())
+	}
+	now = now.Add(31 * time.Second)
+	b.throttle(now, time.Hour)
+	if again := b.next(now); !again.Equal(now.Add(5 * time.Minute)) {
+		t.Errorf("waits %v, more than throttle_max", again.Sub(now))
+	}
+	for range 20 {
+		now = b.until
+		b.throttle(now, 0)
+		if wait := b.until.Sub(now); wait < time.Minute || wait > 66*time.Second {
+			t.Errorf("without being told waits %v", wait)
+		}
+	}
+	if got := b.perWindow(); got != 12 {
+		t.Errorf("learned %v requests, fewer than a fifth", got)
+	}
+	now = b.until
+	for _, want := range []float64{12, 15, 18} {
+		b.next(now)
+		if got := b.perWindow(); got < want-1e-9 || got > want+1e-9 {
+			t.Errorf("recovered to %v, want %v", got, want)
+		}
+		now = now.Add(time.Minute)
+	}
+	if b.next(now.Add(time.Hour)); b.perWindow() != 60 {
+		t.Errorf("recovered to %v", b.perWindow())
+	}
+}

@@ -1,0 +1,228 @@
+package upstream
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"contactsync"
+)
+
+func result(k contactsync.Kind) contactsync.Result {
+	r := contactsync.Result{Kind: k, Status: 500}
+	if k == contactsync.Canceled || k == contactsync.Unavailable {
+		r.Status = 0
+	}
+	return r
+}
+
+// newTestGates returns n gates of one host without a limit of requests.
+func newTestGates(n int, requests int) ([]*Gate, *syncBuffer) {
+	log := &syncBuffer{}
+	gauge := func() prometheus.Gauge { return prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"}) }
+	br := newBreaker("api.test", DefaultConfig().Breaker, slog.New(slog.NewTextHandler(log, nil)), gauge())
+	gates := make([]*Gate, n)
+	for i := range gates {
+		gates[i] = &Gate{
+			breaker: br, budget: newBudget(testBudget(requests, 0, time.Minute, ShareFull), 5*time.Minute, time.Now()),
+			gauges: gateGauges{gauge(), gauge(), gauge()},
+		}
+	}
+	return gates, log
+}
+
+// must admits a request that has to be admitted.
+func must(t *testing.T, g *Gate) func(contactsync.Kind) {
+	t.Helper()
+	report, again := g.Admit(time.Now())
+	if report == nil {
+		t.Fatalf("not admitted for %v", time.Until(again))
+	}
+	return func(k contactsync.Kind) { report(time.Now(), result(k)) }
+}
+
+func refused(t *testing.T, g *Gate, wait time.Duration) {
+	t.Helper()
+	report, again := g.Admit(time.Now())
+	if report != nil || time.Until(again) != wait {
+		t.Fatalf("admitted %v, again in %v, want %v", report != nil, time.Until(again), wait)
+	}
+}
+
+func TestGate_ConsecutiveFailuresOpenTheHostForAllItsAccounts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, log := newTestGates(2, 0)
+		for range 4 {
+			must(t, gates[0])(contactsync.Unavailable)
+		}
+		must(t, gates[1])(contactsync.Unknown)
+		const open = 15*time.Second + time.Millisecond
+		refused(t, gates[0], open)
+		refused(t, gates[1], open)
+		if s := gates[0].State(time.Now()); s.Name != StateDown || time.Until(s.Until) != 15*time.Second {
+			t.Errorf("state is %+v", s)
+		}
+		if n := strings.Count(log.String(), "host is down"); n != 1 || testutil.ToFloat64(gates[0].breaker.gauge) != 2 {
+			t.Errorf("told %d times: %s", n, log)
+		}
+
+		time.Sleep(open)
+		probe := must(t, gates[0])
+		refused(t, gates[0], recheck)
+		refused(t, gates[1], recheck)
+		if s := gates[1].State(time.Now()); s.Name != StateTrying {
+			t.Errorf("state is %+v", s)
+		}
+		probe(contactsync.Unavailable)
+		refused(t, gates[1], open)
+
+		time.Sleep(open)
+		must(t, gates[1])(contactsync.Throttled) // it answers, so it is back
+		must(t, gates[0])(contactsync.Answered)
+		if s := gates[0].State(time.Now()); s.Name != StateReady || testutil.ToFloat64(gates[0].breaker.gauge) != 0 {
+			t.Errorf("state is %+v", s)
+		}
+		if s := gates[1].State(time.Now()); s.Name != StateThrottled {
+			t.Errorf("state is %+v", s)
+		}
+	})
+}
+
+func TestGate_StoppedProbeGivesItsPlaceBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 0)
+		for range 5 {
+			must(t, gates[0])(contactsync.Unavailable)
+		}
+		time.Sleep(15*time.Second + time.Millisecond)
+		for range 20 {
+			probe := must(t, gates[0])
+			refused(t, gates[0], recheck)
+			probe(contactsync.Canceled)
+		}
+		must(t, gates[0])(contactsync.Answered)
+		must(t, gates[0])
+		must(t, gates[0])
+	})
+}
+
+func TestGate_WhatCountsAsFailureOfTheHost(t *testing.T) {
+	t.Parallel()
+	down := map[contactsync.Kind]bool{contactsync.Unavailable: true, contactsync.Unknown: true}
+	for _, kind := range contactsync.Kinds() {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				gates, _ := newTestGates(1, 0)
+				for range 5 {
+					must(t, gates[0])(kind)
+					gates[0].budget.until = time.Time{} // the wait of a throttled account is another matter
+				}
+				if got := gates[0].State(time.Now()).Name == StateDown; got != down[kind] {
+					t.Errorf("down is %v after five of them", got)
+				}
+			})
+		})
+	}
+}
+
+func TestGate_RatioOpensAndOldFailuresLeaveTheWindow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 0)
+		g := gates[0]
+		for range 3 { // 6 of 9: too few requests to judge by
+			must(t, g)(contactsync.Unavailable)
+			must(t, g)(contactsync.Answered)
+			must(t, g)(contactsync.Unavailable)
+		}
+		time.Sleep(61 * time.Second)
+		for range 9 {
+			must(t, g)(contactsync.Answered)
+		}
+		if s := g.State(time.Now()); s.Name != StateReady {
+			t.Fatalf("state is %+v: failures of a minute ago count", s)
+		}
+		inFlight := must(t, g) // says nothing yet
+		for range 10 {
+			must(t, g)(contactsync.Answered)
+			must(t, g)(contactsync.Unavailable)
+			must(t, g)(contactsync.Unavailable)
+			must(t, g)(contactsync.Unavailable)
+			if g.State(time.Now()).Name == StateDown {
+				inFlight(contactsync.Answered)
+				refused(t, g, 15*time.Second+time.Millisecond)
+				return
+			}
+		}
+		t.Error("30 of 49 failed and the host is not down")
+	})
+}
+
+func TestGate_RefusalCostsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(2, 60)
+		time.Sleep(time.Minute)
+		before := gates[1].budget.left(time.Now())
+		if before < 6 {
+			t.Fatalf("%v requests left", before)
+		}
+		for range 5 {
+			must(t, gates[0])(contactsync.Unavailable)
+		}
+		for range 100 {
+			refused(t, gates[1], 15*time.Second+time.Millisecond)
+		}
+		if left := gates[1].budget.left(time.Now()); left != before {
+			t.Errorf("%v requests left of %v", left, before)
+		}
+		time.Sleep(15*time.Second + time.Millisecond)
+		must(t, gates[1]) // the probe
+		for range 100 {
+			refused(t, gates[1], recheck)
+		}
+		if left := testutil.ToFloat64(gates[1].gauges.left); left != before-1 {
+			t.Errorf("%v requests left of %v", left, before)
+		}
+	})
+}
+
+func TestGate_ReportCountsOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 0)
+		once := must(t, gates[0])
+		for range 10 {
+			once(contactsync.Unavailable)
+		}
+		must(t, gates[0])
+	})
+}
+
+func TestGate_Throttled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(2, 0)
+		report, _ := gates[0].Admit(time.Now())
+		report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, RetryAfter: 7 * time.Second})
+		refused(t, gates[0], 7*time.Second)
+		must(t, gates[1]) // another account of the host
+		if got := testutil.ToFloat64(gates[0].gauges.throttled); got != 7 {
+			t.Errorf("gauge says %vs", got)
+		}
+		time.Sleep(7 * time.Second)
+		must(t, gates[0])
+		gates[0].observe(time.Now())
+		if got := testutil.ToFloat64(gates[0].gauges.throttled); got != 0 {
+			t.Errorf("gauge says %vs", got)
+		}
+	})
+}

@@ -1,0 +1,250 @@
+package upstream
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// newTestTokens returns a source over credentials whose secret file exists.
+func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *syncBuffer) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "secret")
+	writeFile(t, file, testSecret+"\n")
+	c := Credentials{ClientID: "cs-client", ClientSecretFile: file}
+	if adjust != nil {
+		adjust(&c)
+	}
+	if c.StaticTokenFile == "" {
+		c.setDefaults()
+	}
+	var faults faultList
+	if c.validate("", &faults); faults != nil {
+		t.Fatal(faults)
+	}
+	log := &syncBuffer{}
+	s := &tokenSource{
+		account: testAccount, cfg: c, log: slog.New(slog.NewTextHandler(log, nil)),
+		minted: prometheus.NewCounter(prometheus.CounterOpts{Name: "minted"}),
+	}
+	s.reload()
+	return s, log
+}
+
+func mustToken(t *testing.T, s *tokenSource, now time.Time) string {
+	t.Helper()
+	token, err := s.Token(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// claims verifies a token and returns what it claims.
+func claims(t *testing.T, token string, key any, now time.Time) jwt.MapClaims {
+	t.Helper()
+	got := jwt.MapClaims{}
+	_, err := jwt.ParseWithClaims(token, got, func(*jwt.Token) (any, error) { return key, nil },
+		jwt.WithTimeFunc(func() time.Time { return now }), jwt.WithIssuedAt(), jwt.WithExpirationRequired())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestToken_Claims(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_767_951_304, 0)
+	private, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pemFile := filepath.Join(t.TempDir(), "key.pem")
+	writeFile(t, pemFile, string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(private)})))
+	for _, alg := range []string{"HS256", "HS384", "HS512", "RS256", "RS512"} {
+		s, _ := newTestTokens(t, func(c *Credentials) {
+			c.Algorithm, c.Subject, c.Issuer, c.Audience = alg, "sub", "iss", "aud"
+			c.Claims = map[string]any{"extra": "x"}
+			if strings.HasPrefix(alg, "RS") {
+				c.PrivateKeyFile, c.ClientSecretFile = pemFile, ""
+			}
+		})
+		token := mustToken(t, s, now)
+		var key any = []byte(testSecret)
+		if strings.HasPrefix(alg, "RS") {
+			key = &private.PublicKey
+		}
+		got := claims(t, token, key, now)
+		want := map[string]any{
+			"appId": "cs-client", "sub": "sub", "iss": "iss", "aud": "aud", "extra": "x",
+			"iat": float64(now.Unix() - 30), "exp": float64(now.Unix() + 300),
+		}
+		if fmt.Sprint(map[string]any(got)) != fmt.Sprint(want) {
+			t.Errorf("%s: got %v, want %v", alg, got, want)
+		}
+		parsed, _, err := jwt.NewParser().ParseUnverified(token, jwt.MapClaims{})
+		if err != nil || parsed.Header["alg"] != alg {
+			t.Errorf("got header %v, %v", parsed.Header, err)
+		}
+	}
+}
+
+func TestToken_IsKeptAndRenewedAhead(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, tt := range []struct{ ttl, renew time.Duration }{
+		{5 * time.Minute, 4 * time.Minute},     // a fifth is left
+		{time.Minute, 30 * time.Second},        // half a minute is left
+		{time.Hour, (3600 - 30) * 4 / 5 * 1e9}, // never more than an hour after iat
+	} {
+		s, _ := newTestTokens(t, func(c *Credentials) { c.TTL = tt.ttl })
+		first := mustToken(t, s, now)
+		if mustToken(t, s, now.Add(tt.renew-time.Second)) != first {
+			t.Errorf("ttl %v: renewed too early", tt.ttl)
+		}
+		if mustToken(t, s, now.Add(tt.renew)) == first {
+			t.Errorf("ttl %v: not renewed after %v", tt.ttl, tt.renew)
+		}
+	}
+}
+
+func TestToken_JTIIsNeverUsedTwice(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestTokens(t, func(c *Credentials) { c.JTI, c.TTL = true, time.Hour })
+	now := time.Now()
+	seen := map[any]bool{}
+	for range 100 {
+		got := claims(t, mustToken(t, s, now), []byte(testSecret), now)
+		if id := got["jti"]; id == "" || seen[id] {
+			t.Fatalf("jti %v comes twice", id)
+		} else {
+			seen[id] = true
+		}
+		if life := got["exp"].(float64) - got["iat"].(float64); life > 3600 {
+			t.Fatalf("token lives %vs", life)
+		}
+	}
+}
+
+func TestToken_Invalidate(t *testing.T) {
+	t.Parallel()
+	s, _ := newTestTokens(t, nil)
+	now := time.Now()
+	first := mustToken(t, s, now)
+	s.Invalidate(first)
+	second := mustToken(t, s, now.Add(time.Second))
+	if first == second {
+		t.Fatal("the refused token is used again")
+	}
+	s.Invalidate(first) // a late answer to the first
+	if mustToken(t, s, now.Add(2*time.Second)) != second {
+		t.Error("a good token was thrown away")
+	}
+}
+
+func TestToken_Static(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	writeFile(t, file, "opaque-token-made-elsewhere\r\n")
+	s, _ := newTestTokens(t, func(c *Credentials) { *c = Credentials{StaticTokenFile: file} })
+	if got := mustToken(t, s, time.Now()); got != "opaque-token-made-elsewhere" {
+		t.Errorf("got %q", got)
+	}
+}
+
+func TestReload(t *testing.T) {
+	t.Parallel()
+	s, log := newTestTokens(t, nil)
+	now := time.Now()
+	before := mustToken(t, s, now)
+	for _, bad := range []string{"", "short", strings.Repeat("x", mostSecret+1)} {
+		writeFile(t, s.cfg.ClientSecretFile, bad)
+		s.reload()
+		s.reload()
+		if mustToken(t, s, now) != before {
+			t.Fatal("a bad file replaced a good key")
+		}
+	}
+	if err := os.Remove(s.cfg.ClientSecretFile); err != nil {
+		t.Fatal(err)
+	}
+	s.reload()
+	if n := strings.Count(log.String(), "level=ERROR"); n != 4 {
+		t.Errorf("%d errors for four faults: %s", n, log)
+	}
+	writeFile(t, s.cfg.ClientSecretFile, "another-canary-secret")
+	s.reload()
+	claims(t, mustToken(t, s, now), []byte("another-canary-secret"), now)
+	if !strings.Contains(log.String(), "credentials have changed") || strings.Contains(log.String(), "canary") {
+		t.Errorf("log says %s", log)
+	}
+}
+
+func TestReadKey_Faults(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Skip("small keys cannot be made here")
+	}
+	files := map[string]string{
+		"good": testSecret, "empty": "", "lines": "token-one\ntoken-two", "umlaut": "tökentökentöken",
+		"small": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(small)})),
+	}
+	for name, text := range files {
+		writeFile(t, filepath.Join(dir, name), text)
+	}
+	in := func(name string) string { return filepath.Join(dir, name) }
+	for _, tt := range []struct {
+		cfg  Credentials
+		want string
+	}{
+		{Credentials{ClientID: "x", ClientSecretFile: in("missing")}, "no such file"},
+		{Credentials{ClientID: "x", ClientSecretFile: dir}, "directory"},
+		{Credentials{ClientID: "x", ClientSecretFile: in("empty")}, "at least 8"},
+		{Credentials{ClientIDFile: in("empty"), ClientSecretFile: in("good")}, "is empty"},
+		{Credentials{ClientID: "x", PrivateKeyFile: in("good")}, "no RSA key"},
+		{Credentials{ClientID: "x", PrivateKeyFile: in("small")}, "1024 bits"},
+		{Credentials{StaticTokenFile: in("lines")}, "more than one line"},
+		{Credentials{StaticTokenFile: in("umlaut")}, "plain characters"},
+	} {
+		_, err := readKey(tt.cfg)
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "canary") {
+			t.Errorf("%+v: got %v, want %q", tt.cfg, err, tt.want)
+		}
+	}
+}
+
+func TestSecret_IsNeverWritten(t *testing.T) {
+	t.Parallel()
+	s := newSecret(testSecret)
+	type holder struct{ hidden, Shown Secret }
+	h := holder{s, s}
+	encoded, err := json.Marshal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log syncBuffer
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "s", s, "h", h, "p", &h)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "s", s, "h", h, "p", &h)
+	written := string(encoded) + log.String() +
+		fmt.Sprintf("%v %+v %#v %s %q %x %d|%v %+v %#v|%v %#v", s, s, s, s, s, s, s, h, h, h, &h, &h) + fmt.Sprint(s, h)
+	if strings.Contains(written, "canary") || strings.Contains(written, fmt.Sprintf("%x", testSecret)) {
+		t.Errorf("the secret was written: %s", written)
+	}
+	if s.reveal() != testSecret || (Secret{}).reveal() != "" {
+		t.Error("the secret is lost")
+	}
+}
