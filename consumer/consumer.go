@@ -226,7 +226,7 @@ func (c *Consumer) Stuck(now time.Time, after time.Duration) string {
 		return ""
 	}
 	for _, f := range g.fetchers {
-		if beat := f.beat.Load(); beat != 0 && !f.adding.Load() && now.Sub(time.Unix(0, beat)) > after+c.deps.RequestTimeout {
+		if beat := f.beat.Load(); beat != 0 && !f.adding.Load() && !f.halted.Load() && now.Sub(time.Unix(0, beat)) > after+c.deps.RequestTimeout {
 			return fmt.Sprintf("partition %v is not read", f.claim)
 		}
 	}

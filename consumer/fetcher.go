@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -59,6 +60,7 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 		f.checkCaughtUp(offset)
 		if err == nil {
 			retry.Reset()
+			f.goOn()
 			continue
 		}
 		if ctx.Err() != nil {
@@ -67,15 +69,37 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 		reason := fetchReason(err)
 		f.c.deps.Metrics.FetchErrors.WithLabelValues(reason).Inc()
 		f.c.deps.Log.Warn("fetch is retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset, "reason", reason, "err", err)
-		if errors.Is(err, kafka.OffsetOutOfRange) {
+		wait := retry.NextBackOff()
+		switch reason {
+		case "decode": // corrupt, or larger than max_batch_bytes: it will not read better soon
+			f.halt()
+			wait = f.c.cfg.PartitionCheckInterval
+		case "offset":
 			if offset, err = f.locate(ctx, offset); err != nil {
 				return
 			}
 			f.ledger.passed(offset)
 		}
-		if !sleep(ctx, retry.NextBackOff()) {
+		if !sleep(ctx, wait) {
 			return
 		}
+	}
+}
+
+// halt makes known that the partition waits for an operator, and lets the other
+// ones go on without it.
+func (f *fetcher) halt() {
+	if !f.halted.Swap(true) {
+		f.c.deps.Metrics.Halted.Inc()
+	}
+	f.target = 0
+	f.checkCaughtUp(0)
+}
+
+// goOn ends a halt.
+func (f *fetcher) goOn() {
+	if f.halted.Swap(false) {
+		f.c.deps.Metrics.Halted.Dec()
 	}
 }
 
@@ -189,12 +213,6 @@ func (f *fetcher) checkCaughtUp(offset int64) {
 	}
 }
 
-// giveUpCatchingUp lets the other partitions go on when this one cannot be read.
-func (f *fetcher) giveUpCatchingUp() {
-	f.target = 0
-	f.checkCaughtUp(0)
-}
-
 // fetchReason names the cause of a failed fetch as metrics do.
 func fetchReason(err error) string {
 	var network net.Error
@@ -207,10 +225,19 @@ func fetchReason(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
 		return "network"
 	}
-	if _, ok := errors.AsType[kafka.Error](err); ok {
-		return "other"
+	if _, ok := errors.AsType[interface {
+		error
+		BatchTooLarge() bool
+	}](err); ok || errors.Is(err, errUnreadable) {
+		return "decode"
 	}
-	return "decode"
+	// kafka-go gives these no type.
+	for _, text := range []string{"crc32 checksum mismatch", "unsupported compression codec", "unsupported message version"} {
+		if strings.Contains(err.Error(), text) {
+			return "decode"
+		}
+	}
+	return "other"
 }
 
 // newRetry is the back-off of everything that asks Kafka: quick at first, since a

@@ -24,11 +24,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 	retry := newRetry()
 	var beyondSince time.Time
 	counted := false
-	defer func() {
-		if f.halted.Swap(false) {
-			m.Halted.Dec()
-		}
-	}()
+	defer f.goOn()
 	for {
 		f.beat.Store(time.Now().UnixNano())
 		first, end, err := f.bounds(ctx)
@@ -72,10 +68,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 		if f.c.cfg.OnOffsetLoss == Skip {
 			return first, nil
 		}
-		if !f.halted.Swap(true) {
-			m.Halted.Inc()
-		}
-		f.giveUpCatchingUp()
+		f.halt()
 		if !sleep(ctx, f.c.cfg.PartitionCheckInterval) {
 			return 0, context.Cause(ctx)
 		}

@@ -26,6 +26,9 @@ type batchWalk struct {
 	bytes          int
 }
 
+// errUnreadable says that Kafka's answer holds something that is no record.
+var errUnreadable = errors.New("the record batch cannot be read")
+
 // walk calls deliver for each wanted record, in the order of offsets. It returns
 // an error where the answer cannot be read any further; what was delivered
 // before stands, and next says from where to go on.
@@ -33,7 +36,7 @@ func (w *batchWalk) walk(p *fetch.ResponsePartition, deliver func(contactsync.Re
 	stream, ok := p.RecordSet.Records.(*protocol.RecordStream)
 	if !ok {
 		if p.RecordSet.Records != nil {
-			return fmt.Errorf("read %v: unknown record set %T", w.claim, p.RecordSet.Records)
+			return fmt.Errorf("read %v: %w: a record set of kind %T", w.claim, errUnreadable, p.RecordSet.Records)
 		}
 		return nil // nothing to read: it must not move the position
 	}
@@ -42,7 +45,7 @@ func (w *batchWalk) walk(p *fetch.ResponsePartition, deliver func(contactsync.Re
 	w.aborting = map[int64]bool{}
 	for _, batch := range stream.Records {
 		if err := w.batch(batch, deliver); err != nil {
-			return fmt.Errorf("read %v at offset %d: %w", w.claim, w.next, err)
+			return fmt.Errorf("read %v at offset %d: %w: %w", w.claim, w.next, errUnreadable, err)
 		}
 	}
 	if w.next == asked && len(stream.Records) > 0 {
