@@ -41,6 +41,9 @@ var badFiles = map[string][]string{
 	"claims_are_a_list": {
 		":15: upstream.accounts[0].credentials.claims: is a list, but a mapping belongs here: write name: value, one a line",
 	},
+	"claims_not_json": {
+		":15: upstream.accounts[0].credentials.claims: +Inf is not a number that JSON knows",
+	},
 	"colon_in_value": {
 		":16: not valid YAML: mapping value is not allowed in this context",
 	},
@@ -95,6 +98,10 @@ var badFiles = map[string][]string{
 	},
 	"latin1": {
 		":15: not a text file: a byte here is not UTF-8, or is a control character",
+	},
+	"line_breaks": {
+		":5: consumer.group: holds a line break, a tab or another character that does not print: write it on one line",
+		":16: upstream.accounts[0].credentials.claims: holds a line break, a tab or another character that does not print: write it on one line",
 	},
 	"list_is_a_value": {
 		":4: consumer.topics: is one value, but a list belongs here: write [a, b], or - a, one a line",

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 
@@ -170,8 +172,39 @@ func (r *report) free(n ast.Node, key string, line int, v reflect.Value) bool {
 		r.atLine(max(at, line), key, "%s", problem)
 		return false
 	}
+	if err := sound(target.Elem().Interface()); err != nil {
+		r.atLine(line, key, "%v", err)
+		return false
+	}
 	v.Set(target.Elem())
 	return true
+}
+
+// sound refuses what the user's own values may not hold anywhere, as they end in JSON.
+func sound(value any) error {
+	switch value := value.(type) {
+	case string:
+		if !printable(value) {
+			return errUnprintable
+		}
+	case float64:
+		if math.IsInf(value, 0) || math.IsNaN(value) {
+			return fmt.Errorf("%v is not a number that JSON knows", value)
+		}
+	case []any:
+		for _, item := range value {
+			if err := sound(item); err != nil {
+				return err
+			}
+		}
+	case map[string]any:
+		for name, item := range value {
+			if err := cmp.Or(sound(name), sound(item)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func keyText(n ast.MapKeyNode) string {

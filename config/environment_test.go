@@ -95,6 +95,14 @@ func TestEnvironment_Faults(t *testing.T) {
 			},
 		},
 		{
+			name: "not text", file: minimal,
+			environ: []string{"CONTACTSYNC_CONSUMER_GROUP=a\xff", "CONTACTSYNC_CONSUMER_TOPICS=a,b\tc"},
+			want: []string{
+				"environment CONTACTSYNC_CONSUMER_GROUP: consumer.group: " + errUnprintable.Error(),
+				"environment CONTACTSYNC_CONSUMER_TOPICS: consumer.topics: " + errUnprintable.Error(),
+			},
+		},
+		{
 			name: "an item of a list", file: minimal,
 			environ: []string{"CONTACTSYNC_CONSUMER_TOPICS=a,,b"},
 			want:    []string{`environment CONTACTSYNC_CONSUMER_TOPICS: consumer.topics[1]: "" is empty or named twice`},

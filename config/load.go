@@ -4,9 +4,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
-
-	"github.com/goccy/go-yaml"
 )
 
 // Load returns the settings: the defaults, under the file, under the variables
@@ -49,16 +46,4 @@ func load(path, text string, environ []string) (Config, error) {
 		return Config{}, err
 	}
 	return c, nil
-}
-
-// YAML prints the settings as a file that Load reads back to the same settings.
-func (c Config) YAML() ([]byte, error) {
-	text, err := yaml.MarshalWithOptions(c,
-		yaml.IndentSequence(true),
-		yaml.CustomMarshaler(func(d time.Duration) ([]byte, error) { return []byte(formatDuration(d)), nil }),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("print the settings: %w", err)
-	}
-	return text, nil
 }

@@ -59,11 +59,11 @@ func TestLoad_Values(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"    - kafka-1.example.com:9092\n", "    enabled: true\n", "  topics:\n    - contacts.eu\n    - contacts.us\n",
+		"  brokers: [kafka-0.example.com:9092, kafka-1.example.com:9092]\n", "    enabled: true\n", "  topics: [contacts.eu, contacts.us]\n",
 		"  group: \"0042\"\n", "  catchup_max: 0s\n", "  fetch_min_bytes: 1B\n", "  fetch_max_bytes: 2MiB\n",
 		"  commit_events: 1000\n", "  max_event_bytes: 64KiB\n", "  linger: 1m30s\n", "    failure_ratio: 0.25\n",
-		"    success_ids:\n      - id\n    failure_ids:\n", "      streams:\n        - us-1\n        - us-2\n",
-		"        client_id: \"true\"\n", "          tenant: 7\n", "        window: 30s\n", "  level: debug\n",
+		"    success_ids: [id]\n", "    - id: us\n", "      streams: [us-1, us-2]\n", "        client_id: \"true\"\n",
+		"        claims: {nested: {\"on\": true}, roles: [a, b], tenant: 7}\n", "        window: 30s\n", "  level: debug\n",
 	} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("lacks %q in\n%s", want, text)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -119,7 +120,7 @@ func (r *report) admit(tokens token.Tokens) bool {
 // syntax reads the line and the problem off the library's error, which would
 // print an excerpt of the file.
 func syntax(err error) (int, string) {
-	e, ok := err.(yaml.Error) //nolint:errorlint // the parser returns it as it is
+	e, ok := errors.AsType[yaml.Error](err)
 	if !ok {
 		return 0, err.Error()
 	}
@@ -128,7 +129,7 @@ func syntax(err error) (int, string) {
 		line = t.Position.Line
 	}
 	problem := e.GetMessage()
-	if strings.Contains(problem, `'\t'`) || strings.Contains(problem, "\t") {
+	if strings.Contains(problem, "\t") {
 		problem = "a tab: indent with spaces"
 	}
 	return line, problem

@@ -9,16 +9,30 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // maxScalar bounds the text of a number, size, duration or switch, so that a
 // fault never quotes a page.
 const maxScalar = 64
 
+// errUnprintable explains what the text blocks of YAML, too, end with: a line break.
+var errUnprintable = errors.New("holds a line break, a tab or another character that does not print: write it on one line")
+
+// printable reports whether the text can be a name, path or pattern. Others come
+// from a slip of the editor and would fail far from here.
+func printable(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
 // setScalar reads one value from its text. The file and the environment share
 // it, so that both take the same spellings and explain themselves alike.
 func setScalar(v reflect.Value, text string) error {
 	if v.Kind() == reflect.String {
+		if !printable(text) {
+			return errUnprintable
+		}
 		v.SetString(text)
 		return nil
 	}

@@ -142,8 +142,11 @@ func (b *budget) next(now time.Time) time.Time {
 	if now.Before(b.until) {
 		return b.until
 	}
-	if b.quota == 0 {
+	switch {
+	case b.quota == 0:
 		return time.Time{}
+	case b.share == 0: // also before the first assignment, whose token waits in the bucket
+		return now.Add(recheck)
 	}
 	missing := 1 - b.bucket.TokensAt(now)
 	if missing <= 0 {

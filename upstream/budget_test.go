@@ -36,57 +36,60 @@ func mostInWindow(starts []time.Time, window time.Duration) int {
 	return most
 }
 
+// greedy starts requests of all replicas as soon as they may be, until end.
+func greedy(replicas []*budget, now, end time.Time) (starts []time.Time) {
+	for now.Before(end) {
+		wake := end
+		for _, r := range replicas {
+			for range drain(r, now) {
+				starts = append(starts, now)
+			}
+			if again := r.next(now); again.Before(wake) {
+				wake = again
+			}
+		}
+		now = wake
+	}
+	return starts
+}
+
 // TestBudget_NoWindowExceedsTheRequests is I7: three replicas of one account,
 // whose parts change as they like, never start more than the account allows.
 func TestBudget_NoWindowExceedsTheRequests(t *testing.T) {
 	t.Parallel()
 	const whole = 12
+	divisions := [][]int{{12, 0, 0}, {0, 12, 0}, {4, 4, 4}, {10, 1, 1}, {1, 1, 10}, {6, 6, 0}, {0, 5, 7}, {1, 1, 1}, {0, 0, 0}}
 	rapid.Check(t, func(t *rapid.T) {
-		requests := rapid.IntRange(2*whole, 600).Draw(t, "requests") // at least two per part
-		burst := rapid.IntRange(0, requests/2).Draw(t, "burst")
-		window := time.Duration(rapid.IntRange(1, 120).Draw(t, "window")) * time.Second
-		start := time.Unix(1_767_951_304, 0)
-		now := start
-		cfg := testBudget(requests, burst, window, ShareSplit)
-		var replicas [3]*budget
-		for i := range replicas {
-			replicas[i] = newBudget(cfg, 5*time.Minute, now)
+		requests := rapid.IntRange(2*whole, 150).Draw(t, "requests") // at least two for each part
+		burst := rapid.SampledFrom([]int{0, 1, 2, requests / 5, requests / 2}).Draw(t, "burst")
+		const window = 10 * time.Second
+		now := time.Unix(1_767_951_304, 0)
+		var replicas []*budget
+		for range 3 {
+			replicas = append(replicas, newBudget(testBudget(requests, burst, window, ShareSplit), time.Minute, now))
 		}
-		divide := func() {
-			first := rapid.IntRange(0, whole).Draw(t, "first")
-			second := rapid.IntRange(0, whole-first).Draw(t, "second")
-			third := rapid.IntRange(0, whole-first-second).Draw(t, "third")
-			for i, part := range []int{first, second, third} {
+		span := func(name string, values ...time.Duration) time.Duration {
+			return rapid.SampledFrom(values).Draw(t, name) +
+				time.Duration(rapid.Int64Range(0, int64(time.Second)).Draw(t, name+" and"))
+		}
+		var starts []time.Time
+		for range rapid.IntRange(2, 6).Draw(t, "phases") {
+			for i, part := range rapid.SampledFrom(divisions).Draw(t, "parts") {
 				replicas[i].setShare(now, part, whole)
 			}
-		}
-		divide()
-		var starts []time.Time
-		// Long pauses fill the buckets, short ones use every refill.
-		pauses := rapid.SampledFrom([]int64{int64(window) / 200, int64(window) / 20, int64(window)})
-		for range rapid.IntRange(1, 100).Draw(t, "steps") {
-			now = now.Add(time.Duration(rapid.Int64Range(0, pauses.Draw(t, "upTo")).Draw(t, "pause")))
-			r := replicas[rapid.IntRange(0, 2).Draw(t, "replica")]
-			switch rapid.IntRange(0, 9).Draw(t, "what") {
-			case 0:
-				divide()
-			case 1:
-				r.throttle(now, time.Duration(rapid.Int64Range(1, int64(window)).Draw(t, "wait")))
-			case 2: // a clock that is read late
-				r.next(now.Add(-window))
-			case 3:
-				if r.next(now).IsZero() {
-					r.take(now)
+			busy := replicas[rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "idle replicas"):]
+			switch rapid.SampledFrom([]string{"", "", "", "throttle", "late clock"}).Draw(t, "event") {
+			case "throttle":
+				busy[0].throttle(now, span("wait", 0, window))
+			case "late clock":
+				for range drain(busy[0], now.Add(-window)) {
 					starts = append(starts, now)
 				}
-			case 4: // nothing is to be sent
-			default:
-				for _, r := range replicas {
-					for range drain(r, now) {
-						starts = append(starts, now)
-					}
-				}
 			}
+			now = now.Add(span("pause", 0, 0, window/2, 2*window))
+			end := now.Add(span("work", 0, window/4, window/2, 2*window))
+			starts = append(starts, greedy(busy, now, end)...)
+			now = end
 		}
 		if most := mostInWindow(starts, window); most > requests {
 			t.Fatalf("%d starts in a window of %d", most, requests)

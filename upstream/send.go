@@ -189,10 +189,10 @@ func firstFailed(rows []contactsync.Outcome) int {
 // whatIsWrong words an error without its excerpt of the body, which is not masked.
 func whatIsWrong(err error, size int) string {
 	switch {
-	case size == 0 && !errors.Is(err, errEncoding):
-		return "answer is empty"
 	case errors.Is(err, errOdd), errors.Is(err, errTooLong), errors.Is(err, errBomb), errors.Is(err, errEncoding):
 		return err.Error()
+	case size == 0:
+		return "answer is empty"
 	}
 	return "answer is not complete JSON"
 }

@@ -3,7 +3,6 @@ package stub
 import (
 	"bytes"
 	"fmt"
-	"slices"
 	"strconv"
 )
 
@@ -45,11 +44,11 @@ func (c *call) answer(out []byte, terse bool, effects *rule) []byte {
 	}
 	out = append(out, `,"successfulRecords":[`...)
 	from := len(out)
-	if w.Reversed {
-		slices.Reverse(c.rows)
-	}
 	for i := range c.rows {
 		r := &c.rows[i]
+		if w.Reversed {
+			r = &c.rows[len(c.rows)-1-i]
+		}
 		if !r.applied || omit.match(r.id) {
 			continue
 		}

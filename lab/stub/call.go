@@ -2,10 +2,12 @@ package stub
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"math"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -17,12 +19,30 @@ type call struct {
 	stream, account string
 	from, agent     string
 	received        time.Time
-	left            bool
+	flight          *flight
 	late            bool
 	order           int64
 	status          int
 	rule            string
 	out             []byte
+}
+
+// flight is the time in which a call is in flight for its client. It ends once:
+// just before the end of the answer, or when the client goes away, which another
+// goroutine notices. So it outlives the call, whose buffers may be in use again.
+type flight struct {
+	once  sync.Once
+	lane  *lane
+	rows  []row
+	ended time.Time
+	stop  func() bool // ends the watch for the client's going away
+}
+
+func (f *flight) end() {
+	f.once.Do(func() {
+		f.ended = time.Now()
+		f.lane.leave(f.rows)
+	})
 }
 
 // bulkUpdate takes one call from its arrival to the end of its answer.
@@ -47,6 +67,8 @@ func (s *Server) bulkUpdate(w http.ResponseWriter, r *http.Request, stream strin
 		c.rows = c.rows[:0]
 	}
 	overlaps, again := c.lane.enter(c.rows)
+	c.flight = &flight{lane: c.lane, rows: c.rows}
+	c.flight.stop = context.AfterFunc(r.Context(), c.flight.end)
 	s.count.update(func(n *Stats) {
 		n.Overlaps += overlaps
 		n.NamedTwice += again
@@ -172,9 +194,9 @@ func (s *Server) applyLater(c *call, d time.Duration) {
 // leave ends the call's time in flight. It comes before the last byte of the
 // answer, because the client may send the contact's next state right after that.
 func (s *Server) leave(c *call) {
-	if !c.left {
-		c.left = true
-		c.lane.leave(c.rows)
+	if c.flight != nil { // else it ended before its rows were read
+		c.flight.stop()
+		c.flight.end()
 	}
 }
 
@@ -198,8 +220,12 @@ func (s *Server) end(c *call) {
 }
 
 func (s *Server) write(c *call) {
+	done := c.received
+	if c.flight != nil {
+		done = c.flight.ended
+	}
 	s.journal.add(Call{
-		Received: int64(c.received.Sub(s.start)), Done: int64(time.Since(s.start)),
+		Received: int64(c.received.Sub(s.start)), Done: int64(done.Sub(s.start)),
 		Order: c.order, Status: c.status, Late: c.late, Stream: c.stream, Account: c.account,
 		From: c.from, Agent: c.agent, Rule: c.rule,
 	}, c.rows)

@@ -15,10 +15,11 @@
 // What is counted (Stats): a lower "seq" applied after a higher one of the same
 // contact, the same seq applied again, two calls in flight with the same contact,
 // calls above the rate limit, calls for a stream of another account. A call counts
-// as in flight from the arrival of its headers and body until just before the end
-// of its answer is written, so a correct client is never blamed for the time that
-// the answer travels. Rows applied after their client has gone, as a real server
-// does, are counted apart: no client can prevent them.
+// as in flight from the arrival of its body until just before the end of its answer
+// is written, or until its client goes away; so a correct client is never blamed
+// for the time that the answer travels, nor for a call that it has given up. Rows
+// applied after their client has gone, as a real server does, are counted apart:
+// no client can prevent them.
 //
 // Besides the API the handler serves /stats (a page), /stats.json,
 // /state.json[?stream=], /fault (GET lists the rules; POST adds or replaces one;

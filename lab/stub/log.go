@@ -12,7 +12,7 @@ import (
 )
 
 // Call is one call as the stub saw it. Rows applied after their call was
-// answered make a second Call with Late set.
+// answered make a second Call, with Late set and Received equal to Done.
 type Call struct {
 	Received int64  `json:"recv"`            // ns since the stub started, monotonic
 	Done     int64  `json:"done"`            // ns, just before the end of the answer was written

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"net/http/httptrace"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -167,10 +167,10 @@ func started(t *testing.T, a Answer) (*Server, *http.Client) {
 	return s, &http.Client{Transport: transport}
 }
 
-func send1(t *testing.T, ctx context.Context, s *Server, client *http.Client) (*http.Response, error) {
+func send1(t *testing.T, s *Server, client *http.Client) (*http.Response, error) {
 	t.Helper()
 	r := request(t, "st-0001", array(contactJSON(id1, 1)))
-	out, err := http.NewRequestWithContext(ctx, r.Method, s.URL()+r.URL.Path, r.Body)
+	out, err := http.NewRequestWithContext(t.Context(), r.Method, s.URL()+r.URL.Path, r.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +209,7 @@ func TestScenario_Answers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s, client := started(t, tt.answer)
-			resp, err := send1(t, t.Context(), s, client)
+			resp, err := send1(t, s, client)
 			var body []byte
 			if err == nil {
 				body, err = io.ReadAll(resp.Body)
@@ -243,7 +243,7 @@ func TestScenario_EndlessAnswers(t *testing.T) {
 		t.Run(a.Body, func(t *testing.T) {
 			t.Parallel()
 			s, client := started(t, a)
-			resp, err := send1(t, t.Context(), s, client)
+			resp, err := send1(t, s, client)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -264,16 +264,23 @@ func TestScenario_EndlessAnswers(t *testing.T) {
 
 func TestScenario_NoAnswerEndsWithTheClient(t *testing.T) {
 	t.Parallel()
-	s, client := started(t, Answer{Fault: NoAnswer})
+	s := newServer(t, func(c *Config) { c.Scenario.Rules = []Rule{{Name: "r", Answer: &Answer{Fault: NoAnswer}}} })
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteRequest: func(httptrace.WroteRequestInfo) { cancel() }})
-	if resp, err := send1(t, ctx, s, client); !errors.Is(err, context.Canceled) {
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cancel() // the call has arrived: its client gives up
+		s.ServeHTTP(w, r)
+	}))
+	r := request(t, "st-0001", array(contactJSON(id1, 1)))
+	out, err := http.NewRequestWithContext(ctx, r.Method, front.URL+r.URL.Path, r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out.Header = r.Header
+	if resp, err := front.Client().Do(out); !errors.Is(err, context.Canceled) {
 		t.Errorf("the call ended with %v, %v", resp, err)
 	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
+	front.Close() // waits for the call
 	if n := s.Stats(); n.Calls != 1 || n.AppliedRows != 0 || n.Statuses[0] != 1 {
 		t.Errorf("counters %+v", n)
 	}

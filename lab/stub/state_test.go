@@ -2,6 +2,7 @@ package stub
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -57,6 +58,27 @@ func TestStats_CountsOverlaps(t *testing.T) {
 		synctest.Wait()
 		if n := s.Stats(); n.InFlight != 0 || n.Calls != 4 {
 			t.Errorf("after the calls: %d in flight, %d calls", n.InFlight, n.Calls)
+		}
+	})
+}
+
+// A client that gave up a call may send the contact again, although the server is
+// still at work with the first.
+func TestStats_AGivenUpCallDoesNotOverlap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, func(c *Config) { c.Latency = time.Minute })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go s.ServeHTTP(httptest.NewRecorder(), request(t, "st-0001", array(contactJSON(id1, 1))).WithContext(ctx))
+		time.Sleep(2 * time.Second)
+		put(t, s, "st-0001", array(contactJSON(id1, 2)))
+		synctest.Wait()
+		if n := s.Stats(); n.Overlaps != 0 || n.LateRows != 1 || n.OutOfOrder != 0 {
+			t.Errorf("counters %+v", n)
+		}
+		if c := s.Calls()[0]; !c.Late || c.Done-c.Received != int64(time.Second) {
+			t.Errorf("the call that was given up is logged as %+v", c)
 		}
 	})
 }

@@ -1,0 +1,53 @@
+package broker
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// Options say what broker to start.
+type Options struct {
+	// Topics to create, with their number of partitions.
+	Topics map[string]int32
+	// Nodes is the number of brokers; 0 = 1.
+	Nodes int
+	// MinSession is the shortest session time-out that groups may ask for; 0 = 100 ms.
+	MinSession time.Duration
+	// Configs are broker settings as in server.properties.
+	Configs map[string]string
+}
+
+// Broker is a running cluster.
+type Broker struct {
+	// Cluster is kfake's own handle, for what tests do to a broker: faults, leader
+	// moves, nodes that go and come.
+	Cluster *kfake.Cluster
+}
+
+// Start starts a cluster. No topic is created by itself.
+func Start(o Options) (*Broker, error) {
+	session := o.MinSession
+	if session == 0 {
+		session = 100 * time.Millisecond
+	}
+	opts := []kfake.Opt{kfake.NumBrokers(max(1, o.Nodes)), kfake.GroupMinSessionTimeout(session)}
+	for topic, n := range o.Topics {
+		opts = append(opts, kfake.SeedTopics(n, topic))
+	}
+	if len(o.Configs) > 0 {
+		opts = append(opts, kfake.BrokerConfigs(o.Configs))
+	}
+	c, err := kfake.NewCluster(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("start the embedded broker: %w", err)
+	}
+	return &Broker{Cluster: c}, nil
+}
+
+// Addrs are the addresses of the brokers.
+func (b *Broker) Addrs() []string { return b.Cluster.ListenAddrs() }
+
+// Close ends the cluster and drops what it holds.
+func (b *Broker) Close() { b.Cluster.Close() }

@@ -1,0 +1,163 @@
+package upstream
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"contactsync/metrics"
+)
+
+// goodConfig is valid without any file.
+func goodConfig() Config {
+	c := DefaultConfig()
+	c.Accounts = []Account{
+		{ID: "a", Host: "https://api.test", Credentials: Credentials{ClientID: "x", ClientSecretFile: "s"}},
+		{ID: "b", Host: "https://api.test", Streams: []string{"st-b*"}, Credentials: Credentials{StaticTokenFile: "t"}},
+	}
+	c.SetDefaults()
+	return c
+}
+
+func TestConfig_DefaultsAreValid(t *testing.T) {
+	t.Parallel()
+	c := goodConfig()
+	if faults := c.Validate(); faults != nil {
+		t.Errorf("got %v", faults)
+	}
+	a := c.Accounts[0]
+	if *a.Budget.Requests != 60 || a.Budget.burst() != 6 || a.Budget.Window != time.Minute || a.Budget.Share != ShareSplit ||
+		a.Streams[0] != "*" || a.Credentials.Algorithm != "HS256" || a.Credentials.TTL != 5*time.Minute {
+		t.Errorf("got %+v", a)
+	}
+	empty := Config{}
+	if empty.SetDefaults(); len(empty.Answer.SuccessIDs) != 5 || len(empty.Answer.Transient) == 0 {
+		t.Errorf("got %+v", empty.Answer)
+	}
+}
+
+func TestConfig_Faults(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		key    string
+		adjust func(*Config)
+	}{
+		{"accounts", func(c *Config) { c.Accounts = nil }},
+		{"accounts[0].id", func(c *Config) { c.Accounts[0].ID = "a\r\nb" }},
+		{"accounts[1].id", func(c *Config) { c.Accounts[1].ID = "a" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "api.test" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "http://api.test" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "ftp://api.test" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://api.test/path" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://api.test?x=1" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://user:canary@api.test" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://user:canary@api test" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://:443" }},
+		{"accounts[0].streams[0]", func(c *Config) { c.Accounts[0].Streams = []string{"[a"} }},
+		{"accounts[0].streams[0]", func(c *Config) { c.Accounts[0].Streams = []string{""} }},
+		{"accounts[1].streams[0]", func(c *Config) { c.Accounts[1].Streams = []string{"*"} }},
+		{"accounts[0].credentials.client_id", func(c *Config) { c.Accounts[0].Credentials.ClientID = "" }},
+		{"accounts[0].credentials.client_id", func(c *Config) { c.Accounts[0].Credentials.ClientIDFile = "f" }},
+		{"accounts[0].credentials.client_secret_file", func(c *Config) { c.Accounts[0].Credentials.ClientSecretFile = "" }},
+		{"accounts[0].credentials.private_key_file", func(c *Config) { c.Accounts[0].Credentials.Algorithm = "RS256" }},
+		{"accounts[0].credentials.algorithm", func(c *Config) { c.Accounts[0].Credentials.Algorithm = "none" }},
+		{"accounts[0].credentials.ttl", func(c *Config) { c.Accounts[0].Credentials.TTL = 2 * time.Hour }},
+		{"accounts[0].credentials.claims", func(c *Config) { c.Accounts[0].Credentials.Claims = map[string]any{"exp": 1} }},
+		{"accounts[1].credentials.static_token_file", func(c *Config) { c.Accounts[1].Credentials.JTI = true }},
+		{"accounts[0].budget.requests", func(c *Config) { c.Accounts[0].Budget.Requests = new(-1) }},
+		{"accounts[0].budget.window", func(c *Config) { c.Accounts[0].Budget.Window = time.Millisecond }},
+		{"accounts[0].budget.burst", func(c *Config) { c.Accounts[0].Budget.Burst = 31 }},
+		{"accounts[0].budget.share", func(c *Config) { c.Accounts[0].Budget.Share = "half" }},
+		{"timeout", func(c *Config) { c.Timeout = 0 }},
+		{"throttle_max", func(c *Config) { c.ThrottleMax = 0 }},
+		{"max_answer_bytes", func(c *Config) { c.MaxAnswerBytes = 0 }},
+		{"proxy", func(c *Config) { c.Proxy = "http://proxy" }},
+		{"breaker.min_requests", func(c *Config) { c.Breaker.MinRequests = 0 }},
+		{"breaker.failure_ratio", func(c *Config) { c.Breaker.FailureRatio = 1.1 }},
+		{"breaker.consecutive", func(c *Config) { c.Breaker.Consecutive = 0 }},
+		{"breaker.interval", func(c *Config) { c.Breaker.Interval = c.Timeout }},
+		{"breaker.open", func(c *Config) { c.Breaker.Open = 0 }},
+		{"answer.success_ids[0]", func(c *Config) { c.Answer.SuccessIDs = []string{"a..b"} }},
+		{"answer.transient[0]", func(c *Config) { c.Answer.Transient = []string{" "} }},
+	} {
+		c := goodConfig()
+		tt.adjust(&c)
+		faults := c.Validate()
+		if len(faults) != 1 || faults[0].Key != tt.key || strings.Contains(fmt.Sprint(faults), "canary") {
+			t.Errorf("%s: got %v", tt.key, faults)
+		}
+	}
+}
+
+func TestNew_ReportsEveryFault(t *testing.T) {
+	t.Parallel()
+	deps := Deps{Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).Upstream}
+	broken := goodConfig()
+	broken.Timeout, broken.Proxy = 0, "x"
+	missing := goodConfig()
+	missing.CAFile = filepath.Join(t.TempDir(), "ca")
+	for _, tt := range []struct {
+		cfg  Config
+		want []string
+	}{
+		{broken, []string{"timeout: ", "proxy: "}},
+		{missing, []string{"accounts[0].credentials: ", "accounts[1].credentials: ", "ca_file: "}},
+	} {
+		_, err := New(tt.cfg, deps)
+		for _, want := range tt.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v does not say %q", err, want)
+			}
+		}
+	}
+}
+
+func TestRouter(t *testing.T) {
+	t.Parallel()
+	r := NewRouter([]Account{
+		{ID: "all", Streams: []string{"*"}},
+		{ID: "st", Streams: []string{"st-*"}},
+		{ID: "eu", Streams: []string{"st-eu-*", "other"}},
+		{ID: "one", Streams: []string{"st-eu-7", "st-eu-?"}},
+	})
+	for range 2 { // the second time from memory
+		for _, tt := range []struct{ stream, hint, want string }{
+			{"x", "", "all"},
+			{"st-1", "", "st"},
+			{"st-eu-71", "", "eu"},
+			{"st-eu-7", "", "one"},
+			{"st-eu-8", "", "eu"}, // both begin alike and are as long: by the text
+			{"other", "", "eu"},
+			{"st-eu-7", "all", "all"},
+			{"st-eu-7", "eu", "eu"},
+			{"x", "eu", ""},
+			{"x", "nobody", ""},
+			{"a/b", "", ""}, // a wildcard stops at a slash
+			{"", "", "all"},
+		} {
+			got, ok := r.Route(tt.stream, tt.hint)
+			if got != tt.want || ok != (tt.want != "") {
+				t.Errorf("%q of %q: got %q, %v, want %q", tt.stream, tt.hint, got, ok, tt.want)
+			}
+		}
+	}
+}
+
+func TestRouter_MemoryIsBounded(t *testing.T) {
+	t.Parallel()
+	r := NewRouter([]Account{{ID: "all", Streams: []string{"*"}}})
+	for i := range 3 * cachedRoutes {
+		if got, ok := r.Route(fmt.Sprint("st-", i), ""); got != "all" || !ok {
+			t.Fatalf("got %q", got)
+		}
+	}
+	if len(r.cache) > cachedRoutes {
+		t.Errorf("%d routes are kept", len(r.cache))
+	}
+}
