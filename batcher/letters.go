@@ -65,6 +65,12 @@ func (w *Window) post(b *Burial) {
 	}
 	b.charge = int64(contactOverhead + len(b.Record.Value) + len(b.Record.Key) + 2*markBytes*len(b.marks))
 	w.bytes += b.charge
+	if cl := b.marks[0].claim; cl.catching {
+		// Nothing leaves while a partition catches up: were it lost before that,
+		// the next owner would write the same letter again.
+		cl.heldLetters = append(cl.heldLetters, b)
+		return
+	}
 	w.letters = append(w.letters, b)
 }
 
@@ -93,7 +99,13 @@ func (w *Window) Buried(now time.Time, letters []*Burial) {
 }
 
 // LettersWaiting is the number of dead letters that Kafka has not acknowledged.
-func (w *Window) LettersWaiting() int { return len(w.letters) + w.buried }
+func (w *Window) LettersWaiting() int {
+	n := len(w.letters) + w.buried
+	for _, cl := range w.claims {
+		n += len(cl.heldLetters)
+	}
+	return n
+}
 
 // compose lays newer members over a contact. Both bodies were valid objects when
 // they were decoded, so it does not go wrong; if it does, the older state is set

@@ -24,7 +24,7 @@ func (w *Window) Drain(now time.Time) {
 func (w *Window) Drained(now time.Time, claims []contactsync.Claim) bool {
 	w.clock(now)
 	for _, c := range claims {
-		if cl := w.claims[c]; cl != nil && (cl.flights > 0 || cl.letters > 0) {
+		if cl := w.claims[c]; cl != nil && (cl.flights > 0 || cl.letters > len(cl.heldLetters)) {
 			return false
 		}
 	}
@@ -61,6 +61,8 @@ func (w *Window) Forget(now time.Time, claims []contactsync.Claim) {
 		if cl.catching {
 			w.catchingUp--
 		}
+		w.letters = append(w.letters, cl.heldLetters...) // dropped below with the others
+		cl.heldLetters = nil
 		w.m.released.Add(float64(cl.open))
 	}
 	w.draining = false

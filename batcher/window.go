@@ -39,12 +39,13 @@ type Window struct {
 // claim is one owned partition.
 type claim struct {
 	contactsync.Claim
-	live     bool
-	catching bool
-	held     list // contacts that wait for the end of catch-up
-	open     int  // events not yet ended
-	flights  int  // requests on their way with its rows
-	letters  int  // letters not yet buried that end its events
+	live        bool
+	catching    bool
+	held        list      // contacts that wait for the end of catch-up
+	heldLetters []*Burial // and dead letters
+	open        int       // events not yet ended
+	flights     int       // requests on their way with its rows
+	letters     int       // letters not yet buried that end its events
 }
 
 // Gate admits the requests of one account: its budget and the breaker of its
@@ -92,6 +93,8 @@ func (w *Window) CaughtUp(now time.Time, c contactsync.Claim) {
 	}
 	cl.catching = false
 	w.catchingUp--
+	w.letters = append(w.letters, cl.heldLetters...)
+	cl.heldLetters = nil
 	touched := map[*lane]struct{}{}
 	for cl.held.head != nil {
 		c := cl.held.head

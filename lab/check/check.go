@@ -75,7 +75,8 @@ type checker struct {
 	known    []contact
 	odd      map[key]feed.Class // events that must never reach the API
 	buried   map[Place]bool     // events that a letter stands for
-	forwards int
+	forwards int                // states applied that were newer than the one before
+	told     map[*int]int       // how many violations of a count are in the report
 }
 
 func (c *checker) prepare() {
@@ -84,7 +85,7 @@ func (c *checker) prepare() {
 		c.ids[k] = int32(i)
 	}
 	c.known = make([]contact, len(c.m.Contacts))
-	c.odd, c.buried = map[key]feed.Class{}, map[Place]bool{}
+	c.odd, c.buried, c.told = map[key]feed.Class{}, map[Place]bool{}, map[*int]int{}
 	for _, r := range c.m.Records {
 		k := &c.known[r.Contact]
 		k.made = max(k.made, r.Seq)
@@ -111,6 +112,7 @@ func (c *checker) calls() {
 		call := &c.in.Calls[i]
 		if call.Received < call.Done || !call.Late { // else rows of a call that is in the log already
 			c.r.Calls++
+			c.r.Rows += len(call.Rows)
 		}
 		for _, row := range call.Rows {
 			c.sent(call, row)
@@ -130,17 +132,16 @@ func (c *checker) calls() {
 
 // sent looks at a row that reached the API, applied or not.
 func (c *checker) sent(call *stub.Call, row stub.Row) {
-	c.r.Rows++
 	id, ok := c.ids[feed.Contact{Stream: call.Stream, ID: row.ID}]
 	if !ok || row.Seq > c.known[id].made || row.Seq < 0 {
-		c.r.fault(&c.r.Unknown, "I12: the API got a state that was not produced: stream %s, contact %s, seq %d", call.Stream, row.ID, row.Seq)
+		c.fault(&c.r.Unknown, "I12: the API got a state that was not produced: stream %s, contact %s, seq %d", call.Stream, row.ID, row.Seq)
 		return
 	}
 	switch class, odd := c.odd[key{id, row.Seq}]; {
 	case odd && class == feed.Aborted:
-		c.r.fault(&c.r.Aborted, "aborted event sent: stream %s, contact %s, seq %d", call.Stream, row.ID, row.Seq)
+		c.fault(&c.r.Aborted, "aborted event sent: stream %s, contact %s, seq %d", call.Stream, row.ID, row.Seq)
 	case odd:
-		c.r.fault(&c.r.Odd, "%v event sent: stream %s, contact %s, seq %d", class, call.Stream, row.ID, row.Seq)
+		c.fault(&c.r.Odd, "%v event sent: stream %s, contact %s, seq %d", class, call.Stream, row.ID, row.Seq)
 	}
 }
 
@@ -158,7 +159,7 @@ func (c *checker) applied(call *stub.Call, row stub.Row) {
 	case call.Late:
 		c.r.LateBackwards++
 	default:
-		c.r.note(&c.r.OutOfOrder, c.in.MaxBackwards, "I3: stream %s, contact %s: seq %d applied after %d", call.Stream, row.ID, row.Seq, k.last)
+		c.note(&c.r.OutOfOrder, c.in.MaxBackwards, "I3: stream %s, contact %s: seq %d applied after %d", call.Stream, row.ID, row.Seq, k.last)
 	}
 	k.top, k.last, k.lastLate = max(k.top, row.Seq), row.Seq, call.Late
 }
@@ -176,7 +177,7 @@ func (c *checker) overlaps() {
 		for _, row := range call.Rows {
 			k := feed.Contact{Stream: call.Stream, ID: row.ID}
 			if call.Received < until[k] {
-				c.r.fault(&c.r.Overlaps, "I3: stream %s, contact %s is in two calls at once", k.Stream, k.ID)
+				c.fault(&c.r.Overlaps, "I3: stream %s, contact %s is in two calls at once", k.Stream, k.ID)
 			}
 		}
 		for _, row := range call.Rows { // apart, so that a contact named twice does not meet itself
@@ -192,11 +193,11 @@ func (c *checker) fromState() {
 		for name, seq := range contacts {
 			id, ok := c.ids[feed.Contact{Stream: stream, ID: name}]
 			if !ok || seq > c.known[id].made || seq < 0 {
-				c.r.fault(&c.r.Unknown, "I12: the API holds a state that was not produced: stream %s, contact %s, seq %d", stream, name, seq)
+				c.fault(&c.r.Unknown, "I12: the API holds a state that was not produced: stream %s, contact %s, seq %d", stream, name, seq)
 				continue
 			}
 			if class, odd := c.odd[key{id, seq}]; odd {
-				c.r.fault(&c.r.Odd, "%v event applied: stream %s, contact %s, seq %d", class, stream, name, seq)
+				c.fault(&c.r.Odd, "%v event applied: stream %s, contact %s, seq %d", class, stream, name, seq)
 			}
 			c.known[id].top, c.known[id].last = seq, seq
 		}
@@ -204,90 +205,9 @@ func (c *checker) fromState() {
 	if s := c.in.Stats; s != nil {
 		c.r.Calls, c.r.Rows, c.r.Duplicates, c.r.LateBackwards = int(s.Calls), int(s.Rows), int(s.Duplicates), int(s.LateBack)
 		c.forwards = int(s.AppliedRows - s.Duplicates - s.OutOfOrder - s.LateBack)
-		c.r.noteAll(&c.r.OutOfOrder, int(s.OutOfOrder), c.in.MaxBackwards, "I3: the stub counted %d older states over newer ones")
-		c.r.noteAll(&c.r.Overlaps, int(s.Overlaps), 0, "I3: the stub counted %d contacts in two calls at once")
+		c.noteAll(&c.r.OutOfOrder, int(s.OutOfOrder), c.in.MaxBackwards, "I3: the stub counted %d older states over newer ones")
+		c.noteAll(&c.r.Overlaps, int(s.Overlaps), 0, "I3: the stub counted %d contacts in two calls at once")
 	}
-}
-
-// letters checks that the dead letters are the right ones.
-func (c *checker) letters() {
-	wanted := map[Place]*feed.Record{}
-	for _, l := range c.in.Letters {
-		wanted[l.At] = nil
-		for _, p := range l.Ends {
-			wanted[p] = nil
-		}
-	}
-	for i := range c.m.Records {
-		if len(wanted) == 0 {
-			break
-		}
-		r := &c.m.Records[i]
-		if at := c.place(r); hasKey(wanted, at) {
-			wanted[at] = r
-		}
-	}
-	c.r.DeadLetters = len(c.in.Letters)
-	written := map[Place]int{}
-	for _, l := range c.in.Letters {
-		own := wanted[l.At]
-		if own == nil {
-			c.r.fault(&c.r.WrongLetters, "dead letter of %v: nothing was produced there", l.At)
-			continue
-		}
-		if written[l.At]++; written[l.At] > 1 {
-			c.r.note(&c.r.Repeated, c.in.MaxRepeated, "I10: %v is in the dead-letter topic %d times", l.At, written[l.At])
-		}
-		c.reason(l, own)
-		if !slices.Contains(l.Ends, l.At) {
-			c.r.fault(&c.r.WrongLetters, "dead letter of %v: its positions do not name the event itself", l.At)
-		}
-		for _, p := range l.Ends {
-			r := wanted[p]
-			stands := r != nil && (r == own || r.Contact == own.Contact && valid(r.Class) && valid(own.Class) && r.Seq < own.Seq)
-			if !stands {
-				c.r.fault(&c.r.WrongLetters, "dead letter of %v: it cannot stand for %v", l.At, p)
-				continue
-			}
-			c.buried[p] = true
-		}
-		if l.Left > 0 && valid(own.Class) {
-			k := &c.known[own.Contact]
-			k.buried = max(k.buried, own.Seq)
-		}
-	}
-}
-
-func hasKey[K comparable, V any](m map[K]V, k K) bool { _, ok := m[k]; return ok }
-
-// valid reports whether an event of the class is a state that may be sent.
-func valid(class feed.Class) bool { return class == feed.Update || class == feed.Rejected }
-
-func (c *checker) place(r *feed.Record) Place {
-	return Place{c.m.Topics[r.Topic], r.Partition, r.Offset}
-}
-
-// reason checks that a letter is there for a reason that fits its event.
-func (c *checker) reason(l Letter, own *feed.Record) {
-	fits := []contactsync.Reason{}
-	switch own.Class {
-	case feed.Undecodable:
-		fits = append(fits, contactsync.ReasonUndecodable)
-	case feed.Invalid:
-		fits = append(fits, contactsync.ReasonInvalid)
-	case feed.Rejected:
-		fits = append(append(fits, contactsync.ReasonRejected, contactsync.ReasonBadRequest), c.in.AllowReasons...)
-	case feed.Update:
-		fits = append(fits, c.in.AllowReasons...)
-	}
-	if slices.Contains(fits, l.Reason) {
-		return
-	}
-	if own.Class == feed.Update {
-		c.r.fault(&c.r.GoodBuried, "I6: %v is a good event and is in the dead-letter topic as %s", l.At, l.Reason)
-		return
-	}
-	c.r.fault(&c.r.WrongLetters, "I5: %v is an event of class %v and is in the dead-letter topic as %q", l.At, own.Class, l.Reason)
 }
 
 // events checks that every event has ended, and that no commit passed one that has not.
@@ -297,7 +217,7 @@ func (c *checker) events() {
 		at := c.place(r)
 		ended := c.ended(r, at)
 		if !ended && !c.in.Running {
-			c.r.fault(&c.r.Lost, "I1: %v has not ended: class %v, stream %s, contact %s, seq %d", at, r.Class,
+			c.fault(&c.r.Lost, "I1: %v has not ended: class %v, stream %s, contact %s, seq %d", at, r.Class,
 				c.m.Contacts[r.Contact].Stream, c.m.Contacts[r.Contact].ID, r.Seq)
 		}
 		if valid(r.Class) && c.known[r.Contact].top >= r.Seq {
@@ -308,10 +228,10 @@ func (c *checker) events() {
 		}
 		below := r.Offset < c.in.Committed[broker.Partition{Topic: at.Topic, Partition: at.Partition}]
 		if below && !ended {
-			c.r.fault(&c.r.CommitAhead, "I2: %v is below the committed offset and has not ended", at)
+			c.fault(&c.r.CommitAhead, "I2: %v is below the committed offset and has not ended", at)
 		}
 		if !below && r.Class != feed.Aborted && !c.in.Running {
-			c.r.fault(&c.r.Uncommitted, "%v has not been committed", at)
+			c.fault(&c.r.Uncommitted, "%v has not been committed", at)
 		}
 	}
 	c.r.Superseded = max(0, c.r.Delivered-c.forwards)
@@ -342,7 +262,7 @@ func (c *checker) contacts() {
 			c.r.LateStale++
 			continue
 		}
-		c.r.fault(&c.r.Stale, "stream %s, contact %s ends with seq %d although %d was applied", c.m.Contacts[i].Stream, c.m.Contacts[i].ID, k.last, k.top)
+		c.fault(&c.r.Stale, "stream %s, contact %s ends with seq %d although %d was applied", c.m.Contacts[i].Stream, c.m.Contacts[i].ID, k.last, k.top)
 	}
 }
 
@@ -355,23 +275,23 @@ func (c *checker) bounds() {
 		}
 	}
 	if c.r.Duplicates > c.in.MaxDuplicates {
-		c.r.say("I10: %d states were applied again, at most %d are allowed", c.r.Duplicates, c.in.MaxDuplicates)
+		c.say("I10: %d states were applied again, at most %d are allowed", c.r.Duplicates, c.in.MaxDuplicates)
 	}
 	s := c.in.Stats
 	if s == nil {
 		if c.in.Calls == nil {
-			c.r.say("neither the stub's log nor its counters were given: order is not checked")
+			c.say("neither the stub's log nor its counters were given: order is not checked")
 		}
 		return
 	}
-	c.r.noteAll(&c.r.Refused, int(s.RateRefused), c.in.MaxRefused, "I7: the API refused %d calls above the rate limit")
-	c.r.noteAll(&c.r.CrossTalk, int(s.CrossTalk), 0, "I12: %d calls named a stream of another account")
-	c.r.noteAll(&c.r.NamedTwice, int(s.NamedTwice), 0, "%d rows named a contact that the same call had named")
-	c.r.noteAll(&c.r.Unreadable, int(s.Unreadable), 0, "%d calls had a body that is no array of contacts")
+	c.noteAll(&c.r.Refused, int(s.RateRefused), c.in.MaxRefused, "I7: the API refused %d calls above the rate limit")
+	c.noteAll(&c.r.CrossTalk, int(s.CrossTalk), 0, "I12: %d calls named a stream of another account")
+	c.noteAll(&c.r.NamedTwice, int(s.NamedTwice), 0, "%d rows named a contact that the same call had named")
+	c.noteAll(&c.r.Unreadable, int(s.Unreadable), 0, "%d calls had a body that is no array of contacts")
 	if c.in.Calls != nil && s.Unlogged > 0 {
-		c.r.say("the stub kept no log of %d calls: the check is not complete", s.Unlogged)
+		c.say("the stub kept no log of %d calls: the check is not complete", s.Unlogged)
 	}
 	if s.LogBroken {
-		c.r.say("the stub could not write its log: the check is not complete")
+		c.say("the stub could not write its log: the check is not complete")
 	}
 }

@@ -8,9 +8,6 @@ import (
 	"contactsync/lab/feed"
 )
 
-// examples is how many violations of one kind are told; the others are counted.
-const examples = 5
-
 // Report is what a check found. Counts that stand for a violation say so.
 type Report struct {
 	Truth         feed.Sum // what was produced
@@ -47,41 +44,10 @@ type Report struct {
 
 	// Violations tells of each kind the first few.
 	Violations []string
-
-	told map[*int]int
 }
 
 // OK reports whether nothing is wrong.
 func (r Report) OK() bool { return len(r.Violations) == 0 }
-
-func (r *Report) say(format string, args ...any) {
-	r.Violations = append(r.Violations, fmt.Sprintf(format, args...))
-}
-
-// fault counts a violation and tells the first few of its kind.
-func (r *Report) fault(count *int, format string, args ...any) { r.note(count, 0, format, args...) }
-
-// note counts what is a violation above a limit only.
-func (r *Report) note(count *int, limit int, format string, args ...any) {
-	*count++
-	if *count <= limit {
-		return
-	}
-	if r.told == nil {
-		r.told = map[*int]int{}
-	}
-	if r.told[count]++; r.told[count] <= examples {
-		r.say(format, args...)
-	}
-}
-
-// noteAll takes a count from elsewhere.
-func (r *Report) noteAll(count *int, n, limit int, format string) {
-	*count = n
-	if n > limit {
-		r.say(format, n)
-	}
-}
 
 // String is the report as a table, with the violations under it.
 func (r Report) String() string {
@@ -89,12 +55,9 @@ func (r Report) String() string {
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	line := func(name string, value any) { fmt.Fprintf(w, "%s\t%v\n", name, value) }
 	line("events", r.Truth.Events)
-	for class := feed.Update; ; class++ {
+	for class := range feed.Aborted + 1 {
 		if n := r.Truth.Classes[class]; n > 0 {
 			line("  "+class.String(), n)
-		}
-		if class == feed.Aborted {
-			break
 		}
 	}
 	line("delivered", r.Delivered)
