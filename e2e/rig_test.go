@@ -43,7 +43,7 @@ type rigOptions struct {
 
 func newRig(t *testing.T, cluster *kafka.Cluster, o rigOptions) *rig {
 	t.Helper()
-	name := "e2e-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name()))
+	name := "e2e-" + strings.ToLower(strings.NewReplacer("/", "-", "_", "-", ",", "").Replace(t.Name()))
 	r := &rig{t: t, cluster: cluster, dir: t.TempDir(), topic: name, letters: name + "-dead", group: name + "-group"}
 	if o.partitions == 0 {
 		o.partitions = 6

@@ -311,7 +311,7 @@ func TestBacklog(t *testing.T) {
 			t.Errorf("the service took %d MiB, at most 600 are promised", rss)
 		}
 	})
-	t.Run("three replicas, one killed", func(t *testing.T) {
+	t.Run("three replicas and one killed", func(t *testing.T) {
 		r := newRig(t, cluster, rigOptions{api: func(c *stub.Config) { c.Latency = 20 * time.Millisecond }})
 		backlog(r)
 		replicas := r.replicas(3)
