@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"contactsync/metrics"
 	"context"
 	"io"
 	"log/slog"
@@ -10,8 +11,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
-
-	"contactsync/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

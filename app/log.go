@@ -1,10 +1,9 @@
 package app
 
 import (
+	"contactsync/config"
 	"io"
 	"log/slog"
-
-	"contactsync/config"
 )
 
 // NewLogger returns the logger that the settings ask for.

@@ -1,6 +1,9 @@
 package batcher
 
 import (
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
 	"context"
 	"errors"
 	"fmt"
@@ -14,10 +17,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
-
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

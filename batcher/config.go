@@ -1,10 +1,9 @@
 package batcher
 
 import (
+	"contactsync"
 	"fmt"
 	"time"
-
-	"contactsync"
 )
 
 // Config is the batcher's part of the settings.

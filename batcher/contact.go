@@ -1,9 +1,8 @@
 package batcher
 
 import (
-	"time"
-
 	"contactsync"
+	"time"
 )
 
 // contactOverhead is what the window charges for a pending contact besides its

@@ -1,11 +1,10 @@
 package batcher
 
 import (
-	"context"
-	"time"
-
 	"contactsync"
 	"contactsync/event"
+	"context"
+	"time"
 )
 
 // Add hands over events, in the order of their offsets within each partition. It

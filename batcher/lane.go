@@ -78,7 +78,7 @@ func (w *Window) reschedule(l *lane) {
 	l.due, l.order = due, order
 	a := l.account
 	switch {
-	case due == far:
+	case due.Equal(far):
 		a.drop(l)
 	case l.index >= 0 && l.ready:
 		if due.After(w.now) {

@@ -1,10 +1,9 @@
 package batcher
 
 import (
+	"contactsync"
 	"slices"
 	"time"
-
-	"contactsync"
 )
 
 // Cut says what made a request ready.
@@ -92,7 +91,7 @@ func (w *Window) Wake() time.Time {
 		}
 		wake = earlier(wake, next)
 	}
-	if wake == far {
+	if wake.Equal(far) {
 		return time.Time{}
 	}
 	return wake

@@ -1,9 +1,8 @@
 package batcher
 
 import (
-	"time"
-
 	"contactsync"
+	"time"
 )
 
 // drainPatience is how far ahead a draining window looks: a lane that may be sent

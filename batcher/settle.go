@@ -1,9 +1,9 @@
 package batcher
 
 import (
-	"time"
-
 	"contactsync"
+	"slices"
+	"time"
 )
 
 // Settle takes the result of a flight: rows that are done end, rows that were
@@ -36,6 +36,7 @@ func (w *Window) settle(f *Flight, r contactsync.Result) {
 	if r.Kind != contactsync.Unauthorized {
 		l.refused = 0
 	}
+	//exhaustive:enforce
 	switch r.Kind {
 	case contactsync.Answered:
 		w.answered(f, r)
@@ -175,8 +176,8 @@ func (w *Window) again(f *Flight, r contactsync.Result, due time.Time) {
 		g.loose = true
 		w.addGroup(f.lane, g)
 	default:
-		for i := len(rows) - 1; i >= 0; i-- {
-			w.enqueueFront(rows[i])
+		for _, row := range slices.Backward(rows) {
+			w.enqueueFront(row)
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package batcher
 
 import (
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,10 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
-
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
 )
 
 // world is everything around a Window, in virtual time: partitions with events,
@@ -463,4 +462,3 @@ func TestWindow_KeepsItsPromises(t *testing.T) {
 		s.finish()
 	})
 }
-

@@ -1,12 +1,6 @@
 package config
 
 import (
-	"fmt"
-	"net"
-	"slices"
-	"strconv"
-	"time"
-
 	"contactsync"
 	"contactsync/batcher"
 	"contactsync/consumer"
@@ -14,6 +8,11 @@ import (
 	"contactsync/event"
 	"contactsync/kafkaconn"
 	"contactsync/upstream"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
 )
 
 // Config is all settings of the service.

@@ -1,10 +1,9 @@
 package consumer
 
 import (
+	"contactsync"
 	"fmt"
 	"time"
-
-	"contactsync"
 )
 
 // Config is the consumer's part of the settings.

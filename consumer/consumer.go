@@ -1,6 +1,9 @@
 package consumer
 
 import (
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +13,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
 )
 
 // Sink takes the events. The consumer calls Assign before the first Add of a

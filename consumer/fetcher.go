@@ -1,6 +1,8 @@
 package consumer
 
 import (
+	"contactsync"
+	"contactsync/event"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +15,6 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/fetch"
-
-	"contactsync"
-	"contactsync/event"
 )
 
 // chunkEvents is how many events are handed to the sink at once: enough that the

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"contactsync"
 	"context"
 	"errors"
 	"fmt"
@@ -10,13 +11,11 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-
-	"contactsync"
 )
 
 // Why a generation stops before the group ends it.
 var (
-	errFenced     = errors.New("Kafka no longer takes this member's commits")
+	errFenced     = errors.New("commits of this member are refused: its partitions have another owner")
 	errPartitions = errors.New("the number of partitions has changed")
 	errDrain      = errors.New("the drain time-out has passed")
 )

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"contactsync"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -8,8 +9,6 @@ import (
 
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
-
-	"contactsync"
 )
 
 // batchWalk goes through the record batches of one fetch answer. It leaves out

@@ -1,11 +1,10 @@
 package deadletter
 
 import (
+	"contactsync"
 	"fmt"
 	"regexp"
 	"time"
-
-	"contactsync"
 )
 
 // Config is the dead-letter topic's part of the settings.

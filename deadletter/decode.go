@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"contactsync"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,8 +10,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-
-	"contactsync"
 )
 
 // ErrNotLetter says that a record of the topic is not a dead letter of this service.

@@ -1,6 +1,7 @@
 package deadletter
 
 import (
+	"contactsync"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -11,8 +12,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/segmentio/kafka-go"
-
-	"contactsync"
 )
 
 // The headers of a dead letter; the package's documentation says what each holds.
@@ -84,7 +83,7 @@ func (w *Writer) envelope(l contactsync.Letter) (kafka.Message, error) {
 		Truncated: true,
 		SHA256:    hex.EncodeToString(hash[:]),
 		Size:      len(l.Record.Value),
-		Position:  l.Record.Position.String(),
+		Position:  l.Record.String(),
 		Head:      l.Record.Value[:min(len(l.Record.Value), int(w.cfg.EnvelopeBytes))],
 	}
 	key := l.Record.Key

@@ -2,6 +2,8 @@ package deadletter
 
 import (
 	"bytes"
+	"contactsync"
+	"contactsync/metrics"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -14,9 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
 	"pgregory.net/rapid"
-
-	"contactsync"
-	"contactsync/metrics"
 )
 
 // newCodec returns a writer that only encodes: it never connects.
@@ -93,7 +92,7 @@ func TestDecode_IsTheInverse(t *testing.T) {
 		compare(t, got, want)
 		hash := sha256.Sum256(want.Record.Value)
 		if got.Record.Value != nil || envelope.SHA256 != hex.EncodeToString(hash[:]) ||
-			envelope.Size != len(want.Record.Value) || envelope.Position != want.Record.Position.String() ||
+			envelope.Size != len(want.Record.Value) || envelope.Position != want.Record.String() ||
 			!bytes.Equal(envelope.Head, want.Record.Value) {
 			t.Fatalf("value %q, envelope %+v", got.Record.Value, envelope)
 		}

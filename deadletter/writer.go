@@ -1,14 +1,13 @@
 package deadletter
 
 import (
+	"contactsync"
+	"contactsync/metrics"
 	"context"
 	"errors"
 	"log/slog"
 
 	"github.com/segmentio/kafka-go"
-
-	"contactsync"
-	"contactsync/metrics"
 )
 
 // maxRequestBytes is as large as a message may be that is offered to the topic: a
@@ -129,7 +128,7 @@ func (w *Writer) writeEnvelopes(ctx context.Context, letters []contactsync.Lette
 		if failed[i] == nil {
 			w.metrics.Truncated.Inc()
 			w.log.Warn("dead letter is too large for its topic: an envelope stands for it",
-				"position", letters[i].Record.Position.String(), "bytes", len(letters[i].Record.Value))
+				"position", letters[i].Record.String(), "bytes", len(letters[i].Record.Value))
 		}
 	}
 }

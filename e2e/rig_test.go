@@ -3,6 +3,11 @@
 package e2e
 
 import (
+	"contactsync/e2e/kafka"
+	"contactsync/lab/broker"
+	"contactsync/lab/check"
+	"contactsync/lab/feed"
+	"contactsync/lab/stub"
 	"context"
 	"fmt"
 	"os"
@@ -10,12 +15,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"contactsync/e2e/kafka"
-	"contactsync/lab/broker"
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
 )
 
 // rig is one run: topics on a real Kafka, the API's stand-in, service processes,

@@ -3,6 +3,11 @@
 package e2e
 
 import (
+	"contactsync/e2e/kafka"
+	"contactsync/lab/broker"
+	"contactsync/lab/check"
+	"contactsync/lab/feed"
+	"contactsync/lab/stub"
 	"context"
 	"flag"
 	"fmt"
@@ -10,12 +15,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"contactsync/e2e/kafka"
-	"contactsync/lab/broker"
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
 )
 
 // TestOneNode runs the scenarios that a single broker can show.
@@ -335,4 +334,3 @@ func backlog(r *rig) {
 		c.Events, c.Contacts, c.Streams = *backlogEvents, *backlogEvents/10, 100
 	})
 }
-

@@ -1,9 +1,8 @@
 package event
 
 import (
-	"testing"
-
 	"contactsync"
+	"testing"
 )
 
 func BenchmarkDecode(b *testing.B) {

@@ -1,10 +1,9 @@
 package event
 
 import (
+	"contactsync"
 	"errors"
 	"fmt"
-
-	"contactsync"
 )
 
 // Config is the event's part of the settings.

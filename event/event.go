@@ -2,9 +2,8 @@ package event
 
 import (
 	"bytes"
-	"time"
-
 	"contactsync"
+	"time"
 )
 
 // Kind says what an event asks for.

@@ -2,12 +2,11 @@ package event
 
 import (
 	"bytes"
+	"contactsync"
 	"encoding/json"
 	"reflect"
 	"testing"
 	"unicode/utf8"
-
-	"contactsync"
 )
 
 func FuzzDecode(f *testing.F) {

@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"contactsync"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -11,8 +12,6 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
-
-	"contactsync"
 )
 
 func TestMerge(t *testing.T) {
@@ -95,7 +94,8 @@ func TestMerge_OrderOfPairingCountsAcrossAValueBetweenObjects(t *testing.T) {
 func mustMerge(t interface {
 	Helper()
 	Fatal(...any)
-}, older, newer string) string {
+}, older, newer string,
+) string {
 	t.Helper()
 	body, _, err := Merge([]byte(older), []byte(newer))
 	if err != nil {

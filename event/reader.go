@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"contactsync"
 	"errors"
 	"fmt"
 	"io"
@@ -9,8 +10,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"contactsync"
 )
 
 const maxDetail = 200
@@ -103,7 +102,7 @@ func (r *reader) end() error {
 	if r.json.PeekKind() != jsontext.KindInvalid {
 		return errTrailing
 	}
-	if _, err := r.json.ReadToken(); err != io.EOF {
+	if _, err := r.json.ReadToken(); !errors.Is(err, io.EOF) {
 		return errTrailing
 	}
 	return nil
@@ -132,17 +131,17 @@ func (r *reader) undecodable(err error) *Fault {
 	switch rest := r.value[at:]; {
 	case bytes.HasPrefix(r.value, []byte("\xef\xbb\xbf")):
 		what = "the value starts with a byte order mark (BOM): write plain UTF-8"
-	case err == errTooDeep:
+	case errors.Is(err, errTooDeep):
 		what = fmt.Sprintf("objects and arrays nest deeper than %d levels", r.maxDepth)
-	case err == errTrailing:
+	case errors.Is(err, errTrailing):
 		what = "data follows the JSON value"
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		what = "the value holds white space only"
-	case err == io.ErrUnexpectedEOF:
+	case errors.Is(err, io.ErrUnexpectedEOF):
 		what = "the value ends too early"
-	case err == jsontext.ErrDuplicateName:
+	case errors.Is(err, jsontext.ErrDuplicateName):
 		what = "an object has the same member twice"
-	case err == jsontext.ErrNonStringName:
+	case errors.Is(err, jsontext.ErrNonStringName):
 		what = "a member's name is not a string"
 	case badUTF8(rest):
 		what = "not UTF-8"

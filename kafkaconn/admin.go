@@ -1,6 +1,7 @@
 package kafkaconn
 
 import (
+	"contactsync"
 	"context"
 	"errors"
 	"fmt"
@@ -8,8 +9,6 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
-
-	"contactsync"
 )
 
 // Topic is what an operator wants to know of a topic before the service relies on it.

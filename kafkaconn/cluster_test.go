@@ -1,6 +1,7 @@
 package kafkaconn_test
 
 import (
+	"contactsync/kafkaconn"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,8 +12,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
-
-	"contactsync/kafkaconn"
 )
 
 func TestCheckVersions_AcceptsACurrentCluster(t *testing.T) {

@@ -1,13 +1,12 @@
 package kafkaconn
 
 import (
+	"contactsync"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"time"
-
-	"contactsync"
 )
 
 // Config is how to reach Kafka.
@@ -136,8 +135,10 @@ func brokerFault(address string) string {
 func (t TLS) validate(bad func(key, format string, args ...any)) {
 	if !t.Enabled {
 		for _, f := range []struct{ key, value string }{
-			{"tls.ca_file", t.CAFile}, {"tls.cert_file", t.CertFile},
-			{"tls.key_file", t.KeyFile}, {"tls.server_name", t.ServerName},
+			{"tls.ca_file", t.CAFile},
+			{"tls.cert_file", t.CertFile},
+			{"tls.key_file", t.KeyFile},
+			{"tls.server_name", t.ServerName},
 		} {
 			if f.value != "" {
 				bad(f.key, "is set but tls.enabled is false: turn TLS on or leave it out")

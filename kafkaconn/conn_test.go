@@ -1,6 +1,7 @@
 package kafkaconn_test
 
 import (
+	"contactsync/kafkaconn"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -13,8 +14,6 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
-
-	"contactsync/kafkaconn"
 )
 
 // reach asks for the metadata on both ways into the cluster.
@@ -143,12 +142,14 @@ func TestNew_RefusesFilesThatCannotServe(t *testing.T) {
 		},
 		{"missing password", kafkaconn.TLS{}, kafkaconn.SASL{Mechanism: kafkaconn.ScramSHA256, Username: "u", PasswordFile: missing}, []string{"sasl.password_file", missing}},
 		{
-			"empty password", kafkaconn.TLS{},
+			"empty password",
+			kafkaconn.TLS{},
 			kafkaconn.SASL{Mechanism: kafkaconn.ScramSHA256, Username: "u", PasswordFile: write(t, dir, "empty", []byte("\n"))},
 			[]string{"sasl.password_file", "empty"},
 		},
 		{
-			"huge password", kafkaconn.TLS{},
+			"huge password",
+			kafkaconn.TLS{},
 			kafkaconn.SASL{Mechanism: kafkaconn.Plain, Username: "u", PasswordFile: write(t, dir, "huge", make([]byte, 2<<20))},
 			[]string{"sasl.password_file", "larger"},
 		},

@@ -1,6 +1,7 @@
 package kafkaconn_test
 
 import (
+	"contactsync/kafkaconn"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,8 +20,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
-
-	"contactsync/kafkaconn"
 )
 
 // testLimit is small so that a bomb's test stays small, and large enough for

@@ -2,6 +2,7 @@ package kafkaconn_test
 
 import (
 	"bytes"
+	"contactsync/kafkaconn"
 	"errors"
 	"io"
 	"runtime"
@@ -15,8 +16,6 @@ import (
 	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"contactsync/kafkaconn"
 )
 
 var codecs = []compress.Compression{compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd}
@@ -150,7 +149,8 @@ func TestLimitDecompression_ThroughTheTransport(t *testing.T) {
 		}},
 	}
 	_, err = c.Transport().RoundTrip(t.Context(), c.Client().Addr, request)
-	if _, ok := err.(*kafkaconn.BatchTooLargeError); !ok {
+	batchTooLargeError := &kafkaconn.BatchTooLargeError{}
+	if errors.As(err, &batchTooLargeError) {
 		t.Errorf("round trip: %v, want the error as it is", err)
 	}
 	answer, err := c.Client().Fetch(t.Context(), &kafka.FetchRequest{Topic: "events", MaxBytes: 1 << 20})

@@ -152,7 +152,7 @@ func (c *Conn) apiVersions(ctx context.Context, address string) ([]kafka.ApiVers
 	if err != nil {
 		return nil, fmt.Errorf("ask broker %s for its protocol versions: %w", address, err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // the answer is in, or the error is
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer stop()
 	offered, err := conn.ApiVersions()

@@ -1,9 +1,9 @@
 package metrics
 
 import (
-	"github.com/prometheus/client_golang/prometheus"
-
 	"contactsync"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Set is every series of the service, by the stage that writes it.

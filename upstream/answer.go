@@ -1,17 +1,17 @@
 package upstream
 
 import (
+	"contactsync"
 	"errors"
 	"fmt"
 	"io"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
-
-	"contactsync"
 )
 
 // errOdd says that an answer is JSON but none to a bulk update.
@@ -366,10 +366,8 @@ func (a *answers) transient(text string) bool {
 		}
 	}
 	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-		for _, status := range a.statuses {
-			if word == status {
-				return true
-			}
+		if slices.Contains(a.statuses, word) {
+			return true
 		}
 	}
 	return false

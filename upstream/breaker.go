@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"contactsync"
 	"errors"
 	"log/slog"
 	"sync"
@@ -8,8 +9,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sony/gobreaker/v2"
-
-	"contactsync"
 )
 
 // breakerBuckets divide the interval: failures leave it a tenth at a time.

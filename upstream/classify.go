@@ -1,13 +1,12 @@
 package upstream
 
 import (
+	"contactsync"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"contactsync"
 )
 
 // Row is one line of the table from what came back to what it means.
@@ -84,57 +83,99 @@ func Table() []Row {
 		return func(r reply) bool { return (r.status == 200 || r.status == 207) && r.body == state }
 	}
 	return []Row{
-		{"our own stop", contactsync.Canceled, thenNothing,
-			"the partition is being given up; who owns it next reads its events again", true, failed(faultStopped)},
-		{"the batch's account is not configured; nothing is sent", contactsync.Unknown, thenRepeated,
-			"routing never yields such an account, so it is a defect here and no reason to lose rows", false, failed(faultAccount)},
-		{"the stream's name is not a stream id; nothing is sent", contactsync.StreamGone, thenGone,
-			"the name could lead to another path, and the API cannot know such a stream", false, failed(faultStream)},
-		{"no token can be signed; nothing is sent", contactsync.Unauthorized, thenHold,
-			"credentials are missing or unusable: a matter of configuration, not of the rows", false, failed(faultToken)},
-		{"no connection: name, route, proxy, TLS", contactsync.Unavailable, thenBackOff,
-			"nothing was sent, so nothing can have been applied", false, failed(faultConnect)},
-		{"no complete answer within the time-out", contactsync.Unavailable, thenBackOff,
-			"an update by id with full values can be repeated", true, failed(faultTimeout)},
-		{"connection closed, reset or not speaking HTTP, before or within an answer that counts", contactsync.Unavailable, thenBackOff,
-			"an update by id with full values can be repeated", true, failed(faultCut)},
+		{
+			"our own stop", contactsync.Canceled, thenNothing,
+			"the partition is being given up; who owns it next reads its events again", true, failed(faultStopped),
+		},
+		{
+			"the batch's account is not configured; nothing is sent", contactsync.Unknown, thenRepeated,
+			"routing never yields such an account, so it is a defect here and no reason to lose rows", false, failed(faultAccount),
+		},
+		{
+			"the stream's name is not a stream id; nothing is sent", contactsync.StreamGone, thenGone,
+			"the name could lead to another path, and the API cannot know such a stream", false, failed(faultStream),
+		},
+		{
+			"no token can be signed; nothing is sent", contactsync.Unauthorized, thenHold,
+			"credentials are missing or unusable: a matter of configuration, not of the rows", false, failed(faultToken),
+		},
+		{
+			"no connection: name, route, proxy, TLS", contactsync.Unavailable, thenBackOff,
+			"nothing was sent, so nothing can have been applied", false, failed(faultConnect),
+		},
+		{
+			"no complete answer within the time-out", contactsync.Unavailable, thenBackOff,
+			"an update by id with full values can be repeated", true, failed(faultTimeout),
+		},
+		{
+			"connection closed, reset or not speaking HTTP, before or within an answer that counts", contactsync.Unavailable, thenBackOff,
+			"an update by id with full values can be repeated", true, failed(faultCut),
+		},
 
-		{"any status, and the body has the vendor's rate-limit text", contactsync.Throttled, thenWait,
-			"the vendor documents the text, and no status for it", false, func(r reply) bool { return r.limited }},
+		{
+			"any status, and the body has the vendor's rate-limit text", contactsync.Throttled, thenWait,
+			"the vendor documents the text, and no status for it", false, func(r reply) bool { return r.limited },
+		},
 		{"429", contactsync.Throttled, thenWait, "the standard's word for it", false, status(429)},
-		{"503 with Retry-After", contactsync.Throttled, thenWait,
-			"a host that names a time is alive and asks for it", false, func(r reply) bool { return r.status == 503 && r.wait > 0 }},
+		{
+			"503 with Retry-After", contactsync.Throttled, thenWait,
+			"a host that names a time is alive and asks for it", false, func(r reply) bool { return r.status == 503 && r.wait > 0 },
+		},
 
-		{"200, 207 with an answer to a bulk update", contactsync.Answered, thenSettle,
-			"the vendor documents 200; 207 is what others use where rows differ", false, list(bodyUsable)},
-		{"200, 207 with JSON that is no answer to a bulk update", contactsync.Unknown, thenRepeated,
-			"nothing says that a row was applied, and nothing that the host is down", false, list(bodyOdd)},
-		{"200, 207 with a body that is empty, HTML, truncated, too long or oddly encoded", contactsync.Unavailable, thenBackOff,
-			"a proxy or a host in trouble answers so; rows that may have been applied can be repeated", false, list(bodyBroken)},
-		{"other 2xx", contactsync.Unknown, thenRepeated,
-			"accepted is not applied; the vendor documents no such answer", false, class(2)},
-		{"3xx", contactsync.Unavailable, thenBackOff,
-			"redirects are not followed: contacts and token would go to a host that nobody configured", false, class(3)},
+		{
+			"200, 207 with an answer to a bulk update", contactsync.Answered, thenSettle,
+			"the vendor documents 200; 207 is what others use where rows differ", false, list(bodyUsable),
+		},
+		{
+			"200, 207 with JSON that is no answer to a bulk update", contactsync.Unknown, thenRepeated,
+			"nothing says that a row was applied, and nothing that the host is down", false, list(bodyOdd),
+		},
+		{
+			"200, 207 with a body that is empty, HTML, truncated, too long or oddly encoded", contactsync.Unavailable, thenBackOff,
+			"a proxy or a host in trouble answers so; rows that may have been applied can be repeated", false, list(bodyBroken),
+		},
+		{
+			"other 2xx", contactsync.Unknown, thenRepeated,
+			"accepted is not applied; the vendor documents no such answer", false, class(2),
+		},
+		{
+			"3xx", contactsync.Unavailable, thenBackOff,
+			"redirects are not followed: contacts and token would go to a host that nobody configured", false, class(3),
+		},
 
-		{"400, 412, 422", contactsync.BadRequest, thenBisect,
-			"the vendor answers 400 and 412 where the body is wrong, and one row can make it so", false, status(400, 412, 422)},
-		{"401, 403", contactsync.Unauthorized, thenHold,
-			"the vendor answers 401 to an expired token, a wrong secret, stream or scope alike; none is the rows' fault", false, status(401, 403)},
+		{
+			"400, 412, 422", contactsync.BadRequest, thenBisect,
+			"the vendor answers 400 and 412 where the body is wrong, and one row can make it so", false, status(400, 412, 422),
+		},
+		{
+			"401, 403", contactsync.Unauthorized, thenHold,
+			"the vendor answers 401 to an expired token, a wrong secret, stream or scope alike; none is the rows' fault", false, status(401, 403),
+		},
 		{"404, 410", contactsync.StreamGone, thenGone, "the path holds nothing variable but the stream", false, status(404, 410)},
 		{"413", contactsync.TooLarge, thenHalve, "the vendor documents no limit, so it is learned", false, status(413)},
 		{"408, 425", contactsync.Unavailable, thenBackOff, "the host asks for the same again", false, status(408, 425)},
-		{"405", contactsync.Unknown, thenRepeated,
-			"the verb is right for the API, so something else answers, such as a gateway with other rules", false, status(405)},
-		{"409", contactsync.Unknown, thenRepeated,
-			"not documented; it might be a passing conflict with another writer", false, status(409)},
-		{"414, 431", contactsync.Unknown, thenRepeated,
-			"line and headers do not depend on the rows, so the rows are not to blame", false, status(414, 431)},
+		{
+			"405", contactsync.Unknown, thenRepeated,
+			"the verb is right for the API, so something else answers, such as a gateway with other rules", false, status(405),
+		},
+		{
+			"409", contactsync.Unknown, thenRepeated,
+			"not documented; it might be a passing conflict with another writer", false, status(409),
+		},
+		{
+			"414, 431", contactsync.Unknown, thenRepeated,
+			"line and headers do not depend on the rows, so the rows are not to blame", false, status(414, 431),
+		},
 
-		{"502, 504, 524", contactsync.Unavailable, thenBackOff,
-			"a gateway gave up on the API, which may go on with the request", true, status(502, 504, 524)},
+		{
+			"502, 504, 524", contactsync.Unavailable, thenBackOff,
+			"a gateway gave up on the API, which may go on with the request", true, status(502, 504, 524),
+		},
 		{"other 5xx", contactsync.Unavailable, thenBackOff, "the host failed, whatever the rows", false, class(5)},
-		{"anything else", contactsync.Unknown, thenRepeated, "what nobody foresaw must not cost a row", false,
-			func(reply) bool { return true }},
+		{
+			"anything else", contactsync.Unknown, thenRepeated, "what nobody foresaw must not cost a row", false,
+			func(reply) bool { return true },
+		},
 	}
 }
 

@@ -1,14 +1,13 @@
 package upstream
 
 import (
+	"contactsync"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
-
-	"contactsync"
 )
 
 // TestTable has a reply for every row of the table, and knows no other rows.
@@ -28,8 +27,10 @@ func TestTable(t *testing.T) {
 		{"no connection: name, route, proxy, TLS", contactsync.Unavailable, false, []reply{{fault: faultConnect}}},
 		{"no complete answer within the time-out", contactsync.Unavailable, true, []reply{{fault: faultTimeout}, {fault: faultTimeout, status: 207}}},
 		{"connection closed, reset or not speaking HTTP, before or within an answer that counts", contactsync.Unavailable, true, []reply{{fault: faultCut}}},
-		{"any status, and the body has the vendor's rate-limit text", contactsync.Throttled, false,
-			[]reply{{status: 200, limited: true}, {status: 401, limited: true}, {status: 502, limited: true}}},
+		{
+			"any status, and the body has the vendor's rate-limit text", contactsync.Throttled, false,
+			[]reply{{status: 200, limited: true}, {status: 401, limited: true}, {status: 502, limited: true}},
+		},
 		{"429", contactsync.Throttled, false, []reply{is(429)}},
 		{"503 with Retry-After", contactsync.Throttled, false, []reply{{status: 503, wait: 1}}},
 		{"200, 207 with an answer to a bulk update", contactsync.Answered, false, []reply{{status: 200, body: bodyUsable}, {status: 207, body: bodyUsable}}},

@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"bytes"
+	"contactsync"
+	"contactsync/metrics"
 	"context"
 	"errors"
 	"fmt"
@@ -13,9 +15,6 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"contactsync"
-	"contactsync/metrics"
 )
 
 // Deps are what a Client needs of the program around it.

@@ -1,10 +1,9 @@
 package upstream
 
 import (
+	"contactsync"
 	"slices"
 	"time"
-
-	"contactsync"
 )
 
 // Config is the API's part of the settings.

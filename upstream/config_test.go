@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"contactsync/metrics"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -9,8 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"contactsync/metrics"
 )
 
 // goodConfig is valid without any file.

@@ -1,13 +1,12 @@
 package upstream
 
 import (
+	"contactsync"
 	"errors"
 	"io"
 	"net/url"
 	"regexp"
 	"sync"
-
-	"contactsync"
 )
 
 const (

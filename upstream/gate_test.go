@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"contactsync"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,8 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"contactsync"
 )
 
 func result(k contactsync.Kind) contactsync.Result {

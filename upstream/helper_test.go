@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"bytes"
+	"contactsync"
+	"contactsync/metrics"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,9 +18,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
-
-	"contactsync"
-	"contactsync/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

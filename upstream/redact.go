@@ -2,13 +2,12 @@ package upstream
 
 import (
 	"bytes"
+	"contactsync"
 	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"contactsync"
 )
 
 const (

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"contactsync"
 	"context"
 	"errors"
 	"io"
@@ -9,8 +10,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"contactsync"
 )
 
 // TestSend_Time lets hosts take their time, in a bubble whose clock is exact.

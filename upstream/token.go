@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -71,9 +72,7 @@ func (s *tokenSource) mintLocked(now time.Time) (string, time.Duration, error) {
 		expires = last
 	}
 	claims := jwt.MapClaims{}
-	for name, value := range s.cfg.Claims {
-		claims[name] = value
-	}
+	maps.Copy(claims, s.cfg.Claims)
 	claims["appId"] = s.key.appID
 	claims["sub"] = s.cfg.Subject
 	claims["iat"] = issued.Unix()

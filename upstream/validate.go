@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"contactsync"
 	"fmt"
 	"net/url"
 	"path"
@@ -8,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"contactsync"
 )
 
 // name is the form of stream and account ids. It leaves no way to write

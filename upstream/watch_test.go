@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"contactsync"
 	"context"
 	"log/slog"
 	"os"
@@ -9,8 +10,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"contactsync"
 )
 
 // signalLog tells on a channel when a line with some words is logged.

@@ -1,6 +1,10 @@
 package main
 
 import (
+	"contactsync/lab/check"
+	"contactsync/lab/feed"
+	"contactsync/lab/plant"
+	"contactsync/lab/stub"
 	"context"
 	"errors"
 	"fmt"
@@ -13,11 +17,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/plant"
-	"contactsync/lab/stub"
 )
 
 // demoOptions say what the demo runs.

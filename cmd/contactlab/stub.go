@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"contactsync/lab/stub"
 	"context"
 	"errors"
 	"fmt"
@@ -13,8 +14,6 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-
-	"contactsync/lab/stub"
 )
 
 type stubOptions struct {

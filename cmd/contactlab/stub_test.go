@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"contactsync/lab/stub"
 	"context"
 	"io"
 	"net/http"
@@ -13,8 +14,6 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-
-	"contactsync/lab/stub"
 )
 
 func write(t *testing.T, name, text string) string {

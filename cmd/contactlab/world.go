@@ -1,6 +1,12 @@
 package main
 
 import (
+	"contactsync/app"
+	"contactsync/config"
+	"contactsync/lab/broker"
+	"contactsync/lab/plant"
+	"contactsync/lab/stub"
+	"contactsync/upstream"
 	"context"
 	"errors"
 	"fmt"
@@ -12,13 +18,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"contactsync/app"
-	"contactsync/config"
-	"contactsync/lab/broker"
-	"contactsync/lab/plant"
-	"contactsync/lab/stub"
-	"contactsync/upstream"
 )
 
 const (

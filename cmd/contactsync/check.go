@@ -1,11 +1,10 @@
 package main
 
 import (
+	"contactsync/app"
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"contactsync/app"
 )
 
 func checkCommand(environ []string) *cobra.Command {

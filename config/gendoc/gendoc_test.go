@@ -1,12 +1,11 @@
 package main
 
 import (
+	"contactsync/config"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"contactsync/config"
 )
 
 const root = "../.."

@@ -2,15 +2,14 @@ package main
 
 import (
 	"bytes"
+	"contactsync"
+	"contactsync/config"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"time"
 	"unicode"
-
-	"contactsync"
-	"contactsync/config"
 )
 
 const intro = `# Configuration

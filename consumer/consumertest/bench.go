@@ -1,6 +1,10 @@
 package consumertest
 
 import (
+	"contactsync"
+	"contactsync/consumer"
+	"contactsync/event"
+	"contactsync/metrics"
 	"context"
 	"fmt"
 	"log/slog"
@@ -14,11 +18,6 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"contactsync"
-	"contactsync/consumer"
-	"contactsync/event"
-	"contactsync/metrics"
 )
 
 // patience is how long the suite waits for something that must happen.

@@ -1,13 +1,12 @@
 package consumertest
 
 import (
-	"context"
-	"slices"
-	"sync"
-
 	"contactsync"
 	"contactsync/consumer"
 	"contactsync/event"
+	"context"
+	"slices"
+	"sync"
 )
 
 // sink takes events for a member and ends them as told.

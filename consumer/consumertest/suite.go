@@ -1,6 +1,8 @@
 package consumertest
 
 import (
+	"contactsync"
+	"contactsync/consumer"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,9 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-
-	"contactsync"
-	"contactsync/consumer"
 )
 
 // Run runs the whole suite on a cluster.

@@ -71,16 +71,14 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	if named := os.Getenv(BrokersEnv); named != "" {
 		c.brokers = strings.Split(named, ",")
 	} else if err := c.prepare(ctx, opts); err != nil {
-		c.Stop()
-		return nil, err
+		return nil, errors.Join(err, c.Stop())
 	}
 	var err error
 	if c.admin, err = newAdmin(c.brokers...); err == nil {
 		err = c.launch(ctx, opts.Nodes)
 	}
 	if err != nil {
-		c.Stop()
-		return nil, err
+		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
 }
@@ -281,7 +279,7 @@ func (c *Cluster) awaitNode(ctx context.Context, n *node, want int) error {
 	c.mu.Unlock()
 	return poll(ctx, 100*time.Millisecond, fmt.Sprintf("Kafka node %d to answer", n.id), func(ctx context.Context) (bool, error) {
 		if p.ended() {
-			return false, fmt.Errorf("starting Kafka node %d: it ended (%v); the end of its log:\n%s", n.id, p.err, n.lastWords())
+			return false, fmt.Errorf("starting Kafka node %d: it ended (%w); the end of its log:\n%s", n.id, p.err, n.lastWords())
 		}
 		seen, err := ask(ctx, n.brokerAddr)
 		if err != nil || len(seen.Brokers) < want {

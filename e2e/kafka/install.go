@@ -89,7 +89,7 @@ func download(ctx context.Context, dir, libs string) error {
 	if err != nil {
 		return fmt.Errorf("making a directory for the download: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }() // a leftover in the cache directory does no harm
 	project := filepath.Join(work, "pom.xml")
 	if err := os.WriteFile(project, pom, 0o644); err != nil {
 		return fmt.Errorf("writing Maven's project file: %w", err)

@@ -3,6 +3,7 @@
 package kafka_test
 
 import (
+	"contactsync/e2e/kafka"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +13,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
-
-	"contactsync/e2e/kafka"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

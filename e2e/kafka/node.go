@@ -172,7 +172,7 @@ func freeAddrs(ctx context.Context, count int) ([]string, error) {
 		if err != nil {
 			continue
 		}
-		defer listener.Close() // held until all are found, so that all differ
+		defer func() { _ = listener.Close() }() // held until all are found, so that all differ
 		if addrs = append(addrs, addr); len(addrs) == count {
 			return addrs, nil
 		}

@@ -1,10 +1,9 @@
 package check
 
 import (
-	"slices"
-
 	"contactsync"
 	"contactsync/lab/feed"
+	"slices"
 )
 
 // letters checks that the dead letters are the right ones.

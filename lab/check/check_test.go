@@ -1,14 +1,13 @@
 package check
 
 import (
-	"slices"
-	"strings"
-	"testing"
-
 	"contactsync"
 	"contactsync/lab/broker"
 	"contactsync/lab/feed"
 	"contactsync/lab/stub"
+	"slices"
+	"strings"
+	"testing"
 )
 
 const topic = "t"

@@ -1,14 +1,14 @@
 package check
 
 import (
+	"contactsync/lab/broker"
+	"contactsync/lab/stub"
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/go-json-experiment/json"
-
-	"contactsync/lab/broker"
-	"contactsync/lab/stub"
 )
 
 // Kafka fills in what any Kafka knows of a run: the group's committed offsets and
@@ -50,7 +50,7 @@ func get(ctx context.Context, url string, into any) error {
 	if err != nil {
 		return fmt.Errorf("ask the stub: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := (&http.Client{Timeout: 30 * time.Second}).Do(req)
 	if err != nil {
 		return fmt.Errorf("ask the stub: %w", err)
 	}

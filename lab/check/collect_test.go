@@ -2,6 +2,11 @@ package check
 
 import (
 	"bytes"
+	"contactsync"
+	"contactsync/event"
+	"contactsync/lab/broker"
+	"contactsync/lab/feed"
+	"contactsync/lab/stub"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -13,12 +18,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
-
-	"contactsync"
-	"contactsync/event"
-	"contactsync/lab/broker"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

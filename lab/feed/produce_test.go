@@ -1,6 +1,8 @@
 package feed_test
 
 import (
+	"contactsync/lab/broker"
+	"contactsync/lab/feed"
 	"context"
 	"errors"
 	"slices"
@@ -9,9 +11,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
-
-	"contactsync/lab/broker"
-	"contactsync/lab/feed"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -3,6 +3,7 @@ package stub
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -51,9 +52,7 @@ func newGate(cfg Config) *gate {
 		enforceJTI: cfg.EnforceJTI, appID: cfg.AppID, secret: cfg.Secret,
 		accounts: map[string]Account{}, seen: map[string]time.Time{},
 	}
-	for id, a := range cfg.Accounts {
-		g.accounts[id] = a
-	}
+	maps.Copy(g.accounts, cfg.Accounts)
 	return g
 }
 

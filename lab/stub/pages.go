@@ -123,16 +123,22 @@ func (s *Server) statsPage(w http.ResponseWriter, _ *http.Request) {
 func (n Stats) tables(rules []RuleState) []statsTable {
 	never := func(name string, v int64) statsLine { return statsLine{name, v, v > 0} }
 	work := statsTable{"Work", []statsLine{
-		{"seconds up", int64(n.Seconds), false}, {"calls", n.Calls, false}, {"rows", n.Rows, false},
-		{"rows applied", n.AppliedRows, false}, {"contacts", n.Contacts, false},
-		{"in flight", n.InFlight, false}, {"most in flight", n.MaxInFlight, false},
-		{"applied late", n.LateRows, false}, {"applied late, over newer", n.LateBack, false},
+		{"seconds up", int64(n.Seconds), false},
+		{"calls", n.Calls, false},
+		{"rows", n.Rows, false},
+		{"rows applied", n.AppliedRows, false},
+		{"contacts", n.Contacts, false},
+		{"in flight", n.InFlight, false},
+		{"most in flight", n.MaxInFlight, false},
+		{"applied late", n.LateRows, false},
+		{"applied late, over newer", n.LateBack, false},
 	}}
 	faults := statsTable{"What a correct client never does", []statsLine{
 		never("older state after a newer one", n.OutOfOrder), never("contact in two calls at once", n.Overlaps),
 		never("contact twice in one call", n.NamedTwice), never("call for another account's stream", n.CrossTalk),
 		never("unreadable body", n.Unreadable), never("above the rate limit", n.RateRefused),
-		{"same state again", n.Duplicates, false}, {"row with a wrong or missing member", n.Invalid, false},
+		{"same state again", n.Duplicates, false},
+		{"row with a wrong or missing member", n.Invalid, false},
 		{"call too large", n.TooLarge, false},
 	}}
 	answers := statsTable{Title: "Answers"}

@@ -81,7 +81,7 @@ func (p *parser) parse() error {
 	if _, err := p.dec.ReadToken(); err != nil {
 		return err
 	}
-	if _, err := p.dec.ReadToken(); err != io.EOF {
+	if _, err := p.dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return errNotArray
 	}
 	return nil

@@ -103,8 +103,17 @@ func TestGlob(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"a", "a", true}, {"a", "ab", false}, {"", "", true}, {"*", "", true}, {"a*", "abc", true}, {"*c", "abc", true},
-		{"a*c", "ac", true}, {"ab*bc", "abc", false}, {"a*b*c", "axxbxc", true}, {"a*b*c", "axc", false}, {"*b*", "abc", true},
+		{"a", "a", true},
+		{"a", "ab", false},
+		{"", "", true},
+		{"*", "", true},
+		{"a*", "abc", true},
+		{"*c", "abc", true},
+		{"a*c", "ac", true},
+		{"ab*bc", "abc", false},
+		{"a*b*c", "axxbxc", true},
+		{"a*b*c", "axc", false},
+		{"*b*", "abc", true},
 	} {
 		if got := globsOf([]string{tt.pattern}).match([]byte(tt.text)); got != tt.want {
 			t.Errorf("%q matches %q: %v, want %v", tt.pattern, tt.text, got, tt.want)

@@ -179,7 +179,7 @@ func TestServer_StartAndClose(t *testing.T) {
 	if err := other.Start(strings.TrimPrefix(s.URL(), "http://")); err == nil {
 		t.Error("two stubs on one port")
 	}
-	resp, err := http.Get(s.URL() + "/stats.json") //nolint:noctx // loopback
+	resp, err := http.Get(s.URL() + "/stats.json")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"contactsync/e2e/kafka"
 	"context"
 	"flag"
 	"fmt"
@@ -14,8 +15,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"contactsync/e2e/kafka"
 )
 
 func main() {

@@ -1,0 +1,80 @@
+# Everything that is done with this repository. `make` alone lists it.
+
+SHELL := /bin/bash
+GO    ?= go
+TOOL  := $(GO) tool -modfile=tools/go.mod
+CACHE := .cache
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race e2e backlog lint fmt vet chart docs docs-check fuzz plant ci clean
+
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+build: ## build both programs into bin/
+	$(GO) build -trimpath -o bin/ ./cmd/contactsync ./cmd/contactlab
+
+demo: ## the whole service in one process, with an API that breaks, and the checker
+	$(GO) run ./cmd/contactlab demo
+
+test: ## all tests that need Go only
+	@echo "== left out here: the tests against Apache Kafka, which need Java and Maven (make e2e)"
+	@for tool in java mvn; do command -v $$tool >/dev/null || echo "   $$tool is not installed on this machine"; done
+	$(GO) test ./...
+
+race: ## the same tests with the race detector
+	$(GO) test -race ./...
+
+e2e: ## built programs on Apache Kafka, one node and three; needs Java 17 and Maven, or KAFKA_BROKERS
+	$(GO) test -tags e2e -count=1 -timeout 20m ./e2e/...
+
+backlog: ## a million events on Apache Kafka: calls / floor, memory, CPU an event
+	$(GO) test -tags e2e -count=1 -timeout 10m -v -run TestBacklog ./e2e/
+
+plant: ## show that the checker finds planted bugs
+	$(GO) test -count=1 -v -run TestDemo_FindsPlantedBugs ./cmd/contactlab
+
+vet: ## go vet, with and without the tests against Apache Kafka
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./...
+
+lint: ## the linters of .golangci.yml and gofumpt
+	$(TOOL) golangci-lint run --build-tags e2e ./...
+
+fmt: ## format
+	$(TOOL) golangci-lint fmt ./...
+
+docs: ## generate docs/configuration.md
+	$(GO) run ./config/gendoc
+
+docs-check: docs ## fail where generated documents are stale
+	git diff --exit-code -- docs
+
+fuzz: ## each fuzz target for ten seconds
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$pkg; \
+	  done; done
+
+# The schemas of Kubernetes' own objects, from a Python package that carries them.
+K8S := 1.37.0
+SCHEMAS := $(CACHE)/schemas/v$(K8S)
+
+$(SCHEMAS):
+	python3 -m venv $(CACHE)/venv
+	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check kubernetes-validate==$(K8S)
+	$(CACHE)/venv/bin/python helm/schemas.py $(K8S) $(SCHEMAS)
+
+chart: $(SCHEMAS) ## lint, template and validate the Helm chart
+	$(TOOL) helm lint --strict helm/contactsync -f helm/contactsync/ci/minimal-values.yaml --kube-version $(K8S)
+	@set -e; for values in helm/contactsync/ci/*-values.yaml; do \
+	  echo "== $$values"; \
+	  $(TOOL) helm template release helm/contactsync -n crm --kube-version $(K8S) -f $$values > $(CACHE)/rendered.yaml; \
+	  $(TOOL) kubeconform -strict -summary -kubernetes-version $(K8S) \
+	    -schema-location '$(CACHE)/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json' $(CACHE)/rendered.yaml; \
+	done
+
+ci: vet lint docs-check chart race e2e test ## what continuous integration runs
+
+clean: ## remove what was built
+	rm -rf bin $(CACHE)
