@@ -1,0 +1,64 @@
+// Package helm holds the chart; its tests keep the chart and the service in step.
+package helm
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+
+	"contactsync/config"
+)
+
+// TestValues_HoldSettingsThatTheServiceTakes loads the settings of every example
+// of values as the service would.
+func TestValues_HoldSettingsThatTheServiceTakes(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("contactsync/ci/*-values.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("examples of values: %v, %v", files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var values struct {
+			Config map[string]any `yaml:"config"`
+		}
+		if err := yaml.Unmarshal(text, &values); err != nil {
+			t.Fatal(err)
+		}
+		settings, err := yaml.Marshal(values.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "contactsync.yaml")
+		if err := os.WriteFile(path, settings, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Load(path, nil); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+}
+
+// TestGracePeriod_IsLongerThanTheStop keeps Kubernetes from cutting a stop short.
+func TestGracePeriod_IsLongerThanTheStop(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("contactsync/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values struct {
+		Grace int `yaml:"terminationGracePeriodSeconds"`
+	}
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		t.Fatal(err)
+	}
+	if stop := config.DefaultConfig().Shutdown.Timeout; time.Duration(values.Grace)*time.Second <= stop {
+		t.Errorf("terminationGracePeriodSeconds is %d s, shutdown.timeout is %v", values.Grace, stop)
+	}
+}
