@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
+	"sync/atomic"
 
 	"github.com/segmentio/kafka-go/compress"
 )
@@ -35,8 +37,8 @@ func (e *BatchTooLargeError) BatchTooLarge() bool { return true }
 // replica in turn.
 //
 // It changes kafka-go's table of codecs, which the whole process shares and which
-// no lock guards: call it once, before the first connection. Called again it
-// replaces the limit. Writing is not changed.
+// no lock guards, at the first call only: call it before the first connection.
+// Called again it replaces the limit. Writing is not changed.
 //
 // How it is seen: protocol.RecordSet.ReadFrom returns a *BatchTooLargeError as it
 // is, and so does kafka.Transport.RoundTrip for a fetch, which then closes the
@@ -49,30 +51,35 @@ func (e *BatchTooLargeError) BatchTooLarge() bool { return true }
 // The bound is on the output. On top of it a codec holds its own window, of the
 // order of what it has put out so far, and snappy one whole block.
 func LimitDecompression(max int64) {
-	for i, codec := range compress.Codecs {
-		if limited, ok := codec.(limitedCodec); ok {
-			codec = limited.Codec
+	decompressionLimit.Store(max)
+	limitOnce.Do(func() {
+		for i, codec := range compress.Codecs {
+			if codec != nil {
+				compress.Codecs[i] = limitedCodec{codec}
+			}
 		}
-		if codec != nil {
-			compress.Codecs[i] = limitedCodec{Codec: codec, max: max}
-		}
-	}
+	})
 }
 
-// limitedCodec is a codec whose readers end at max bytes.
-type limitedCodec struct {
-	compress.Codec
-	max int64
-}
+// The limit belongs to the process, as kafka-go's table does.
+var (
+	limitOnce          sync.Once
+	decompressionLimit atomic.Int64
+)
+
+// limitedCodec is a codec whose readers end at the limit.
+type limitedCodec struct{ compress.Codec }
 
 // NewReader returns a reader that fails instead of returning more than max bytes.
 func (c limitedCodec) NewReader(r io.Reader) io.ReadCloser {
-	return &limitedReader{ReadCloser: c.Codec.NewReader(r), left: c.max, codec: c}
+	max := decompressionLimit.Load()
+	return &limitedReader{ReadCloser: c.Codec.NewReader(r), left: max, max: max, codec: c}
 }
 
 // limitedReader hides the codec's WriteTo, which would go round the count.
 type limitedReader struct {
 	io.ReadCloser
+	max   int64
 	left  int64 // negative once the limit is passed
 	codec limitedCodec
 }
@@ -81,7 +88,7 @@ type limitedReader struct {
 // reader above may swallow one that comes together with the bytes it asked for.
 func (r *limitedReader) Read(p []byte) (int, error) {
 	if r.left < 0 {
-		return 0, &BatchTooLargeError{Codec: r.codec.Name(), Max: r.codec.max}
+		return 0, &BatchTooLargeError{Codec: r.codec.Name(), Max: r.max}
 	}
 	if int64(len(p)) > r.left+1 {
 		p = p[:r.left+1]
@@ -89,7 +96,7 @@ func (r *limitedReader) Read(p []byte) (int, error) {
 	n, err := r.ReadCloser.Read(p)
 	r.left -= int64(n)
 	if r.left < 0 {
-		return n - 1, &BatchTooLargeError{Codec: r.codec.Name(), Max: r.codec.max}
+		return n - 1, &BatchTooLargeError{Codec: r.codec.Name(), Max: r.max}
 	}
 	return n, err
 }

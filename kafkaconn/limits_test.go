@@ -149,8 +149,7 @@ func TestLimitDecompression_ThroughTheTransport(t *testing.T) {
 		}},
 	}
 	_, err = c.Transport().RoundTrip(t.Context(), c.Client().Addr, request)
-	batchTooLargeError := &kafkaconn.BatchTooLargeError{}
-	if errors.As(err, &batchTooLargeError) {
+	if _, ok := errors.AsType[*kafkaconn.BatchTooLargeError](err); !ok {
 		t.Errorf("round trip: %v, want the error as it is", err)
 	}
 	answer, err := c.Client().Fetch(t.Context(), &kafka.FetchRequest{Topic: "events", MaxBytes: 1 << 20})
