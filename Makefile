@@ -47,8 +47,8 @@ fmt: ## format
 docs: ## generate docs/configuration.md
 	$(GO) run ./config/gendoc
 
-docs-check: docs ## fail where generated documents are stale
-	git diff --exit-code -- docs
+docs-check: ## fail where docs/configuration.md is stale
+	$(GO) test -count=1 -run '^TestDocument_' ./config/gendoc
 
 fuzz: ## each fuzz target for ten seconds
 	@set -e; for pkg in $$($(GO) list ./...); do \
@@ -57,22 +57,27 @@ fuzz: ## each fuzz target for ten seconds
 	  done; done
 
 # The schemas of Kubernetes' own objects, from a Python package that carries them.
-K8S := 1.37.0
-SCHEMAS := $(CACHE)/schemas/v$(K8S)
+# The first version is the one that Chart.yaml asks for at least.
+K8S         := 1.27.0 1.37.0
+K8S_PACKAGE := kubernetes-validate==1.37.0
+SCHEMAS     := $(K8S:%=$(CACHE)/schemas/v%)
 
-$(SCHEMAS):
+$(CACHE)/venv/$(K8S_PACKAGE):
 	python3 -m venv $(CACHE)/venv
-	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check kubernetes-validate==$(K8S)
-	$(CACHE)/venv/bin/python helm/schemas.py $(K8S) $(SCHEMAS)
+	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check $(K8S_PACKAGE)
+	touch $@
 
-chart: $(SCHEMAS) ## lint, template and validate the Helm chart
-	$(TOOL) helm lint --strict helm/contactsync -f helm/contactsync/ci/minimal-values.yaml --kube-version $(K8S)
-	@set -e; for values in helm/contactsync/ci/*-values.yaml; do \
-	  echo "== $$values"; \
-	  $(TOOL) helm template release helm/contactsync -n crm --kube-version $(K8S) -f $$values > $(CACHE)/rendered.yaml; \
-	  $(TOOL) kubeconform -strict -summary -kubernetes-version $(K8S) \
+$(SCHEMAS): $(CACHE)/schemas/v%: | $(CACHE)/venv/$(K8S_PACKAGE)
+	$(CACHE)/venv/bin/python helm/schemas.py $* $@
+
+chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its example values
+	@set -e; for values in helm/contactsync/ci/*-values.yaml; do for version in $(K8S); do \
+	  echo "== $$values on Kubernetes $$version"; \
+	  $(TOOL) helm lint --strict --quiet helm/contactsync -f $$values --kube-version $$version; \
+	  $(TOOL) helm template release helm/contactsync -n crm -f $$values --kube-version $$version > $(CACHE)/rendered.yaml; \
+	  $(TOOL) kubeconform -strict -summary -kubernetes-version $$version \
 	    -schema-location '$(CACHE)/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json' $(CACHE)/rendered.yaml; \
-	done
+	done; done
 
 ci: vet lint docs-check chart race e2e test ## what continuous integration runs
 

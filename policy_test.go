@@ -21,13 +21,14 @@ type goPackage struct {
 	Name       string
 	Dir        string
 	Doc        string
+	GoFiles    []string
 	Imports    []string
 	Deps       []string
 }
 
 func packages(t *testing.T) []goPackage {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps=false", "-json=ImportPath,Name,Dir,Doc,Imports,Deps", "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps=false", "-json=ImportPath,Name,Dir,Doc,GoFiles,Imports,Deps", "./...")
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
 	if err != nil {
@@ -88,7 +89,7 @@ func TestPolicy_RootIsStandardLibraryOnly(t *testing.T) {
 func TestPolicy_PackageDocs(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
-		if len(p.Doc) < 40 {
+		if len(p.GoFiles) > 0 && len(p.Doc) < 40 {
 			t.Errorf("%s has no package comment that says what it promises", p.ImportPath)
 		}
 	}

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"contactsync/metrics"
 	"context"
 	"io"
 	"log/slog"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+
+	"contactsync/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

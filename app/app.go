@@ -1,16 +1,6 @@
 package app
 
 import (
-	"contactsync"
-	"contactsync/admin"
-	"contactsync/batcher"
-	"contactsync/config"
-	"contactsync/consumer"
-	"contactsync/deadletter"
-	"contactsync/event"
-	"contactsync/kafkaconn"
-	"contactsync/metrics"
-	"contactsync/upstream"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +12,17 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"contactsync"
+	"contactsync/admin"
+	"contactsync/batcher"
+	"contactsync/config"
+	"contactsync/consumer"
+	"contactsync/deadletter"
+	"contactsync/event"
+	"contactsync/kafkaconn"
+	"contactsync/metrics"
+	"contactsync/upstream"
 )
 
 // Options are what does not come from the settings.

@@ -1,10 +1,6 @@
 package app_test
 
 import (
-	"contactsync/app"
-	"contactsync/config"
-	"contactsync/lab/stub"
-	"contactsync/upstream"
 	"context"
 	"fmt"
 	"log/slog"
@@ -21,6 +17,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+
+	"contactsync/app"
+	"contactsync/config"
+	"contactsync/lab/stub"
+	"contactsync/upstream"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

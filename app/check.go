@@ -1,11 +1,6 @@
 package app
 
 import (
-	"contactsync"
-	"contactsync/config"
-	"contactsync/kafkaconn"
-	"contactsync/metrics"
-	"contactsync/upstream"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +8,12 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"contactsync"
+	"contactsync/config"
+	"contactsync/kafkaconn"
+	"contactsync/metrics"
+	"contactsync/upstream"
 )
 
 // Finding is one thing that Check found outside of the settings file.

@@ -1,9 +1,10 @@
 package app
 
 import (
-	"contactsync/config"
 	"io"
 	"log/slog"
+
+	"contactsync/config"
 )
 
 // NewLogger returns the logger that the settings ask for.

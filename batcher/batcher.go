@@ -1,15 +1,16 @@
 package batcher
 
 import (
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
 	"context"
 	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
 )
 
 // Sender makes one request and says what became of it. It returns soon after ctx

@@ -1,9 +1,6 @@
 package batcher
 
 import (
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +14,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

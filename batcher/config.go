@@ -1,9 +1,10 @@
 package batcher
 
 import (
-	"contactsync"
 	"fmt"
 	"time"
+
+	"contactsync"
 )
 
 // Config is the batcher's part of the settings.

@@ -1,8 +1,9 @@
 package batcher
 
 import (
-	"contactsync"
 	"time"
+
+	"contactsync"
 )
 
 // contactOverhead is what the window charges for a pending contact besides its

@@ -1,10 +1,11 @@
 package batcher
 
 import (
-	"contactsync"
-	"contactsync/event"
 	"context"
 	"time"
+
+	"contactsync"
+	"contactsync/event"
 )
 
 // Add hands over events, in the order of their offsets within each partition. It

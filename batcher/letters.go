@@ -1,9 +1,10 @@
 package batcher
 
 import (
+	"time"
+
 	"contactsync"
 	"contactsync/event"
-	"time"
 )
 
 // Burial is a dead letter on its way to the dead-letter topic. The events that it

@@ -1,9 +1,10 @@
 package batcher
 
 import (
-	"contactsync"
 	"slices"
 	"time"
+
+	"contactsync"
 )
 
 // Cut says what made a request ready.

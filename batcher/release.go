@@ -1,8 +1,9 @@
 package batcher
 
 import (
-	"contactsync"
 	"time"
+
+	"contactsync"
 )
 
 // drainPatience is how far ahead a draining window looks: a lane that may be sent

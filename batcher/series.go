@@ -1,11 +1,12 @@
 package batcher
 
 import (
-	"contactsync"
-	"contactsync/metrics"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"contactsync"
+	"contactsync/metrics"
 )
 
 type counter = prometheus.Counter

@@ -1,9 +1,10 @@
 package batcher
 
 import (
-	"contactsync"
 	"slices"
 	"time"
+
+	"contactsync"
 )
 
 // Settle takes the result of a flight: rows that are done end, rows that were

@@ -1,9 +1,6 @@
 package batcher
 
 import (
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -14,6 +11,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
 )
 
 // world is everything around a Window, in virtual time: partitions with events,

@@ -1,11 +1,12 @@
 package batcher
 
 import (
+	"math/rand/v2"
+	"time"
+
 	"contactsync"
 	"contactsync/event"
 	"contactsync/metrics"
-	"math/rand/v2"
-	"time"
 )
 
 // Window holds every pending contact of every lane, from fetch to outcome. It

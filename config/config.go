@@ -1,6 +1,12 @@
 package config
 
 import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
 	"contactsync"
 	"contactsync/batcher"
 	"contactsync/consumer"
@@ -8,11 +14,6 @@ import (
 	"contactsync/event"
 	"contactsync/kafkaconn"
 	"contactsync/upstream"
-	"fmt"
-	"net"
-	"slices"
-	"strconv"
-	"time"
 )
 
 // Config is all settings of the service.

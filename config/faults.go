@@ -2,10 +2,11 @@ package config
 
 import (
 	"cmp"
-	"contactsync"
 	"fmt"
 	"slices"
 	"strings"
+
+	"contactsync"
 )
 
 // Faults is everything wrong with the settings, in the order of the file, then

@@ -1,10 +1,11 @@
 package config
 
 import (
-	"contactsync/upstream"
 	"encoding"
 	"reflect"
 	"strings"
+
+	"contactsync/upstream"
 )
 
 // prefix is what the names of the service's environment variables begin with.

@@ -1,10 +1,11 @@
 package config
 
 import (
-	"contactsync"
 	"fmt"
 	"slices"
 	"time"
+
+	"contactsync"
 )
 
 // stopMargin is what stopping needs beyond the drain: the last commit, leaving

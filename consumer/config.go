@@ -1,9 +1,10 @@
 package consumer
 
 import (
-	"contactsync"
 	"fmt"
 	"time"
+
+	"contactsync"
 )
 
 // Config is the consumer's part of the settings.

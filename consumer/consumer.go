@@ -1,9 +1,6 @@
 package consumer
 
 import (
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +10,10 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
 )
 
 // Sink takes the events. The consumer calls Assign before the first Add of a

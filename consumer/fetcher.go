@@ -1,8 +1,6 @@
 package consumer
 
 import (
-	"contactsync"
-	"contactsync/event"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +13,9 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/fetch"
+
+	"contactsync"
+	"contactsync/event"
 )
 
 // chunkEvents is how many events are handed to the sink at once: enough that the

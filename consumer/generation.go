@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"contactsync"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"contactsync"
 )
 
 // Why a generation stops before the group ends it.

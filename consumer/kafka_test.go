@@ -1,11 +1,12 @@
 package consumer_test
 
 import (
-	"contactsync/consumer/consumertest"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
+
+	"contactsync/consumer/consumertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

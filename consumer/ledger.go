@@ -1,10 +1,11 @@
 package consumer
 
 import (
-	"contactsync"
 	"math/bits"
 	"sort"
 	"sync"
+
+	"contactsync"
 )
 
 // ledger knows which positions of one claim are open: read, and not yet ended.

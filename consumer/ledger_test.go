@@ -1,10 +1,11 @@
 package consumer
 
 import (
-	"contactsync"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"contactsync"
 )
 
 // TestLedger_WatermarkIsTheFirstOpenPosition compares the ledger with a plain set.

@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"contactsync"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
+
+	"contactsync"
 )
 
 // batchWalk goes through the record batches of one fetch answer. It leaves out

@@ -1,10 +1,11 @@
 package deadletter
 
 import (
-	"contactsync"
 	"fmt"
 	"regexp"
 	"time"
+
+	"contactsync"
 )
 
 // Config is the dead-letter topic's part of the settings.

@@ -1,11 +1,12 @@
 package deadletter_test
 
 import (
-	"contactsync/deadletter"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"contactsync/deadletter"
 )
 
 func TestConfig_ValidateNamesEveryFault(t *testing.T) {

@@ -1,7 +1,6 @@
 package deadletter
 
 import (
-	"contactsync"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"contactsync"
 )
 
 // ErrNotLetter says that a record of the topic is not a dead letter of this service.

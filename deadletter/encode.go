@@ -1,7 +1,6 @@
 package deadletter
 
 import (
-	"contactsync"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,6 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/segmentio/kafka-go"
+
+	"contactsync"
 )
 
 // The headers of a dead letter; the package's documentation says what each holds.

@@ -2,8 +2,6 @@ package deadletter
 
 import (
 	"bytes"
-	"contactsync"
-	"contactsync/metrics"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,6 +14,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
 	"pgregory.net/rapid"
+
+	"contactsync"
+	"contactsync/metrics"
 )
 
 // newCodec returns a writer that only encodes: it never connects.

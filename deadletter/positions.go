@@ -2,12 +2,13 @@ package deadletter
 
 import (
 	"cmp"
-	"contactsync"
 	"fmt"
 	"iter"
 	"slices"
 	"strconv"
 	"strings"
+
+	"contactsync"
 )
 
 // maxPositions bounds the positions of one letter: a range is short to write and

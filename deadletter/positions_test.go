@@ -2,14 +2,15 @@ package deadletter_test
 
 import (
 	"cmp"
-	"contactsync"
-	"contactsync/deadletter"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"contactsync"
+	"contactsync/deadletter"
 )
 
 func at(topic string, partition int32, offsets ...int64) []contactsync.Position {

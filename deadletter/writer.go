@@ -1,13 +1,14 @@
 package deadletter
 
 import (
-	"contactsync"
-	"contactsync/metrics"
 	"context"
 	"errors"
 	"log/slog"
 
 	"github.com/segmentio/kafka-go"
+
+	"contactsync"
+	"contactsync/metrics"
 )
 
 // maxRequestBytes is as large as a message may be that is offered to the topic: a

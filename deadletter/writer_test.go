@@ -1,9 +1,6 @@
 package deadletter_test
 
 import (
-	"contactsync"
-	"contactsync/deadletter"
-	"contactsync/metrics"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +20,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
+
+	"contactsync"
+	"contactsync/deadletter"
+	"contactsync/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -3,9 +3,10 @@
 package e2e
 
 import (
+	"testing"
+
 	"contactsync/consumer/consumertest"
 	"contactsync/e2e/kafka"
-	"testing"
 )
 
 // TestContract runs the consumer's contract on Apache Kafka, the same suite that

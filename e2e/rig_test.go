@@ -3,11 +3,6 @@
 package e2e
 
 import (
-	"contactsync/e2e/kafka"
-	"contactsync/lab/broker"
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
 	"context"
 	"fmt"
 	"os"
@@ -15,6 +10,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"contactsync/e2e/kafka"
+	"contactsync/lab/broker"
+	"contactsync/lab/check"
+	"contactsync/lab/feed"
+	"contactsync/lab/stub"
 )
 
 // rig is one run: topics on a real Kafka, the API's stand-in, service processes,
@@ -127,6 +128,12 @@ func (r *rig) replicas(n int) []*replica {
 // feed produces events and waits until Kafka has them.
 func (r *rig) feed(change func(*feed.Config)) {
 	r.t.Helper()
+	if err := r.produce(change); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *rig) produce(change func(*feed.Config)) error {
 	cfg := feed.DefaultConfig()
 	cfg.Topic, cfg.Seed = r.topic, uint64(r.started+1)
 	if r.manifest != nil {
@@ -137,25 +144,49 @@ func (r *rig) feed(change func(*feed.Config)) {
 	}
 	m, err := feed.Produce(r.t.Context(), r.cluster.Brokers(), cfg, nil)
 	if err != nil {
-		r.t.Fatal(err)
+		return err
 	}
 	if r.manifest == nil {
 		r.manifest = m
 	} else {
 		r.manifest.Append(m)
 	}
+	return nil
 }
 
 // feedInBackground produces at a rate while the test goes on; the returned
 // function waits for its end.
 func (r *rig) feedInBackground(change func(*feed.Config)) (wait func()) {
 	r.t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		r.feed(change)
-	}()
-	return func() { <-done }
+	done := make(chan error, 1)
+	go func() { done <- r.produce(change) }()
+	return func() {
+		r.t.Helper()
+		if err := <-done; err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// deliveredNotCommitted is how many states the API has that a crash of every
+// replica at this moment would have sent again: the bound of I10. All events must
+// be in the manifest.
+func (r *rig) deliveredNotCommitted() int {
+	r.t.Helper()
+	committed, err := broker.Committed(r.t.Context(), r.cluster.Brokers(), r.group)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	state := r.api.State() // asked for last: it can only hold more
+	again := map[feed.Contact]bool{}
+	for _, rec := range r.manifest.Records {
+		contact := r.manifest.Contacts[rec.Contact]
+		at := broker.Partition{Topic: r.topic, Partition: rec.Partition}
+		if rec.Offset >= committed[at] && state[contact.Stream][contact.ID] >= rec.Seq {
+			again[contact] = true
+		}
+	}
+	return len(again)
 }
 
 // drained waits until everything produced is committed.

@@ -1,8 +1,9 @@
 package event
 
 import (
-	"contactsync"
 	"testing"
+
+	"contactsync"
 )
 
 func BenchmarkDecode(b *testing.B) {

@@ -1,9 +1,10 @@
 package event
 
 import (
-	"contactsync"
 	"errors"
 	"fmt"
+
+	"contactsync"
 )
 
 // Config is the event's part of the settings.

@@ -2,12 +2,13 @@ package event
 
 import (
 	"bytes"
-	"contactsync"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	"contactsync"
 )
 
 // typical is an event of the size that the budget of a microsecond is for.

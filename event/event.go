@@ -2,8 +2,9 @@ package event
 
 import (
 	"bytes"
-	"contactsync"
 	"time"
+
+	"contactsync"
 )
 
 // Kind says what an event asks for.

@@ -2,11 +2,12 @@ package event
 
 import (
 	"bytes"
-	"contactsync"
 	"encoding/json"
 	"reflect"
 	"testing"
 	"unicode/utf8"
+
+	"contactsync"
 )
 
 func FuzzDecode(f *testing.F) {

@@ -2,7 +2,6 @@ package event
 
 import (
 	"bytes"
-	"contactsync"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -12,6 +11,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"contactsync"
 )
 
 func TestMerge(t *testing.T) {

@@ -1,11 +1,12 @@
 package event
 
 import (
-	"contactsync"
 	"strconv"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"contactsync"
 )
 
 // draft is a native event while it is read. Only the first fault of each sort

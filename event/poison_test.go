@@ -3,12 +3,13 @@ package event
 import (
 	"bufio"
 	"bytes"
-	"contactsync"
 	"encoding/json"
 	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"contactsync"
 )
 
 // poison is one line of testdata/poison.jsonl: a value that is no event under

@@ -2,7 +2,6 @@ package event
 
 import (
 	"bytes"
-	"contactsync"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"contactsync"
 )
 
 const maxDetail = 200

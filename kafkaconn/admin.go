@@ -1,7 +1,6 @@
 package kafkaconn
 
 import (
-	"contactsync"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +8,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"contactsync"
 )
 
 // Topic is what an operator wants to know of a topic before the service relies on it.

@@ -1,7 +1,6 @@
 package kafkaconn_test
 
 import (
-	"contactsync/kafkaconn"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+
+	"contactsync/kafkaconn"
 )
 
 func TestCheckVersions_AcceptsACurrentCluster(t *testing.T) {

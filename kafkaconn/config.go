@@ -1,12 +1,13 @@
 package kafkaconn
 
 import (
-	"contactsync"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"time"
+
+	"contactsync"
 )
 
 // Config is how to reach Kafka.

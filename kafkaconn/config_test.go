@@ -1,9 +1,10 @@
 package kafkaconn_test
 
 import (
-	"contactsync/kafkaconn"
 	"slices"
 	"testing"
+
+	"contactsync/kafkaconn"
 )
 
 func TestConfig_ValidateNamesEveryFault(t *testing.T) {

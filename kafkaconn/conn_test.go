@@ -1,7 +1,6 @@
 package kafkaconn_test
 
 import (
-	"contactsync/kafkaconn"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+
+	"contactsync/kafkaconn"
 )
 
 // reach asks for the metadata on both ways into the cluster.

@@ -1,7 +1,6 @@
 package kafkaconn_test
 
 import (
-	"contactsync/kafkaconn"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -20,6 +19,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
+
+	"contactsync/kafkaconn"
 )
 
 // testLimit is small so that a bomb's test stays small, and large enough for

@@ -2,7 +2,6 @@ package kafkaconn_test
 
 import (
 	"bytes"
-	"contactsync/kafkaconn"
 	"errors"
 	"io"
 	"runtime"
@@ -16,6 +15,8 @@ import (
 	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"contactsync/kafkaconn"
 )
 
 var codecs = []compress.Compression{compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd}

@@ -1,9 +1,9 @@
 package metrics
 
 import (
-	"contactsync"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"contactsync"
 )
 
 // Set is every series of the service, by the stage that writes it.

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"contactsync"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,8 @@ import (
 	"unicode"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"contactsync"
 )
 
 // errOdd says that an answer is JSON but none to a bulk update.

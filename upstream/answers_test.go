@@ -2,13 +2,14 @@ package upstream
 
 import (
 	"bufio"
-	"contactsync"
 	"encoding/json"
 	"net/http"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"contactsync"
 )
 
 // badAnswer is one line of testdata/answers/answers.jsonl.

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"contactsync"
 	"errors"
 	"log/slog"
 	"sync"
@@ -9,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sony/gobreaker/v2"
+
+	"contactsync"
 )
 
 // breakerBuckets divide the interval: failures leave it a tenth at a time.

@@ -1,12 +1,13 @@
 package upstream
 
 import (
-	"contactsync"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"contactsync"
 )
 
 // Row is one line of the table from what came back to what it means.

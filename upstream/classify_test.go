@@ -1,13 +1,14 @@
 package upstream
 
 import (
-	"contactsync"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
+
+	"contactsync"
 )
 
 // TestTable has a reply for every row of the table, and knows no other rows.

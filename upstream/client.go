@@ -2,8 +2,6 @@ package upstream
 
 import (
 	"bytes"
-	"contactsync"
-	"contactsync/metrics"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +13,9 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"contactsync"
+	"contactsync/metrics"
 )
 
 // Deps are what a Client needs of the program around it.

@@ -3,7 +3,6 @@ package upstream
 import (
 	"bytes"
 	"compress/gzip"
-	"contactsync"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -21,6 +20,8 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"contactsync"
 )
 
 // TestSend_Golden sends the vendor's sample request and reads its sample answer.

@@ -1,9 +1,10 @@
 package upstream
 
 import (
-	"contactsync"
 	"slices"
 	"time"
+
+	"contactsync"
 )
 
 // Config is the API's part of the settings.

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"contactsync/metrics"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"contactsync/metrics"
 )
 
 // goodConfig is valid without any file.

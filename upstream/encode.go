@@ -1,12 +1,13 @@
 package upstream
 
 import (
-	"contactsync"
 	"errors"
 	"io"
 	"net/url"
 	"regexp"
 	"sync"
+
+	"contactsync"
 )
 
 const (

@@ -1,13 +1,14 @@
 package upstream
 
 import (
-	"contactsync"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sony/gobreaker/v2"
+
+	"contactsync"
 )
 
 // Gate admits the requests of one account: its budget and the breaker of its

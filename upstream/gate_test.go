@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"contactsync"
 	"log/slog"
 	"strings"
 	"testing"
@@ -10,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"contactsync"
 )
 
 func result(k contactsync.Kind) contactsync.Result {

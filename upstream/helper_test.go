@@ -2,8 +2,6 @@ package upstream
 
 import (
 	"bytes"
-	"contactsync"
-	"contactsync/metrics"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +16,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+
+	"contactsync"
+	"contactsync/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

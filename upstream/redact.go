@@ -2,12 +2,13 @@ package upstream
 
 import (
 	"bytes"
-	"contactsync"
 	"regexp"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"contactsync"
 )
 
 const (

@@ -1,13 +1,14 @@
 package upstream
 
 import (
-	"contactsync"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"contactsync"
 )
 
 func TestExcerpt(t *testing.T) {

@@ -2,13 +2,14 @@ package upstream
 
 import (
 	"bytes"
-	"contactsync"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
 	"time"
+
+	"contactsync"
 )
 
 // errNoAnswer is the cause of an attempt's context when its time is up.

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"contactsync"
 	"context"
 	"errors"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"contactsync"
 )
 
 // TestSend_Time lets hosts take their time, in a bubble whose clock is exact.

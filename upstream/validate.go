@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"contactsync"
 	"fmt"
 	"net/url"
 	"path"
@@ -9,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"contactsync"
 )
 
 // name is the form of stream and account ids. It leaves no way to write

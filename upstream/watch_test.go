@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"contactsync"
 	"context"
 	"log/slog"
 	"os"
@@ -10,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"contactsync"
 )
 
 // signalLog tells on a channel when a line with some words is logged.

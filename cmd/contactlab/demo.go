@@ -1,10 +1,6 @@
 package main
 
 import (
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/plant"
-	"contactsync/lab/stub"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +13,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"contactsync/lab/check"
+	"contactsync/lab/feed"
+	"contactsync/lab/plant"
+	"contactsync/lab/stub"
 )
 
 // demoOptions say what the demo runs.

@@ -1,14 +1,15 @@
 package main
 
 import (
-	"contactsync/lab/broker"
-	"contactsync/lab/feed"
 	"context"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"contactsync/lab/broker"
+	"contactsync/lab/feed"
 )
 
 type produceOptions struct {

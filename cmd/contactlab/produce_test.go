@@ -2,11 +2,12 @@ package main
 
 import (
 	"bytes"
-	"contactsync/lab/broker"
-	"contactsync/lab/feed"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"contactsync/lab/broker"
+	"contactsync/lab/feed"
 )
 
 func TestProduce_CreatesTheTopicAndWritesTheManifest(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"contactsync/lab/stub"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+
+	"contactsync/lab/stub"
 )
 
 type stubOptions struct {

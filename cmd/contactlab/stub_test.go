@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"contactsync/lab/stub"
 	"context"
 	"io"
 	"net/http"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+
+	"contactsync/lab/stub"
 )
 
 func write(t *testing.T, name, text string) string {

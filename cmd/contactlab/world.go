@@ -1,12 +1,6 @@
 package main
 
 import (
-	"contactsync/app"
-	"contactsync/config"
-	"contactsync/lab/broker"
-	"contactsync/lab/plant"
-	"contactsync/lab/stub"
-	"contactsync/upstream"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +12,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"contactsync/app"
+	"contactsync/config"
+	"contactsync/lab/broker"
+	"contactsync/lab/plant"
+	"contactsync/lab/stub"
+	"contactsync/upstream"
 )
 
 const (

@@ -1,10 +1,11 @@
 package main
 
 import (
-	"contactsync/app"
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"contactsync/app"
 )
 
 func checkCommand(environ []string) *cobra.Command {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"contactsync/app"
-	"contactsync/config"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +8,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+
+	"contactsync/app"
+	"contactsync/config"
 )
 
 // errSettings says that the settings are wrong; the faults have been printed.

@@ -1,13 +1,14 @@
 package main
 
 import (
-	"contactsync/metrics"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+
+	"contactsync/metrics"
 )
 
 // release is set by the build: -ldflags "-X main.release=1.2.3".

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"contactsync/config"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"contactsync/config"
 )
 
 const root = "../.."

@@ -2,14 +2,15 @@ package main
 
 import (
 	"bytes"
-	"contactsync"
-	"contactsync/config"
 	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 	"time"
 	"unicode"
+
+	"contactsync"
+	"contactsync/config"
 )
 
 const intro = `# Configuration

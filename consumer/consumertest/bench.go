@@ -1,10 +1,6 @@
 package consumertest
 
 import (
-	"contactsync"
-	"contactsync/consumer"
-	"contactsync/event"
-	"contactsync/metrics"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +14,11 @@ import (
 	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"contactsync"
+	"contactsync/consumer"
+	"contactsync/event"
+	"contactsync/metrics"
 )
 
 // patience is how long the suite waits for something that must happen.

@@ -1,12 +1,13 @@
 package consumertest
 
 import (
-	"contactsync"
-	"contactsync/consumer"
-	"contactsync/event"
 	"context"
 	"slices"
 	"sync"
+
+	"contactsync"
+	"contactsync/consumer"
+	"contactsync/event"
 )
 
 // sink takes events for a member and ends them as told.

@@ -1,8 +1,6 @@
 package consumertest
 
 import (
-	"contactsync"
-	"contactsync/consumer"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,6 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"contactsync"
+	"contactsync/consumer"
 )
 
 // Run runs the whole suite on a cluster.

@@ -3,7 +3,6 @@
 package kafka_test
 
 import (
-	"contactsync/e2e/kafka"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+
+	"contactsync/e2e/kafka"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,9 +1,10 @@
 package check
 
 import (
+	"slices"
+
 	"contactsync"
 	"contactsync/lab/feed"
-	"slices"
 )
 
 // letters checks that the dead letters are the right ones.

@@ -2,11 +2,12 @@ package check
 
 import (
 	"cmp"
+	"slices"
+
 	"contactsync"
 	"contactsync/lab/broker"
 	"contactsync/lab/feed"
 	"contactsync/lab/stub"
-	"slices"
 )
 
 // Input is everything that is known of a run.

@@ -1,13 +1,14 @@
 package check
 
 import (
+	"slices"
+	"strings"
+	"testing"
+
 	"contactsync"
 	"contactsync/lab/broker"
 	"contactsync/lab/feed"
 	"contactsync/lab/stub"
-	"slices"
-	"strings"
-	"testing"
 )
 
 const topic = "t"

@@ -1,14 +1,15 @@
 package check
 
 import (
-	"contactsync/lab/broker"
-	"contactsync/lab/stub"
 	"context"
 	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/go-json-experiment/json"
+
+	"contactsync/lab/broker"
+	"contactsync/lab/stub"
 )
 
 // Kafka fills in what any Kafka knows of a run: the group's committed offsets and

@@ -2,11 +2,6 @@ package check
 
 import (
 	"bytes"
-	"contactsync"
-	"contactsync/event"
-	"contactsync/lab/broker"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -18,6 +13,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/lab/broker"
+	"contactsync/lab/feed"
+	"contactsync/lab/stub"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -1,12 +1,13 @@
 package check
 
 import (
-	"contactsync"
-	"contactsync/deadletter"
 	"fmt"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"contactsync"
+	"contactsync/deadletter"
 )
 
 // Place is where an event is.

@@ -1,10 +1,11 @@
 package check
 
 import (
-	"contactsync/lab/feed"
 	"fmt"
 	"strings"
 	"text/tabwriter"
+
+	"contactsync/lab/feed"
 )
 
 // Report is what a check found. Counts that stand for a violation say so.

@@ -2,14 +2,15 @@ package feed
 
 import (
 	"bytes"
-	"contactsync"
-	"contactsync/event"
 	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/go-json-experiment/json"
+
+	"contactsync"
+	"contactsync/event"
 )
 
 func newDecoder(t *testing.T, validation string) *event.Decoder {

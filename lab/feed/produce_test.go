@@ -1,8 +1,6 @@
 package feed_test
 
 import (
-	"contactsync/lab/broker"
-	"contactsync/lab/feed"
 	"context"
 	"errors"
 	"slices"
@@ -11,6 +9,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+
+	"contactsync/lab/broker"
+	"contactsync/lab/feed"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

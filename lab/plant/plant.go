@@ -4,14 +4,15 @@
 package plant
 
 import (
-	"contactsync"
-	"contactsync/app"
-	"contactsync/batcher"
 	"context"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+
+	"contactsync"
+	"contactsync/app"
+	"contactsync/batcher"
 )
 
 // Bugs names every bug that can be planted, and what it does.

@@ -5,7 +5,6 @@
 package main
 
 import (
-	"contactsync/e2e/kafka"
 	"context"
 	"flag"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"contactsync/e2e/kafka"
 )
 
 func main() {
