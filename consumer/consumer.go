@@ -181,23 +181,6 @@ func (c *Consumer) partitions(ctx context.Context) (map[string]int, error) {
 	return count, nil
 }
 
-func (c *Consumer) count(ev *event.Event) {
-	result := "update"
-	switch ev.Kind {
-	case event.Update:
-	case event.Delete:
-		result = "delete"
-	case event.Tombstone:
-		result = "tombstone"
-	default:
-		result = string(contactsync.ReasonUndecodable)
-		if ev.Fault != nil {
-			result = string(ev.Fault.Reason)
-		}
-	}
-	c.deps.Metrics.Events.WithLabelValues(result).Inc()
-}
-
 // Ready reports whether the consumer owns what the group gave it and reads it:
 // false before the first assignment and while a partition is halted.
 func (c *Consumer) Ready() bool {

@@ -136,12 +136,13 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		return err
 	}
 	var addErr error
+	counts := tally{}
 	walkErr := walk.walk(part, func(rec contactsync.Record) {
 		if addErr != nil {
 			return
 		}
 		ev := f.decode(rec)
-		f.c.count(&ev)
+		counts.add(&ev)
 		if events == nil {
 			events = make([]event.Event, 0, chunkEvents)
 		}
@@ -157,11 +158,33 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		return offset, addErr // the generation is over: nothing of it is committed
 	}
 	m := f.c.deps.Metrics
+	for result, n := range counts {
+		m.Events.WithLabelValues(result).Add(float64(n))
+	}
 	m.FetchedBytes.Add(float64(walk.bytes))
 	m.AbortedRecords.Add(float64(walk.skippedAborted))
 	m.ControlBatches.Add(float64(walk.controlBatches))
 	f.ledger.passed(walk.next)
 	return walk.next, walkErr
+}
+
+// tally counts the events of one fetch by what they are, so that the series are
+// looked up once a fetch.
+type tally map[string]int
+
+func (t tally) add(ev *event.Event) {
+	switch {
+	case ev.Kind == event.Update:
+		t["update"]++
+	case ev.Kind == event.Delete:
+		t["delete"]++
+	case ev.Kind == event.Tombstone:
+		t["tombstone"]++
+	case ev.Fault != nil:
+		t[string(ev.Fault.Reason)]++
+	default:
+		t[string(contactsync.ReasonUndecodable)]++
+	}
 }
 
 // fetch asks the partition's leader for records from offset on.
