@@ -44,11 +44,12 @@ lint: ## the linters of .golangci.yml and gofumpt
 fmt: ## format
 	$(TOOL) golangci-lint fmt ./...
 
-docs: ## generate docs/configuration.md
+docs: ## generate docs/configuration.md and docs/answers.md
 	$(GO) run ./config/gendoc
+	$(GO) run ./upstream/gendoc
 
-docs-check: ## fail where docs/configuration.md is stale
-	$(GO) test -count=1 -run '^TestDocument_' ./config/gendoc
+docs-check: ## fail where a generated document is stale
+	$(GO) test -count=1 -run '^TestDocument_' ./config/gendoc ./upstream/gendoc
 
 fuzz: ## each fuzz target for ten seconds
 	@set -e; for pkg in $$($(GO) list ./...); do \

@@ -63,6 +63,7 @@ type Batcher struct {
 	senders  sync.WaitGroup
 	letters  []*Burial // taken from the window, not yet handed to the publisher
 	releases []*release
+	troubles troubles
 }
 
 type landed struct {
@@ -83,13 +84,14 @@ var errStopped = errors.New("the batcher has stopped")
 func New(cfg Config, deps Deps) *Batcher {
 	return &Batcher{
 		cfg: cfg, deps: deps,
-		in:      make(chan []event.Event),
-		control: make(chan func(time.Time)),
-		results: make(chan landed),
-		publish: make(chan []*Burial),
-		buried:  make(chan []*Burial),
-		stopped: make(chan struct{}),
-		window:  NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
+		in:       make(chan []event.Event),
+		control:  make(chan func(time.Time)),
+		results:  make(chan landed),
+		publish:  make(chan []*Burial),
+		buried:   make(chan []*Burial),
+		stopped:  make(chan struct{}),
+		window:   NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
+		troubles: troubles{log: deps.Log, open: map[scope]*trouble{}},
 	}
 }
 
@@ -176,7 +178,9 @@ func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker
 	case f := <-b.control:
 		f(time.Now())
 	case r := <-b.results:
-		b.window.Settle(time.Now(), r.flight, r.result)
+		now := time.Now()
+		b.window.Settle(now, r.flight, r.result)
+		b.troubles.note(now, r.flight.Batch, r.result)
 	case publish <- b.letters:
 		b.letters = nil
 	case letters := <-b.buried:

@@ -469,3 +469,25 @@ func TestBatcher_Stuck(t *testing.T) {
 		}
 	})
 }
+
+func TestTroubles_ToldOnceAndWhenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out strings.Builder
+		tr := troubles{log: slog.New(slog.NewTextHandler(&out, nil)), open: map[scope]*trouble{}}
+		batch := contactsync.Batch{Account: "a", Stream: "st"}
+		for range 90 { // a request a second, all in vain
+			tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Unavailable, Status: 503})
+			time.Sleep(time.Second)
+		}
+		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Unauthorized, Status: 401})
+		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Answered})
+		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Answered})
+		for text, want := range map[string]int{
+			"level=WARN": 2, "level=ERROR": 1, "answered again": 2, "requests=90": 1, "lasted=1m30s": 1, "kind=unauthorized": 2,
+		} {
+			if got := strings.Count(out.String(), text); got != want {
+				t.Errorf("%q is told %d times, want %d:\n%s", text, got, want, &out)
+			}
+		}
+	})
+}

@@ -60,10 +60,10 @@ const (
 	thenSettle   = "each row is settled by what the answer says of it"
 	thenBackOff  = "kept, and sent again after a growing wait"
 	thenWait     = "kept; the account waits as asked and calls less often"
-	thenHold     = "kept; a new token is tried once, then the stream is held and alarmed"
+	thenHold     = "kept; a new token is tried once, then the stream is held, and probed after growing waits"
 	thenHalve    = "cut in two and sent again, down to the row that is too large"
 	thenBisect   = "cut in two and sent again, down to the bad row, which is dead-lettered"
-	thenGone     = "kept; the stream is held, and dead-lettered when it stays gone"
+	thenGone     = "kept; the stream is held, and probed after growing waits"
 	thenNothing  = "left for the next owner"
 	thenRepeated = "kept, sent again after a growing wait, and reported"
 )
