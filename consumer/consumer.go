@@ -136,8 +136,24 @@ func (c *Consumer) group(ctx context.Context) {
 		gen.Start(func(gctx context.Context) {
 			defer close(done)
 			c.generation(ctx, gctx, gen)
+			if ctx.Err() != nil {
+				c.closing(group, gctx)
+			}
 		})
 		<-done
+	}
+}
+
+// closing begins to leave the group while the generation still stands. Were it
+// over first, kafka-go would join the group once more before it leaves, and make
+// every other replica give its partitions back for that.
+func (c *Consumer) closing(group *kafka.ConsumerGroup, generation context.Context) {
+	go func() { _ = group.Close() }() // leave waits for it
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-generation.Done():
+	case <-t.C:
 	}
 }
 

@@ -163,3 +163,8 @@ func until(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+func contains(path, text string) bool {
+	all, err := os.ReadFile(path)
+	return err == nil && bytes.Contains(all, []byte(text))
+}

@@ -1,0 +1,50 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"contactsync/e2e/kafka"
+	"contactsync/lab/check"
+	"contactsync/lab/feed"
+	"contactsync/lab/stub"
+)
+
+// TestSecondSignal leaves at once although a request is on its way, and loses
+// nothing by it.
+func TestSecondSignal(t *testing.T) {
+	cluster := start(t, kafka.Options{Nodes: 1})
+	r := newRig(t, cluster, rigOptions{api: func(c *stub.Config) { c.Latency = 2500 * time.Millisecond }})
+	r.feed(func(c *feed.Config) { c.Events, c.Contacts, c.Streams = 2_000, 1_000, 5 })
+	p := r.replicas(1)[0]
+	until(t, "a request", func() bool { return r.api.Stats().InFlight > 0 })
+	for range 2 {
+		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		// Two signals of one kind that are pending are one: the first must have arrived.
+		until(t, "the stop to begin, or the end", func() bool {
+			select {
+			case <-p.gone:
+				return true
+			default:
+				return contains(p.log, `"msg":"stopping"`)
+			}
+		})
+	}
+	<-p.gone
+	p.ended = true
+	if code := p.cmd.ProcessState.ExitCode(); code != 1 {
+		t.Errorf("exit code %d after a second SIGTERM, want 1", code)
+	}
+	if contains(p.log, `"msg":"stopped"`) {
+		t.Error("the stop went its whole way although a second signal came")
+	}
+	next := r.replicas(1)
+	r.drained()
+	stopAll(next)
+	r.verify(func(in *check.Input) { in.MaxDuplicates = 1_000 })
+}
