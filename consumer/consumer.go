@@ -137,7 +137,7 @@ func (c *Consumer) group(ctx context.Context) {
 			defer close(done)
 			c.generation(ctx, gctx, gen)
 			if ctx.Err() != nil {
-				c.closing(group, gctx)
+				c.closing(gctx, group)
 			}
 		})
 		<-done
@@ -147,7 +147,7 @@ func (c *Consumer) group(ctx context.Context) {
 // closing begins to leave the group while the generation still stands. Were it
 // over first, kafka-go would join the group once more before it leaves, and make
 // every other replica give its partitions back for that.
-func (c *Consumer) closing(group *kafka.ConsumerGroup, generation context.Context) {
+func (c *Consumer) closing(generation context.Context, group *kafka.ConsumerGroup) {
 	go func() { _ = group.Close() }() // leave waits for it
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
