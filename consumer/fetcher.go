@@ -18,9 +18,12 @@ import (
 	"contactsync/event"
 )
 
-// chunkEvents is how many events are handed to the sink at once: enough that the
-// hand-over costs nothing, few enough that the window is not passed by much.
-const chunkEvents = 256
+// chunkEvents and chunkBytes bound what is handed to the sink at once: enough that
+// the hand-over costs nothing, little enough that a full window is not passed by much.
+const (
+	chunkEvents = 256
+	chunkBytes  = 256 << 10
+)
 
 // readCommitted has brokers hold back records of open transactions.
 const readCommitted = 1
@@ -122,6 +125,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	walk := batchWalk{claim: f.claim, next: offset}
 	var events []event.Event
 	var offsets []int64
+	size := 0
 	flush := func() error {
 		if len(events) == 0 {
 			return nil
@@ -132,7 +136,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		f.adding.Store(true)
 		defer f.adding.Store(false)
 		err := f.c.deps.Sink.Add(ctx, events)
-		events, offsets = nil, offsets[:0]
+		events, offsets, size = nil, offsets[:0], 0
 		return err
 	}
 	var addErr error
@@ -147,7 +151,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 			events = make([]event.Event, 0, chunkEvents)
 		}
 		events, offsets = append(events, ev), append(offsets, rec.Offset)
-		if len(events) == chunkEvents {
+		if size += len(rec.Key) + len(rec.Value); len(events) == chunkEvents || size >= chunkBytes {
 			addErr = flush()
 		}
 	})
@@ -245,6 +249,8 @@ func fetchReason(err error) string {
 		return "leader"
 	case errors.Is(err, kafka.OffsetOutOfRange):
 		return "offset"
+	case isKafkaError(err): // each of them has the methods of a net.Error
+		return "other"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
 		return "network"
 	}
@@ -261,6 +267,11 @@ func fetchReason(err error) string {
 		}
 	}
 	return "other"
+}
+
+func isKafkaError(err error) bool {
+	_, ok := errors.AsType[kafka.Error](err)
+	return ok
 }
 
 // newRetry is the back-off of everything that asks Kafka: quick at first, since a
