@@ -8,22 +8,20 @@ type Reason string
 
 // The reasons for a dead letter.
 const (
-	ReasonUndecodable Reason = "undecodable"  // not JSON, not UTF-8, a duplicate key, too deep, too large
-	ReasonInvalid     Reason = "invalid"      // well-formed, but a field is missing or has the wrong form
-	ReasonUnmapped    Reason = "unmapped"     // no account is configured for the stream
-	ReasonRejected    Reason = "rejected"     // the API refused the row
-	ReasonBadRequest  Reason = "bad_request"  // the API refused a request with this row alone
-	ReasonTooLarge    Reason = "too_large"    // the row alone is larger than the API or the limit takes
-	ReasonUnresolved  Reason = "unresolved"   // the API's answers never accounted for the row
-	ReasonStreamGone  Reason = "stream_gone"  // the API does not know the stream, for longer than configured
-	ReasonHoldExpired Reason = "hold_expired" // its stream or account was held for longer than configured
+	ReasonUndecodable Reason = "undecodable" // not JSON, not UTF-8, a duplicate key, too deep, too large
+	ReasonInvalid     Reason = "invalid"     // well-formed, but a field is missing or has the wrong form
+	ReasonUnmapped    Reason = "unmapped"    // no account is configured for the stream
+	ReasonRejected    Reason = "rejected"    // the API refused the row
+	ReasonBadRequest  Reason = "bad_request" // the API refused a request with this row alone
+	ReasonTooLarge    Reason = "too_large"   // the row alone is larger than the API or the limit takes
+	ReasonUnresolved  Reason = "unresolved"  // the API's answers never accounted for the row
 )
 
 // Reasons lists every reason, so that each label value can be set to zero at start.
 func Reasons() []Reason {
 	return []Reason{
 		ReasonUndecodable, ReasonInvalid, ReasonUnmapped, ReasonRejected, ReasonBadRequest,
-		ReasonTooLarge, ReasonUnresolved, ReasonStreamGone, ReasonHoldExpired,
+		ReasonTooLarge, ReasonUnresolved,
 	}
 }
 

@@ -16,7 +16,6 @@ type lane struct {
 
 	failures int       // requests in a row that did not settle anything
 	backoff  time.Time // nothing is sent before it
-	held     string    // why an operator should look: "unauthorized", "stream_gone"; empty otherwise
 	refused  int       // unauthorized answers in a row
 
 	due   time.Time // when it becomes ready; far for never

@@ -22,12 +22,12 @@ const (
 // series are the window's counters, looked up once.
 type series struct {
 	*metrics.Batcher
-	ended                                         []counter
-	batches                                       []counter
-	retried                                       []counter
-	rows                                          prometheus.Histogram
-	released, late                                counter
-	skippedTombstone, skippedDelete, skippedStale counter
+	ended                           []counter
+	batches                         []counter
+	retried                         []counter
+	rows                            prometheus.Histogram
+	released, late                  counter
+	skippedTombstone, skippedDelete counter
 }
 
 func newSeries(m *metrics.Batcher) series {
@@ -35,7 +35,6 @@ func newSeries(m *metrics.Batcher) series {
 		Batcher: m, rows: m.Rows, released: m.Released, late: m.Late,
 		skippedTombstone: m.Skipped.WithLabelValues("tombstone"),
 		skippedDelete:    m.Skipped.WithLabelValues("delete"),
-		skippedStale:     m.Skipped.WithLabelValues("stale"),
 	}
 	for _, as := range []string{"delivered", "superseded", "dead_letter", "skipped"} {
 		s.ended = append(s.ended, m.Ended.WithLabelValues(as))

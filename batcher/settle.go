@@ -54,12 +54,10 @@ func (w *Window) settle(f *Flight, r contactsync.Result) {
 		// The first refusal may be an expired token, which has been dropped: one
 		// more try at once. After that the stream is held, and probed.
 		if l.refused++; l.refused > 1 {
-			l.held = contactsync.Unauthorized.String()
 			w.backOff(l)
 		}
 		w.again(f, r, w.now)
 	case contactsync.StreamGone:
-		l.held = contactsync.StreamGone.String()
 		w.backOff(l)
 		w.again(f, r, w.now)
 	case contactsync.Unavailable, contactsync.Unknown:
@@ -290,7 +288,7 @@ func (w *Window) requeue(c *contact) {
 
 // calm ends a lane's back-off: the API has answered for its rows.
 func (l *lane) calm() {
-	l.failures, l.held, l.backoff = 0, "", time.Time{}
+	l.failures, l.backoff = 0, time.Time{}
 }
 
 // backOff makes a lane wait, longer each time.

@@ -29,7 +29,6 @@ type Consumer struct {
 	OffsetsLost     *prometheus.CounterVec // reason: below_log_start, beyond_end
 	Halted          prometheus.Gauge
 	DrainTimeouts   prometheus.Counter
-	Stalled         prometheus.Gauge
 	OpenPositions   *prometheus.GaugeVec // topic, partition
 	Lag             *prometheus.GaugeVec // topic, partition
 	CommittedOffset *prometheus.GaugeVec // topic, partition
@@ -47,7 +46,7 @@ type Batcher struct {
 	OldestAge        prometheus.Gauge
 	Full             prometheus.Gauge
 	Ended            *prometheus.CounterVec // as: delivered, superseded, dead_letter, skipped
-	Skipped          *prometheus.CounterVec // reason: tombstone, delete, stale
+	Skipped          *prometheus.CounterVec // reason: tombstone, delete
 	Released         prometheus.Counter
 	Late             prometheus.Counter
 	Batches          *prometheus.CounterVec // cut: rows, bytes, linger, drain, retry
@@ -83,7 +82,7 @@ var (
 	CommitResults = []string{"ok", "refused", "error"}
 	LostReasons   = []string{"below_log_start", "beyond_end"}
 	EndedAs       = []string{"delivered", "superseded", "dead_letter", "skipped"}
-	SkipReasons   = []string{"tombstone", "delete", "stale"}
+	SkipReasons   = []string{"tombstone", "delete"}
 	CutReasons    = []string{"rows", "bytes", "linger", "drain", "retry"}
 	Verdicts      = []string{"delivered", "failed", "unresolved"}
 )
@@ -107,7 +106,6 @@ func New(reg prometheus.Registerer) *Set {
 			OffsetsLost:     m.counters("consumer_offsets_lost_total", "Offsets that no longer exist in Kafka although they were never read.", "reason", LostReasons),
 			Halted:          m.gauge("consumer_halted_partitions", "Owned partitions that wait for an operator's decision; see the log."),
 			DrainTimeouts:   m.counter("consumer_drain_timeouts_total", "Revocations that gave up requests in flight at the drain deadline."),
-			Stalled:         m.gauge("consumer_stalled", "1 while the progress watchdog finds that nothing moves although it could."),
 			OpenPositions:   m.gauges("consumer_open_positions", "Events read and not yet ended.", "topic", "partition"),
 			Lag:             m.gauges("consumer_lag_records", "End of the partition less the first event not yet ended.", "topic", "partition"),
 			CommittedOffset: m.gauges("consumer_committed_offset", "Last offset committed by this replica; -1 before the first.", "topic", "partition"),
