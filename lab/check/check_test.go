@@ -193,9 +193,9 @@ func TestRun_AllowsWhatIsExplained(t *testing.T) {
 			in.Calls = append(in.Calls, late)
 		}},
 		{"letter of a good event for an allowed reason", func(in *Input) {
-			in.AllowReasons = []contactsync.Reason{contactsync.ReasonStreamGone}
+			in.AllowReasons = []contactsync.Reason{contactsync.ReasonUnresolved}
 			in.Calls = slices.Delete(in.Calls, 1, 2)
-			in.Letters = append(in.Letters, letter(6, contactsync.ReasonStreamGone))
+			in.Letters = append(in.Letters, letter(6, contactsync.ReasonUnresolved))
 		}},
 		{"letter that stands for older events too", func(in *Input) {
 			in.AllowReasons = []contactsync.Reason{contactsync.ReasonRejected}
