@@ -61,6 +61,10 @@ type Consumer struct {
 // ErrTopicMissing says that a topic to read does not exist.
 var ErrTopicMissing = errors.New("the topic does not exist")
 
+// topicSettles is how long a topic may be unknown before that is believed: a
+// broker that has just started, or has not heard of a new topic yet, says so too.
+const topicSettles = 3 * time.Second
+
 // New returns a consumer; Run starts it.
 func New(cfg Config, deps Deps) *Consumer {
 	addr := kafka.TCP(deps.Brokers...)
@@ -76,15 +80,25 @@ func New(cfg Config, deps Deps) *Consumer {
 // where going on makes no sense: a topic that does not exist at the start.
 func (c *Consumer) Run(ctx context.Context) error {
 	retry := newRetry()
+	var missing time.Time
 	for ctx.Err() == nil {
-		if _, err := c.partitions(ctx); errors.Is(err, ErrTopicMissing) {
-			return err
-		} else if err != nil && ctx.Err() == nil {
-			c.deps.Log.Warn("Kafka cannot be asked for the topics; retried", "brokers", c.deps.Brokers, "err", err)
-			sleep(ctx, retry.NextBackOff())
+		_, err := c.partitions(ctx)
+		switch {
+		case err == nil:
+			missing = time.Time{}
+			c.group(ctx)
 			continue
+		case !errors.Is(err, ErrTopicMissing):
+			missing = time.Time{}
+		case missing.IsZero():
+			missing = time.Now()
+		case time.Since(missing) >= topicSettles:
+			return err
 		}
-		c.group(ctx)
+		if ctx.Err() == nil {
+			c.deps.Log.Warn("the topics cannot be read yet; retried", "brokers", c.deps.Brokers, "err", err)
+			sleep(ctx, retry.NextBackOff())
+		}
 	}
 	return nil
 }
