@@ -49,6 +49,7 @@ type fetcher struct {
 
 // run reads from the committed offset until ctx ends. Every error is retried.
 func (f *fetcher) run(ctx context.Context, committed int64) {
+	defer f.goOn() // a halt ends with the generation; the next owner finds out for itself
 	offset, err := f.locate(ctx, committed)
 	if err != nil {
 		return // ctx has ended
