@@ -9,7 +9,7 @@
 //
 //   - I1 No loss. Every event ends delivered, superseded by a newer event of its
 //     contact that was delivered, skipped for a counted reason (tombstone,
-//     delete), or in the dead-letter topic with a reason.
+//     delete, stale), or in the dead-letter topic with a reason.
 //   - I2 Commit behind. A committed offset never passes an event that has not
 //     ended as in I1.
 //   - I3 Order per contact. The API never receives an older state of a contact

@@ -15,13 +15,17 @@ const (
 	ReasonBadRequest  Reason = "bad_request" // the API refused a request with this row alone
 	ReasonTooLarge    Reason = "too_large"   // the row alone is larger than the API or the limit takes
 	ReasonUnresolved  Reason = "unresolved"  // the API's answers never accounted for the row
+
+	ReasonUnauthorized Reason = "unauthorized" // the stream was refused for longer than holds may last
+	ReasonStreamGone   Reason = "stream_gone"  // the stream was unknown for longer than holds may last
+	ReasonUnproven     Reason = "unproven"     // a replay of which nobody can tell any more whether it is the newest
 )
 
 // Reasons lists every reason, so that each label value can be set to zero at start.
 func Reasons() []Reason {
 	return []Reason{
 		ReasonUndecodable, ReasonInvalid, ReasonUnmapped, ReasonRejected, ReasonBadRequest,
-		ReasonTooLarge, ReasonUnresolved,
+		ReasonTooLarge, ReasonUnresolved, ReasonUnauthorized, ReasonStreamGone, ReasonUnproven,
 	}
 }
 

@@ -2,6 +2,8 @@ package contactsync
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -25,6 +27,27 @@ type Position struct {
 
 // String prints the position as topic/partition@offset.
 func (p Position) String() string { return fmt.Sprintf("%s/%d@%d", p.Topic, p.Partition, p.Offset) }
+
+// ParsePosition reads what Position.String prints. The generation is 0.
+func ParsePosition(text string) (Position, error) {
+	fault := func(problem string) (Position, error) {
+		return Position{}, fmt.Errorf("read position: %s: want topic/partition@offset", problem)
+	}
+	place, offset, ok := strings.Cut(text, "@")
+	slash := strings.LastIndexByte(place, '/')
+	if !ok || slash < 1 {
+		return fault("a part is missing")
+	}
+	partition, err := strconv.ParseUint(place[slash+1:], 10, 31)
+	if err != nil {
+		return fault("the partition is not a number")
+	}
+	n, err := strconv.ParseUint(offset, 10, 63)
+	if err != nil {
+		return fault("the offset is not a number")
+	}
+	return Position{Claim: Claim{Topic: place[:slash], Partition: int32(partition)}, Offset: int64(n)}, nil
+}
 
 // Header is one header of a Kafka record.
 type Header struct {

@@ -38,6 +38,8 @@
 //	contactsync-detail         for a person, cut to a bound
 //	contactsync-truncated      true: the value is an Envelope
 //	contactsync-replays        not written here but kept: how often the record was replayed
+//	contactsync-origin         likewise: where the event stood when it was first read
+//	contactsync-origin-time    likewise: its time there
 //
 // A Writer has one goroutine for each partition that it has written to, and one
 // for each batch on its way. Close waits for them.

@@ -13,6 +13,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"contactsync"
+	"contactsync/event"
 )
 
 // The headers of a dead letter; the package's documentation says what each holds.
@@ -36,10 +37,6 @@ const (
 	headerLast          = prefix + "last-failure"
 	headerDetail        = prefix + "detail"
 	headerTruncated     = prefix + "truncated"
-
-	// HeaderReplays counts the replays of a record. Whoever replays one raises it;
-	// it stays with the record through the dead-letter topic and back.
-	HeaderReplays = prefix + "replays"
 
 	form = "1"
 )
@@ -97,7 +94,7 @@ func (w *Writer) envelope(l contactsync.Letter) (kafka.Message, error) {
 	}
 	if size > envelopeHeadersBytes {
 		all := len(kept)
-		kept = replaysOnly(kept)
+		kept = replayOnly(kept)
 		e.HeadersLeft = all - len(kept)
 	}
 	value, err := json.Marshal(e)
@@ -109,25 +106,26 @@ func (w *Writer) envelope(l contactsync.Letter) (kafka.Message, error) {
 }
 
 // own returns the record's own headers: those of an earlier life as a dead letter
-// are left out, but for the count of replays.
+// are left out, but for the count of replays and the first position.
 func own(headers []contactsync.Header) []contactsync.Header {
 	kept := make([]contactsync.Header, 0, len(headers))
 	for _, h := range headers {
-		if !strings.HasPrefix(h.Key, prefix) || h.Key == HeaderReplays {
+		if !strings.HasPrefix(h.Key, prefix) || event.KeepsWithRecord(h.Key) {
 			kept = append(kept, h)
 		}
 	}
 	return kept
 }
 
-// replaysOnly returns the count of replays, if it has a sane length.
-func replaysOnly(headers []contactsync.Header) []contactsync.Header {
+// replayOnly returns what a replay has left with the record, where it has a sane length.
+func replayOnly(headers []contactsync.Header) []contactsync.Header {
+	var kept []contactsync.Header
 	for _, h := range headers {
-		if h.Key == HeaderReplays && len(h.Value) <= 20 {
-			return []contactsync.Header{h}
+		if event.KeepsWithRecord(h.Key) && len(h.Value) <= 300 {
+			kept = append(kept, h)
 		}
 	}
-	return nil
+	return kept
 }
 
 // headers returns the kept headers and those of the letter, but for its positions.

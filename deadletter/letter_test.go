@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"contactsync"
+	"contactsync/event"
 	"contactsync/metrics"
 )
 
@@ -44,7 +45,7 @@ func letterOf(t *rapid.T) contactsync.Letter {
 	}
 	var headers []contactsync.Header
 	for range rapid.IntRange(0, 4).Draw(t, "headers") {
-		key := rapid.SampledFrom([]string{"", "trace", "Contactsync-x", HeaderReplays}).Draw(t, "header")
+		key := rapid.SampledFrom([]string{"", "trace", "Contactsync-x", event.HeaderReplays}).Draw(t, "header")
 		headers = append(headers, contactsync.Header{Key: key, Value: maybe("header value")})
 	}
 	positions := []contactsync.Position{place}
@@ -128,9 +129,9 @@ func TestMessage_ReplacesHeadersOfAnEarlierLife(t *testing.T) {
 	t.Parallel()
 	w := newCodec(DefaultConfig())
 	first := contactsync.Letter{Reason: contactsync.ReasonRejected, Status: 422, Detail: "old"}
-	record := contactsync.Record{Headers: []contactsync.Header{{Key: "trace", Value: []byte("1")}, {Key: HeaderReplays, Value: []byte("2")}}}
+	record := contactsync.Record{Headers: []contactsync.Header{{Key: "trace", Value: []byte("1")}, {Key: event.HeaderReplays, Value: []byte("2")}}}
 	for _, h := range w.message(contactsync.Letter{Record: record, Reason: first.Reason, Status: first.Status, Detail: first.Detail}).Headers {
-		if h.Key != "trace" && h.Key != HeaderReplays {
+		if h.Key != "trace" && h.Key != event.HeaderReplays {
 			record.Headers = append(record.Headers, contactsync.Header{Key: h.Key, Value: h.Value})
 		}
 	}
@@ -143,7 +144,7 @@ func TestMessage_ReplacesHeadersOfAnEarlierLife(t *testing.T) {
 		seen[h.Key] = string(h.Value)
 	}
 	want := map[string]string{
-		"trace": "1", HeaderReplays: "2", headerReason: "invalid", headerForm: "1", headerVersion: "v1.2.3",
+		"trace": "1", event.HeaderReplays: "2", headerReason: "invalid", headerForm: "1", headerVersion: "v1.2.3",
 		headerPartition: "0", headerOffset: "0",
 	}
 	for key, value := range want {
@@ -163,7 +164,7 @@ func TestMessage_Bounds(t *testing.T) {
 	l := contactsync.Letter{
 		Record: contactsync.Record{
 			Key: make([]byte, 1<<20), Value: make([]byte, 4<<20), Time: time.UnixMilli(1 << 60),
-			Headers: []contactsync.Header{{Key: "large", Value: make([]byte, 1<<20)}, {Key: HeaderReplays, Value: []byte("3")}},
+			Headers: []contactsync.Header{{Key: "large", Value: make([]byte, 1<<20)}, {Key: event.HeaderReplays, Value: []byte("3")}},
 		},
 		Detail: strings.Repeat("é", 4<<10),
 	}
@@ -205,7 +206,7 @@ func TestMessage_Bounds(t *testing.T) {
 	if envelope.KeySize != 1<<20 || envelope.HeadersLeft != 1 || len(envelope.Head) != int(cfg.EnvelopeBytes) {
 		t.Errorf("key %d, headers left %d, head %d", envelope.KeySize, envelope.HeadersLeft, len(envelope.Head))
 	}
-	if len(letter.Record.Headers) != 1 || letter.Record.Headers[0].Key != HeaderReplays {
+	if len(letter.Record.Headers) != 1 || letter.Record.Headers[0].Key != event.HeaderReplays {
 		t.Errorf("headers %v, want the count of replays", letter.Record.Headers)
 	}
 }

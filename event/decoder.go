@@ -65,5 +65,13 @@ func (d *Decoder) Decode(rec contactsync.Record) (e Event) {
 	default:
 		e.Kind, e.Contact, e.Fault = d.read(d, rec)
 	}
+	if e.Fault == nil && len(rec.Headers) > 0 {
+		var err error
+		if e.Replay, err = ReadReplay(rec.Headers); err != nil {
+			// Taken for an event of now it could beat a newer one.
+			e.Kind, e.Fault = Broken, newFault(contactsync.ReasonInvalid, "the record says that it is a replay, but %v", err)
+			e.Contact = Contact{Stream: e.Contact.Stream, ID: e.Contact.ID}
+		}
+	}
 	return e
 }

@@ -58,6 +58,8 @@ type Event struct {
 	// Stream and ID hold what could be read of them; otherwise it is zero.
 	Contact Contact
 	Fault   *Fault // of a broken event; else nil
+	// Replay is set in an update or delete that was set aside once and put back.
+	Replay *Replay
 }
 
 // Fault says why a record is no event.

@@ -1,0 +1,57 @@
+package event
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"contactsync"
+)
+
+func aReplay() Replay {
+	at := func(offset int64) contactsync.Position {
+		return contactsync.Position{Claim: contactsync.Claim{Topic: "contacts", Partition: 3}, Offset: offset}
+	}
+	return Replay{Count: 2, Of: at(70), Origin: at(7), OriginTime: time.Unix(1_700_000_000, 5).UTC(), Checked: 1234}
+}
+
+func TestReplay_HeadersAreReadBack(t *testing.T) {
+	t.Parallel()
+	want := aReplay()
+	got, err := ReadReplay(append([]contactsync.Header{{Key: "trace"}}, want.Headers()...))
+	if err != nil || got == nil || *got != want {
+		t.Fatalf("read %+v, %v: want %+v", got, err, want)
+	}
+	if got, err := ReadReplay([]contactsync.Header{{Key: "trace"}, {Key: HeaderReplays, Value: []byte("2")}}); got != nil || err != nil {
+		t.Errorf("a record that was only set aside before is read as replay %+v, %v", got, err)
+	}
+}
+
+// A replay that does not say where it stood could beat a newer event.
+func TestDecode_RefusesAReplayWithoutItsPlace(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t, nil)
+	whole := aReplay()
+	if e := d.Decode(contactsync.Record{Value: []byte(typical), Headers: whole.Headers()}); e.Kind != Update || e.Replay == nil || e.Replay.Origin.Offset != 7 {
+		t.Fatalf("a whole replay: %v, %v, %+v", e.Kind, e.Fault, e.Replay)
+	}
+	for _, name := range []string{HeaderReplays, HeaderReplayOf, HeaderOrigin, HeaderOriginTime, HeaderChecked} {
+		for _, value := range []string{"private words", "a/b@c", "t/1@-4", "-1", ""} {
+			headers := aReplay().Headers()
+			for i := range headers {
+				if headers[i].Key == name {
+					headers[i].Value = []byte(value)
+				}
+			}
+			e := d.Decode(contactsync.Record{Value: []byte(typical), Headers: headers})
+			if e.Kind != Broken || e.Fault == nil || e.Fault.Reason != contactsync.ReasonInvalid || e.Contact.Body != nil || e.Contact.ID == "" {
+				t.Errorf("%s %q: %v, %v", name, value, e.Kind, e.Fault)
+				continue
+			}
+			checkDetail(t, e.Fault)
+			if strings.Contains(e.Fault.Detail, "private") {
+				t.Errorf("the fault repeats the header: %v", e.Fault)
+			}
+		}
+	}
+}
