@@ -10,6 +10,8 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
@@ -22,6 +24,7 @@ type Deps struct {
 	Gatherer prometheus.Gatherer
 	Live     func() string // why a restart would help; empty while all is well
 	Ready    func() string // why the service is not ready; empty when it is
+	Status   func() any    // what /status shows, as JSON
 	Log      *slog.Logger
 }
 
@@ -77,11 +80,26 @@ func handler(deps Deps) http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(deps.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.Handle("GET /livez", probe(deps.Live))
 	mux.Handle("GET /readyz", probe(deps.Ready))
+	mux.Handle("GET /status", status(deps.Status))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// status answers with JSON for a person or a script.
+func status(of func() any) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		text, err := json.Marshal(of(), jsontext.WithIndent("  "))
+		if err != nil {
+			http.Error(w, "write the status: "+err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		_, _ = w.Write(append(text, '\n')) // whoever asked has gone: nothing to do about it
+	})
 }
 
 // probe answers 200 "ok", or 503 with the reason.

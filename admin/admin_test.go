@@ -23,8 +23,9 @@ func TestServer_Pages(t *testing.T) {
 	wedged := ""
 	s, err := Listen(t.Context(), "127.0.0.1:0", Deps{
 		Gatherer: reg, Log: slog.New(slog.DiscardHandler),
-		Live:  func() string { return wedged },
-		Ready: func() string { return "no partitions yet" },
+		Live:   func() string { return wedged },
+		Ready:  func() string { return "no partitions yet" },
+		Status: func() any { return map[string]string{"stream": "st-<1>"} },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -57,6 +58,9 @@ func TestServer_Pages(t *testing.T) {
 	}
 	if code, body := get("/metrics"); code != http.StatusOK || !strings.Contains(body, `contactsync_upstream_requests_total{kind="throttled"} 0`) {
 		t.Errorf("/metrics: %d, without the series that must be there at start", code)
+	}
+	if code, body := get("/status"); code != http.StatusOK || body != "{\n  \"stream\": \"st-<1>\"\n}\n" {
+		t.Errorf("/status: %d %q", code, body)
 	}
 	if code, _ := get("/debug/pprof/goroutine?debug=1"); code != http.StatusOK {
 		t.Errorf("/debug/pprof/goroutine: %d", code)

@@ -40,6 +40,7 @@ type Options struct {
 // App is the service.
 type App struct {
 	cfg      config.Config
+	version  string
 	log      *slog.Logger
 	kafka    *kafkaconn.Conn
 	upstream *upstream.Client
@@ -57,7 +58,7 @@ var ErrForced = errors.New("the stop took too long and was cut short: what was o
 // New wires the service, in the order of what needs what. It opens the admin
 // port and reads the credentials, so that a fault of either stops the start.
 func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
-	a := &App{cfg: cfg, log: o.Log}
+	a := &App{cfg: cfg, version: o.Version, log: o.Log}
 	m := metrics.New(o.Registry)
 	var err error
 	kafkaconn.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
@@ -98,7 +99,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 		OnAssign:       func(owned, all int) { a.upstream.SetShare(time.Now(), owned, all) },
 		RequestTimeout: cfg.Kafka.RequestTimeout, Log: o.Log, Metrics: &m.Consumer,
 	})
-	a.admin, err = admin.Listen(ctx, cfg.Admin.Listen, admin.Deps{Gatherer: o.Registry, Live: a.Live, Ready: a.Ready, Log: o.Log})
+	a.admin, err = admin.Listen(ctx, cfg.Admin.Listen, admin.Deps{Gatherer: o.Registry, Live: a.Live, Ready: a.Ready, Status: a.status, Log: o.Log})
 	if err != nil {
 		a.close()
 		return nil, err

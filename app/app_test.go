@@ -35,6 +35,7 @@ type world struct {
 	admin   *kadm.Client
 	api     *stub.Server
 	cfg     config.Config
+	addr    string // admin pages of the replica that was started last
 }
 
 func newWorld(t *testing.T, apiConfig func(*stub.Config)) *world {
@@ -98,6 +99,7 @@ func (w *world) replica(o app.Options) (reg *prometheus.Registry, stop func() er
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.addr = a.Addr()
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- a.Run(ctx) }()

@@ -64,6 +64,7 @@ type Batcher struct {
 	letters  []*Burial // taken from the window, not yet handed to the publisher
 	releases []*release
 	troubles troubles
+	teller   teller
 }
 
 type landed struct {
@@ -91,7 +92,8 @@ func New(cfg Config, deps Deps) *Batcher {
 		buried:   make(chan []*Burial),
 		stopped:  make(chan struct{}),
 		window:   NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
-		troubles: troubles{log: deps.Log, open: map[scope]*trouble{}},
+		troubles: troubles{log: deps.Log, open: map[string]*trouble{}},
+		teller:   teller{log: deps.Log},
 	}
 }
 
@@ -132,6 +134,7 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 		b.start(ctx, f)
 	}
 	b.letters = append(b.letters, w.TakeLetters()...)
+	b.teller.tell(now, w.TakeNotes())
 	b.deps.Letters.Waiting.Set(float64(w.LettersWaiting()))
 	if ended := w.TakeEnded(); len(ended) > 0 {
 		b.deps.Acker.Done(ended)
@@ -187,7 +190,8 @@ func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker
 		b.window.Buried(time.Now(), letters)
 	case <-timer.C:
 	case now := <-tick.C:
-		b.window.Observe(now)
+		b.window.Expire(now)
+		b.teller.remind(now, b.window.Observe(now))
 	}
 }
 

@@ -31,6 +31,8 @@ type bench struct {
 	start  time.Time
 	offset int64
 	stop   context.CancelFunc
+	m      *metrics.Set
+	log    strings.Builder
 
 	mu      sync.Mutex
 	calls   []call
@@ -60,10 +62,10 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 		change(&cfg)
 	}
 	s := &bench{t: t, start: time.Now(), answer: func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }}
-	m := metrics.New(prometheus.NewRegistry())
+	s.m = metrics.New(prometheus.NewRegistry())
 	s.b = New(cfg, Deps{
 		Sender: s, Publisher: s, Acker: s, Gates: func(string) Gate { return open{} },
-		Log: slog.New(slog.DiscardHandler), Metrics: &m.Batcher, Letters: &m.DeadLetter, Seed: 1,
+		Log: slog.New(slog.NewTextHandler(&s.log, nil)), Metrics: &s.m.Batcher, Letters: &s.m.DeadLetter, Seed: 1,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	s.stop = cancel
@@ -119,6 +121,12 @@ func (s *bench) Done(ended []contactsync.Position) {
 // add hands over one event for each id, in order.
 func (s *bench) add(ids ...string) {
 	s.t.Helper()
+	s.addWith(nil, ids...)
+}
+
+// addWith does so after change has changed each.
+func (s *bench) addWith(change func(*event.Event), ids ...string) {
+	s.t.Helper()
 	var events []event.Event
 	for _, id := range ids {
 		stream := "st"
@@ -133,6 +141,9 @@ func (s *bench) add(ids ...string) {
 		}
 		if id == "broken" {
 			ev.Kind, ev.Fault = event.Broken, &event.Fault{Reason: contactsync.ReasonInvalid, Detail: "no id"}
+		}
+		if change != nil {
+			change(&ev)
 		}
 		events = append(events, ev)
 		s.offset++
@@ -473,21 +484,59 @@ func TestBatcher_Stuck(t *testing.T) {
 func TestTroubles_ToldOnceAndWhenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out strings.Builder
-		tr := troubles{log: slog.New(slog.NewTextHandler(&out, nil)), open: map[scope]*trouble{}}
+		tr := troubles{log: slog.New(slog.NewTextHandler(&out, nil)), open: map[string]*trouble{}}
 		batch := contactsync.Batch{Account: "a", Stream: "st"}
 		for range 90 { // a request a second, all in vain
 			tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Unavailable, Status: 503})
 			time.Sleep(time.Second)
 		}
-		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Unauthorized, Status: 401})
+		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Unknown, Status: 302})
+		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.StreamGone, Status: 404}) // its hold tells it
 		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Answered})
 		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Answered})
 		for text, want := range map[string]int{
-			"level=WARN": 2, "level=ERROR": 1, "answered again": 2, "requests=90": 1, "lasted=1m30s": 1, "kind=unauthorized": 2,
+			"level=WARN": 2, "level=ERROR": 1, "answered again": 1, "requests=90": 0, "kind=unavailable": 2, "kind=unknown": 2, "stream_gone": 0,
 		} {
 			if got := strings.Count(out.String(), text); got != want {
 				t.Errorf("%q is told %d times, want %d:\n%s", text, got, want, &out)
 			}
 		}
+	})
+}
+
+func TestBatcher_SendsOnlyTheRemainderAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second })
+		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
+			r := allDelivered(b)
+			for i, row := range b.Rows {
+				switch {
+				case n == 1 && (row.ID == "b" || row.ID == "d"):
+					r.Rows[i] = contactsync.Outcome{} // not named
+				case n <= 2 && row.ID == "c":
+					r.Rows[i] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "try again", Transient: true}
+				}
+			}
+			return r
+		}
+		s.add("a", "b", "c", "d", "e")
+		s.at(time.Second)
+		s.add("c") // newer than what is tried again: it goes along
+		s.at(time.Minute)
+		var got []string
+		for _, c := range s.calls {
+			line := ""
+			for _, r := range c.batch.Rows {
+				line += r.ID
+			}
+			got = append(got, line)
+		}
+		if want := "[abcde bcd c]"; fmt.Sprint(got) != want {
+			t.Errorf("sent %v, want %v", got, want)
+		}
+		if body := string(s.calls[2].batch.Rows[0].Body); body != `{"id":"c","seq":5}` {
+			t.Errorf("sent %s, want the newest state", body)
+		}
+		s.wantEnded(0, 1, 2, 3, 4, 5)
 	})
 }

@@ -32,6 +32,24 @@ type Config struct {
 	// AmbiguityHold is how long the contacts of a request that timed out or was
 	// cut off wait before they are sent again, so that the API can finish with the first.
 	AmbiguityHold time.Duration `yaml:"ambiguity_hold" env:"AMBIGUITY_HOLD"`
+	// HoldProbeMax is the longest wait between two probes of a stream that is on
+	// hold because the API refuses the credentials or does not know it.
+	HoldProbeMax time.Duration `yaml:"hold_probe_max" env:"HOLD_PROBE_MAX"`
+	// HoldMax is how long such a hold, and a contact in it, may last before its
+	// contacts go to the dead-letter topic, to be replayed later. 0 is for ever.
+	HoldMax time.Duration `yaml:"hold_max" env:"HOLD_MAX"`
+	// LetterRows is how many rows of an account the API may refuse in a minute
+	// before letter_share decides. Over both, refused rows are kept and the stream
+	// tries single rows, because then it looks like the API's fault and not theirs.
+	LetterRows int `yaml:"letter_rows" env:"LETTER_ROWS"`
+	// LetterShare is the share of a stream's rows, of those answered in the last
+	// minute, that the API may refuse beyond letter_rows. 1 switches the budget off.
+	LetterShare float64 `yaml:"letter_share" env:"LETTER_SHARE"`
+	// RememberContacts is for how many contacts the newest accepted state is known,
+	// about 250 bytes each, so that stale events and replays are not sent after it.
+	// 0 remembers none: then stale events are sent, and replays by way of the topic
+	// end as dead letters again.
+	RememberContacts int `yaml:"remember_contacts" env:"REMEMBER_CONTACTS"`
 }
 
 // DefaultConfig returns the defaults.
@@ -46,6 +64,11 @@ func DefaultConfig() Config {
 		BackoffMax:    time.Minute,
 		RowAttempts:   3,
 		AmbiguityHold: 5 * time.Second,
+
+		HoldProbeMax:     10 * time.Minute,
+		LetterRows:       20,
+		LetterShare:      0.5,
+		RememberContacts: 100_000,
 	}
 }
 
@@ -78,6 +101,21 @@ func (c Config) Validate() []contactsync.Fault {
 	}
 	if c.AmbiguityHold < 0 {
 		bad("ambiguity_hold", "%v is negative", c.AmbiguityHold)
+	}
+	if c.HoldProbeMax < c.BackoffMin {
+		bad("hold_probe_max", "%v is less than backoff_min (%v)", c.HoldProbeMax, c.BackoffMin)
+	}
+	if c.HoldMax < 0 {
+		bad("hold_max", "%v is negative: 0 holds for ever", c.HoldMax)
+	}
+	if c.LetterRows < 0 {
+		bad("letter_rows", "%d is negative", c.LetterRows)
+	}
+	if !(c.LetterShare >= 0 && c.LetterShare <= 1) { // not-a-number too
+		bad("letter_share", "%v must lie between 0 and 1", c.LetterShare)
+	}
+	if c.RememberContacts < 0 || c.RememberContacts > 100_000_000 {
+		bad("remember_contacts", "%d must lie between 0 and 100000000", c.RememberContacts)
 	}
 	return faults
 }

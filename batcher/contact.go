@@ -8,7 +8,7 @@ import (
 
 // contactOverhead is what the window charges for a pending contact besides its
 // bytes: the struct, its map entry, its strings and the allocator's rounding.
-const contactOverhead = 448
+const contactOverhead = 560
 
 // markBytes is what the window charges for each position that a contact stands for.
 const markBytes = 24
@@ -42,7 +42,9 @@ type contact struct {
 	body   []byte             // what will be sent
 	shape  uint64             // see event.Contact.Shape
 	merged bool               // body holds more than the record's own contact
-	origin origin             // what Native needs to write the merged event again
+
+	account  string // as the newest event names it
+	standing        // of the newest event
 
 	marks  []mark    // every event it stands for, in the order of arrival
 	since  time.Time // when it began to wait: arrival of its oldest event, or the end of catch-up
@@ -52,20 +54,13 @@ type contact struct {
 	attempts  int       // answers that did not settle this row although they settled others
 	firstFail time.Time // first failure of a request with it
 
+	applied bool     // perhaps: a request with it, or with an older state, ended without an answer
 	deleted bool     // in flight, and a delete arrived meanwhile: not to be sent again
 	newer   *contact // in flight, and this arrived meanwhile
 
 	group      *group // only inGroup
 	holder     *claim // only inHold
 	prev, next *contact
-}
-
-// origin keeps the members of the newest event that are not part of the contact.
-type origin struct {
-	account    string
-	version    int64
-	hasVersion bool
-	occurredAt time.Time
 }
 
 // list is an ordered set of contacts, linked through them.

@@ -75,6 +75,13 @@ func (b *Batcher) do(f func(now time.Time)) {
 	}
 }
 
+// Status tells what is pending, and what is on hold and why.
+func (b *Batcher) Status() Status {
+	var s Status
+	b.do(func(now time.Time) { s = b.window.Status(now) })
+	return s
+}
+
 // Stuck returns why the batcher will not go on by itself, for at least the given
 // time, and the empty string while it works. A refusing API is not such a reason.
 func (b *Batcher) Stuck(now time.Time, after time.Duration) string {

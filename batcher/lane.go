@@ -17,6 +17,8 @@ type lane struct {
 	failures int       // requests in a row that did not settle anything
 	backoff  time.Time // nothing is sent before it
 	refused  int       // unauthorized answers in a row
+	hold     *hold     // nil where the stream is not on hold
+	verdicts verdicts
 
 	due   time.Time // when it becomes ready; far for never
 	order time.Time // the oldest arrival among what it could send: earliest goes first
@@ -35,6 +37,14 @@ type account struct {
 	waiting  laneHeap  // soonest due first
 	again    time.Time // the gate refused until then
 	inFlight int
+	ceiling  ceiling
+	verdicts verdicts
+
+	strikes   int // streams put on hold since a row was last delivered
+	held      bool
+	heldSince time.Time
+	probes    int       // in vain, while held
+	probe     time.Time // the next one, while held
 }
 
 // empty reports whether the lane can be forgotten.
@@ -44,7 +54,8 @@ func (l *lane) empty(now time.Time) bool {
 
 // full reports whether the queue makes a request of the largest size.
 func (w *Window) full(l *lane) bool {
-	return l.queue.rows >= w.cfg.MaxRows || l.queue.bytes >= int64(w.cfg.MaxBytes)
+	c := &l.account.ceiling
+	return l.queue.rows >= c.rows || l.queue.bytes >= c.bytes
 }
 
 // reschedule works out when the lane is due and moves it to the right place. It
@@ -73,6 +84,9 @@ func (w *Window) reschedule(l *lane) {
 	}
 	if due.Before(l.backoff) {
 		due = l.backoff
+	}
+	if l.hold != nil && l.flights > 0 {
+		due = far // one probe at a time
 	}
 	l.due, l.order = due, order
 	a := l.account

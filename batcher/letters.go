@@ -19,12 +19,15 @@ type Burial struct {
 // bury makes a dead letter of a contact's present state and of every event that
 // it stands for. The contact itself is left to the caller.
 func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, status int) {
+	if c.applied { // whatever the API says now: nothing older may come after it
+		w.memory.note(c.lane.stream, c.id, c.standing)
+	}
 	record := c.record
 	if c.merged {
 		// The newest event alone would not bring back what older ones had set.
 		record.Value = event.Native(event.Contact{
-			Stream: c.lane.stream, ID: c.id, Body: c.body, Account: c.origin.account,
-			Version: c.origin.version, HasVersion: c.origin.hasVersion, OccurredAt: c.origin.occurredAt,
+			Stream: c.lane.stream, ID: c.id, Body: c.body, Account: c.account,
+			Version: c.version, HasVersion: c.hasVersion, OccurredAt: c.occurredAt,
 		})
 	}
 	first := c.firstFail
@@ -41,13 +44,13 @@ func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, stat
 }
 
 // refuse makes a dead letter of an event that cannot be sent at all.
-func (w *Window) refuse(ev *event.Event, m mark) {
+func (w *Window) refuse(ev *event.Event, m mark, why *event.Fault) {
 	l := contactsync.Letter{
 		Record: ev.Record, Stream: ev.Contact.Stream, Contact: ev.Contact.ID,
 		Reason: contactsync.ReasonUndecodable, First: w.now, Last: w.now,
 	}
-	if ev.Fault != nil {
-		l.Reason, l.Detail = ev.Fault.Reason, ev.Fault.Detail
+	if why != nil {
+		l.Reason, l.Detail = why.Reason, why.Detail
 	}
 	w.post(&Burial{Letter: l, marks: []mark{m}})
 }

@@ -45,7 +45,7 @@ func (w *Window) Next(now time.Time) *Flight {
 		if a == nil {
 			return nil
 		}
-		l := a.ready.lanes[0]
+		l := a.nextLane()
 		if w.prepare(l); l.due.After(w.now) {
 			continue // it had only fallen due to dissolve a group
 		}
@@ -63,7 +63,7 @@ func (w *Window) best() *account {
 	var best *account
 	for _, a := range w.accounts {
 		a.promote(w.now)
-		if len(a.ready.lanes) == 0 || a.inFlight >= w.cfg.MaxInFlight || a.again.After(w.now) {
+		if _, ok := a.mayStart(w.cfg.MaxInFlight, w.now); !ok || len(a.ready.lanes) == 0 {
 			continue
 		}
 		if best == nil || a.ready.lanes[0].order.Before(best.ready.lanes[0].order) {
@@ -78,19 +78,14 @@ func (w *Window) best() *account {
 func (w *Window) Wake() time.Time {
 	wake := far
 	for _, a := range w.accounts {
-		if a.inFlight >= w.cfg.MaxInFlight {
-			continue
-		}
 		next := far
 		if len(a.ready.lanes) > 0 {
 			next = w.now
 		} else if len(a.waiting.lanes) > 0 {
 			next = a.waiting.lanes[0].due
 		}
-		if next != far {
-			next = later(next, a.again)
-		}
-		wake = earlier(wake, next)
+		again, _ := a.mayStart(w.cfg.MaxInFlight, w.now)
+		wake = earlier(wake, later(next, again))
 	}
 	if wake.Equal(far) {
 		return time.Time{}
@@ -101,13 +96,16 @@ func (w *Window) Wake() time.Time {
 // prepare dissolves the loose groups that are due, leaves out the rows that
 // ended meanwhile, and works out anew when the lane is due.
 func (w *Window) prepare(l *lane) {
+	w.review(l)
+	l.account.ceiling.recover(w.now)
 	if len(l.groups) == 0 {
 		return
 	}
 	for i := 0; i < len(l.groups); i++ {
 		g := l.groups[i]
 		g.compact()
-		if len(g.rows) > 0 && (!g.loose || g.due.After(w.now)) {
+		// While the stream is on hold nothing is bisected: all sets dissolve.
+		if stays := g.due.After(w.now) || !g.loose && l.hold == nil; stays && len(g.rows) > 0 {
 			continue
 		}
 		l.groups = slices.Delete(l.groups, i, i+1)
@@ -115,7 +113,7 @@ func (w *Window) prepare(l *lane) {
 		for _, c := range slices.Backward(g.rows) {
 			w.enqueueFront(c)
 		}
-		if g.then != nil && len(g.rows) == 0 {
+		if g.then != nil {
 			w.addGroup(l, g.then)
 		}
 	}
@@ -186,23 +184,27 @@ func (w *Window) dueGroup(l *lane) int {
 // cutQueue takes rows from the front of the queue up to the limits; one row that
 // is larger than the limit by itself goes alone.
 func (w *Window) cutQueue(l *lane) ([]*contact, Cut) {
-	rows := make([]*contact, 0, min(w.cfg.MaxRows, l.queue.rows))
+	most, mostBytes := l.account.ceiling.rows, l.account.ceiling.bytes
+	if l.hold != nil && l.hold.kind == holdRejecting {
+		most = 1
+	}
+	rows := make([]*contact, 0, min(most, l.queue.rows))
 	var bytes int64
 	reason := CutLinger
 	if w.draining {
 		reason = CutDrain
 	}
 	for c := l.queue.head; c != nil; c = l.queue.head {
-		if len(rows) == w.cfg.MaxRows {
+		if len(rows) == most {
 			return rows, CutRows
 		}
-		if bytes += rowBytes(c); bytes > int64(w.cfg.MaxBytes) && len(rows) > 0 {
+		if bytes += rowBytes(c); bytes > mostBytes && len(rows) > 0 {
 			return rows, CutBytes
 		}
 		l.queue.remove(c)
 		rows = append(rows, c)
 	}
-	if len(rows) == w.cfg.MaxRows {
+	if len(rows) == most {
 		reason = CutRows
 	}
 	return rows, reason

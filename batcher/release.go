@@ -66,7 +66,7 @@ func (w *Window) Forget(now time.Time, claims []contactsync.Claim) {
 		w.m.released.Add(float64(cl.open))
 	}
 	w.draining = false
-	for stream, l := range w.lanes {
+	for _, l := range w.inOrderOfName() {
 		for id, c := range l.contacts {
 			w.forgetMarks(l, id, c)
 		}
@@ -79,7 +79,7 @@ func (w *Window) Forget(now time.Time, claims []contactsync.Claim) {
 		w.reschedule(l)
 		if l.empty(w.now) {
 			l.account.drop(l)
-			delete(w.lanes, stream)
+			delete(w.lanes, l.stream)
 		}
 	}
 	kept := w.letters[:0]

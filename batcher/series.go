@@ -28,6 +28,8 @@ type series struct {
 	rows                            prometheus.Histogram
 	released, late                  counter
 	skippedTombstone, skippedDelete counter
+	skippedStale                    counter
+	probes                          []counter
 }
 
 func newSeries(m *metrics.Batcher) series {
@@ -35,6 +37,13 @@ func newSeries(m *metrics.Batcher) series {
 		Batcher: m, rows: m.Rows, released: m.Released, late: m.Late,
 		skippedTombstone: m.Skipped.WithLabelValues("tombstone"),
 		skippedDelete:    m.Skipped.WithLabelValues("delete"),
+		skippedStale:     m.Skipped.WithLabelValues("stale"),
+	}
+	for k := range holdKinds {
+		s.probes = append(s.probes, m.Probes.WithLabelValues(k.String()))
+		m.HeldStreams.WithLabelValues(k.String())
+		m.HeldContacts.WithLabelValues(k.String())
+		m.HeldFor.WithLabelValues(k.String())
 	}
 	for _, as := range []string{"delivered", "superseded", "dead_letter", "skipped"} {
 		s.ended = append(s.ended, m.Ended.WithLabelValues(as))
@@ -48,19 +57,30 @@ func newSeries(m *metrics.Batcher) series {
 	return s
 }
 
-// Observe brings the gauges up to date. It looks at every lane, so it is called
-// once a second, not once an event.
-func (w *Window) Observe(now time.Time) {
+// Observe brings the gauges up to date, and forgets lanes that nothing is left
+// of. It looks at every lane, so it is called once a second, not once an event.
+func (w *Window) Observe(now time.Time) (onHold holds) {
 	w.clock(now)
+	onHold = w.observeHolds()
 	oldest, backing := w.now, 0
 	consider := func(c *contact) {
 		if c != nil && !c.oldest.IsZero() && c.oldest.Before(oldest) {
 			oldest = c.oldest
 		}
 	}
-	for _, l := range w.lanes {
+	for stream, l := range w.lanes {
+		if l.empty(w.now) { // a delete took its last contact while it waited
+			l.account.drop(l)
+			delete(w.lanes, stream)
+			continue
+		}
 		if l.backoff.After(w.now) {
 			backing++
+		}
+		if l.hold != nil { // the order of its queue is not that of age
+			for _, c := range l.contacts {
+				consider(c)
+			}
 		}
 		consider(l.queue.head)
 		for _, g := range l.groups {
@@ -85,4 +105,61 @@ func (w *Window) Observe(now time.Time) {
 	w.m.OldestAge.Set(w.now.Sub(oldest).Seconds())
 	w.m.Full.Set(full)
 	w.m.BackingOff.Set(float64(backing))
+	return onHold
+}
+
+// holds is what is on hold, by kind.
+type holds [holdKinds]struct {
+	streams, contacts int
+	longest           time.Duration
+}
+
+func (h *holds) streams() (n int) {
+	for k := range h {
+		n += h[k].streams
+	}
+	return n
+}
+
+func (h *holds) contacts() (n int) {
+	for k := range h {
+		n += h[k].contacts
+	}
+	return n
+}
+
+func (h *holds) longest() (d time.Duration) {
+	for k := range h {
+		d = max(d, h[k].longest)
+	}
+	return d
+}
+
+// observeHolds brings the gauges of holds, ceilings and memory up to date.
+func (w *Window) observeHolds() (all holds) {
+	for _, l := range w.lanes {
+		if h := l.hold; h != nil {
+			k := &all[h.kind]
+			k.streams++
+			k.contacts += len(l.contacts)
+			k.longest = max(k.longest, w.now.Sub(h.since))
+		}
+	}
+	for k := range holdKinds {
+		w.m.HeldStreams.WithLabelValues(k.String()).Set(float64(all[k].streams))
+		w.m.HeldContacts.WithLabelValues(k.String()).Set(float64(all[k].contacts))
+		w.m.HeldFor.WithLabelValues(k.String()).Set(all[k].longest.Seconds())
+	}
+	held := 0
+	for _, a := range w.accounts {
+		if a.held {
+			held++
+		}
+		a.ceiling.recover(w.now)
+		w.m.CeilingRows.WithLabelValues(a.id).Set(float64(a.ceiling.rows))
+		w.m.CeilingBytes.WithLabelValues(a.id).Set(float64(a.ceiling.bytes))
+	}
+	w.m.HeldAccounts.Set(float64(held))
+	w.m.Remembered.Set(float64(w.memory.len()))
+	return all
 }

@@ -40,25 +40,29 @@ func (w *Window) settle(f *Flight, r contactsync.Result) {
 	//exhaustive:enforce
 	switch r.Kind {
 	case contactsync.Answered:
+		w.heard(f)
 		w.answered(f, r)
-		l.calm()
 		w.other(f, true)
 		return
-	case contactsync.TooLarge, contactsync.BadRequest:
+	case contactsync.BadRequest:
+		w.heard(f)
 		w.refused(f, r)
-		l.calm()
+		return
+	case contactsync.TooLarge:
+		w.heard(f)
+		w.tooLarge(f, r)
 		return
 	case contactsync.Throttled, contactsync.Canceled:
 		w.again(f, r, w.now) // the gate makes the account wait; a stop sends nothing more
 	case contactsync.Unauthorized:
 		// The first refusal may be an expired token, which has been dropped: one
-		// more try at once. After that the stream is held, and probed.
-		if l.refused++; l.refused > 1 {
-			w.backOff(l)
+		// more try at once.
+		if l.refused++; l.refused > 1 || l.account.held {
+			w.hold(l, holdUnauthorized, r)
 		}
 		w.again(f, r, w.now)
 	case contactsync.StreamGone:
-		w.backOff(l)
+		w.hold(l, holdGone, r)
 		w.again(f, r, w.now)
 	case contactsync.Unavailable, contactsync.Unknown:
 		fallthrough
@@ -72,98 +76,118 @@ func (w *Window) settle(f *Flight, r contactsync.Result) {
 	}
 }
 
+// heard says that the API has looked at the rows of a flight: the stream's
+// credentials and name are good, and it need not wait.
+func (w *Window) heard(f *Flight) {
+	l := f.lane
+	switch {
+	case l.hold == nil:
+		l.calm()
+	case l.hold.kind != holdRejecting: // whose waits end with a row that is taken
+		w.endHold(l)
+		w.accountWorks(l.account)
+	}
+}
+
 // answered settles each row by its own outcome.
 func (w *Window) answered(f *Flight, r contactsync.Result) {
+	r.Rows = append(r.Rows[:len(r.Rows):len(r.Rows)], make([]contactsync.Outcome, max(0, len(f.rows)-len(r.Rows)))...)
+	taken, refused := 0, 0
 	for i, c := range f.rows {
-		o := contactsync.Outcome{}
-		if i < len(r.Rows) {
-			o = r.Rows[i]
+		switch o := r.Rows[i]; {
+		case o.Verdict == contactsync.Delivered:
+			taken++
+		case w.final(c, o):
+			refused++
 		}
-		switch {
+	}
+	l := f.lane
+	l.account.ceiling.passed(len(f.rows), bodyBytes(f.rows))
+	if taken > 0 {
+		l.calm()
+		w.accountWorks(l.account)
+	}
+	keep := w.judge(l, taken, refused) // as a whole: not even the first of a thousand refusals
+	var open []*contact
+	for i, c := range f.rows {
+		switch o := r.Rows[i]; {
 		case o.Verdict == contactsync.Delivered:
 			w.delivered(c)
-		case o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient:
-			w.fail(c, contactsync.ReasonRejected, o.Reason, r.Status)
+		case w.final(c, o):
+			reason := contactsync.ReasonUnresolved
+			if o.Verdict == contactsync.Failed {
+				reason = contactsync.ReasonRejected
+			}
+			w.fail(c, reason, o.Reason, r.Status, keep)
 		default:
-			w.tryAlone(c, o, r)
+			open = append(open, c)
 		}
+	}
+	w.tryAgain(open, r)
+	if keep {
+		r.Detail = firstReason(r.Rows)
+		w.hold(l, holdRejecting, r)
+	} else if refused > 0 {
+		l.calm()
 	}
 }
 
-// tryAlone sends a row again by itself, a bounded number of times.
-func (w *Window) tryAlone(c *contact, o contactsync.Outcome, r contactsync.Result) {
-	c.attempts++
-	if c.firstFail.IsZero() {
-		c.firstFail = w.now
+// final reports whether a row that was not delivered is not to be tried again.
+func (w *Window) final(c *contact, o contactsync.Outcome) bool {
+	if o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient {
+		return true
 	}
-	if c.attempts >= w.cfg.RowAttempts {
-		reason := contactsync.ReasonUnresolved
+	return c.attempts+1 >= w.cfg.RowAttempts
+}
+
+func firstReason(rows []contactsync.Outcome) string {
+	for _, o := range rows {
 		if o.Verdict == contactsync.Failed {
-			reason = contactsync.ReasonRejected
+			return o.Reason
 		}
-		w.fail(c, reason, o.Reason, r.Status)
-		return
 	}
-	if !w.land(c) {
-		return
-	}
-	if c.attempts == 0 { // a delete came after it, and then something new
-		w.requeue(c)
-		return
-	}
-	w.m.retried[r.Kind].Inc()
-	w.addGroup(c.lane, newGroup([]*contact{c}, w.now.Add(w.wait(c.attempts))))
+	return "the answer does not account for the rows"
 }
 
-// refused handles an answer that refuses a request as a whole because of what
-// its rows hold: halves are tried apart, down to the row that is at fault.
-func (w *Window) refused(f *Flight, r contactsync.Result) {
-	if len(f.rows) == 1 {
-		reason := contactsync.ReasonBadRequest
-		if r.Kind == contactsync.TooLarge {
-			reason = contactsync.ReasonTooLarge
+func bodyBytes(rows []*contact) int64 {
+	n := int64(0)
+	for _, c := range rows {
+		n += rowBytes(c)
+	}
+	return n
+}
+
+// tryAgain sends rows once more, apart from the others of their stream: the
+// remainder that an answer left open, or whose reasons pass.
+func (w *Window) tryAgain(rows []*contact, r contactsync.Result) {
+	var rest []*contact
+	attempts := 0
+	for _, c := range rows {
+		c.attempts++
+		if c.firstFail.IsZero() {
+			c.firstFail = w.now
 		}
-		w.fail(f.rows[0], reason, r.Detail, r.Status)
-		w.other(f, false)
-		return
+		switch {
+		case !w.land(c):
+		case c.attempts == 0: // a delete came after it, and then something new
+			w.requeue(c)
+		default:
+			rest = append(rest, c)
+			attempts = max(attempts, c.attempts)
+		}
 	}
-	rows := w.landAll(f, r)
-	w.other(f, false)
-	left, right := halve(rows, w.now)
-	if r.Kind == contactsync.TooLarge {
-		w.addGroup(f.lane, left)
-		w.addGroup(f.lane, right)
-		return
+	if len(rest) > 0 {
+		w.m.retried[r.Kind].Add(float64(len(rest)))
+		w.addGroup(rest[0].lane, newGroup(rest, w.now.Add(w.wait(attempts, w.cfg.BackoffMax))))
 	}
-	left.then = right
-	w.addGroup(f.lane, left)
-}
-
-// other frees the half that waited for the answer to this one. Where this half
-// was fine, the other one is at fault, so it is halved without being asked.
-func (w *Window) other(f *Flight, fine bool) {
-	if f.group == nil || f.group.then == nil {
-		return
-	}
-	g := f.group.then
-	g.compact()
-	if !fine || len(g.rows) < 2 {
-		w.addGroup(f.lane, g)
-		return
-	}
-	left, right := halve(g.rows, w.now)
-	left.then = right
-	w.addGroup(f.lane, left)
-}
-
-func halve(rows []*contact, due time.Time) (left, right *group) {
-	half := len(rows) / 2
-	return newGroup(rows[:half:half], due), newGroup(rows[half:], due)
 }
 
 // again puts the rows of a flight back: a fixed set stays one, others return to
 // the front of the queue, at once or when due.
 func (w *Window) again(f *Flight, r contactsync.Result, due time.Time) {
+	for _, c := range f.rows {
+		c.applied = c.applied || r.Ambiguous
+	}
 	rows := w.landAll(f, r)
 	switch {
 	case f.group != nil:
@@ -229,7 +253,7 @@ func (w *Window) absorb(c, newer *contact) {
 	} else {
 		w.compose(c, newer.body, newer.shape)
 	}
-	c.record, c.origin = newer.record, newer.origin
+	c.record, c.account, c.standing = newer.record, newer.account, newer.standing
 	c.marks = append(c.marks, newer.marks...)
 	w.free(newer)
 }
@@ -251,14 +275,23 @@ func (w *Window) delivered(c *contact) {
 	if late {
 		w.m.late.Inc()
 	}
+	if !c.deleted { // else what came after it is known already
+		w.memory.note(c.lane.stream, c.id, c.standing)
+	}
 	w.release(c)
 }
 
-// fail makes a dead letter of a row that cannot be delivered.
-func (w *Window) fail(c *contact, reason contactsync.Reason, detail string, status int) {
-	if c.deleted {
-		w.land(c) // a delete came after it: there is nothing to set aside
-		if len(c.marks) > 0 {
+// fail makes a dead letter of a row that cannot be delivered. With keep it is
+// kept instead, behind the others, so that the stream tries another one first.
+func (w *Window) fail(c *contact, reason contactsync.Reason, detail string, status int, keep bool) {
+	if c.firstFail.IsZero() {
+		c.firstFail = w.now
+	}
+	if c.deleted || keep { // a delete came after it: there is nothing to set aside
+		if keep && !c.deleted {
+			w.m.Kept.Inc()
+		}
+		if w.land(c) {
 			w.requeue(c)
 		}
 		return
@@ -294,15 +327,15 @@ func (l *lane) calm() {
 // backOff makes a lane wait, longer each time.
 func (w *Window) backOff(l *lane) {
 	l.failures++
-	l.backoff = w.now.Add(w.wait(l.failures))
+	l.backoff = w.now.Add(w.wait(l.failures, w.cfg.BackoffMax))
 }
 
 // wait is the n-th wait of a row of failures: doubled each time up to the
-// largest, and between half and all of that, so that lanes do not come in step.
-func (w *Window) wait(n int) time.Duration {
+// longest, and between half and all of that, so that lanes do not come in step.
+func (w *Window) wait(n int, longest time.Duration) time.Duration {
 	d := w.cfg.BackoffMin << min(n-1, 30)
-	if d <= 0 || d > w.cfg.BackoffMax {
-		d = w.cfg.BackoffMax
+	if d <= 0 || d > longest {
+		d = longest
 	}
 	return d/2 + time.Duration(w.rand.Int64N(int64(d/2)+1))
 }

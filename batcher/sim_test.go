@@ -42,7 +42,11 @@ type world struct {
 	letters  []contactsync.Letter
 	flights  []*Flight
 	inFlight map[string]bool
-	quiet    bool // no more faults
+	restarts bool            // a takeover is by another process, which remembers nothing
+	versions bool            // events carry their seq as version, and some come late
+	valid    map[string]int  // last seq of an update, per contact
+	removed  map[string]bool // contacts with a delete or tombstone
+	quiet    bool            // no more faults
 }
 
 type simEvent struct {
@@ -50,6 +54,8 @@ type simEvent struct {
 	value   string
 	seq     int
 	kind    event.Kind
+	late    bool // a newer event of the contact came before it
+	headers []contactsync.Header
 }
 
 // simGate admits at most left requests until it is filled again.
@@ -79,6 +85,10 @@ func newWorld(t *rapid.T) *world {
 	cfg.Linger = time.Duration(rapid.IntRange(0, 900).Draw(t, "linger")) * time.Millisecond
 	cfg.RowAttempts = rapid.IntRange(1, 4).Draw(t, "row attempts")
 	cfg.AmbiguityHold = time.Duration(rapid.IntRange(0, 5000).Draw(t, "hold")) * time.Millisecond
+	cfg.HoldProbeMax = time.Duration(rapid.IntRange(500, 20_000).Draw(t, "probe max")) * time.Millisecond
+	cfg.HoldMax = time.Duration(rapid.SampledFrom([]int{0, 0, 1, 5000}).Draw(t, "hold max")) * time.Millisecond
+	cfg.LetterRows = rapid.IntRange(0, 6).Draw(t, "letter rows")
+	cfg.LetterShare = rapid.Float64Range(0, 1).Draw(t, "letter share")
 	ec := event.DefaultConfig()
 	ec.Validation = "lenient"
 	dec, err := event.NewDecoder(ec)
@@ -89,6 +99,7 @@ func newWorld(t *rapid.T) *world {
 		t: t, cfg: cfg, now: time.Unix(1_700_000_000, 0), gate: &simGate{left: 1000, again: time.Second}, decoder: dec,
 		rand: rand.New(rand.NewPCG(1, rapid.Uint64().Draw(t, "seed"))),
 		seq:  map[string]int{}, api: map[string]map[string]int{}, applied: map[string]int{}, inFlight: map[string]bool{},
+		versions: rapid.Bool().Draw(t, "versions"), removed: map[string]bool{}, valid: map[string]int{},
 	}
 	for range simPartitions {
 		s.logs = append(s.logs, nil)
@@ -96,9 +107,15 @@ func newWorld(t *rapid.T) *world {
 		s.catchEnd = append(s.catchEnd, -1)
 	}
 	s.read, s.committed = make([]int, simPartitions), make([]int, simPartitions)
-	s.w = NewWindow(cfg, func(string) Gate { return s.gate }, &metrics.New(prometheus.NewRegistry()).Batcher, 7)
+	s.restarts = !s.versions && rapid.Bool().Draw(t, "restarts")
+	s.begin()
 	s.assign()
 	return s
+}
+
+// begin starts the process: nothing is remembered.
+func (s *world) begin() {
+	s.w = NewWindow(s.cfg, func(string) Gate { return s.gate }, &metrics.New(prometheus.NewRegistry()).Batcher, 7)
 }
 
 func (s *world) claims() []contactsync.Claim {
@@ -137,20 +154,68 @@ func (s *world) produce() {
 	contact := fmt.Sprintf("c%d", n)
 	p := n % simPartitions
 	stream := fmt.Sprintf("s%d", n%2)
+	e := simEvent{contact: stream + "/" + contact, kind: event.Update}
+	if newest := s.valid[contact]; s.versions && newest > 1 && !s.removed[e.contact] && s.rand.IntN(8) == 0 {
+		e.late, e.seq = true, 1+s.rand.IntN(newest-1)
+		e.value = s.update(stream, contact, e.seq)
+		s.logs[p] = append(s.logs[p], e)
+		return
+	}
 	s.seq[contact]++
-	seq := s.seq[contact]
-	e := simEvent{contact: stream + "/" + contact, seq: seq, kind: event.Update}
+	e.seq = s.seq[contact]
 	switch s.rand.IntN(20) {
 	case 0:
 		e.kind, e.value = event.Broken, `{"streamId":`
 	case 1:
 		e.kind, e.value = event.Delete, fmt.Sprintf(`{"streamId":%q,"op":"delete","contact":{"id":%q}}`, stream, contact)
+		s.removed[e.contact] = true
 	case 2:
 		e.kind = event.Tombstone
+		s.removed[e.contact] = true
 	default:
-		e.value = fmt.Sprintf(`{"streamId":%q,"contact":{"id":%q,"seq":%d,"f%d":%d}}`, stream, contact, seq, s.rand.IntN(3), seq)
+		s.valid[contact] = e.seq
+		e.value = s.update(stream, contact, e.seq)
 	}
 	s.logs[p] = append(s.logs[p], e)
+}
+
+func (s *world) update(stream, contact string, seq int) string {
+	version := ""
+	if s.versions {
+		version = fmt.Sprintf(`,"version":%d`, seq)
+	}
+	return fmt.Sprintf(`{"streamId":%q,"contact":{"id":%q,"seq":%d,"f%d":%d}%s}`, stream, contact, seq, s.rand.IntN(3), seq, version)
+}
+
+// replay puts a dead letter back as the replayer does: not over what is newer in
+// the log, and with the place up to which it looked. Something may come between.
+func (s *world) replay() {
+	if len(s.letters) == 0 {
+		return
+	}
+	l := s.letters[s.rand.IntN(len(s.letters))]
+	var v struct{ Contact struct{ Seq int } }
+	if l.Contact == "" || json.Unmarshal(l.Record.Value, &v) != nil {
+		return
+	}
+	p := int(l.Record.Partition)
+	r := event.Replay{Of: l.Record.Position, Origin: l.Record.Position, OriginTime: l.Record.Time, Checked: int64(len(s.logs[p]))}
+	if old, err := event.ReadReplay(l.Record.Headers); err == nil && old != nil {
+		r.Count, r.Origin, r.OriginTime = old.Count, old.Origin, old.OriginTime
+	}
+	r.Count++
+	key := l.Stream + "/" + l.Contact
+	for _, e := range s.logs[p] {
+		if e.contact == key && (e.seq > v.Contact.Seq || e.kind != event.Update) {
+			return
+		}
+	}
+	for range s.rand.IntN(20) {
+		s.produce()
+	}
+	s.logs[p] = append(s.logs[p], simEvent{
+		contact: key, value: string(l.Record.Value), seq: v.Contact.Seq, kind: event.Update, late: true, headers: r.Headers(),
+	})
 }
 
 // fetch hands the next event of a partition to the window.
@@ -159,7 +224,7 @@ func (s *world) fetch(p int) {
 		return
 	}
 	e := s.logs[p][s.read[p]]
-	rec := contactsync.Record{Position: contactsync.Position{Claim: s.claims()[p], Offset: int64(s.read[p])}, Time: s.now, Key: []byte(e.contact)}
+	rec := contactsync.Record{Position: contactsync.Position{Claim: s.claims()[p], Offset: int64(s.read[p])}, Time: s.now, Key: []byte(e.contact), Headers: e.headers}
 	if e.kind != event.Tombstone {
 		rec.Value = []byte(e.value)
 	}
@@ -180,6 +245,17 @@ func (s *world) start() {
 		s.flights = append(s.flights, f)
 		if len(f.Batch.Rows) == 0 || len(f.Batch.Rows) > s.cfg.MaxRows {
 			s.t.Fatalf("a request of %d rows, at most %d allowed", len(f.Batch.Rows), s.cfg.MaxRows)
+		}
+		if l := s.w.lanes[f.Batch.Stream]; l.hold != nil {
+			if l.flights > 1 {
+				s.t.Fatalf("%d requests of a stream that is on hold", l.flights)
+			}
+			if l.hold.kind == holdRejecting && len(f.Batch.Rows) > 1 {
+				s.t.Fatalf("a request of %d rows of a stream whose rows are refused", len(f.Batch.Rows))
+			}
+		}
+		if a := s.w.accounts[0]; a.held && a.inFlight > 1 {
+			s.t.Fatalf("%d requests of an account that is on hold", a.inFlight)
 		}
 		for _, row := range f.Batch.Rows {
 			key := f.Batch.Stream + "/" + row.ID
@@ -329,6 +405,9 @@ func (s *world) takeover() {
 	if s.w.bytes != s.lettersCharge() || s.w.pending != 0 || len(s.w.lanes) > 0 && !s.backingOff() {
 		s.t.Fatalf("after Forget: %d bytes, %d contacts, %d lanes", s.w.bytes, s.w.pending, len(s.w.lanes))
 	}
+	if s.restarts {
+		s.begin()
+	}
 	s.assign()
 }
 
@@ -408,6 +487,9 @@ func (s *world) checkState() {
 			case event.Delete, event.Tombstone:
 				skip[e.contact] = true
 			case event.Update:
+				if e.late {
+					continue
+				}
 				var v struct{ Contact map[string]any }
 				if err := json.Unmarshal([]byte(e.value), &v); err != nil {
 					s.t.Fatal(err)
@@ -437,7 +519,7 @@ func TestWindow_KeepsItsPromises(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newWorld(t)
 		for range rapid.IntRange(1, 300).Draw(t, "steps") {
-			switch s.rand.IntN(16) {
+			switch s.rand.IntN(17) {
 			case 0, 1, 2, 3, 4:
 				s.produce()
 			case 5, 6, 7, 8:
@@ -450,6 +532,8 @@ func TestWindow_KeepsItsPromises(t *testing.T) {
 				}
 			case 13:
 				s.now = s.now.Add(time.Duration(s.rand.IntN(3000)) * time.Millisecond)
+				s.w.Expire(s.now)
+				s.w.Observe(s.now)
 			case 14:
 				s.bury()
 				s.commit()
@@ -458,6 +542,8 @@ func TestWindow_KeepsItsPromises(t *testing.T) {
 				if s.rand.IntN(6) == 0 {
 					s.takeover()
 				}
+			case 16:
+				s.replay()
 			}
 		}
 		s.finish()

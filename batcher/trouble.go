@@ -11,16 +11,14 @@ import (
 // remindEvery is how often a trouble that lasts is told again.
 const remindEvery = time.Minute
 
-// troubles tells the log what goes wrong with requests: the first time, once a
-// minute while it lasts, and when it is over, with the number of requests that it
-// cost. A line for each request would hide what matters during an outage.
+// troubles tells the log what goes wrong with the requests of an account: the
+// first time, once a minute while it lasts, and when it is over, with the number
+// of requests that it cost. A line for each request would hide what matters during
+// an outage. What goes wrong with one stream is told by its hold.
 type troubles struct {
 	log  *slog.Logger
-	open map[scope]*trouble
+	open map[string]*trouble // by account
 }
-
-// scope is what a trouble is about: an account, or one of its streams.
-type scope struct{ account, stream string }
 
 type trouble struct {
 	kind     contactsync.Kind
@@ -29,38 +27,27 @@ type trouble struct {
 	told     time.Time
 }
 
-// about says what an answer of a kind is about: a stream that is refused says
-// nothing of its account, an outage says nothing of a stream.
-func about(k contactsync.Kind, b contactsync.Batch) scope {
-	if k == contactsync.Unauthorized || k == contactsync.StreamGone {
-		return scope{b.Account, b.Stream}
-	}
-	return scope{account: b.Account}
-}
-
 // note takes in the result of a request.
 func (t *troubles) note(now time.Time, b contactsync.Batch, r contactsync.Result) {
 	switch r.Kind {
-	case contactsync.Canceled:
-		return
+	case contactsync.Unavailable, contactsync.Throttled, contactsync.Unknown:
 	case contactsync.Answered, contactsync.BadRequest, contactsync.TooLarge:
-		t.over(now, scope{account: b.Account})
-		t.over(now, scope{b.Account, b.Stream})
+		t.over(now, b.Account)
 		return
 	default:
+		return
 	}
-	s := about(r.Kind, b)
-	p := t.open[s]
+	p := t.open[b.Account]
 	if p == nil || p.kind != r.Kind {
 		p = &trouble{kind: r.Kind, since: now}
-		t.open[s] = p
+		t.open[b.Account] = p
 	}
 	if p.requests++; now.Sub(p.told) < remindEvery {
 		return
 	}
 	p.told = now
 	level := slog.LevelWarn
-	if s.stream != "" || r.Kind == contactsync.Unknown {
+	if r.Kind == contactsync.Unknown {
 		level = slog.LevelError // it does not pass by itself
 	}
 	t.log.Log(context.Background(), level, "requests are not answered; their contacts are kept and sent again",
@@ -69,10 +56,10 @@ func (t *troubles) note(now time.Time, b contactsync.Batch, r contactsync.Result
 }
 
 // over says that a trouble has ended.
-func (t *troubles) over(now time.Time, s scope) {
-	if p := t.open[s]; p != nil {
-		delete(t.open, s)
-		t.log.Info("requests are answered again", "account", s.account, "stream", s.stream,
+func (t *troubles) over(now time.Time, account string) {
+	if p := t.open[account]; p != nil {
+		delete(t.open, account)
+		t.log.Info("requests are answered again", "account", account,
 			"after_kind", p.kind.String(), "requests", p.requests, "lasted", now.Sub(p.since))
 	}
 }

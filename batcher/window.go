@@ -1,7 +1,10 @@
 package batcher
 
 import (
+	"cmp"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"contactsync"
@@ -31,6 +34,9 @@ type Window struct {
 	flights    map[*Flight]struct{}
 	inRows     int
 
+	memory memory // what was accepted of contacts that are not pending any more
+
+	notes     []Note                 // to be told, since TakeNotes
 	positions []contactsync.Position // ended since TakeEnded
 	letters   []*Burial              // to be published, since TakeLetters
 	buried    int                    // letters taken and not yet buried
@@ -46,6 +52,7 @@ type claim struct {
 	open        int       // events not yet ended
 	flights     int       // requests on their way with its rows
 	letters     int       // letters not yet buried that end its events
+	first       int64     // offset of the first event that was added; -1 before it
 }
 
 // Gate admits the requests of one account: its budget and the breaker of its
@@ -64,6 +71,7 @@ func NewWindow(cfg Config, gates func(account string) Gate, m *metrics.Batcher, 
 		lanes:   map[string]*lane{},
 		claims:  map[contactsync.Claim]*claim{},
 		flights: map[*Flight]struct{}{},
+		memory:  newMemory(cfg.RememberContacts),
 	}
 }
 
@@ -76,7 +84,7 @@ func (w *Window) Full() bool { return w.bytes >= int64(w.cfg.WindowBytes) }
 func (w *Window) Assign(now time.Time, claims []contactsync.Claim, catchUp bool) {
 	w.clock(now)
 	for _, c := range claims {
-		w.claims[c] = &claim{Claim: c, live: true, catching: catchUp}
+		w.claims[c] = &claim{Claim: c, live: true, catching: catchUp, first: -1}
 		if catchUp {
 			w.catchingUp++
 		}
@@ -95,30 +103,20 @@ func (w *Window) CaughtUp(now time.Time, c contactsync.Claim) {
 	w.catchingUp--
 	w.letters = append(w.letters, cl.heldLetters...)
 	cl.heldLetters = nil
-	touched := map[*lane]struct{}{}
 	for cl.held.head != nil {
 		c := cl.held.head
 		cl.held.remove(c)
 		c.at, c.since = inQueue, w.now // it begins to linger now, not when it was read
 		c.lane.queue.pushBack(c)
-		touched[c.lane] = struct{}{}
 	}
-	if w.catchingUp == 0 {
-		w.rescheduleAll()
-		return
-	}
-	for l := range touched {
-		w.reschedule(l)
-	}
+	w.rescheduleAll()
 }
 
 // StopCatchingUp ends catch-up for all claims: the window is full, and only
 // sending makes room.
 func (w *Window) StopCatchingUp(now time.Time) {
-	for _, cl := range w.claims {
-		if cl.catching {
-			w.CaughtUp(now, cl.Claim)
-		}
+	for _, c := range slices.SortedFunc(maps.Keys(w.claims), compareClaims) {
+		w.CaughtUp(now, c)
 	}
 }
 
@@ -132,18 +130,26 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 		return
 	}
 	cl.open++
+	if cl.first < 0 {
+		cl.first = ev.Record.Offset
+	}
 	m := mark{cl, ev.Record.Offset}
 	switch ev.Kind {
 	case event.Update:
-		w.update(ev, m)
+		if w.inOrder(ev, m) {
+			w.update(ev, m)
+		}
 	case event.Delete:
-		w.forgetContact(ev.Contact.Stream, ev.Contact.ID, w.m.skippedDelete)
-		w.skip(m, w.m.skippedDelete)
+		if w.inOrder(ev, m) {
+			w.forgetContact(ev.Contact.Stream, ev.Contact.ID, w.m.skippedDelete)
+			w.memory.note(ev.Contact.Stream, ev.Contact.ID, standingOf(ev))
+			w.skip(m, w.m.skippedDelete)
+		}
 	case event.Tombstone:
-		w.tombstone(ev.Record.Key)
+		w.tombstone(ev)
 		w.skip(m, w.m.skippedTombstone)
 	default:
-		w.refuse(ev, m)
+		w.refuse(ev, m, ev.Fault)
 	}
 }
 
@@ -184,16 +190,12 @@ func (w *Window) update(ev *event.Event, m mark) {
 func (w *Window) newContact(l *lane, ev *event.Event, m mark) *contact {
 	c := &contact{
 		id: ev.Contact.ID, lane: l, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape,
-		origin: originOf(ev), marks: []mark{m}, since: w.now, oldest: ev.Record.Time,
+		account: ev.Contact.Account, standing: standingOf(ev), marks: []mark{m}, since: w.now, oldest: ev.Record.Time,
 	}
 	c.bytes = c.charge()
 	w.bytes += c.bytes
 	w.pending++
 	return c
-}
-
-func originOf(ev *event.Event) origin {
-	return origin{ev.Contact.Account, ev.Contact.Version, ev.Contact.HasVersion, ev.Contact.OccurredAt}
 }
 
 // merge lays a newer event over a pending contact, which keeps its place.
@@ -204,7 +206,7 @@ func (w *Window) merge(c *contact, ev *event.Event, m mark) {
 		} else {
 			w.compose(c, ev.Contact.Body, ev.Contact.Shape)
 		}
-		c.record, c.origin = ev.Record, originOf(ev)
+		c.record, c.account, c.standing = ev.Record, ev.Contact.Account, standingOf(ev)
 		c.marks = append(c.marks, m)
 	})
 }
@@ -246,19 +248,26 @@ func (w *Window) end(m mark) bool {
 
 // tombstone drops the older pending update of the contact that the key names. A
 // key that names a contact without its stream can mean one in any stream.
-func (w *Window) tombstone(key []byte) {
-	stream, id := event.TombstoneKey(key)
+func (w *Window) tombstone(ev *event.Event) {
+	stream, id := event.TombstoneKey(ev.Record.Key)
 	if id == "" {
 		return
 	}
 	if stream != "" {
 		w.forgetContact(stream, id, w.m.skippedTombstone)
+		w.memory.note(stream, id, standingOf(ev))
 		return
 	}
+	var streams []string
 	for _, l := range w.lanes {
 		if l.contacts[id] != nil {
-			w.forgetContact(l.stream, id, w.m.skippedTombstone)
+			streams = append(streams, l.stream)
 		}
+	}
+	slices.Sort(streams)
+	for _, stream := range streams {
+		w.forgetContact(stream, id, w.m.skippedTombstone)
+		w.memory.note(stream, id, standingOf(ev))
 	}
 }
 
@@ -322,7 +331,7 @@ func (w *Window) accountOf(id string) *account {
 			return a
 		}
 	}
-	a := &account{id: id, gate: w.gates(id), ready: laneHeap{ready: true}}
+	a := &account{id: id, gate: w.gates(id), ready: laneHeap{ready: true}, ceiling: newCeiling(w.cfg)}
 	w.accounts = append(w.accounts, a)
 	return a
 }
@@ -335,9 +344,19 @@ func (w *Window) clock(now time.Time) {
 }
 
 func (w *Window) rescheduleAll() {
-	for _, l := range w.lanes {
+	for _, l := range w.inOrderOfName() {
 		w.reschedule(l)
 	}
+}
+
+// inOrderOfName returns every lane, always in the same order: what is decided
+// must not depend on that of a map, or a seed would not replay.
+func (w *Window) inOrderOfName() []*lane {
+	return slices.SortedFunc(maps.Values(w.lanes), func(a, b *lane) int { return cmp.Compare(a.stream, b.stream) })
+}
+
+func compareClaims(a, b contactsync.Claim) int {
+	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Generation, b.Generation))
 }
 
 // TakeEnded returns the positions that ended since the last call. The slice is

@@ -46,13 +46,23 @@ type Batcher struct {
 	OldestAge        prometheus.Gauge
 	Full             prometheus.Gauge
 	Ended            *prometheus.CounterVec // as: delivered, superseded, dead_letter, skipped
-	Skipped          *prometheus.CounterVec // reason: tombstone, delete
+	Skipped          *prometheus.CounterVec // reason: tombstone, delete, stale
 	Released         prometheus.Counter
 	Late             prometheus.Counter
 	Batches          *prometheus.CounterVec // cut: rows, bytes, linger, drain, retry
 	Rows             prometheus.Histogram
 	RowsRetried      *prometheus.CounterVec // kind: of the answer that made it necessary
 	BackingOff       prometheus.Gauge
+	HeldStreams      *prometheus.GaugeVec // kind: unauthorized, stream_gone, rejecting
+	HeldContacts     *prometheus.GaugeVec // kind, likewise
+	HeldFor          *prometheus.GaugeVec // kind, likewise
+	HeldAccounts     prometheus.Gauge
+	Probes           *prometheus.CounterVec // kind, likewise
+	Kept             prometheus.Counter
+	CeilingRows      *prometheus.GaugeVec // account
+	CeilingBytes     *prometheus.GaugeVec // account
+	Remembered       prometheus.Gauge
+	Moved            prometheus.Counter
 }
 
 // Upstream is what the calls of the API write.
@@ -82,7 +92,8 @@ var (
 	CommitResults = []string{"ok", "refused", "error"}
 	LostReasons   = []string{"below_log_start", "beyond_end"}
 	EndedAs       = []string{"delivered", "superseded", "dead_letter", "skipped"}
-	SkipReasons   = []string{"tombstone", "delete"}
+	SkipReasons   = []string{"tombstone", "delete", "stale"}
+	HoldKinds     = []string{"unauthorized", "stream_gone", "rejecting"}
 	CutReasons    = []string{"rows", "bytes", "linger", "drain", "retry"}
 	Verdicts      = []string{"delivered", "failed", "unresolved"}
 )
@@ -128,6 +139,16 @@ func New(reg prometheus.Registerer) *Set {
 			Rows:             m.histogram("batcher_batch_rows", "Rows a request.", []float64{1, 2, 5, 10, 25, 50, 75, 100, 150, 250, 500, 1000}),
 			RowsRetried:      m.counters("batcher_rows_retried_total", "Rows kept to be sent again, by the kind of the answer.", "kind", kindNames()),
 			BackingOff:       m.gauge("batcher_lanes_backing_off", "Streams that wait before they try again."),
+			HeldStreams:      m.gauges("batcher_held_streams", "Streams on hold, by kind: the API refuses the credentials, does not know the stream, or refuses too many rows.", "kind"),
+			HeldContacts:     m.gauges("batcher_held_contacts", "Contacts pending in streams on hold, by kind.", "kind"),
+			HeldFor:          m.gauges("batcher_held_longest_seconds", "How long the oldest hold of a kind has lasted.", "kind"),
+			HeldAccounts:     m.gauge("batcher_held_accounts", "Accounts on hold as a whole: several of their streams were refused and nothing was delivered in between."),
+			Probes:           m.counters("batcher_hold_probes_total", "Requests of streams on hold that were refused, by kind of the hold.", "kind", HoldKinds),
+			Kept:             m.counter("batcher_letters_kept_total", "Refused rows that were kept, because the account was over its dead-letter budget."),
+			CeilingRows:      m.gauges("batcher_ceiling_rows", "Most rows a request, as configured or as learned from answers of 413.", "account"),
+			CeilingBytes:     m.gauges("batcher_ceiling_bytes", "Most bytes a request, likewise.", "account"),
+			Remembered:       m.gauge("batcher_remembered_contacts", "Contacts of which the newest accepted state is remembered."),
+			Moved:            m.counter("batcher_contacts_moved_total", "Events whose contact was last seen in another partition: there is no order between the two."),
 		},
 		Upstream: Upstream{
 			Requests:     m.counters("upstream_requests_total", "Calls of the API, by the kind of the answer.", "kind", kindNames()),

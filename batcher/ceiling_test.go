@@ -1,0 +1,144 @@
+package batcher
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"pgregory.net/rapid"
+
+	"contactsync"
+)
+
+// takesAtMost answers as an API that takes requests up to a size.
+func takesAtMost(rows, bytes int) func(context.Context, int, contactsync.Batch) contactsync.Result {
+	return func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+		size := 0
+		for _, r := range b.Rows {
+			size += len(r.Body) + 1
+		}
+		if len(b.Rows) > rows || size > bytes {
+			return contactsync.Result{Kind: contactsync.TooLarge, Status: 413}
+		}
+		return allDelivered(b)
+	}
+}
+
+func names(from, n int) []string {
+	var ids []string
+	for i := range n {
+		ids = append(ids, fmt.Sprintf("c%04d", from+i))
+	}
+	return ids
+}
+
+func TestBatcher_LearnsHowLargeARequestMayBe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.answer = takesAtMost(30, 1<<20)
+		s.add(names(0, 100)...)
+		s.at(time.Minute)
+		if len(s.ended) != 100 || len(s.letters) != 0 {
+			t.Fatalf("%d ended, %d dead letters", len(s.ended), len(s.letters))
+		}
+		first := len(s.calls)
+		if first > 2+6 { // 100 and 50 are refused; a quarter each passes
+			t.Errorf("%d calls for a hundred rows, thirty at a time", first)
+		}
+		s.add(names(100, 50)...)
+		s.at(2 * time.Minute)
+		second := len(s.calls)
+		if second > first+3 {
+			t.Errorf("%d more calls: what was learned is forgotten", second-first)
+		}
+		if rows := testutil.ToFloat64(s.m.Batcher.CeilingRows.WithLabelValues("a")); rows < 15 || rows > 30 {
+			t.Errorf("the series says %v rows", rows)
+		}
+		s.at(time.Hour)
+		s.add(names(200, 100)...)
+		s.at(time.Hour + time.Minute)
+		largest := 0
+		for _, c := range s.calls[second:] {
+			largest = max(largest, len(c.batch.Rows))
+		}
+		if largest <= 30 {
+			t.Errorf("an hour later at most %d rows are tried: the ceiling does not recover", largest)
+		}
+		if len(s.ended) != 250 {
+			t.Errorf("%d ended", len(s.ended))
+		}
+	})
+}
+
+func TestBatcher_OneRowThatIsTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.answer = takesAtMost(1000, 10)
+		s.add("a")
+		s.at(time.Minute)
+		s.wantEnded(0)
+		if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonTooLarge || s.letters[0].Status != 413 {
+			t.Errorf("dead letters %+v", s.letters)
+		}
+		s.answer = takesAtMost(1000, 1<<20)
+		s.add(names(0, 50)...)
+		s.at(2 * time.Minute)
+		if n := len(s.calls); n != 2 || len(s.calls[1].batch.Rows) != 50 {
+			t.Errorf("%d calls: one row that is too large must not make requests smaller", n)
+		}
+	})
+}
+
+// Whatever the API takes, the ceiling comes down to it in a few refusals, never
+// stands still, and never keeps rows from going.
+func TestCeiling_FindsTheLimit(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		cfg := DefaultConfig()
+		limit := rapid.IntRange(1, 100).Draw(t, "rows")
+		limitBytes := rapid.Int64Range(100, 60_000).Draw(t, "bytes")
+		size := rapid.Int64Range(50, 2000).Draw(t, "size of a row")
+		c, now, refused := newCeiling(cfg), time.Unix(1_700_000_000, 0), 0
+		for range 100 {
+			rows := int(min(int64(c.rows), max(1, c.bytes/size)))
+			if rows < 1 || c.rows < 1 || c.bytes < 1 {
+				t.Fatalf("a request of %d rows under the ceiling %+v", rows, c)
+			}
+			switch bytes := int64(rows) * size; {
+			case rows <= limit && bytes <= limitBytes, rows == 1:
+				c.passed(rows, bytes)
+			default:
+				if refused++; refused > 16 {
+					t.Fatalf("refused %d times, and still %d rows", refused, rows)
+				}
+				c.refused(now, rows, bytes)
+			}
+		}
+		c.recover(now.Add(24 * time.Hour))
+		if c.lowered() {
+			t.Fatalf("a day later the ceiling is %+v", c)
+		}
+	})
+}
+
+func TestCeiling_TellsRowsFromBytes(t *testing.T) {
+	t.Parallel()
+	c, now := newCeiling(DefaultConfig()), time.Unix(1_700_000_000, 0)
+	c.passed(100, 30_000)
+	c.refused(now, 100, 90_000)
+	if c.rows != 100 || c.bytes != 45_000 {
+		t.Errorf("100 rows have passed before, so the bytes were too many: %+v", c)
+	}
+	c.refused(now, 120, 20_000)
+	if c.rows != 100 || c.bytes != 45_000 {
+		t.Errorf("half of 120 is less than what has passed: %+v", c)
+	}
+	c.passed(40, 44_000)
+	c.refused(now, 20, 44_000)
+	if c.rows != 10 || c.bytes != 22_000 {
+		t.Errorf("what passed before passes no longer, so nothing is known: %+v", c)
+	}
+}

@@ -1,0 +1,174 @@
+package batcher
+
+import (
+	"time"
+
+	"contactsync"
+)
+
+// holdKind says why a stream is on hold.
+type holdKind uint8
+
+const (
+	holdUnauthorized holdKind = iota // 401, 403: credentials, scope, or the stream's name
+	holdGone                         // 404, 410: the API does not know the stream
+	holdRejecting                    // too many rows are refused to be poison
+	holdKinds
+)
+
+func (k holdKind) String() string { return [...]string{"unauthorized", "stream_gone", "rejecting"}[k] }
+
+// reason is what dead letters say whose hold has lasted too long.
+func (k holdKind) reason() contactsync.Reason {
+	if k == holdGone {
+		return contactsync.ReasonStreamGone
+	}
+	return contactsync.ReasonUnauthorized
+}
+
+// accountStrikes is how many streams of an account must be put on hold, with no
+// row of the account delivered in between, before the account as a whole is held.
+const accountStrikes = 3
+
+// expireAtOnce bounds the contacts that one call of Expire makes dead letters of,
+// so that a hold of many does not double the window's memory.
+const expireAtOnce = 1000
+
+// hold is a stream that cannot be delivered as it is, and is probed. Its contacts
+// stay pending; other streams are not touched.
+type hold struct {
+	kind   holdKind
+	since  time.Time
+	probes int // requests that were refused since
+	status int
+	detail string // of the last refusal
+	tried  trial  // of holdRejecting
+}
+
+// hold puts a stream on hold, or keeps it there after a probe in vain. It waits
+// longer each time.
+func (w *Window) hold(l *lane, kind holdKind, r contactsync.Result) {
+	longest := w.cfg.HoldProbeMax
+	if kind == holdRejecting {
+		longest = w.cfg.BackoffMax // its rows leave one by one: waiting long would hold up the good ones
+	}
+	if l.hold == nil || l.hold.kind != kind {
+		if l.hold == nil {
+			w.strike(l)
+		}
+		l.hold = &hold{kind: kind, since: w.now}
+		l.failures = 0
+		w.note(noteHold, "kind", kind.String(), "account", l.account.id, "stream", l.stream, "status", r.Status, "detail", r.Detail)
+	}
+	l.hold.status, l.hold.detail = r.Status, r.Detail
+	l.hold.probes++
+	w.m.probes[kind].Inc()
+	l.failures++
+	l.backoff = w.now.Add(w.wait(l.failures, longest))
+	if a := l.account; a.held {
+		a.probes++
+		a.probe = w.now.Add(w.wait(a.probes, w.cfg.BackoffMax))
+	}
+}
+
+// strike counts one more stream of the account that was put on hold.
+func (w *Window) strike(l *lane) {
+	a := l.account
+	if a.strikes++; a.strikes >= accountStrikes && !a.held {
+		a.held, a.heldSince, a.probes = true, w.now, 0
+		w.note(noteAccountHeld, "account", a.id, "streams", a.strikes)
+	}
+}
+
+// endHold ends a stream's hold.
+func (w *Window) endHold(l *lane) {
+	h := l.hold
+	if h == nil {
+		return
+	}
+	l.hold = nil
+	l.calm()
+	w.note(noteReleased, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
+		"lasted", w.now.Sub(h.since).String(), "probes", h.probes)
+}
+
+// accountWorks notes that the API took something of an account: what was put on
+// hold before was not the account's fault. Streams on hold may probe at once.
+func (w *Window) accountWorks(a *account) {
+	a.strikes = 0
+	if !a.held {
+		return
+	}
+	a.held, a.probe = false, time.Time{}
+	w.note(noteAccountReleased, "account", a.id, "lasted", w.now.Sub(a.heldSince).String())
+	for _, l := range w.inOrderOfName() {
+		if l.account == a && l.hold != nil {
+			l.calm()
+			w.reschedule(l)
+		}
+	}
+}
+
+// review ends the hold of a stream whose rows were refused when that is rare again.
+func (w *Window) review(l *lane) {
+	if h := l.hold; h != nil && h.kind == holdRejecting && h.tried.passed(w.cfg.LetterShare) {
+		w.endHold(l)
+	}
+}
+
+// Expire makes dead letters of contacts that have waited for longer than hold_max
+// in a stream whose hold has lasted as long. Call it every second or so.
+func (w *Window) Expire(now time.Time) {
+	w.clock(now)
+	if w.cfg.HoldMax == 0 {
+		return
+	}
+	left := expireAtOnce
+	for _, l := range w.inOrderOfName() {
+		h := l.hold
+		if h == nil || h.kind == holdRejecting || w.now.Sub(h.since) < w.cfg.HoldMax {
+			continue
+		}
+		for c := l.queue.head; c != nil && left > 0 && w.now.Sub(c.since) >= w.cfg.HoldMax; c = l.queue.head {
+			w.unlink(c)
+			if c.firstFail.IsZero() {
+				c.firstFail = h.since
+			}
+			w.bury(c, h.kind.reason(), h.detail, h.status)
+			w.release(c)
+			left--
+		}
+		w.reschedule(l)
+	}
+}
+
+// nextLane is the ready lane of an account that goes first: the one with the
+// oldest event. While the account is held it is rather one that was not refused
+// yet, because that one can tell more.
+func (a *account) nextLane() *lane {
+	best := a.ready.lanes[0]
+	if !a.held {
+		return best
+	}
+	for _, l := range a.ready.lanes {
+		fresher, older := l.hold == nil && best.hold != nil, l.order.Before(best.order)
+		if fresher || (l.hold == nil) == (best.hold == nil) && older {
+			best = l
+		}
+	}
+	return best
+}
+
+// mayStart reports whether the account as a whole lets a request start, but for
+// its gate; again is when to ask anew, far where only a result can change it.
+func (a *account) mayStart(most int, now time.Time) (again time.Time, ok bool) {
+	switch {
+	case a.inFlight >= most, a.held && a.inFlight > 0:
+		return far, false
+	case a.again.After(now):
+		return a.again, false
+	case a.held && a.probe.After(now):
+		return a.probe, false
+	}
+	return now, true
+}

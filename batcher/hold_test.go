@@ -1,0 +1,274 @@
+package batcher
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"contactsync"
+)
+
+// byStream answers some streams with a kind, and delivers all others.
+func byStream(kinds map[string]contactsync.Kind) func(context.Context, int, contactsync.Batch) contactsync.Result {
+	return func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+		if k, ok := kinds[b.Stream]; ok {
+			return contactsync.Result{Kind: k, Status: 400 + int(k), Detail: "told so"}
+		}
+		return allDelivered(b)
+	}
+}
+
+// sent counts the requests of a stream.
+func (s *bench) sent(stream string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.calls {
+		if c.batch.Stream == stream {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *bench) held(kind string) float64 {
+	return testutil.ToFloat64(s.m.Batcher.HeldStreams.WithLabelValues(kind))
+}
+
+func TestBatcher_HoldsAStreamAndNoOther(t *testing.T) {
+	for kind, name := range map[contactsync.Kind]string{contactsync.Unauthorized: "unauthorized", contactsync.StreamGone: "stream_gone"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, func(c *Config) { c.HoldProbeMax = 5 * time.Minute })
+				dead := map[string]contactsync.Kind{"dead": kind}
+				s.answer = byStream(dead)
+				s.add("dead/a", "live/b")
+				for i := range 60 {
+					s.at(time.Duration(i+1) * time.Minute)
+					s.add("dead/a", "dead/c", "live/b")
+				}
+				s.at(61 * time.Minute)
+				if n := s.sent("dead"); n < 12 || n > 35 {
+					t.Errorf("%d requests of the stream on hold in an hour, want a few that come further and further apart", n)
+				}
+				if n := s.sent("live"); n != 61 {
+					t.Errorf("%d requests of the other stream, want one for each of its events", n)
+				}
+				if len(s.letters) != 0 || s.held(name) != 1 {
+					t.Errorf("I6: %d dead letters, %v streams on hold", len(s.letters), s.held(name))
+				}
+				st := s.b.Status()
+				if len(st.Holds) != 1 || st.Holds[0].Stream != "dead" || st.Holds[0].Kind != name || st.Holds[0].Contacts != 2 ||
+					st.Holds[0].Detail != "told so" || !st.Holds[0].NextProbe.After(time.Now()) {
+					t.Errorf("status %+v", st.Holds)
+				}
+				log := s.log.String()
+				if strings.Count(log, "stream is on hold") != 1 || strings.Count(log, "streams are on hold") < 55 || strings.Count(log, "\n") > 70 {
+					t.Errorf("want it told once, with a reminder each minute and little else:\n%s", log)
+				}
+				delete(dead, "dead")
+				s.at(70 * time.Minute)
+				if len(s.ended) != int(s.offset) || s.held(name) != 0 || len(s.b.Status().Holds) != 0 {
+					t.Errorf("I9: %d of %d ended after the end of the fault", len(s.ended), s.offset)
+				}
+				if !strings.Contains(s.log.String(), "no longer on hold") {
+					t.Errorf("the end is not told:\n%s", &s.log)
+				}
+			})
+		})
+	}
+}
+
+// An expired token is no hold: the first refusal is followed by one more try.
+func TestBatcher_FirstRefusalIsRepeatedAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
+			if n == 1 {
+				return contactsync.Result{Kind: contactsync.Unauthorized, Status: 401}
+			}
+			return allDelivered(b)
+		}
+		s.add("a")
+		s.at(time.Second)
+		s.wantCalls("500ms a", "500ms a")
+		if strings.Contains(s.log.String(), "on hold") {
+			t.Errorf("put on hold:\n%s", &s.log)
+		}
+	})
+}
+
+func TestBatcher_HoldsTheAccountWhenManyStreamsAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Minute })
+		refused := map[string]contactsync.Kind{}
+		var ids []string
+		for i := range 50 {
+			stream := fmt.Sprintf("st%02d", i)
+			refused[stream] = contactsync.Unauthorized
+			ids = append(ids, stream+"/a")
+		}
+		s.answer = byStream(refused)
+		s.add(ids...)
+		s.at(2 * time.Hour)
+		if st := s.b.Status(); st.Accounts[0].HeldSince.IsZero() || testutil.ToFloat64(s.m.Batcher.HeldAccounts) != 1 {
+			t.Fatalf("the account is not on hold: %+v", st.Accounts)
+		}
+		// The 16 that may be in flight at once are out before the first answer. Then
+		// one probe at a time, a minute apart at most and half a minute at least.
+		if n := len(s.calls); n < 100 || n > 16*2+2*120+10 {
+			t.Errorf("%d requests in two hours", n)
+		}
+		for i := 60; i < len(s.calls)-1; i++ {
+			if gap := s.calls[i+1].at - s.calls[i].at; gap < 30*time.Second && s.calls[i+1].batch.Stream != s.calls[i].batch.Stream {
+				t.Errorf("probes %v apart: %v, %v", gap, s.calls[i].batch.Stream, s.calls[i+1].batch.Stream)
+			}
+		}
+		clear(refused)
+		s.at(2*time.Hour + 2*time.Minute)
+		if len(s.ended) != 50 || len(s.letters) != 0 {
+			t.Errorf("I9: %d of 50 ended, %d dead letters", len(s.ended), len(s.letters))
+		}
+		if st := s.b.Status(); !st.Accounts[0].HeldSince.IsZero() || len(st.Holds) != 0 {
+			t.Errorf("still on hold: %+v", st)
+		}
+	})
+}
+
+func TestBatcher_HoldMaxSetsContactsAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.HoldMax = time.Hour })
+		s.answer = byStream(map[string]contactsync.Kind{"dead": contactsync.StreamGone})
+		s.add("dead/a", "dead/b", "dead/a")
+		s.at(30 * time.Minute)
+		s.add("dead/c")
+		s.at(59 * time.Minute)
+		s.wantEnded()
+		s.at(62 * time.Minute)
+		s.wantEnded(0, 1, 2)
+		if len(s.letters) != 2 || s.letters[0].Reason != contactsync.ReasonStreamGone || s.letters[0].Status == 0 || len(s.letters[0].Positions) != 2 {
+			t.Fatalf("dead letters %+v", s.letters)
+		}
+		s.at(92 * time.Minute)
+		s.wantEnded(0, 1, 2, 3) // each contact has its hour
+	})
+}
+
+// rejects answers rows of some ids as refused, each for itself.
+func rejects(bad func(id string) bool) func(context.Context, int, contactsync.Batch) contactsync.Result {
+	return func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+		r := allDelivered(b)
+		for i, row := range b.Rows {
+			if bad(row.ID) {
+				r.Rows[i] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "not allowed"}
+			}
+		}
+		return r
+	}
+}
+
+func TestBatcher_PoisonWithinTheBudgetIsSetAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.LetterShare = 5, 0.5 })
+		s.answer = rejects(func(id string) bool { return strings.HasSuffix(id, "3") }) // a tenth
+		s.add(names(0, 100)...)
+		s.at(time.Minute)
+		if len(s.letters) != 10 || len(s.ended) != 100 || s.held("rejecting") != 0 {
+			t.Errorf("%d dead letters, %d ended: more than letter_rows, but far less than letter_share", len(s.letters), len(s.ended))
+		}
+	})
+}
+
+func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
+	for name, outage := range map[string]func(context.Context, int, contactsync.Batch) contactsync.Result{
+		"each row": rejects(func(string) bool { return true }),
+		"the request": func(context.Context, int, contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.BadRequest, Status: 400, Detail: "maintenance"}
+		},
+		"nothing accounted for": func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: make([]contactsync.Outcome, len(b.Rows))}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+				s.answer = outage
+				s.add(names(0, 300)...)
+				s.at(59 * time.Second)
+				if first := len(s.letters); first > 5 || name == "each row" && first > 0 {
+					t.Errorf("I6: %d dead letters in the first minute, although everything was refused", first)
+				}
+				s.at(10 * time.Minute)
+				if most := 5 * 11; len(s.letters) > most {
+					t.Errorf("I6: %d dead letters in ten minutes, at most %d are in the budget", len(s.letters), most)
+				}
+				if s.held("rejecting") != 1 || testutil.ToFloat64(s.m.Batcher.Kept) == 0 {
+					t.Errorf("nothing says that the stream is on hold: %v, kept %v", s.held("rejecting"), testutil.ToFloat64(s.m.Batcher.Kept))
+				}
+				good := len(s.letters)
+				s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
+				from := len(s.calls)
+				s.at(12 * time.Minute)
+				if len(s.ended) != 300 || len(s.letters) != good {
+					t.Errorf("I9: %d of 300 ended after the outage, %d more dead letters", len(s.ended), len(s.letters)-good)
+				}
+				if n := len(s.calls) - from; n > 20 {
+					t.Errorf("%d requests after the outage: the stream keeps to single rows", n)
+				}
+			})
+		})
+	}
+}
+
+// A stream of which everything is bad gets rid of it at the pace of the budget,
+// without a hand, and does not slow the others.
+func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+		bad := func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			if b.Stream == "bad" {
+				return contactsync.Result{Kind: contactsync.BadRequest, Status: 422, Detail: "no"}
+			}
+			return allDelivered(b)
+		}
+		s.answer = bad
+		for _, id := range names(0, 40) {
+			s.add("bad/" + id)
+		}
+		for i := range 90 {
+			s.at(time.Duration(i+1) * 20 * time.Second)
+			s.add("good/" + fmt.Sprint(i))
+		}
+		s.at(time.Hour)
+		if len(s.letters) != 40 || len(s.ended) != 130 {
+			t.Errorf("%d dead letters of 40, %d ended of 130", len(s.letters), len(s.ended))
+		}
+		if n := s.sent("good"); n != 90 {
+			t.Errorf("%d requests of the good stream, want 90", n)
+		}
+	})
+}
+
+// A few dead streams among live ones say nothing of their account.
+func TestBatcher_DeadStreamsAmongLiveOnesDoNotHoldTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.answer = byStream(map[string]contactsync.Kind{
+			"dead1": contactsync.StreamGone, "dead2": contactsync.StreamGone, "dead3": contactsync.StreamGone, "dead4": contactsync.StreamGone,
+		})
+		for i := range 4 {
+			s.add(fmt.Sprintf("dead%d/a", i+1))
+			s.at(time.Duration(2*i+1) * time.Second)
+			s.add(fmt.Sprintf("live/%d", i))
+			s.at(time.Duration(2*i+2) * time.Second)
+		}
+		s.at(time.Minute)
+		if s.held("stream_gone") != 4 || testutil.ToFloat64(s.m.Batcher.HeldAccounts) != 0 {
+			t.Errorf("%v streams and %v accounts on hold, want 4 and 0", s.held("stream_gone"), testutil.ToFloat64(s.m.Batcher.HeldAccounts))
+		}
+	})
+}

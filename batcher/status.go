@@ -1,0 +1,79 @@
+package batcher
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// mostHoldsShown bounds a Status: what is more is counted.
+const mostHoldsShown = 100
+
+// Status is the window as an operator wants to see it.
+type Status struct {
+	Bytes            int64           `json:"bytes"`
+	BytesLimit       int64           `json:"bytes_limit"`
+	PendingContacts  int             `json:"pending_contacts"`
+	Streams          int             `json:"streams"`
+	InFlightRequests int             `json:"in_flight_requests"`
+	LettersWaiting   int             `json:"dead_letters_waiting"`
+	Accounts         []AccountStatus `json:"accounts"`
+	Holds            []HoldStatus    `json:"holds"` // the oldest first, at most 100
+	HoldsLeft        int             `json:"holds_left,omitzero"`
+}
+
+// AccountStatus is what the window knows of one account.
+type AccountStatus struct {
+	Account     string    `json:"account"`
+	HeldSince   time.Time `json:"held_since,omitzero"`
+	NextProbe   time.Time `json:"next_probe,omitzero"`
+	CeilingRows int       `json:"ceiling_rows"`
+	CeilingSize int64     `json:"ceiling_bytes"`
+	Taken       int       `json:"rows_taken_last_minute"`
+	Refused     int       `json:"rows_refused_last_minute"`
+}
+
+// HoldStatus is one stream on hold.
+type HoldStatus struct {
+	Kind      string    `json:"kind"`
+	Account   string    `json:"account"`
+	Stream    string    `json:"stream"`
+	Since     time.Time `json:"since"`
+	NextProbe time.Time `json:"next_probe"`
+	Probes    int       `json:"probes"`
+	Contacts  int       `json:"contacts"`
+	Status    int       `json:"status"`
+	Detail    string    `json:"detail,omitzero"`
+}
+
+// Status looks at every lane: call it when somebody asks, not once an event.
+func (w *Window) Status(now time.Time) Status {
+	w.clock(now)
+	s := Status{
+		Bytes: w.bytes, BytesLimit: int64(w.cfg.WindowBytes), PendingContacts: w.pending, Streams: len(w.lanes),
+		InFlightRequests: len(w.flights), LettersWaiting: w.LettersWaiting(), Accounts: []AccountStatus{}, Holds: []HoldStatus{},
+	}
+	for _, a := range w.accounts {
+		t, r := a.verdicts.lastMinute(w.now)
+		as := AccountStatus{Account: a.id, CeilingRows: a.ceiling.rows, CeilingSize: a.ceiling.bytes, Taken: t, Refused: r}
+		if a.held {
+			as.HeldSince, as.NextProbe = a.heldSince, a.probe
+		}
+		s.Accounts = append(s.Accounts, as)
+	}
+	for _, l := range w.lanes {
+		if h := l.hold; h != nil {
+			s.Holds = append(s.Holds, HoldStatus{
+				Kind: h.kind.String(), Account: l.account.id, Stream: l.stream, Since: h.since, NextProbe: l.backoff,
+				Probes: h.probes, Contacts: len(l.contacts), Status: h.status, Detail: h.detail,
+			})
+		}
+	}
+	slices.SortFunc(s.Holds, func(a, b HoldStatus) int {
+		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Stream, b.Stream))
+	})
+	if left := len(s.Holds) - mostHoldsShown; left > 0 {
+		s.Holds, s.HoldsLeft = s.Holds[:mostHoldsShown], left
+	}
+	return s
+}
