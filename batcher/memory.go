@@ -160,5 +160,5 @@ func (w *Window) proven(r *event.Replay, m mark) bool {
 // between the two.
 func (w *Window) moved(ev *event.Event, from contactsync.Position) {
 	w.m.Moved.Inc()
-	w.note(noteMoved, "stream", ev.Contact.Stream, "before", from.String(), "now", ev.Record.Position.String())
+	w.note(noteMoved, "stream", ev.Contact.Stream, "before", from.String(), "now", ev.Record.String())
 }

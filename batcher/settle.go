@@ -91,7 +91,7 @@ func (w *Window) heard(f *Flight) {
 
 // answered settles each row by its own outcome.
 func (w *Window) answered(f *Flight, r contactsync.Result) {
-	r.Rows = append(r.Rows[:len(r.Rows):len(r.Rows)], make([]contactsync.Outcome, max(0, len(f.rows)-len(r.Rows)))...)
+	r.Rows = append(slices.Clip(r.Rows), make([]contactsync.Outcome, max(0, len(f.rows)-len(r.Rows)))...)
 	taken, refused := 0, 0
 	for i, c := range f.rows {
 		switch o := r.Rows[i]; {
