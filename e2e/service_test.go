@@ -30,6 +30,8 @@ func TestOneNode(t *testing.T) {
 	t.Run("transactions with aborts", func(t *testing.T) { transactions(t, cluster) })
 	t.Run("more partitions", func(t *testing.T) { morePartitions(t, cluster) })
 	t.Run("api away", func(t *testing.T) { apiAway(t, cluster) })
+	t.Run("credentials refused", func(t *testing.T) { credentialsRefused(t, cluster) })
+	t.Run("one stream gone", func(t *testing.T) { oneStreamGone(t, cluster) })
 	t.Run("broker restarted", func(t *testing.T) { brokerRestarted(t, cluster) })
 }
 
