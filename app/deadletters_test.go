@@ -1,0 +1,70 @@
+package app_test
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"contactsync"
+	"contactsync/app"
+	"contactsync/deadletter"
+	"contactsync/lab/stub"
+	"contactsync/replay"
+)
+
+// TestDeadLetters_TheRunningServiceTakesThemBack: refused, fixed at the API,
+// replayed; contacts that have changed since stay as they are.
+func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	if err := w.api.Put(stub.Rule{Name: "refusing", Rows: &stub.Rows{Fail: []string{"c*"}, Reason: "Unknown salutation"}}); err != nil {
+		t.Fatal(err)
+	}
+	_, stop := w.replica(app.Options{})
+	for i := range 30 {
+		w.produce(fmt.Sprint("c", i), contact("st-1", fmt.Sprint("c", i), 1))
+	}
+	w.until("all offsets to be committed", func() bool { return w.committed() == 30 })
+	w.api.Turn("refusing", false)
+	for i := range 10 {
+		w.produce(fmt.Sprint("c", i), contact("st-1", fmt.Sprint("c", i), 2))
+	}
+	w.until("the newer events to be committed", func() bool { return w.committed() == 40 })
+
+	d, err := app.OpenDeadLetters(w.cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for round, want := range []replay.Summary{{replay.Replayed: 20, replay.Newer: 10}, {replay.Already: 20, replay.Newer: 10}} {
+		c, err := d.Read(t.Context(), deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonRejected}}, true)
+		if err != nil || len(c.Letters) != 30 {
+			t.Fatalf("%d letters, %v", len(c.Letters), err)
+		}
+		run, err := d.Replayer(replay.Options{MaxReplays: 3}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum, err := run.ToTopic(t.Context(), c.Letters)
+		if err != nil || sum[replay.Replayed] != want[replay.Replayed] || sum[replay.Already] != want[replay.Already] || sum[replay.Newer] != want[replay.Newer] {
+			t.Errorf("round %d: %v, %v: want %v", round, sum, err, want)
+		}
+		w.until("the replays to be committed", func() bool { return w.committed() == 60 })
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	state := w.api.State()["st-1"]
+	for i := range 30 {
+		want := int64(1)
+		if i < 10 {
+			want = 2
+		}
+		if got := state[fmt.Sprint("c", i)]; got != want {
+			t.Errorf("contact c%d has seq %d, want %d", i, got, want)
+		}
+	}
+	if st := w.api.Stats(); st.OutOfOrder != 0 || st.Duplicates != 0 || st.Overlaps != 0 {
+		t.Errorf("violations: %+v", st)
+	}
+}
