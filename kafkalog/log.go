@@ -30,6 +30,10 @@ func New(transport kafka.RoundTripper, brokers []string, timeout time.Duration, 
 	return &Log{addr: addr, timeout: timeout, log: log, client: &kafka.Client{Addr: addr, Transport: transport, Timeout: timeout}}
 }
 
+// topicSettles is how long a topic may be unknown before that is believed: a
+// broker that has just started, or has not heard of a new topic yet, says so too.
+const topicSettles = 3 * time.Second
+
 // ErrNoTopic says that a topic does not exist, or that this client may not see it.
 var ErrNoTopic = errors.New("the topic does not exist, or DESCRIBE on it is missing")
 
@@ -95,16 +99,14 @@ func (l *Log) partitions(ctx context.Context, topic string) (int, error) {
 	for _, t := range res.Topics {
 		switch {
 		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
-			return 0, backoff.Permanent(ErrNoTopic)
-		case errors.Is(t.Error, kafka.TopicAuthorizationFailed):
-			return 0, backoff.Permanent(t.Error)
+			return 0, ErrNoTopic
 		case t.Error != nil:
 			return 0, t.Error
 		case len(t.Partitions) > 0:
 			return len(t.Partitions), nil
 		}
 	}
-	return 0, backoff.Permanent(ErrNoTopic)
+	return 0, ErrNoTopic
 }
 
 func (l *Log) listOffsets(ctx context.Context, topic string, ask []kafka.OffsetRequest, each func(kafka.PartitionOffsets)) error {
@@ -131,7 +133,7 @@ func (l *Log) listOffsets(ctx context.Context, topic string, ask []kafka.OffsetR
 	return nil
 }
 
-// retry repeats a question until it is answered, its error is permanent, patience
+// retry repeats a question until it is answered, its error will not pass, patience
 // is at its end, or ctx ends.
 func (l *Log) retry(ctx context.Context, ask func(context.Context) error) error {
 	wait := newRetry()
@@ -146,10 +148,10 @@ func (l *Log) retry(ctx context.Context, ask func(context.Context) error) error 
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if permanent, ok := errors.AsType[*backoff.PermanentError](err); ok {
-			return permanent.Unwrap()
-		}
-		if time.Since(start) > patience {
+		switch waited := time.Since(start); {
+		case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, ErrNoTopic) && waited > topicSettles:
+			return err
+		case waited > patience:
 			return fmt.Errorf("no answer for %v: %w", patience, err)
 		}
 		l.log.Warn("kafka does not answer; retried", "err", err)

@@ -132,7 +132,7 @@ func (s *sender) inBatches(ctx context.Context, rows []*row) error {
 func (s *sender) batch(ctx context.Context, rows []*row) error {
 	for {
 		// Also when ctx has ended: what was sent has to be compared with the log.
-		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		err := s.scan.catchUp(look)
 		cancel()
 		if err != nil {
@@ -210,7 +210,7 @@ func (s *sender) settle(rows []*row) error {
 			continue
 		}
 		switch {
-		case w.result == Failed:
+		case w.result == Failed && w.owed:
 			refused = append(refused, w)
 		case w.owed:
 			ok = append(ok, w)

@@ -2,6 +2,8 @@ package replay
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"contactsync"
 	"contactsync/event"
@@ -37,10 +39,14 @@ type scan struct {
 	records  int
 }
 
+// endSettles is how long the end of a partition may lie before what was read of it
+// until that is believed: a new leader learns the end a moment after it took over.
+const endSettles = 10 * time.Second
+
 // catchUp reads every partition up to its present end.
 func (s *scan) catchUp(ctx context.Context) error {
 	for _, topic := range s.topics {
-		bounds, err := s.log.Bounds(ctx, topic)
+		bounds, err := s.bounds(ctx, topic)
 		if err != nil {
 			return err
 		}
@@ -51,7 +57,7 @@ func (s *scan) catchUp(ctx context.Context) error {
 				p = &part{from: b.First, next: b.First}
 				s.parts[claim] = p
 			}
-			if p.next >= b.End {
+			if p.next == b.End {
 				continue
 			}
 			began, err := s.log.Read(ctx, claim, p.next, b.End, s.record)
@@ -65,6 +71,31 @@ func (s *scan) catchUp(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// bounds asks for the bounds of a topic, which only grow.
+func (s *scan) bounds(ctx context.Context, topic string) ([]kafkalog.Bounds, error) {
+	start := time.Now()
+	for {
+		bounds, err := s.log.Bounds(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		shrunk := contactsync.Claim{}
+		for claim, p := range s.parts {
+			if claim.Topic == topic && (int(claim.Partition) >= len(bounds) || bounds[claim.Partition].End < p.next) {
+				shrunk = claim
+			}
+		}
+		switch {
+		case shrunk == contactsync.Claim{}:
+			return bounds, nil
+		case time.Since(start) > endSettles:
+			return nil, fmt.Errorf("partition %v ends before what was read of it: the topic was made anew, or records were lost", shrunk)
+		case !sleep(ctx, endSettles/20):
+			return nil, context.Cause(ctx)
+		}
+	}
 }
 
 func (s *scan) record(rec contactsync.Record) {

@@ -42,7 +42,7 @@ func (s *sender) attempt(ctx context.Context, rows []*row) error {
 		return nil
 	case contactsync.TooLarge, contactsync.BadRequest:
 		if len(rows) == 1 {
-			rows[0].result, rows[0].detail = Failed, res.Detail
+			rows[0].fail(res.Detail)
 			return nil
 		}
 		// One of them is bad, or they are too many: the other half may be fine.
@@ -52,7 +52,7 @@ func (s *sender) attempt(ctx context.Context, rows []*row) error {
 		return s.attempt(ctx, rows[len(rows)/2:])
 	case contactsync.StreamGone:
 		for _, w := range rows {
-			w.result, w.detail = Failed, res.Detail
+			w.fail(res.Detail)
 		}
 		return nil
 	case contactsync.Unauthorized:
@@ -77,12 +77,22 @@ func (w *row) answered(o contactsync.Outcome, most int) {
 		w.original = w.original || w.state.at == w.record.Position
 	case contactsync.Failed:
 		if !o.Transient || w.attempts >= most {
-			w.result, w.detail = Failed, o.Reason
+			w.fail(o.Reason)
 		}
 	case contactsync.Unresolved:
 		if w.attempts >= most {
-			w.result, w.detail = Failed, "the API's answers do not account for it"
+			w.fail("the API's answers do not account for it")
 		}
+	}
+}
+
+// fail ends a row whose state the API refuses. Where that is a newer one than the
+// letter's, the letter has been replayed all the same, and the service gets the same
+// refusal for the newer event.
+func (w *row) fail(detail string) {
+	w.result, w.detail = Failed, detail
+	if w.original {
+		w.result, w.detail = Replayed, fmt.Sprintf("the API refuses the newer state at %v: %s", w.state.at, detail)
 	}
 }
 
