@@ -29,7 +29,9 @@ func BenchmarkLog_Read(b *testing.B) {
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
-	log := kafkalog.New(&kafka.Transport{Context: ctx}, k.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
+	transport := &kafka.Transport{Context: ctx}
+	defer transport.CloseIdleConnections()
+	log := kafkalog.New(transport, k.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
 	for b.Loop() {
 		got := 0
 		if _, err := log.Read(b.Context(), claim(0), 0, events, func(contactsync.Record) { got++ }); err != nil || got != events {

@@ -82,7 +82,11 @@ func (s *sender) rows(targets []*target) []*row {
 			continue
 		}
 		w := &row{target: t, state: ownState(t), owed: state == begun}
-		if result, detail := s.judge(t); result != "" && !(w.owed && t.newest == t && t.newer != nil && !t.already) {
+		result, detail := s.judge(t)
+		if result == Newer && t.newest == t && w.owed {
+			result = "" // the API has perhaps the older state: it gets the newest
+		}
+		if result != "" {
 			s.end(t, result, detail)
 			continue
 		}

@@ -260,7 +260,7 @@ func TestToTopic_Limit(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	records := b.events(30, 1)
-	for want := 0; want < 3; want++ {
+	for want := range 3 {
 		run, _ := b.run(replay.Options{Limit: 10}, nil)
 		sum, err := run.ToTopic(t.Context(), letters(records))
 		if err != nil || sum[replay.Replayed] != 10 || sum[replay.Already] != 10*want || sum[replay.Left] != 20-10*want {

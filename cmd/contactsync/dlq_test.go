@@ -57,9 +57,18 @@ func (w *letterWorld) letter(rec *kgo.Record, id, reason string) {
 	w.t.Helper()
 	l := &kgo.Record{Topic: "dead", Key: rec.Key, Value: rec.Value}
 	for _, h := range [][2]string{
-		{"form", "1"}, {"reason", reason}, {"topic", rec.Topic}, {"partition", fmt.Sprint(rec.Partition)}, {"offset", fmt.Sprint(rec.Offset)},
-		{"time", rec.Timestamp.UTC().Format(time.RFC3339Nano)}, {"stream", "st-1"}, {"contact", id}, {"status", "200"},
-		{"positions", fmt.Sprintf("%s/%d@%d", rec.Topic, rec.Partition, rec.Offset)}, {"last-failure", "2026-03-01T12:00:00Z"}, {"detail", "said no"},
+		{"form", "1"},
+		{"reason", reason},
+		{"topic", rec.Topic},
+		{"partition", fmt.Sprint(rec.Partition)},
+		{"offset", fmt.Sprint(rec.Offset)},
+		{"time", rec.Timestamp.UTC().Format(time.RFC3339Nano)},
+		{"stream", "st-1"},
+		{"contact", id},
+		{"status", "200"},
+		{"positions", fmt.Sprintf("%s/%d@%d", rec.Topic, rec.Partition, rec.Offset)},
+		{"last-failure", "2026-03-01T12:00:00Z"},
+		{"detail", "said no"},
 	} {
 		l.Headers = append(l.Headers, kgo.RecordHeader{Key: "contactsync-" + h[0], Value: []byte(h[1])})
 	}
