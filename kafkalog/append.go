@@ -37,7 +37,7 @@ func (l *Log) Append(ctx context.Context, claim contactsync.Claim, records []con
 			}
 			n++
 		}
-		err := l.produce(ctx, claim, records[written:written+n])
+		err := denied(l.produce(ctx, claim, records[written:written+n]), "WRITE")
 		switch {
 		case err == nil:
 			written += n

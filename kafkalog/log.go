@@ -37,6 +37,17 @@ const topicSettles = 3 * time.Second
 // ErrNoTopic says that a topic does not exist, or that this client may not see it.
 var ErrNoTopic = errors.New("the topic does not exist, or DESCRIBE on it is missing")
 
+// ErrDenied says that the topic may not be used so. Trying again does not help.
+var ErrDenied = errors.New("access to the topic is denied")
+
+// denied words a refusal; grant is the right that is missing.
+func denied(err error, grant string) error {
+	if errors.Is(err, kafka.TopicAuthorizationFailed) {
+		return fmt.Errorf("%w: grant %s on it: %w", ErrDenied, grant, err)
+	}
+	return err
+}
+
 // Bounds are the first offset of a partition and its last stable one: behind it
 // lies nothing, or a transaction that is still open.
 type Bounds struct{ First, End int64 }
@@ -140,7 +151,7 @@ func (l *Log) retry(ctx context.Context, ask func(context.Context) error) error 
 	start := time.Now()
 	for {
 		once, cancel := context.WithTimeoutCause(ctx, l.timeout, errors.New("the brokers did not answer in time"))
-		err := ask(once)
+		err := denied(ask(once), "DESCRIBE")
 		cancel()
 		if err == nil {
 			return nil
@@ -149,7 +160,7 @@ func (l *Log) retry(ctx context.Context, ask func(context.Context) error) error 
 			return context.Cause(ctx)
 		}
 		switch waited := time.Since(start); {
-		case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, ErrNoTopic) && waited > topicSettles:
+		case errors.Is(err, ErrDenied), errors.Is(err, ErrNoTopic) && waited > topicSettles:
 			return err
 		case waited > patience:
 			return fmt.Errorf("no answer for %v: %w", patience, err)

@@ -2,6 +2,7 @@ package kafkalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -31,6 +32,7 @@ func (l *Log) Read(ctx context.Context, claim contactsync.Claim, from, to int64,
 		part, err := Fetch(ctx, l.client.Transport, l.addr, FetchRequest{
 			Claim: claim, Offset: at, MinBytes: 1, MaxBytes: readBytes, MaxWait: readWait, Timeout: l.timeout,
 		})
+		err = denied(err, "READ")
 		if err == nil {
 			err = walk.Each(part, func(rec contactsync.Record) {
 				if rec.Offset < to {
@@ -50,6 +52,8 @@ func (l *Log) Read(ctx context.Context, claim contactsync.Claim, from, to int64,
 			continue
 		case err == nil:
 			return began, fmt.Errorf("read %v up to offset %d: at %d nothing has come for %v", claim, to, at, patience)
+		case errors.Is(err, ErrDenied):
+			return began, err
 		case Cause(err) == CauseDecode:
 			return began, fmt.Errorf("%w: raise consumer.max_batch_bytes where it is too large; nothing beyond it was read", err)
 		case Cause(err) == CauseOffset:

@@ -70,7 +70,7 @@ func (r *Replayer) chunk(ctx context.Context, chunk []*target) error {
 		if err == nil {
 			return nil
 		}
-		if time.Since(start) > patience {
+		if errors.Is(err, kafkalog.ErrDenied) || time.Since(start) > patience {
 			return err
 		}
 		r.deps.Logger.Warn("letters could not be written back; retried", "err", err)

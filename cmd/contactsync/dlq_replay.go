@@ -170,7 +170,7 @@ func newReplayView(out, errs io.Writer, output string, dry bool, total int) *rep
 		}
 		v.bar = v.bars.AddBar(int64(total),
 			mpb.PrependDecorators(decor.Name("replay "), decor.CountersNoUnit("%d / %d")),
-			mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.AverageETA(decor.ET_STYLE_GO)))
+			mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.Elapsed(decor.ET_STYLE_GO)))
 	}
 	return v
 }
