@@ -187,7 +187,7 @@ func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[
 		if first, ok := oldest[claim]; !ok || offset < first {
 			oldest[claim] = offset
 		}
-		undated = undated || t.place.time.IsZero()
+		undated = undated || t.place.time.UnixMilli() < 0 // unknown; to Kafka such a time has a meaning of its own
 		if since.IsZero() || t.place.time.Before(since) {
 			since = t.place.time
 		}

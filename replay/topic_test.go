@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
@@ -268,4 +269,60 @@ func TestToTopic_Limit(t *testing.T) {
 		}
 	}
 	b.once(records)
+}
+
+// TestToTopic_StopsWhereTheTopicIsMadeAnew: what was read says nothing any more.
+func TestToTopic_StopsWhereTheTopicIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	records := b.events(1200, 1)
+	admin := kadm.NewClient(b.client)
+	made := false
+	run, _ := b.run(replay.Options{}, func(replay.Outcome) {
+		if made {
+			return
+		}
+		made = true
+		if _, err := admin.DeleteTopics(t.Context(), "contacts"); err != nil {
+			t.Error(err)
+		}
+		if _, err := admin.CreateTopics(t.Context(), 2, 1, nil, "contacts"); err != nil {
+			t.Error(err)
+		}
+	})
+	sum, err := run.ToTopic(t.Context(), letters(records))
+	if err == nil || !strings.Contains(err.Error(), "made anew") || sum[replay.Left] != 700 {
+		t.Errorf("%v, %v", sum, err)
+	}
+}
+
+// TestToTopic_Rate: what goes at once is what a second lets through, and the rest waits.
+func TestToTopic_Rate(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	records := b.events(150, 1)
+	start := time.Now()
+	run, _ := b.run(replay.Options{Rate: 100}, nil)
+	if sum, err := run.ToTopic(t.Context(), letters(records)); err != nil || sum[replay.Replayed] != 150 {
+		t.Errorf("%v, %v", sum, err)
+	}
+	if took := time.Since(start); took < 450*time.Millisecond {
+		t.Errorf("150 letters at 100 a second took %v", took)
+	}
+}
+
+// TestToTopic_UndatedLetters: a record may have no time, or one before 1970, which
+// must not keep the other partitions from being read.
+func TestToTopic_UndatedLetters(t *testing.T) {
+	t.Parallel()
+	for _, at := range []time.Time{{}, time.UnixMilli(-1)} {
+		b := newBench(t)
+		rec := b.event("c", 1, `,"version":1`) // in partition 1
+		rec.Time = at
+		b.produce(0, "c", body("c", 2, `,"version":2`))
+		run, _ := b.run(replay.Options{}, nil)
+		if sum, err := run.ToTopic(t.Context(), letters([]contactsync.Record{rec})); err != nil || sum[replay.Newer] != 1 {
+			t.Errorf("record time %v: %v, %v", at, sum, err)
+		}
+	}
 }
