@@ -16,29 +16,30 @@ import (
 // replayed; contacts that have changed since stay as they are.
 func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
 	t.Parallel()
+	const contacts, changed = 15, 5
 	w := newWorld(t, nil)
 	if err := w.api.Put(stub.Rule{Name: "refusing", Rows: &stub.Rows{Fail: []string{"c*"}, Reason: "Unknown salutation"}}); err != nil {
 		t.Fatal(err)
 	}
 	_, stop := w.replica(app.Options{})
-	for i := range 30 {
+	for i := range contacts {
 		w.produce(fmt.Sprint("c", i), contact("st-1", fmt.Sprint("c", i), 1))
 	}
-	w.until("all offsets to be committed", func() bool { return w.committed() == 30 })
+	w.until("all offsets to be committed", func() bool { return w.committed() == contacts })
 	w.api.Turn("refusing", false)
-	for i := range 10 {
+	for i := range changed {
 		w.produce(fmt.Sprint("c", i), contact("st-1", fmt.Sprint("c", i), 2))
 	}
-	w.until("the newer events to be committed", func() bool { return w.committed() == 40 })
+	w.until("the newer events to be committed", func() bool { return w.committed() == contacts+changed })
 
 	d, err := app.OpenDeadLetters(w.cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	for round, want := range []replay.Summary{{replay.Replayed: 20, replay.Newer: 10}, {replay.Already: 20, replay.Newer: 10}} {
+	for round, want := range []replay.Summary{{replay.Replayed: contacts - changed, replay.Newer: changed}, {replay.Already: contacts - changed, replay.Newer: changed}} {
 		c, err := d.Read(t.Context(), deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonRejected}}, true)
-		if err != nil || len(c.Letters) != 30 {
+		if err != nil || len(c.Letters) != contacts {
 			t.Fatalf("%d letters, %v", len(c.Letters), err)
 		}
 		run, err := d.Replayer(replay.Options{MaxReplays: 3}, nil)
@@ -49,15 +50,15 @@ func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
 		if err != nil || sum[replay.Replayed] != want[replay.Replayed] || sum[replay.Already] != want[replay.Already] || sum[replay.Newer] != want[replay.Newer] {
 			t.Errorf("round %d: %v, %v: want %v", round, sum, err, want)
 		}
-		w.until("the replays to be committed", func() bool { return w.committed() == 60 })
+		w.until("the replays to be committed", func() bool { return w.committed() == 2*contacts })
 	}
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
 	state := w.api.State()["st-1"]
-	for i := range 30 {
+	for i := range contacts {
 		want := int64(1)
-		if i < 10 {
+		if i < changed {
 			want = 2
 		}
 		if got := state[fmt.Sprint("c", i)]; got != want {

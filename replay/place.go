@@ -29,17 +29,19 @@ func placeOf(e event.Event) place {
 	return p
 }
 
-// after reports whether an event at p is newer than one at q. Versions decide
-// where both have one and they differ, then what the events say of their time, then
+// after reports whether an event at p is newer than one at q. Versions decide where
+// both have one, else what both say of their time; where that is equal or missing,
 // the order within a partition. Between partitions there is only the time of the
 // records, and an equal one counts as newer: in doubt nothing is overwritten.
 func (p place) after(q place) bool {
 	switch {
 	case p.hasVersion && q.hasVersion && p.version != q.version:
 		return p.version > q.version
+	case p.hasVersion && q.hasVersion: // as the service does: equal versions leave it to the log
 	case !p.occurred.IsZero() && !q.occurred.IsZero() && !p.occurred.Equal(q.occurred):
 		return p.occurred.After(q.occurred)
-	case p.origin.Claim == q.origin.Claim:
+	}
+	if p.origin.Claim == q.origin.Claim {
 		return p.origin.Offset > q.origin.Offset
 	}
 	return !p.time.Before(q.time)
