@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"time"
 
 	"contactsync"
 	"contactsync/app"
 	"contactsync/deadletter"
 	"contactsync/lab/stub"
 	"contactsync/replay"
+	"contactsync/upstream"
 )
 
 // TestDeadLetters_TheRunningServiceTakesThemBack: refused, fixed at the API,
@@ -67,5 +69,34 @@ func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
 	}
 	if st := w.api.Stats(); st.OutOfOrder != 0 || st.Duplicates != 0 || st.Overlaps != 0 {
 		t.Errorf("violations: %+v", st)
+	}
+}
+
+// TestDeadLetters_APITakesItsShareOnly: also of an account whose service takes the
+// whole budget for itself.
+func TestDeadLetters_APITakesItsShareOnly(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	for _, share := range []string{upstream.ShareSplit, upstream.ShareFull} {
+		sixty := 60
+		w.cfg.Upstream.Accounts[0].Budget = upstream.Budget{Requests: &sixty, Window: time.Minute, Share: share}
+		d, err := app.OpenDeadLetters(w.cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		api, err := d.API(0.1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := api.Client.Gate("acme").State(time.Now()).Share; got != 6 {
+			t.Errorf("with share %s: %v requests a minute, want 6", share, got)
+		}
+		if err := api.Client.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := w.cfg.Upstream.Accounts[0].Budget.Share; got != upstream.ShareFull {
+		t.Errorf("the service's own settings were changed to %s", got)
 	}
 }
