@@ -51,7 +51,7 @@ func packages(t *testing.T) []goPackage {
 func TestPolicy_Imports(t *testing.T) {
 	t.Parallel()
 	stages := []string{"contactsync/consumer", "contactsync/batcher", "contactsync/upstream", "contactsync/deadletter", "contactsync/kafkaconn"}
-	kafka := []string{"contactsync/kafkaconn", "contactsync/consumer", "contactsync/consumer/consumertest", "contactsync/deadletter"}
+	kafka := []string{"contactsync/kafkaconn", "contactsync/consumer", "contactsync/consumer/consumertest", "contactsync/deadletter", "contactsync/kafkalog"}
 	for _, p := range packages(t) {
 		for _, imp := range p.Imports {
 			if slices.Contains(stages, p.ImportPath) && slices.Contains(stages, imp) {

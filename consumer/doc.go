@@ -13,8 +13,8 @@
 //   - heartbeats go on while the sink blocks.
 //
 // The group protocol is kafka-go's ConsumerGroup; fetching is on the protocol
-// level, because kafka-go's Reader keeps a queue that outlives a rebalance and
-// does not tell aborted records from others.
+// level, by kafkalog, because kafka-go's Reader keeps a queue that outlives a
+// rebalance and does not tell aborted records from others.
 //
 // Run owns everything: for each generation one goroutine that kafka-go's group
 // waits for, and under it one goroutine for each owned partition, one that

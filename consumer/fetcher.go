@@ -2,20 +2,16 @@ package consumer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 
 	"contactsync"
 	"contactsync/event"
+	"contactsync/kafkalog"
 )
 
 // chunkEvents and chunkBytes bound what is handed to the sink at once: enough that
@@ -24,9 +20,6 @@ const (
 	chunkEvents = 256
 	chunkBytes  = 256 << 10
 )
-
-// readCommitted has brokers hold back records of open transactions.
-const readCommitted = 1
 
 // fetcher reads one partition during one generation.
 type fetcher struct {
@@ -70,15 +63,15 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 		if ctx.Err() != nil {
 			return
 		}
-		reason := fetchReason(err)
+		reason := kafkalog.Cause(err)
 		f.c.deps.Metrics.FetchErrors.WithLabelValues(reason).Inc()
 		f.c.deps.Log.Warn("fetch is retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset, "reason", reason, "err", err)
 		wait := retry.NextBackOff()
 		switch reason {
-		case "decode": // corrupt, or larger than max_batch_bytes: it will not read better soon
+		case kafkalog.CauseDecode: // corrupt, or larger than max_batch_bytes: it will not read better soon
 			f.halt()
 			wait = f.c.cfg.PartitionCheckInterval
-		case "offset":
+		case kafkalog.CauseOffset:
 			if offset, err = f.locate(ctx, offset); err != nil {
 				return
 			}
@@ -123,7 +116,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 			f.target = part.HighWatermark
 		}
 	}
-	walk := batchWalk{claim: f.claim, next: offset}
+	walk := kafkalog.Walk{Claim: f.claim, Next: offset}
 	var events []event.Event
 	var offsets []int64
 	size := 0
@@ -142,7 +135,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	}
 	var addErr error
 	counts := tally{}
-	walkErr := walk.walk(part, func(rec contactsync.Record) {
+	walkErr := walk.Each(part, func(rec contactsync.Record) {
 		if addErr != nil {
 			return
 		}
@@ -166,11 +159,11 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	for result, n := range counts {
 		m.Events.WithLabelValues(result).Add(float64(n))
 	}
-	m.FetchedBytes.Add(float64(walk.bytes))
-	m.AbortedRecords.Add(float64(walk.skippedAborted))
-	m.ControlBatches.Add(float64(walk.controlBatches))
-	f.ledger.passed(walk.next)
-	return walk.next, walkErr
+	m.FetchedBytes.Add(float64(walk.Bytes))
+	m.AbortedRecords.Add(float64(walk.Aborted))
+	m.ControlBatches.Add(float64(walk.ControlBatches))
+	f.ledger.passed(walk.Next)
+	return walk.Next, walkErr
 }
 
 // tally counts the events of one fetch by what they are, so that the series are
@@ -195,39 +188,11 @@ func (t tally) add(ev *event.Event) {
 // fetch asks the partition's leader for records from offset on.
 func (f *fetcher) fetch(ctx context.Context, offset int64) (*fetch.ResponsePartition, error) {
 	cfg := f.c.cfg
-	// A fetch may wait at the broker for data; only past that it is late.
-	ctx, cancel := context.WithTimeoutCause(ctx, cfg.FetchMaxWait+f.c.deps.RequestTimeout, errFetchTimeout)
-	defer cancel()
-	res, err := f.c.deps.Transport.RoundTrip(ctx, f.c.addr, &fetch.Request{
-		ReplicaID: -1, MaxWaitTime: int32(cfg.FetchMaxWait.Milliseconds()),
-		MinBytes: int32(cfg.FetchMinBytes), MaxBytes: int32(cfg.FetchMaxBytes),
-		IsolationLevel: readCommitted, SessionID: -1, SessionEpoch: -1,
-		Topics: []fetch.RequestTopic{{
-			Topic: f.claim.Topic,
-			Partitions: []fetch.RequestPartition{{
-				Partition: f.claim.Partition, CurrentLeaderEpoch: -1, FetchOffset: offset,
-				LogStartOffset: -1, PartitionMaxBytes: int32(cfg.FetchMaxBytes),
-			}},
-		}},
+	return kafkalog.Fetch(ctx, f.c.deps.Transport, f.c.addr, kafkalog.FetchRequest{
+		Claim: f.claim, Offset: offset, MinBytes: cfg.FetchMinBytes, MaxBytes: cfg.FetchMaxBytes,
+		MaxWait: cfg.FetchMaxWait, Timeout: f.c.deps.RequestTimeout,
 	})
-	if err != nil {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", f.claim, offset, err)
-	}
-	answer := res.(*fetch.Response)
-	code := answer.ErrorCode
-	if code == 0 && (len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1) {
-		return nil, fmt.Errorf("fetch %v from offset %d: the answer does not hold the partition", f.claim, offset)
-	}
-	if code == 0 {
-		code = answer.Topics[0].Partitions[0].ErrorCode
-	}
-	if code != 0 {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", f.claim, offset, kafka.Error(code))
-	}
-	return &answer.Topics[0].Partitions[0], nil
 }
-
-var errFetchTimeout = errors.New("the broker did not answer the fetch in time")
 
 // checkCaughtUp tells the sink once that the partition's contacts may be sent.
 func (f *fetcher) checkCaughtUp(offset int64) {
@@ -239,40 +204,6 @@ func (f *fetcher) checkCaughtUp(offset int64) {
 		f.c.deps.Metrics.CatchingUp.Dec()
 		f.c.deps.Sink.CaughtUp(f.claim)
 	}
-}
-
-// fetchReason names the cause of a failed fetch as metrics do.
-func fetchReason(err error) string {
-	var network net.Error
-	switch {
-	case errors.Is(err, kafka.NotLeaderForPartition), errors.Is(err, kafka.LeaderNotAvailable),
-		errors.Is(err, kafka.UnknownTopicOrPartition), errors.Is(err, kafka.FencedLeaderEpoch):
-		return "leader"
-	case errors.Is(err, kafka.OffsetOutOfRange):
-		return "offset"
-	case isKafkaError(err): // each of them has the methods of a net.Error
-		return "other"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
-		return "network"
-	}
-	if _, ok := errors.AsType[interface {
-		error
-		BatchTooLarge() bool
-	}](err); ok || errors.Is(err, errUnreadable) {
-		return "decode"
-	}
-	// kafka-go gives these no type.
-	for _, text := range []string{"crc32 checksum mismatch", "unsupported compression codec", "unsupported message version"} {
-		if strings.Contains(err.Error(), text) {
-			return "decode"
-		}
-	}
-	return "other"
-}
-
-func isKafkaError(err error) bool {
-	_, ok := errors.AsType[kafka.Error](err)
-	return ok
 }
 
 // newRetry is the back-off of everything that asks Kafka: quick at first, since a

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -77,7 +78,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 
 // bounds asks for the first offset of the partition and for its end.
 func (f *fetcher) bounds(ctx context.Context) (first, end int64, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, f.c.deps.RequestTimeout, errFetchTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, f.c.deps.RequestTimeout, errors.New("the brokers did not answer in time"))
 	defer cancel()
 	p := int(f.claim.Partition)
 	res, err := f.c.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{

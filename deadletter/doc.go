@@ -7,6 +7,10 @@
 // than once; topic, partition and offset of its record tell copies from others.
 // The topic is never created: that is for an operator to do.
 //
+// Read promises every letter that was in the topic when it was called, each once and
+// in its newest copy, and a count of what else lies there. Putting letters back is
+// for package replay.
+//
 // A dead letter is the record with its own key, value and headers, plus headers
 // whose names start with contactsync-. So any Kafka tool can read it and put it
 // back. Its partition follows from its key as for Java's producers, so the letters
@@ -41,6 +45,6 @@
 //	contactsync-origin         likewise: where the event stood when it was first read
 //	contactsync-origin-time    likewise: its time there
 //
-// A Writer has one goroutine for each partition that it has written to, and one
+// Read has no goroutine. A Writer has one goroutine for each partition that it has written to, and one
 // for each batch on its way. Close waits for them.
 package deadletter

@@ -56,42 +56,70 @@ func ReadReplay(headers []contactsync.Header) (*Replay, error) {
 	if !isReplay(headers) {
 		return nil, nil
 	}
-	var r Replay
-	var first error
-	read := func(name string, parse func(string) error) {
-		err := errHeaderMissing
-		for _, h := range headers {
-			if h.Key == name {
-				err = parse(string(h.Value))
-			}
-		}
-		if err != nil && first == nil {
-			first = fmt.Errorf("header %s: %w", name, err)
+	in := replayReader{headers: headers}
+	in.read(HeaderReplayOf, func(text string) (err error) { in.Of, err = contactsync.ParsePosition(text); return err })
+	in.kept()
+	in.read(HeaderChecked, func(text string) error {
+		n, err := strconv.ParseUint(text, 10, 63)
+		in.Checked = int64(n)
+		return number(err)
+	})
+	if in.err != nil {
+		return nil, in.err
+	}
+	return &in.Replay, nil
+}
+
+// ReadOrigin returns what a record that was set aside keeps of its replays: their
+// count, and where and when the event was first read. Of one that was never
+// replayed that is the record's own place. Of and Checked are not set.
+func ReadOrigin(rec contactsync.Record) (Replay, error) {
+	in := replayReader{headers: rec.Headers}
+	for _, h := range rec.Headers {
+		if KeepsWithRecord(h.Key) {
+			in.kept()
+			return in.Replay, in.err
 		}
 	}
-	read(HeaderReplayOf, func(text string) (err error) { r.Of, err = contactsync.ParsePosition(text); return err })
-	read(HeaderOrigin, func(text string) (err error) { r.Origin, err = contactsync.ParsePosition(text); return err })
-	read(HeaderOriginTime, func(text string) error {
-		if err := r.OriginTime.UnmarshalText([]byte(text)); err != nil {
+	return Replay{Origin: rec.Position, OriginTime: rec.Time}, nil
+}
+
+// replayReader reads headers and keeps the first fault. It names the header and
+// not what it holds.
+type replayReader struct {
+	Replay
+
+	headers []contactsync.Header
+	err     error
+}
+
+func (in *replayReader) read(name string, parse func(string) error) {
+	err := errHeaderMissing
+	for _, h := range in.headers {
+		if h.Key == name {
+			err = parse(string(h.Value))
+		}
+	}
+	if err != nil && in.err == nil {
+		in.err = fmt.Errorf("header %s: %w", name, err)
+	}
+}
+
+// kept reads what stays with a record; see KeepsWithRecord.
+func (in *replayReader) kept() {
+	in.read(HeaderOrigin, func(text string) (err error) { in.Origin, err = contactsync.ParsePosition(text); return err })
+	in.read(HeaderOriginTime, func(text string) error {
+		if err := in.OriginTime.UnmarshalText([]byte(text)); err != nil {
 			return errors.New("it is not a time as in RFC 3339")
 		}
-		r.OriginTime = r.OriginTime.UTC()
+		in.OriginTime = in.OriginTime.UTC()
 		return nil
 	})
-	read(HeaderChecked, func(text string) error {
-		n, err := strconv.ParseUint(text, 10, 63)
-		r.Checked = int64(n)
-		return number(err)
-	})
-	read(HeaderReplays, func(text string) error {
+	in.read(HeaderReplays, func(text string) error {
 		n, err := strconv.ParseUint(text, 10, 31)
-		r.Count = int(n)
+		in.Count = int(n)
 		return number(err)
 	})
-	if first != nil {
-		return nil, first
-	}
-	return &r, nil
 }
 
 func number(err error) error {

@@ -55,3 +55,24 @@ func TestDecode_RefusesAReplayWithoutItsPlace(t *testing.T) {
 		}
 	}
 }
+
+func TestReadOrigin(t *testing.T) {
+	t.Parallel()
+	rec := contactsync.Record{Position: contactsync.Position{Claim: contactsync.Claim{Topic: "contacts", Partition: 3}, Offset: 99}, Time: time.Unix(1_800_000_000, 0)}
+	if got, err := ReadOrigin(rec); err != nil || got.Origin != rec.Position || !got.OriginTime.Equal(rec.Time) || got.Count != 0 {
+		t.Errorf("never replayed: %+v, %v", got, err)
+	}
+	for _, h := range aReplay().Headers() {
+		if KeepsWithRecord(h.Key) {
+			rec.Headers = append(rec.Headers, h)
+		}
+	}
+	want := aReplay()
+	if got, err := ReadOrigin(rec); err != nil || got.Origin != want.Origin || !got.OriginTime.Equal(want.OriginTime) || got.Count != 2 {
+		t.Errorf("replayed twice: %+v, %v", got, err)
+	}
+	rec.Headers = rec.Headers[:1]
+	if _, err := ReadOrigin(rec); err == nil {
+		t.Error("a count without a place is taken")
+	}
+}

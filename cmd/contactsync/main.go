@@ -50,7 +50,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.AddCommand(runCommand(environ), checkCommand(environ), versionCommand())
+	root.AddCommand(runCommand(environ), checkCommand(environ), dlqCommand(environ), versionCommand())
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:

@@ -1,4 +1,4 @@
-package consumer
+package kafkalog
 
 import (
 	"encoding/binary"
@@ -12,56 +12,57 @@ import (
 	"contactsync"
 )
 
-// batchWalk goes through the record batches of one fetch answer. It leaves out
+// Walk goes through the record batches of one fetch answer. It leaves out
 // records below the asked offset, records of aborted transactions and control
 // records, and knows the offset to ask for next.
-type batchWalk struct {
-	claim    contactsync.Claim
-	next     int64                       // the offset to ask for next
+type Walk struct {
+	Claim contactsync.Claim
+	Next  int64 // the offset to ask for next; before the walk, the one that was asked for
+
+	Aborted        int // records of aborted transactions that were left out
+	ControlBatches int
+	Bytes          int // of the keys and values that were delivered
+
 	aborted  []fetch.ResponseTransaction // not yet begun, by first offset
 	aborting map[int64]bool              // producers whose present transaction was aborted
-
-	skippedAborted int
-	controlBatches int
-	bytes          int
 }
 
-// errUnreadable says that Kafka's answer holds something that is no record.
-var errUnreadable = errors.New("the record batch cannot be read")
+// ErrUnreadable says that Kafka's answer holds something that is no record.
+var ErrUnreadable = errors.New("the record batch cannot be read")
 
-// walk calls deliver for each wanted record, in the order of offsets. It returns
+// Each calls deliver for each wanted record, in the order of offsets. It returns
 // an error where the answer cannot be read any further; what was delivered
-// before stands, and next says from where to go on.
-func (w *batchWalk) walk(p *fetch.ResponsePartition, deliver func(contactsync.Record)) error {
+// before stands, and Next says from where to go on. A Walk is for one answer.
+func (w *Walk) Each(p *fetch.ResponsePartition, deliver func(contactsync.Record)) error {
 	stream, ok := p.RecordSet.Records.(*protocol.RecordStream)
 	if !ok {
 		if p.RecordSet.Records != nil {
-			return fmt.Errorf("read %v: %w: a record set of kind %T", w.claim, errUnreadable, p.RecordSet.Records)
+			return fmt.Errorf("read %v: %w: a record set of kind %T", w.Claim, ErrUnreadable, p.RecordSet.Records)
 		}
 		return nil // nothing to read: it must not move the position
 	}
-	asked := w.next
+	asked := w.Next
 	w.aborted = p.AbortedTransactions
 	w.aborting = map[int64]bool{}
 	for _, batch := range stream.Records {
 		if err := w.batch(batch, deliver); err != nil {
-			return fmt.Errorf("read %v at offset %d: %w: %w", w.claim, w.next, errUnreadable, err)
+			return fmt.Errorf("read %v at offset %d: %w: %w", w.Claim, w.Next, ErrUnreadable, err)
 		}
 	}
-	if w.next == asked && len(stream.Records) > 0 {
+	if w.Next == asked && len(stream.Records) > 0 {
 		// The answer held a batch for the asked offset, and nothing of it was
 		// wanted: compaction has removed the record. kafka-go does not tell where
 		// the batch ends, so the position moves by one, which skips nothing.
-		w.next++
+		w.Next++
 	}
 	return nil
 }
 
-func (w *batchWalk) batch(r protocol.RecordReader, deliver func(contactsync.Record)) error {
+func (w *Walk) batch(r protocol.RecordReader, deliver func(contactsync.Record)) error {
 	skip, transactional, producer, base := false, false, int64(-1), int64(-1)
 	switch b := r.(type) {
 	case *protocol.ControlBatch:
-		w.controlBatches++
+		w.ControlBatches++
 		return w.marker(b)
 	case *protocol.RecordBatch:
 		transactional, producer, base = b.Attributes.Transactional(), b.ProducerID, b.BaseOffset
@@ -85,7 +86,7 @@ func (w *batchWalk) batch(r protocol.RecordReader, deliver func(contactsync.Reco
 }
 
 // begin notes the aborted transactions that start at or before a batch.
-func (w *batchWalk) begin(base int64) {
+func (w *Walk) begin(base int64) {
 	kept := w.aborted[:0:0]
 	for _, t := range w.aborted {
 		if t.FirstOffset <= base {
@@ -97,11 +98,11 @@ func (w *batchWalk) begin(base int64) {
 	w.aborted = kept
 }
 
-func (w *batchWalk) record(rec *protocol.Record, skip bool, deliver func(contactsync.Record)) error {
-	if rec.Offset < w.next || skip {
-		if skip && rec.Offset >= w.next {
-			w.skippedAborted++
-			w.next = rec.Offset + 1
+func (w *Walk) record(rec *protocol.Record, skip bool, deliver func(contactsync.Record)) error {
+	if rec.Offset < w.Next || skip {
+		if skip && rec.Offset >= w.Next {
+			w.Aborted++
+			w.Next = rec.Offset + 1
 		}
 		return closeBytes(rec)
 	}
@@ -110,21 +111,21 @@ func (w *batchWalk) record(rec *protocol.Record, skip bool, deliver func(contact
 		return err
 	}
 	out := contactsync.Record{
-		Position: contactsync.Position{Claim: w.claim, Offset: rec.Offset},
+		Position: contactsync.Position{Claim: w.Claim, Offset: rec.Offset},
 		Time:     rec.Time, Key: key, Value: value,
 	}
 	for _, h := range rec.Headers {
 		out.Headers = append(out.Headers, contactsync.Header{Key: h.Key, Value: h.Value})
 	}
-	w.bytes += len(key) + len(value)
-	w.next = rec.Offset + 1
+	w.Bytes += len(key) + len(value)
+	w.Next = rec.Offset + 1
 	deliver(out)
 	return closeBytes(rec)
 }
 
 // marker steps over a control batch. An abort marker ends its producer's
 // transaction; the next one of the same producer may be good.
-func (w *batchWalk) marker(b *protocol.ControlBatch) error {
+func (w *Walk) marker(b *protocol.ControlBatch) error {
 	for {
 		rec, err := b.ReadRecord()
 		if errors.Is(err, io.EOF) {
@@ -141,12 +142,12 @@ func (w *batchWalk) marker(b *protocol.ControlBatch) error {
 		if len(key) >= 4 && binary.BigEndian.Uint16(key[2:]) == abort {
 			delete(w.aborting, b.ProducerID)
 		}
-		w.next = max(w.next, rec.Offset+1)
+		w.Next = max(w.Next, rec.Offset+1)
 		if err := closeBytes(rec); err != nil {
 			return err
 		}
 	}
-	w.next = max(w.next, b.BaseOffset)
+	w.Next = max(w.Next, b.BaseOffset)
 	return nil
 }
 

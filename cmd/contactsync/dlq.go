@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/cobra"
+
+	"contactsync"
+	"contactsync/app"
+	"contactsync/deadletter"
+)
+
+func dlqCommand(environ []string) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dlq",
+		Short: "List, show, count and replay dead letters",
+		Long: `Dlq works with the dead-letter topic of the settings, next to the running
+service: it is not a member of the consumer group and commits nothing. A letter is
+named by the position of the record that it holds, as list prints it. A letter that
+is in the topic more than once counts once, in its newest copy.`,
+	}
+	cmd.AddCommand(dlqListCommand(environ), dlqShowCommand(environ), dlqStatsCommand(environ), dlqReplayCommand(environ))
+	return cmd
+}
+
+// dlqOptions are the flags that the commands share.
+type dlqOptions struct {
+	environ []string
+	file    string
+	output  string
+
+	stream, contact, since, until string
+	reasons                       []string
+}
+
+func (o *dlqOptions) flags(cmd *cobra.Command) {
+	configFlag(cmd, &o.file)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "table", "table, or json: one object a line")
+}
+
+func (o *dlqOptions) filters(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.stream, "stream", "", "only letters of this streamId")
+	f.StringVar(&o.contact, "contact", "", "only letters of this contact's id")
+	f.StringSliceVar(&o.reasons, "reason", nil, "only letters with this reason; may be given more than once")
+	f.StringVar(&o.since, "since", "", "only letters that failed last at or after this time: RFC 3339, or how long ago, like 2h")
+	f.StringVar(&o.until, "until", "", "only letters that failed last before this time, likewise")
+}
+
+// selection reads the filters.
+func (o *dlqOptions) selection(now time.Time) (deadletter.Selection, error) {
+	s := deadletter.Selection{Stream: o.stream, Contact: o.contact}
+	for _, r := range o.reasons {
+		if !slices.Contains(contactsync.Reasons(), contactsync.Reason(r)) {
+			return s, fmt.Errorf("--reason %q is unknown: one of %v", r, contactsync.Reasons())
+		}
+		s.Reasons = append(s.Reasons, contactsync.Reason(r))
+	}
+	var err error
+	if s.Since, err = when("--since", o.since, now); err != nil {
+		return s, err
+	}
+	s.Until, err = when("--until", o.until, now)
+	return s, err
+}
+
+// when reads a time, or how long ago it was.
+func when(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(text); err == nil {
+		return now.Add(-ago), nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, fmt.Errorf("%s %q is no time: write it as 2026-03-01T12:00:00Z, or how long ago, like 90m", flag, text)
+	}
+	return t, nil
+}
+
+// open checks the output, reads the settings and returns what works with the letters.
+func (o *dlqOptions) open(cmd *cobra.Command) (*app.DeadLetters, error) {
+	if o.output != "table" && o.output != "json" {
+		return nil, fmt.Errorf("--output %q is unknown: table or json", o.output)
+	}
+	cfg, err := load(o.file, o.environ, cmd.ErrOrStderr())
+	if err != nil {
+		return nil, err
+	}
+	cfg.Log.Level, cfg.Log.Format = "warn", "text" // a person reads along
+	return app.OpenDeadLetters(cfg, app.NewLogger(cfg.Log, cmd.ErrOrStderr()))
+}
+
+// read reads letters and tells of everything in the topic that is none.
+func (o *dlqOptions) read(ctx context.Context, cmd *cobra.Command, d *app.DeadLetters, sel deadletter.Selection, withValues bool) (deadletter.Contents, error) {
+	c, err := d.Read(ctx, sel, withValues)
+	if err != nil {
+		return c, err
+	}
+	if c.Others > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic are no dead letters\n", c.Others)
+	}
+	for why, n := range c.Problems {
+		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic were left out: %s\n", n, clean(why))
+	}
+	return c, nil
+}
+
+// letterJSON is a letter as --output json prints it. Names stay as they are.
+type letterJSON struct {
+	Position  string     `json:"position"` // of the record
+	Reason    string     `json:"reason"`
+	Stream    string     `json:"stream,omitempty"`
+	Contact   string     `json:"contact,omitempty"`
+	Status    int        `json:"status,omitempty"`
+	Attempts  int        `json:"attempts,omitempty"`
+	First     *time.Time `json:"first_failure,omitempty"`
+	Last      *time.Time `json:"last_failure,omitempty"`
+	Detail    string     `json:"detail,omitempty"`
+	Events    int        `json:"events"` // that the letter stands for
+	Replays   int        `json:"replays,omitempty"`
+	Truncated bool       `json:"truncated,omitempty"`
+	Copies    int        `json:"copies"`
+	Letter    string     `json:"letter"` // where it is in the dead-letter topic
+	Written   *time.Time `json:"written,omitempty"`
+}
+
+func jsonOf(f *deadletter.Found) letterJSON {
+	return letterJSON{
+		Position: f.Record.String(), Reason: string(f.Reason), Stream: f.Stream, Contact: f.Contact,
+		Status: f.Status, Attempts: f.Attempts, First: known(f.First), Last: known(f.Last), Detail: f.Detail,
+		Events: len(f.Positions) + f.PositionsLeft, Replays: replays(f), Truncated: f.Envelope != nil,
+		Copies: f.Copies, Letter: f.At.String(), Written: known(f.Written),
+	}
+}
+
+func known(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// clean keeps what came from a record from writing to the terminal's controls or
+// into another column.
+func clean(text string) string {
+	if text == "" {
+		return "-"
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return strconv.Quote(text)
+	}
+	return text
+}

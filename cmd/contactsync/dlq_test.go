@@ -1,0 +1,183 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"contactsync/config"
+	"contactsync/lab/stub"
+)
+
+// letterWorld is a broker with a few dead letters in it, and the settings for it.
+type letterWorld struct {
+	t      *testing.T
+	file   string
+	client *kgo.Client
+}
+
+func newLetterWorld(t *testing.T) *letterWorld {
+	t.Helper()
+	file := settings(t, "dead")
+	cfg, err := config.Load(file, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(cfg.Kafka.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return &letterWorld{t, file, client}
+}
+
+func (w *letterWorld) produce(rec *kgo.Record) *kgo.Record {
+	w.t.Helper()
+	if err := w.client.ProduceSync(w.t.Context(), rec).FirstErr(); err != nil {
+		w.t.Fatal(err)
+	}
+	return rec
+}
+
+// event writes a contact's state to the source topic.
+func (w *letterWorld) event(id string, seq int) *kgo.Record {
+	w.t.Helper()
+	return w.produce(&kgo.Record{Topic: "contacts", Key: []byte(id), Value: fmt.Appendf(nil, `{"streamId":"st-1","contact":{"id":%q,"firstName":"Jane","lastName":"Doe",`+
+		`"fullName":"Jane Doe","salutation":"Mrs","cellPhone":{"extension":"+","phoneNumber":"2445671234","countryCode":"+91"},"seq":%d}}`, id, seq)})
+}
+
+// letter writes a dead letter for a record.
+func (w *letterWorld) letter(rec *kgo.Record, id, reason string) {
+	w.t.Helper()
+	l := &kgo.Record{Topic: "dead", Key: rec.Key, Value: rec.Value}
+	for _, h := range [][2]string{
+		{"form", "1"},
+		{"reason", reason},
+		{"topic", rec.Topic},
+		{"partition", fmt.Sprint(rec.Partition)},
+		{"offset", fmt.Sprint(rec.Offset)},
+		{"time", rec.Timestamp.UTC().Format(time.RFC3339Nano)},
+		{"stream", "st-1"},
+		{"contact", id},
+		{"status", "200"},
+		{"positions", fmt.Sprintf("%s/%d@%d", rec.Topic, rec.Partition, rec.Offset)},
+		{"last-failure", "2026-03-01T12:00:00Z"},
+		{"detail", "said no"},
+	} {
+		l.Headers = append(l.Headers, kgo.RecordHeader{Key: "contactsync-" + h[0], Value: []byte(h[1])})
+	}
+	w.produce(l)
+}
+
+func (w *letterWorld) dlq(args ...string) (code int, stdout, stderr string) {
+	w.t.Helper()
+	return program(w.t, append([]string{"dlq", args[0], "--config", w.file}, args[1:]...)...)
+}
+
+func TestDLQ_ListShowStats(t *testing.T) {
+	t.Parallel()
+	w := newLetterWorld(t)
+	w.letter(w.event("c1", 1), "c1", "rejected")
+	second := w.event("c2", 1)
+	w.letter(second, "c2", "unresolved")
+	w.letter(second, "c2", "unresolved")
+	w.produce(&kgo.Record{Topic: "dead", Value: []byte("somebody else's")})
+
+	code, stdout, stderr := w.dlq("list")
+	if code != 0 || strings.Count(stdout, "\n") != 3 || !strings.Contains(stdout, "contacts/0@1") || !strings.Contains(stderr, "1 messages of the topic are no dead letters") {
+		t.Errorf("list: code %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, _ := w.dlq("list", "--output", "json", "--reason", "unresolved", "--contact", "c2", "--since", "2026-03-01T12:00:00Z"); code != 0 || strings.Count(stdout, "\n") != 1 ||
+		!strings.Contains(stdout, `"position":"contacts/0@1","reason":"unresolved","stream":"st-1","contact":"c2","status":200`) || !strings.Contains(stdout, `"copies":2`) {
+		t.Errorf("list as json: code %d\n%s", code, stdout)
+	}
+	if code, stdout, _ := w.dlq("list", "--until", "2026-03-01T12:00:00Z"); code != 0 || strings.Count(stdout, "\n") != 1 {
+		t.Errorf("list until: code %d\n%s", code, stdout)
+	}
+	for _, output := range []string{"table", "json"} {
+		code, stdout, stderr = w.dlq("show", "contacts/0@1", "-o", output)
+		if code != 0 || !strings.Contains(stdout, "said no") || strings.Contains(stdout, "Jane") {
+			t.Errorf("show: code %d\n%s%s", code, stdout, stderr)
+		}
+		if code, stdout, _ := w.dlq("show", "contacts/0@1", "-o", output, "--value"); code != 0 || !strings.Contains(stdout, "Jane") {
+			t.Errorf("show --value: code %d\n%s", code, stdout)
+		}
+	}
+	if code, _, stderr := w.dlq("show", "contacts/0@9"); code != 1 || !strings.Contains(stderr, "no letter of the topic holds record contacts/0@9") {
+		t.Errorf("show of none: code %d, %s", code, stderr)
+	}
+	code, stdout, _ = w.dlq("stats", "-o", "json")
+	var s statsJSON
+	if err := json.Unmarshal([]byte(stdout), &s); err != nil || code != 0 {
+		t.Fatalf("stats: code %d, %v\n%s", code, err, stdout)
+	}
+	if s.Letters != 2 || s.Copies != 1 || s.NonLetters != 1 || s.Reasons["rejected"] != 1 || s.Streams["st-1"] != 2 || s.Partitions["contacts/0"] != 2 || s.Last == nil {
+		t.Errorf("stats: %+v", s)
+	}
+	if code, stdout, _ := w.dlq("stats"); code != 0 || !strings.Contains(stdout, "further copies") {
+		t.Errorf("stats: code %d\n%s", code, stdout)
+	}
+}
+
+func TestDLQ_Replay(t *testing.T) {
+	t.Parallel()
+	w := newLetterWorld(t)
+	w.letter(w.event("c1", 1), "c1", "rejected")
+	w.letter(w.event("c2", 1), "c2", "rejected")
+	w.event("c2", 2)
+
+	code, stdout, stderr := w.dlq("replay", "--dry-run", "-o", "json")
+	if code != 0 || !strings.Contains(stdout, `"result":"would_replay"`) || !strings.Contains(stdout, `"result":"newer","detail":"update at contacts/0@2"`) {
+		t.Errorf("dry run: code %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = w.dlq("replay")
+	if code != 0 || stdout != "newer       contacts/0@1  st-1  c2  update at contacts/0@2\n" || !strings.Contains(stderr, "replayed 1, newer 1;") {
+		t.Errorf("replay: code %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = w.dlq("replay")
+	if code != 0 || !strings.Contains(stderr, "replayed 0, newer 1, already 1;") {
+		t.Errorf("again: code %d\n%s%s", code, stdout, stderr)
+	}
+	progress := filepath.Join(t.TempDir(), "progress")
+	w.letter(w.event("c3", 1), "c3", "rejected")
+	code, stdout, stderr = w.dlq("replay", "--via", "api", "--progress", progress, "--contact", "c3", "--budget-share", "1")
+	if code != 0 || !strings.Contains(stderr, "replayed 1;") {
+		t.Errorf("via the API: code %d\n%s%s", code, stdout, stderr)
+	}
+	text, err := os.ReadFile(progress)
+	if err != nil || !strings.HasSuffix(string(text), "begun contacts/0@4\ndone contacts/0@4\n") {
+		t.Errorf("the progress file: %v\n%s", err, text)
+	}
+}
+
+func TestDLQ_RefusesFlagsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
+	w := newLetterWorld(t)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"list", "--since", "yesterday"}, "--since"},
+		{[]string{"list", "--reason", "bad"}, "--reason"},
+		{[]string{"list", "--output", "xml"}, "--output"},
+		{[]string{"show", "contacts"}, "want topic/partition@offset"},
+		{[]string{"replay", "--via", "mail"}, "--via"},
+		{[]string{"replay", "--via", "api"}, "--progress"},
+		{[]string{"replay", "--budget-share", "0"}, "--budget-share"},
+		{[]string{"replay", "--max-replays", "0"}, "--max-replays"},
+		{[]string{"replay", "--via", "api", "--progress", w.file}, "progress file"},
+	} {
+		if code, _, stderr := w.dlq(c.args...); code != 1 || !strings.Contains(stderr, c.want) {
+			t.Errorf("%v: code %d, %s", c.args, code, stderr)
+		}
+	}
+	if secret, err := os.ReadFile(w.file); err != nil || !strings.Contains(string(secret), stub.LabAppID) {
+		t.Errorf("a file that is no progress file was changed: %v", err)
+	}
+}

@@ -1,0 +1,127 @@
+package deadletter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"contactsync"
+	"contactsync/kafkalog"
+)
+
+// Found is a letter as the topic holds it.
+type Found struct {
+	contactsync.Letter
+
+	Envelope      *Envelope            // see Decode
+	PositionsLeft int                  // see PositionsLeft
+	At            contactsync.Position // in the dead-letter topic; the newest copy counts
+	Written       time.Time            // the time of the message at that place
+	Copies        int                  // of the letter in the topic, this one included
+}
+
+// Failed is the time of the last failure; where the letter does not say, that of
+// its writing.
+func (f *Found) Failed() time.Time {
+	if f.Last.IsZero() {
+		return f.Written
+	}
+	return f.Last
+}
+
+// Contents are the letters of the topic.
+type Contents struct {
+	Letters  []*Found       // those selected, by their last failure, the oldest first
+	Others   int            // messages that are no letters
+	Problems map[string]int // messages that say they are letters and cannot be read, by why
+}
+
+// Read reads the dead-letter topic from its start to its end of now and returns
+// the letters that sel selects, each once. Keys and values, which are as large as
+// the events, are kept where withValues is set.
+func Read(ctx context.Context, log *kafkalog.Log, topic string, sel Selection, withValues bool) (Contents, error) {
+	r := reading{sel: sel, withValues: withValues, newest: map[contactsync.Position]*copies{}, problems: map[string]int{}}
+	bounds, err := log.Bounds(ctx, topic)
+	if err != nil {
+		return Contents{}, fmt.Errorf("read dead letters: %w", err)
+	}
+	for p, b := range bounds {
+		claim := contactsync.Claim{Topic: topic, Partition: int32(p)}
+		if _, err := log.Read(ctx, claim, b.First, b.End, r.message); err != nil {
+			return Contents{}, fmt.Errorf("read dead letters: %w", err)
+		}
+	}
+	return r.contents(), nil
+}
+
+// reading is what is known of the topic so far.
+type reading struct {
+	sel        Selection
+	withValues bool
+	newest     map[contactsync.Position]*copies // by the record's position
+	others     int
+	problems   map[string]int
+}
+
+// copies stands for all copies of one letter. A copy that is not selected stays
+// known, since it may come after one that is.
+type copies struct {
+	found   *Found // the newest copy; nil where that is not selected
+	written time.Time
+	n       int
+}
+
+func (r *reading) message(rec contactsync.Record) {
+	m := kafka.Message{Key: rec.Key, Value: rec.Value, Time: rec.Time}
+	for _, h := range rec.Headers {
+		m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: h.Value})
+	}
+	l, envelope, err := Decode(m)
+	switch {
+	case errors.Is(err, ErrNotLetter):
+		r.others++
+		return
+	case err != nil:
+		r.problems[err.Error()]++
+		return
+	}
+	c := r.newest[l.Record.Position]
+	if c == nil {
+		c = &copies{}
+		r.newest[l.Record.Position] = c
+	}
+	c.n++
+	if rec.Time.Before(c.written) { // of another partition
+		return
+	}
+	c.found, c.written = nil, rec.Time
+	f := &Found{Letter: l, Envelope: envelope, PositionsLeft: PositionsLeft(m), At: rec.Position, Written: rec.Time}
+	if !r.sel.Match(f) {
+		return
+	}
+	if !r.withValues {
+		f.Record.Key, f.Record.Value = nil, nil
+	}
+	c.found = f
+}
+
+func (r *reading) contents() Contents {
+	c := Contents{Others: r.others, Problems: r.problems}
+	for _, all := range r.newest {
+		if all.found != nil {
+			all.found.Copies = all.n
+			c.Letters = append(c.Letters, all.found)
+		}
+	}
+	slices.SortFunc(c.Letters, func(a, b *Found) int {
+		if n := a.Failed().Compare(b.Failed()); n != 0 {
+			return n
+		}
+		return comparePositions(a.Record.Position, b.Record.Position)
+	})
+	return c
+}

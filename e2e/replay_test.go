@@ -1,0 +1,190 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"contactsync/e2e/kafka"
+	"contactsync/event"
+	"contactsync/lab/broker"
+	"contactsync/lab/stub"
+)
+
+// TestReplay has ten thousand dead letters put back by a program that is killed
+// twice on the way, while the service runs and contacts change.
+func TestReplay(t *testing.T) {
+	const contacts = 10_000
+	r := newRig(t, start(t, kafka.Options{Nodes: 1}), rigOptions{})
+	if err := r.api.Put(stub.Rule{Name: "refusing", Rows: &stub.Rows{Fail: []string{"*"}, Reason: "Unknown salutation"}}); err != nil {
+		t.Fatal(err)
+	}
+	replicas := r.replicas(2)
+	first := r.states(0, contacts, 1)
+	r.drained()
+	r.api.Turn("refusing", false)
+	r.states(0, contacts/3, 2)
+	r.drained()
+
+	// The last hundred change while the replay is under way.
+	const late = 100
+	for attempt := 1; attempt <= 2; attempt++ {
+		out := filepath.Join(r.dir, fmt.Sprint("replay-", attempt))
+		cmd, file := r.replay(out, "--rate", "1500")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		until(t, "some letters to be replayed", func() bool { return count(out, replayedLine) >= 400*attempt })
+		_ = cmd.Process.Kill() // it has not ended by itself: the replay lasts longer
+		if err := cmd.Wait(); err == nil {
+			t.Error("the replay had ended before it was killed")
+		}
+		file.Close()
+		if attempt == 1 {
+			r.states(contacts-late, contacts, 2)
+		}
+	}
+	out := filepath.Join(r.dir, "replay-3")
+	cmd, file := r.replay(out)
+	begun := time.Now()
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("the last replay: %v\n%s", err, tail(out+".err", 20))
+	}
+	file.Close()
+	t.Logf("the last replay took %v: %s", time.Since(begun), tail(out+".err", 1))
+	r.drained()
+	stopAll(replicas)
+
+	times := r.replays()
+	counts := map[string]int{}
+	for _, o := range outcomes(t, out) {
+		counts[o.Result]++
+		if n := times[o.Position]; o.Result == "newer" && n > 0 || o.Result != "newer" && n != 1 {
+			t.Errorf("letter %s is %s and was replayed %d times", o.Position, o.Result, n)
+		}
+		delete(times, o.Position)
+	}
+	if len(times) > 0 {
+		t.Errorf("%d replays are of no letter", len(times))
+	}
+	if got := counts["newer"] + counts["replayed"] + counts["already"]; got != contacts || counts["newer"] < contacts/3 || counts["already"] < 800 || counts["replayed"] == 0 {
+		t.Errorf("outcomes: %v", counts)
+	}
+	state := r.api.State()
+	for i, c := range first {
+		want := int64(1)
+		if i < contacts/3 || i >= contacts-late {
+			want = 2
+		}
+		if got := state[c.stream][c.id]; got != want {
+			t.Errorf("contact %d has seq %d, want %d", i, got, want)
+		}
+	}
+	t.Logf("outcomes of the last run: %v; stub: %+v", counts, r.api.Stats())
+	if got := r.api.Stats(); got.OutOfOrder != 0 || got.Overlaps != 0 {
+		t.Errorf("stub: %+v", got)
+	}
+}
+
+type contactName struct{ stream, id string }
+
+// states produces a state of each contact from one number up to another.
+func (r *rig) states(from, to, seq int) []contactName {
+	r.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.cluster.Brokers()...), kgo.DefaultProduceTopic(r.topic))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer client.Close()
+	var names []contactName
+	var records []*kgo.Record
+	for i := from; i < to; i++ {
+		c := contactName{fmt.Sprintf("st-%04d", i%20), fmt.Sprintf("6964af60%016x", i)}
+		names = append(names, c)
+		records = append(records, &kgo.Record{Key: []byte(c.stream + "/" + c.id), Value: fmt.Appendf(nil,
+			`{"streamId":%q,"contact":{"id":%q,"firstName":"Anna","lastName":"Lind","fullName":"Anna Lind","salutation":"Mrs",`+
+				`"cellPhone":{"extension":"+","phoneNumber":"2445671234","countryCode":"+91"},"seq":%d}}`, c.stream, c.id, seq)})
+	}
+	if err := client.ProduceSync(r.t.Context(), records...).FirstErr(); err != nil {
+		r.t.Fatal(err)
+	}
+	return names
+}
+
+// replay is the command as a process of its own; its outcomes go to the file out.
+func (r *rig) replay(out string, more ...string) (*exec.Cmd, *os.File) {
+	r.t.Helper()
+	path, err := binary()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	file, err := os.Create(out)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	errs, err := os.Create(out + ".err")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { errs.Close() })
+	cmd := exec.CommandContext(r.t.Context(), path, append([]string{"dlq", "replay", "--config", r.config, "--output", "json", "--reason", "rejected"}, more...)...)
+	cmd.Env = []string{"HOME=" + r.dir}
+	cmd.Stdout, cmd.Stderr = file, errs
+	return cmd, file
+}
+
+var replayedLine = []byte(`"result":"replayed"`)
+
+func count(path string, what []byte) int {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	return bytes.Count(text, what)
+}
+
+type outcome struct{ Position, Result string }
+
+func outcomes(t *testing.T, path string) []outcome {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []outcome
+	for line := range bytes.Lines(text) {
+		var o outcome
+		if err := json.Unmarshal(line, &o); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, o)
+	}
+	return all
+}
+
+// replays counts the replays in the source topic by what they are of.
+func (r *rig) replays() map[string]int {
+	r.t.Helper()
+	records, err := broker.ReadAll(r.t.Context(), r.cluster.Brokers(), r.topic)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	found := map[string]int{}
+	for _, rec := range records {
+		for _, h := range rec.Headers {
+			if h.Key == event.HeaderReplayOf {
+				found[string(h.Value)]++
+			}
+		}
+	}
+	return found
+}

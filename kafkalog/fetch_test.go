@@ -1,0 +1,45 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"testing"
+
+	"github.com/segmentio/kafka-go"
+)
+
+type tooLarge struct{}
+
+func (tooLarge) Error() string       { return "record batch is too large" }
+func (tooLarge) BatchTooLarge() bool { return true }
+
+// TestCause keeps apart what heals by itself and what halts a partition: a
+// broker that is away must never be taken for a batch that cannot be read.
+func TestCause(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{kafka.NotLeaderForPartition, CauseLeader},
+		{kafka.LeaderNotAvailable, CauseLeader},
+		{kafka.UnknownTopicOrPartition, CauseLeader},
+		{kafka.OffsetOutOfRange, CauseOffset},
+		{io.ErrUnexpectedEOF, CauseNetwork},
+		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, CauseNetwork},
+		{context.DeadlineExceeded, CauseNetwork},
+		{tooLarge{}, CauseDecode},
+		{ErrUnreadable, CauseDecode},
+		{errors.New("crc32 checksum mismatch (computed=1 found=2)"), CauseDecode},
+		{errors.New("unsupported compression codec (5)"), CauseDecode},
+		{kafka.RequestTimedOut, CauseOther},
+		{errors.New("dial tcp :0"), CauseOther},
+	} {
+		if got := Cause(fmt.Errorf("fetch contacts/1 from offset 7: %w", c.err)); got != c.want {
+			t.Errorf("%v is taken for %q, want %q", c.err, got, c.want)
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/time/rate"
+
+	"contactsync/deadletter"
+	"contactsync/event"
+	"contactsync/upstream"
+)
+
+// API is how letters are sent past the topic.
+type API struct {
+	Client   *upstream.Client
+	Progress *Progress
+	MaxRows  int // of one request
+	MaxBytes int
+	Attempts int           // of a row that the answers leave open
+	Hold     time.Duration // before a request is repeated that the API may still apply
+}
+
+// row is one letter on its way to the API.
+type row struct {
+	*target
+
+	state     state // what is sent next, or was sent last
+	owed      bool  // the API may have an older state than the log: it must get the newest
+	delivered bool  // the API has state
+	original  bool  // the API had the letter's own state
+	attempts  int
+	result    Result // empty until it has ended
+	detail    string
+}
+
+// ToAPI sends the letters' contacts to the API, in the requests and with the budget
+// of the client. The service may send meanwhile: after each answer the log is read
+// up to its end, and a contact that has a newer event by then gets that state too,
+// until there is nothing newer. So an older state does not stay over a newer one.
+//
+// An answer that says nothing of the rows is waited out and the request repeated. When
+// ctx ends, the request under way is finished, and the rest is left for the next run.
+func (r *Replayer) ToAPI(ctx context.Context, letters []*deadletter.Found, api API) (Summary, error) {
+	s := &sender{Replayer: r, api: api, wait: backoff.NewExponentialBackOff()}
+	s.wait.InitialInterval, s.wait.MaxInterval = 500*time.Millisecond, 30*time.Second
+	targets, err := r.plan(ctx, letters)
+	if err == nil {
+		err = s.inBatches(ctx, s.rows(targets))
+	}
+	r.leave(targets)
+	if err != nil {
+		return r.summary, fmt.Errorf("replay to the API: %w: run it again with the same progress file to go on", err)
+	}
+	return r.summary, nil
+}
+
+// sender sends rows for a Replayer.
+type sender struct {
+	*Replayer
+
+	api     API
+	wait    *backoff.ExponentialBackOff
+	limiter *rate.Limiter
+	refused int // answers in a row that refused our credentials
+}
+
+// rows returns what has to be sent, by account and stream.
+func (s *sender) rows(targets []*target) []*row {
+	var rows []*row
+	for _, t := range targets {
+		if t.ended {
+			continue
+		}
+		state := s.api.Progress.state[t.record.Position]
+		if state == done {
+			s.end(t, Already, "as the progress file says")
+			continue
+		}
+		w := &row{target: t, state: ownState(t), owed: state == begun}
+		result, detail := s.judge(t)
+		if result == Newer && t.newest == t && w.owed {
+			result = "" // the API has perhaps the older state: it gets the newest
+		}
+		if result != "" {
+			s.end(t, result, detail)
+			continue
+		}
+		rows = append(rows, w)
+	}
+	slices.SortStableFunc(rows, func(a, b *row) int {
+		ca, cb := a.event.Contact, b.event.Contact
+		if n := strings.Compare(ca.Account, cb.Account); n != 0 {
+			return n
+		}
+		return strings.Compare(ca.Stream, cb.Stream)
+	})
+	return rows
+}
+
+func ownState(t *target) state {
+	return state{place: t.place, kind: event.Update, at: t.record.Position, contact: t.event.Contact}
+}
+
+// inBatches cuts the rows into requests of one stream each.
+func (s *sender) inBatches(ctx context.Context, rows []*row) error {
+	most, limiter := s.pace(s.api.MaxRows)
+	s.limiter = limiter
+	for len(rows) > 0 && s.room() > 0 {
+		first := rows[0].event.Contact
+		n, size := 0, 0
+		for n < min(most, len(rows), s.room()) {
+			c := rows[n].event.Contact
+			if size += len(c.Body); c.Stream != first.Stream || c.Account != first.Account || n > 0 && size > s.api.MaxBytes {
+				break
+			}
+			n++
+		}
+		if err := limiter.WaitN(ctx, n); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := s.batch(ctx, rows[:n]); err != nil {
+			return err
+		}
+		rows = rows[n:]
+	}
+	return nil
+}
+
+// batch brings some rows of one stream to their end: the API has the newest state
+// of each, or has refused it.
+func (s *sender) batch(ctx context.Context, rows []*row) error {
+	for {
+		// Also when ctx has ended: what was sent has to be compared with the log.
+		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		err := s.scan.catchUp(look)
+		cancel()
+		if err != nil {
+			return err
+		}
+		for _, w := range rows {
+			s.compare(w)
+		}
+		if err := s.settle(rows); err != nil {
+			return err
+		}
+		var open, fresh []*row
+		for _, w := range rows {
+			if w.result == "" {
+				open = append(open, w)
+				if !w.owed {
+					fresh = append(fresh, w)
+				}
+			}
+		}
+		if len(open) == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := s.api.Progress.note(begun, targetsOf(fresh)); err != nil {
+			return err
+		}
+		if err := s.attempt(ctx, open); err != nil {
+			return err
+		}
+	}
+}
+
+// compare decides about a row by what the scan has met.
+func (s *sender) compare(w *row) {
+	if w.result != "" {
+		return
+	}
+	n := w.newer
+	if n != nil && n.place.after(w.state.place) {
+		switch {
+		case !w.owed:
+			w.result, w.detail = Newer, fmt.Sprintf("%v at %v", n.kind, n.at)
+			return
+		case n.kind != event.Update: // the service sends nothing for it, so nothing is newer than what was sent
+			w.result, w.detail = w.told(), fmt.Sprintf("%v at %v", n.kind, n.at)
+			return
+		}
+		w.state, w.delivered, w.attempts = *n, false, 0
+		w.state.contact.Account = w.event.Contact.Account
+	}
+	if w.delivered {
+		w.result = w.told()
+		if !w.original {
+			w.detail = fmt.Sprintf("the newest state was sent in its place, %v", w.state.at)
+		}
+	}
+}
+
+// told is what to say of a row whose contact is in its newest state.
+func (w *row) told() Result {
+	if w.original {
+		return Replayed
+	}
+	return Newer
+}
+
+// settle writes down the rows that have ended.
+func (s *sender) settle(rows []*row) error {
+	var ok, refused []*row
+	for _, w := range rows {
+		if w.result == "" || w.ended {
+			continue
+		}
+		switch {
+		case w.result == Failed && w.owed:
+			refused = append(refused, w)
+		case w.owed:
+			ok = append(ok, w)
+		}
+	}
+	if err := s.api.Progress.note(done, targetsOf(ok)); err != nil {
+		return err
+	}
+	if err := s.api.Progress.note(given, targetsOf(refused)); err != nil {
+		return err
+	}
+	for _, w := range rows {
+		if w.result != "" && !w.ended {
+			s.end(w.target, w.result, w.detail)
+		}
+	}
+	return nil
+}
+
+func targetsOf(rows []*row) []*target {
+	targets := make([]*target, len(rows))
+	for i, w := range rows {
+		targets[i] = w.target
+	}
+	return targets
+}

@@ -1,0 +1,236 @@
+package replay_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"contactsync"
+	"contactsync/deadletter"
+	"contactsync/lab/stub"
+	"contactsync/metrics"
+	"contactsync/replay"
+	"contactsync/upstream"
+)
+
+// apiBench is a bench with the API's stand-in.
+type apiBench struct {
+	*bench
+
+	stub     *stub.Server
+	host     string
+	progress string
+	onCall   atomic.Pointer[func(n int)] // told each call before it is worked on
+}
+
+func newAPIBench(t *testing.T) *apiBench {
+	t.Helper()
+	b := &apiBench{bench: newBench(t), progress: filepath.Join(t.TempDir(), "progress")}
+	var err error
+	if b.stub, err = stub.New(stub.DefaultConfig()); err != nil {
+		t.Fatal(err)
+	}
+	var calls atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if f := b.onCall.Load(); f != nil {
+			(*f)(int(calls.Add(1)))
+		}
+		b.stub.ServeHTTP(w, r)
+	}))
+	t.Cleanup(func() {
+		server.Close()
+		if err := b.stub.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b.host = server.URL
+	return b
+}
+
+func (b *apiBench) rule(r stub.Rule) {
+	b.t.Helper()
+	if err := b.stub.Put(r); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// send replays letters to the API, as one process does.
+func (b *apiBench) send(ctx context.Context, all []*deadletter.Found, o replay.Options, each func(replay.Outcome)) (replay.Summary, map[contactsync.Position]replay.Outcome, error) {
+	b.t.Helper()
+	secret := filepath.Join(b.t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(stub.LabSecret), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	cfg := upstream.DefaultConfig()
+	cfg.Accounts = []upstream.Account{{
+		ID: "acme", Host: b.host, AllowPlaintext: true, Streams: []string{"st-*"},
+		Credentials: upstream.Credentials{ClientID: stub.LabAppID, ClientSecretFile: secret},
+		Budget:      upstream.Budget{Requests: new(int)},
+	}}
+	client, err := upstream.New(cfg, upstream.Deps{Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).Upstream})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer client.Close()
+	progress, err := replay.OpenProgress(b.progress)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer progress.Close()
+	run, outcomes := b.run(o, each)
+	sum, err := run.ToAPI(ctx, all, replay.API{Client: client, Progress: progress, MaxRows: 10, MaxBytes: 1 << 20, Attempts: 3, Hold: 10 * time.Millisecond})
+	return sum, outcomes, err
+}
+
+func (b *apiBench) seq(id string) int64 {
+	if n, ok := b.stub.State()["st-1"][id]; ok {
+		return n
+	}
+	return -1
+}
+
+func TestToAPI_DeliversAndRemembers(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	all := letters(b.events(35, 1))
+	bad := letter(b.event("bad1", 1, ""))
+	all = append(all, bad)
+	b.event("c0003", 2, "")
+	sum, outcomes, err := b.send(t.Context(), all, replay.Options{}, nil)
+	if err != nil || sum[replay.Replayed] != 34 || sum[replay.Newer] != 1 || sum[replay.Failed] != 1 {
+		t.Fatalf("%v, %v", sum, err)
+	}
+	if got := outcomes[bad.Record.Position]; got.Result != replay.Failed || got.Detail == "" || strings.Contains(got.Detail, "Jane") {
+		t.Errorf("the refused one: %+v", got)
+	}
+	if b.seq("c0000") != 1 || b.seq("c0034") != 1 || b.seq("c0003") != -1 {
+		t.Errorf("the API has %v", b.stub.State())
+	}
+	calls := b.stub.Stats().Calls
+	sum, _, err = b.send(t.Context(), all[:35], replay.Options{}, nil)
+	if err != nil || sum[replay.Already] != 34 || sum[replay.Newer] != 1 || b.stub.Stats().Calls != calls {
+		t.Errorf("again: %v, %v, %d calls more", sum, err, b.stub.Stats().Calls-calls)
+	}
+}
+
+// TestToAPI_SendsWhatArrivesMeanwhile: a contact changes while the letter's older
+// state is on its way, which may land behind what the service sends.
+func TestToAPI_SendsWhatArrivesMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(3, 1)
+	on := func(n int) {
+		if n <= 2 {
+			b.produce(records[0].Partition, "c0000", body("c0000", 1+n, ""))
+		}
+		if n == 1 {
+			b.produce(records[1].Partition, "st-1/c0001", nil)
+		}
+	}
+	b.onCall.Store(&on)
+	sum, _, err := b.send(t.Context(), letters(records), replay.Options{}, nil)
+	if err != nil || sum[replay.Replayed] != 3 {
+		t.Errorf("%v, %v", sum, err)
+	}
+	if got := b.seq("c0000"); got != 3 {
+		t.Errorf("the contact that changed has seq %d, want its newest, 3", got)
+	}
+	if got := b.stub.Stats(); got.Calls != 3 || got.AppliedRows != 5 || got.OutOfOrder != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestToAPI_OwesTheNewestState: a run that was killed with a request on its way has
+// perhaps put an older state over a newer one. The next run puts that right.
+func TestToAPI_OwesTheNewestState(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(2, 1)
+	text := "contactsync replay 1\nbegun " + records[0].String() + "\nbegun " + records[1].String() + "\ndone " // torn
+	if err := os.WriteFile(b.progress, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.produce(records[0].Partition, "c0000", body("c0000", 2, ""))
+	sum, outcomes, err := b.send(t.Context(), letters(records), replay.Options{}, nil)
+	if err != nil || outcomes[records[0].Position].Result != replay.Newer || outcomes[records[1].Position].Result != replay.Replayed {
+		t.Errorf("%v, %v, %v", sum, outcomes, err)
+	}
+	if b.seq("c0000") != 2 || b.seq("c0001") != 1 {
+		t.Errorf("the API has %v", b.stub.State())
+	}
+	text2, err := os.ReadFile(b.progress)
+	if err != nil || strings.Count(string(text2), "\ndone contacts/") != 2 {
+		t.Errorf("the progress file: %v\n%s", err, text2)
+	}
+}
+
+func TestToAPI_StopsAndGoesOn(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	all := letters(b.events(95, 1))
+	left := -1
+	for round := 0; left != 0; round++ {
+		if round > 10 {
+			t.Fatal("no end")
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		sum, _, err := b.send(ctx, all, replay.Options{}, func(o replay.Outcome) {
+			if o.Result == replay.Replayed {
+				cancel()
+			}
+		})
+		cancel()
+		if left = sum[replay.Left]; left > 0 && !errors.Is(err, context.Canceled) || sum[replay.Replayed] > 10 {
+			t.Fatalf("round %d: %v, %v", round, sum, err)
+		}
+	}
+	if got := b.stub.Stats(); got.AppliedRows != 95 || got.Duplicates != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestToAPI_WaitsOutAnAPIThatIsAway(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	b.rule(stub.Rule{Name: "reset", First: 1, Last: 1, Answer: &stub.Answer{Fault: stub.Reset}})
+	b.rule(stub.Rule{Name: "away", First: 1, Last: 1, Answer: &stub.Answer{Status: 503, Body: stub.HTML}})
+	b.rule(stub.Rule{Name: "late", First: 1, Last: 1, Answer: &stub.Answer{Status: 429, Headers: map[string]string{"Retry-After": "1"}}})
+	sum, _, err := b.send(t.Context(), letters(b.events(25, 1)), replay.Options{}, nil)
+	if err != nil || sum[replay.Replayed] != 25 {
+		t.Errorf("%v, %v", sum, err)
+	}
+	if got := b.stub.Stats(); got.OutOfOrder != 0 || len(b.stub.State()["st-1"]) != 25 {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestToAPI_FindsTheBadRow(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	b.rule(stub.Rule{Name: "poison", Match: stub.Match{IDs: []string{"c0004"}}, Answer: &stub.Answer{Status: 412}})
+	records := b.events(10, 1)
+	sum, outcomes, err := b.send(t.Context(), letters(records), replay.Options{}, nil)
+	if err != nil || sum[replay.Replayed] != 9 || outcomes[records[4].Position].Result != replay.Failed {
+		t.Errorf("%v, %v", sum, err)
+	}
+}
+
+func TestToAPI_EndsWhereItIsRefused(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	b.rule(stub.Rule{Name: "no", Answer: &stub.Answer{Status: 401}})
+	sum, _, err := b.send(t.Context(), letters(b.events(5, 1)), replay.Options{}, nil)
+	if err == nil || !strings.Contains(err.Error(), "refuses stream st-1") || sum[replay.Left] != 5 {
+		t.Errorf("%v, %v", sum, err)
+	}
+}

@@ -1,0 +1,223 @@
+package replay
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"contactsync"
+	"contactsync/deadletter"
+	"contactsync/event"
+	"contactsync/kafkalog"
+)
+
+// target is one letter on its way to an outcome.
+type target struct {
+	letter *deadletter.Found
+	record contactsync.Record // whole, also where the letter is an envelope
+	event  event.Event
+	replay event.Replay // how often it was replayed, and where it first stood
+	place  place
+
+	newest  *target // the newest letter of the contact; itself where it is that one
+	already bool    // the scan met a replay of it
+	newer   *state  // the newest event of the contact that is newer than the letter
+	tried   bool    // this run has tried to write it back
+	ended   bool
+}
+
+// see takes in an event of the target's contact.
+func (t *target) see(e event.Event) {
+	p := placeOf(e)
+	if !p.after(t.place) || t.newer != nil && t.newer.place.after(p) {
+		return
+	}
+	t.newer = &state{place: p, kind: e.Kind, at: e.Record.Position, contact: e.Contact}
+}
+
+// plan makes a target of each letter, ends those that cannot be replayed whatever
+// the source topics hold, and scans those topics. It returns the targets also with
+// an error.
+func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Found) ([]*target, error) {
+	targets := make([]*target, len(letters))
+	for i, l := range letters {
+		targets[i] = &target{letter: l, record: l.Record}
+	}
+	bounds, err := r.bounds(ctx, letters)
+	if err != nil {
+		return targets, err
+	}
+	r.scan = &scan{
+		log: r.deps.Log, decode: r.deps.Decode, parts: map[contactsync.Claim]*part{},
+		watched: map[contactKey]*target{}, byID: map[string][]*target{}, byRecord: map[contactsync.Position]*target{},
+	}
+	var open []*target
+	for _, t := range targets {
+		result, detail, err := r.look(ctx, t, bounds)
+		if err != nil {
+			return targets, err
+		}
+		if result != "" {
+			r.end(t, result, detail)
+			continue
+		}
+		open = append(open, t)
+		r.scan.byRecord[t.record.Position] = t
+		if other := r.scan.watched[t.contact()]; other == nil || t.supersedes(other) {
+			r.scan.watched[t.contact()] = t
+		}
+	}
+	for _, t := range open {
+		t.newest = r.scan.watched[t.contact()]
+	}
+	for key, t := range r.scan.watched {
+		r.scan.byID[key.id] = append(r.scan.byID[key.id], t)
+	}
+	if len(open) == 0 {
+		return targets, nil
+	}
+	if err := r.startScan(ctx, open, bounds); err != nil {
+		return targets, err
+	}
+	return targets, r.scan.catchUp(ctx)
+}
+
+func (t *target) contact() contactKey {
+	return contactKey{t.event.Contact.Stream, t.event.Contact.ID}
+}
+
+// supersedes reports whether a letter is newer than another one of its contact. Two
+// of the same event, the second after a replay, differ in where they were read last.
+func (t *target) supersedes(other *target) bool {
+	if t.place.origin == other.place.origin {
+		return t.record.Offset > other.record.Offset
+	}
+	return t.place.after(other.place)
+}
+
+// bounds asks for the partitions of the source topics that the service reads.
+func (r *Replayer) bounds(ctx context.Context, letters []*deadletter.Found) (map[string][]kafkalog.Bounds, error) {
+	bounds := map[string][]kafkalog.Bounds{}
+	for _, l := range letters {
+		topic := l.Record.Topic
+		if _, ok := bounds[topic]; ok || !slices.Contains(r.deps.Topics, topic) {
+			continue
+		}
+		b, err := r.deps.Log.Bounds(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		bounds[topic] = b
+	}
+	return bounds, nil
+}
+
+// look reads a letter's event and its place. The result is empty where it may be
+// replayed as far as the letter alone tells.
+func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafkalog.Bounds) (result Result, detail string, err error) {
+	at := t.record.Position
+	switch partitions := bounds[at.Topic]; {
+	case partitions == nil:
+		return Elsewhere, fmt.Sprintf("topic %q is none of consumer.topics", at.Topic), nil
+	case int(at.Partition) >= len(partitions):
+		return Elsewhere, fmt.Sprintf("the topic has only %d partitions", len(partitions)), nil
+	}
+	if t.letter.Envelope != nil {
+		found, err := r.recover(ctx, t, bounds[at.Topic][at.Partition])
+		if err != nil {
+			return "", "", err
+		}
+		if !found {
+			return Incomplete, "the letter holds only the beginning of the record, and the source topic no longer has the same at its position", nil
+		}
+	}
+	if t.replay, err = event.ReadOrigin(t.record); err != nil {
+		return Broken, err.Error(), nil
+	}
+	if t.replay.Origin.Claim != at.Claim {
+		return Broken, fmt.Sprintf("the record says that it first stood in another partition, %v", t.replay.Origin.Claim), nil
+	}
+	t.event = r.deps.Decode(t.record)
+	if t.event.Fault != nil {
+		return Broken, t.event.Fault.Error(), nil
+	}
+	if t.event.Kind != event.Update {
+		return Broken, "the record is a " + t.event.Kind.String() + ", and the service sends none", nil
+	}
+	account, ok := r.deps.Route(t.event.Contact.Stream, t.event.Contact.Account)
+	if !ok {
+		return Broken, "no account in upstream.accounts takes its stream", nil
+	}
+	t.event.Contact.Account = account
+	t.place = placeOf(t.event)
+	t.place.origin, t.place.time = t.replay.Origin, t.replay.OriginTime
+	return "", "", nil
+}
+
+// recover takes the record of an envelope from where it came, and reports whether
+// it was there with the right content.
+func (r *Replayer) recover(ctx context.Context, t *target, b kafkalog.Bounds) (found bool, err error) {
+	at := t.record.Position
+	if at.Offset < b.First || at.Offset >= b.End {
+		return false, nil
+	}
+	_, err = r.deps.Log.Read(ctx, at.Claim, at.Offset, at.Offset+1, func(rec contactsync.Record) {
+		if hash := sha256.Sum256(rec.Value); hex.EncodeToString(hash[:]) != t.letter.Envelope.SHA256 {
+			return
+		}
+		found = true
+		t.record.Key, t.record.Value = rec.Key, rec.Value
+		if t.letter.Envelope.HeadersLeft > 0 {
+			t.record.Headers = withoutReplay(rec.Headers, t.record.Headers)
+		}
+	})
+	return found, err
+}
+
+// startScan sets where each partition is read from: the oldest event of a letter
+// in it, and without a letter the time of the oldest event of all.
+func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[string][]kafkalog.Bounds) error {
+	oldest := map[contactsync.Claim]int64{}
+	since, undated := time.Time{}, false
+	for _, t := range targets {
+		claim, offset := t.place.origin.Claim, t.place.origin.Offset
+		if first, ok := oldest[claim]; !ok || offset < first {
+			oldest[claim] = offset
+		}
+		undated = undated || t.place.time.UnixMilli() < 0 // unknown; to Kafka such a time has a meaning of its own
+		if since.IsZero() || t.place.time.Before(since) {
+			since = t.place.time
+		}
+		if !slices.Contains(r.scan.topics, claim.Topic) {
+			r.scan.topics = append(r.scan.topics, claim.Topic)
+		}
+	}
+	for _, topic := range r.scan.topics {
+		var byTime []int64
+		if !undated {
+			var err error
+			if byTime, err = r.deps.Log.OffsetsAt(ctx, topic, since); err != nil {
+				return err
+			}
+		}
+		for n, b := range bounds[topic] {
+			claim := contactsync.Claim{Topic: topic, Partition: int32(n)}
+			from, ok := oldest[claim]
+			switch {
+			case ok:
+			case undated:
+				from = b.First
+			case n < len(byTime) && byTime[n] >= 0:
+				from = byTime[n]
+			default: // nothing so young
+				from = b.End
+			}
+			from = max(min(from, b.End), b.First)
+			r.scan.parts[claim] = &part{from: from, next: from}
+		}
+	}
+	return nil
+}

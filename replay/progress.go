@@ -1,0 +1,101 @@
+package replay
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"contactsync"
+)
+
+// progressHead is the first line of a progress file.
+const progressHead = "contactsync replay 1\n"
+
+// The words of a progress file; the last one about a letter counts.
+const (
+	begun = "begun" // it is about to be sent: from now on the API may have an older state
+	done  = "done"
+	given = "given-up" // the API refused it, so it has nothing older
+)
+
+// Progress is the file that remembers what was sent to the API: a line for each
+// letter before it is sent and one when that has ended.
+type Progress struct {
+	file  *os.File
+	state map[contactsync.Position]string
+}
+
+// OpenProgress opens a progress file, or makes one.
+func OpenProgress(path string) (*Progress, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the progress file: %w", err)
+	}
+	p := &Progress{file: file, state: map[contactsync.Position]string{}}
+	if err := p.read(); err != nil {
+		return nil, errors.Join(fmt.Errorf("read the progress file %s: %w", path, err), file.Close())
+	}
+	return p, nil
+}
+
+func (p *Progress) read() error {
+	text, err := io.ReadAll(p.file)
+	if err != nil {
+		return err
+	}
+	whole := bytes.LastIndexByte(text, '\n') + 1
+	switch head, torn := string(text[:min(whole, len(progressHead))]), string(text); {
+	case strings.HasPrefix(progressHead, torn): // new, or torn in its first line
+		if _, err := p.file.WriteAt([]byte(progressHead), 0); err != nil {
+			return err
+		}
+		whole = len(progressHead)
+	case head != progressHead:
+		return errors.New("it is none: give the name of a new file, or of one that an earlier replay has made")
+	}
+	if whole > len(text) {
+		text = []byte(progressHead)
+	}
+	for n, line := range strings.Split(string(text[len(progressHead):whole]), "\n") {
+		if line == "" {
+			continue
+		}
+		word, at, _ := strings.Cut(line, " ")
+		position, err := contactsync.ParsePosition(at)
+		if err != nil || word != begun && word != done && word != given {
+			return fmt.Errorf("line %d is damaged", n+2)
+		}
+		p.state[position] = word
+	}
+	// What a crash has left of a last line goes, so that the next one is whole.
+	if err := p.file.Truncate(int64(whole)); err != nil {
+		return err
+	}
+	_, err = p.file.Seek(int64(whole), io.SeekStart)
+	return err
+}
+
+// note writes one word about some letters, and returns when it is on the disk.
+func (p *Progress) note(word string, targets []*target) error {
+	if len(targets) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	for _, t := range targets {
+		p.state[t.record.Position] = word
+		fmt.Fprintf(&b, "%s %v\n", word, t.record.Position)
+	}
+	if _, err := p.file.WriteString(b.String()); err != nil {
+		return fmt.Errorf("write the progress file: %w", err)
+	}
+	if err := p.file.Sync(); err != nil {
+		return fmt.Errorf("write the progress file: %w", err)
+	}
+	return nil
+}
+
+// Close closes the file.
+func (p *Progress) Close() error { return p.file.Close() }

@@ -1,0 +1,130 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"contactsync"
+)
+
+// mostRefusals of our credentials in a row end a run: a token is minted anew each
+// time, so it is not going to be the last one's fault.
+const mostRefusals = 3
+
+// attempt sends the rows in one request and notes what the answer says of each. It
+// returns an error only where the run cannot go on.
+func (s *sender) attempt(ctx context.Context, rows []*row) error {
+	first := rows[0].event.Contact
+	b := contactsync.Batch{Stream: first.Stream, Account: first.Account}
+	for _, w := range rows {
+		w.owed = true
+		b.Rows = append(b.Rows, contactsync.Row{ID: w.state.contact.ID, Body: w.state.contact.Body})
+	}
+	res, err := s.send(ctx, b)
+	if err != nil {
+		return err
+	}
+	if res.Kind != contactsync.Unauthorized {
+		s.refused = 0
+	}
+	switch res.Kind { //exhaustive:enforce
+	case contactsync.Answered:
+		s.wait.Reset()
+		open := false
+		for i, w := range rows {
+			w.answered(res.Rows[i], s.api.Attempts)
+			open = open || w.result == "" && !w.delivered
+		}
+		if open {
+			return s.backOff(ctx, res)
+		}
+		return nil
+	case contactsync.TooLarge, contactsync.BadRequest:
+		if len(rows) == 1 {
+			rows[0].fail(res.Detail)
+			return nil
+		}
+		// One of them is bad, or they are too many: the other half may be fine.
+		if err := s.attempt(ctx, rows[:len(rows)/2]); err != nil {
+			return err
+		}
+		return s.attempt(ctx, rows[len(rows)/2:])
+	case contactsync.StreamGone:
+		for _, w := range rows {
+			w.fail(res.Detail)
+		}
+		return nil
+	case contactsync.Unauthorized:
+		if s.refused++; s.refused >= mostRefusals {
+			return fmt.Errorf("the API refuses stream %s of account %s: %s", b.Stream, b.Account, res.Detail)
+		}
+		return s.backOff(ctx, res)
+	case contactsync.Throttled:
+		return nil // the gate waits
+	case contactsync.Canceled, contactsync.Unavailable, contactsync.Unknown:
+		return s.backOff(ctx, res)
+	}
+	return s.backOff(ctx, res)
+}
+
+// answered notes what an answer says of the row.
+func (w *row) answered(o contactsync.Outcome, most int) {
+	w.attempts++
+	switch o.Verdict {
+	case contactsync.Delivered:
+		w.delivered = true
+		w.original = w.original || w.state.at == w.record.Position
+	case contactsync.Failed:
+		if !o.Transient || w.attempts >= most {
+			w.fail(o.Reason)
+		}
+	case contactsync.Unresolved:
+		if w.attempts >= most {
+			w.fail("the API's answers do not account for it")
+		}
+	}
+}
+
+// fail ends a row whose state the API refuses. Where that is a newer one than the
+// letter's, the letter has been replayed all the same, and the service gets the same
+// refusal for the newer event.
+func (w *row) fail(detail string) {
+	w.result, w.detail = Failed, detail
+	if w.original {
+		w.result, w.detail = Replayed, fmt.Sprintf("the API refuses the newer state at %v: %s", w.state.at, detail)
+	}
+}
+
+// send waits for the account's budget and makes the call, which ctx does not cut
+// short: its answer would be unknown.
+func (s *sender) send(ctx context.Context, b contactsync.Batch) (contactsync.Result, error) {
+	gate := s.api.Client.Gate(b.Account)
+	for {
+		now := time.Now()
+		report, again := gate.Admit(now)
+		if report == nil {
+			if !sleep(ctx, again.Sub(now)) {
+				return contactsync.Result{}, context.Cause(ctx)
+			}
+			continue
+		}
+		res := s.api.Client.Send(context.WithoutCancel(ctx), b)
+		report(time.Now(), res)
+		return res, nil
+	}
+}
+
+// backOff waits before the next attempt: longer where the API may still be at
+// work with the last one.
+func (s *sender) backOff(ctx context.Context, res contactsync.Result) error {
+	wait := max(s.wait.NextBackOff(), res.RetryAfter)
+	if res.Ambiguous {
+		wait = max(wait, s.api.Hold)
+	}
+	s.deps.Logger.Warn("the request is repeated", "kind", res.Kind.String(), "status", res.Status, "in", wait.Round(time.Millisecond), "detail", res.Detail)
+	if !sleep(ctx, wait) {
+		return context.Cause(ctx)
+	}
+	return nil
+}
