@@ -57,6 +57,9 @@ func TestPolicy_Imports(t *testing.T) {
 			if slices.Contains(stages, p.ImportPath) && slices.Contains(stages, imp) {
 				t.Errorf("%s imports its sibling %s", p.ImportPath, imp)
 			}
+			if slices.Contains(stages, p.ImportPath) && (imp == "contactsync/replay" || imp == "contactsync/app") {
+				t.Errorf("%s imports %s, which lies above it", p.ImportPath, imp)
+			}
 			if strings.HasPrefix(imp, "github.com/segmentio/kafka-go") && !slices.Contains(kafka, p.ImportPath) {
 				t.Errorf("%s imports %s: only %v do", p.ImportPath, imp, kafka)
 			}

@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"slices"
 	"time"
 
 	"contactsync"
@@ -53,7 +54,7 @@ func (w *Window) hold(l *lane, kind holdKind, r contactsync.Result) {
 		longest = w.cfg.BackoffMax // its rows leave one by one: waiting long would hold up the good ones
 	}
 	if l.hold == nil || l.hold.kind != kind {
-		if l.hold == nil {
+		if l.hold == nil && kind != holdRejecting { // that one is bounded by the dead-letter budget
 			w.strike(l)
 		}
 		l.hold = &hold{kind: kind, since: w.now}
@@ -142,21 +143,33 @@ func (w *Window) Expire(now time.Time) {
 	}
 }
 
+// othersFirst is how many requests of other streams go before a stream on hold
+// may probe, where they are ready: however many streams are on hold, three
+// quarters of the account's calls are for the others.
+const othersFirst = 3
+
 // nextLane is the ready lane of an account that goes first: the one with the
-// oldest event. While the account is held it is rather one that was not refused
-// yet, because that one can tell more.
-func (a *account) nextLane() *lane {
-	best := a.ready.lanes[0]
-	if !a.held {
-		return best
+// oldest event. Streams on hold have old events, so they take turns with the
+// others. While the account is held it is any that was not refused yet: that can
+// tell more, and the oldest may be one of many that will be refused too.
+func (w *Window) nextLane(a *account) *lane {
+	first := a.ready.lanes[0]
+	if !a.held && (first.hold == nil || a.sinceProbe >= othersFirst) {
+		return first
 	}
+	var others []*lane
 	for _, l := range a.ready.lanes {
-		fresher, older := l.hold == nil && best.hold != nil, l.order.Before(best.order)
-		if fresher || (l.hold == nil) == (best.hold == nil) && older {
-			best = l
+		if l.hold == nil {
+			others = append(others, l)
 		}
 	}
-	return best
+	switch {
+	case len(others) == 0:
+		return first
+	case a.held:
+		return others[w.rand.IntN(len(others))]
+	}
+	return slices.MinFunc(others, func(a, b *lane) int { return a.order.Compare(b.order) })
 }
 
 // mayStart reports whether the account as a whole lets a request start, but for

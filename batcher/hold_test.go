@@ -8,9 +8,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
 )
 
 // byStream answers some streams with a kind, and delivers all others.
@@ -271,4 +274,60 @@ func TestBatcher_DeadStreamsAmongLiveOnesDoNotHoldTheAccount(t *testing.T) {
 			t.Errorf("%v streams and %v accounts on hold, want 4 and 0", s.held("stream_gone"), testutil.ToFloat64(s.m.Batcher.HeldAccounts))
 		}
 	})
+}
+
+// metered admits one request a second.
+type metered struct{ next time.Time }
+
+func (m *metered) Admit(now time.Time) (func(time.Time, contactsync.Result), time.Time) {
+	if now.Before(m.next) {
+		return nil, m.next
+	}
+	m.next = now.Add(time.Second)
+	return func(time.Time, contactsync.Result) {}, time.Time{}
+}
+
+// Hundreds of streams on hold have older events than any other, and more probes
+// due than the account has calls. The others get three quarters of these.
+func TestWindow_ManyHoldsDoNotStarveTheOthers(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	cfg.HoldProbeMax, cfg.LetterRows, cfg.LetterShare = 10*time.Second, 0, 0
+	w := NewWindow(cfg, func(string) Gate { return &metered{} }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
+	w.Assign(time.Unix(0, 0), []contactsync.Claim{testClaim}, false)
+	now, offset := time.Unix(1_700_000_000, 0), int64(0)
+	add := func(stream string, n int) {
+		for i := range n {
+			id := fmt.Sprint("c", i)
+			w.Add(now, &event.Event{
+				Record: contactsync.Record{Position: contactsync.Position{Claim: testClaim, Offset: offset}, Time: now}, Kind: event.Update,
+				Contact: event.Contact{Stream: stream, ID: id, Account: "a", Body: []byte(`{}`)},
+			})
+			offset++
+		}
+	}
+	for i := range 200 {
+		add(fmt.Sprint("dead", i), 1)
+	}
+	good, bad := 0, 0
+	for range 4000 {
+		now = now.Add(500 * time.Millisecond)
+		add(fmt.Sprint("live", now.Unix()%50), 1) // more than the account can take
+		f := w.Next(now)
+		if f == nil {
+			continue
+		}
+		r := allDelivered(f.Batch)
+		if strings.HasPrefix(f.Batch.Stream, "dead") {
+			r = contactsync.Result{Kind: contactsync.StreamGone, Status: 404}
+			bad++
+		} else {
+			good++
+		}
+		w.Settle(now, f, r)
+	}
+	bad -= 200 // the first of each, before anybody knew
+	if good < 5*bad/2 || bad < 200 {
+		t.Errorf("%d requests of live streams and %d probes of dead ones, want about three to one", good, bad)
+	}
 }

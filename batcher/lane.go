@@ -40,6 +40,8 @@ type account struct {
 	ceiling  ceiling
 	verdicts verdicts
 
+	sinceProbe int // requests since one of a stream on hold
+
 	strikes   int // streams put on hold since a row was last delivered
 	held      bool
 	heldSince time.Time

@@ -45,7 +45,7 @@ func (w *Window) Next(now time.Time) *Flight {
 		if a == nil {
 			return nil
 		}
-		l := a.nextLane()
+		l := w.nextLane(a)
 		if w.prepare(l); l.due.After(w.now) {
 			continue // it had only fallen due to dissolve a group
 		}
@@ -161,6 +161,10 @@ func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Fligh
 	}
 	l.flights++
 	l.account.inFlight++
+	l.account.sinceProbe++
+	if l.hold != nil {
+		l.account.sinceProbe = 0
+	}
 	w.inRows += len(f.rows)
 	w.flights[f] = struct{}{}
 	forClaims(f.rows, func(cl *claim) { cl.flights++ })

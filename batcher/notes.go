@@ -70,7 +70,7 @@ func (t *teller) remind(now time.Time, h holds) {
 	case now.Sub(t.reminded) >= remindEvery:
 		t.reminded = now
 		t.log.Error("streams are on hold; GET /status names them", "unauthorized", h[holdUnauthorized].streams,
-			"stream_gone", h[holdGone].streams, "rejecting", h[holdRejecting].streams, "contacts", h.contacts(), "longest", h.longest())
+			"stream_gone", h[holdGone].streams, "rejecting", h[holdRejecting].streams, "contacts", h.contacts(), "longest", h.longest().String())
 	}
 }
 

@@ -35,6 +35,9 @@ func main() {
 	}
 }
 
+// errUsage says that the command line asks for what makes no sense.
+var errUsage = errors.New("wrong usage")
+
 // errReported says that the reason has been printed already.
 var errReported = errors.New("reported")
 
@@ -50,6 +53,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(runCommand(environ), checkCommand(environ), dlqCommand(environ), versionCommand())
 	err := root.ExecuteContext(ctx)
 	switch {
@@ -61,5 +65,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return 1
 	}
 	fmt.Fprintln(stderr, "contactsync:", err)
+	if errors.Is(err, errUsage) {
+		return 2
+	}
 	return 1
 }

@@ -126,4 +126,7 @@ func TestVersion(t *testing.T) {
 	if code, _, stderr := program(t, "no-such-command"); code == 0 || stderr == "" {
 		t.Errorf("unknown command: code %d, %q", code, stderr)
 	}
+	if code, _, stderr := program(t, "run", "--no-such-flag"); code != 2 || !strings.Contains(stderr, "no-such-flag") {
+		t.Errorf("unknown flag: code %d, %q", code, stderr)
+	}
 }
