@@ -1,7 +1,6 @@
 package batcher
 
 import (
-	"slices"
 	"time"
 
 	"contactsync"
@@ -10,7 +9,7 @@ import (
 // refused handles an answer that refuses a request as a whole because of what
 // its rows hold: halves are tried apart, down to the row that is at fault.
 func (w *Window) refused(f *Flight, r contactsync.Result) {
-	f.lane.account.ceiling.passed(len(f.rows), bodyBytes(f.rows))
+	w.sized(f, true)
 	if len(f.rows) == 1 {
 		w.refusedRow(f, contactsync.ReasonBadRequest, r)
 		return
@@ -22,21 +21,51 @@ func (w *Window) refused(f *Flight, r contactsync.Result) {
 	w.addGroup(f.lane, left)
 }
 
-// tooLarge handles an answer that says that the request is too large: its rows go
-// back to the queue, and from now on the account's requests are smaller.
+// split is a request that was too large and whose halves are sent. Where both
+// pass, the request was larger than the API takes; where one row is at fault it
+// says nothing of the others.
+type split struct {
+	rows   int
+	bytes  int64
+	open   int  // halves that have not been answered
+	failed bool // one of them was too large as well
+}
+
+// tooLarge handles an answer that says that the request is too large: its halves
+// are sent.
 func (w *Window) tooLarge(f *Flight, r contactsync.Result) {
+	w.sized(f, false)
 	if len(f.rows) == 1 {
 		w.refusedRow(f, contactsync.ReasonTooLarge, r)
 		return
 	}
-	a := f.lane.account
-	a.ceiling.refused(w.now, len(f.rows), bodyBytes(f.rows))
-	w.note(noteCeiling, "account", a.id, "rows", a.ceiling.rows, "bytes", a.ceiling.bytes,
-		"refused_rows", len(f.rows), "refused_bytes", bodyBytes(f.rows))
-	for _, c := range slices.Backward(w.landAll(f, r)) {
-		w.enqueueFront(c)
-	}
+	s := &split{rows: len(f.rows), bytes: bodyBytes(f.rows), open: 2}
+	rows := w.landAll(f, r)
 	w.other(f, false)
+	left, right := halve(rows, w.now)
+	left.split, right.split = s, s
+	w.addGroup(f.lane, left)
+	w.addGroup(f.lane, right)
+}
+
+// sized notes whether a request had a size that the API takes. When both halves
+// of one that was too large have passed, the account's ceiling comes down.
+func (w *Window) sized(f *Flight, passed bool) {
+	a := f.lane.account
+	if passed {
+		a.ceiling.passed(len(f.rows), bodyBytes(f.rows))
+	}
+	if f.group == nil || f.group.split == nil {
+		return
+	}
+	s := f.group.split
+	s.open--
+	if s.failed = s.failed || !passed; s.failed || s.open > 0 {
+		return
+	}
+	a.ceiling.refused(w.now, s.rows, s.bytes)
+	w.note(noteCeiling, "account", a.id, "rows", a.ceiling.rows, "bytes", a.ceiling.bytes,
+		"refused_rows", s.rows, "refused_bytes", s.bytes)
 }
 
 // refusedRow handles an answer that refuses a request of one row.

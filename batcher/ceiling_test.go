@@ -45,7 +45,7 @@ func TestBatcher_LearnsHowLargeARequestMayBe(t *testing.T) {
 			t.Fatalf("%d ended, %d dead letters", len(s.ended), len(s.letters))
 		}
 		first := len(s.calls)
-		if first > 2+6 { // 100 and 50 are refused; a quarter each passes
+		if first > 1+2+4 { // 100 and 50 are refused; a quarter each passes
 			t.Errorf("%d calls for a hundred rows, thirty at a time", first)
 		}
 		s.add(names(100, 50)...)
@@ -140,5 +140,37 @@ func TestCeiling_TellsRowsFromBytes(t *testing.T) {
 	c.refused(now, 20, 44_000)
 	if c.rows != 10 || c.bytes != 22_000 {
 		t.Errorf("what passed before passes no longer, so nothing is known: %+v", c)
+	}
+}
+
+// A row that the API finds too large in any company must not make the requests of
+// its neighbours smaller.
+func TestBatcher_OneRowTooLargeAmongMany(t *testing.T) {
+	for _, bad := range []int{0, 37, 99} {
+		t.Run(fmt.Sprint("row ", bad), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, nil)
+				ids := names(0, 100)
+				s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+					for _, r := range b.Rows {
+						if r.ID == ids[bad] {
+							return contactsync.Result{Kind: contactsync.TooLarge, Status: 413}
+						}
+					}
+					return allDelivered(b)
+				}
+				s.add(ids...)
+				s.at(time.Minute)
+				if len(s.ended) != 100 || len(s.letters) != 1 || s.letters[0].Contact != ids[bad] || s.letters[0].Reason != contactsync.ReasonTooLarge {
+					t.Fatalf("%d ended, dead letters %v", len(s.ended), s.letters)
+				}
+				if spent := len(s.calls) - 1; spent > 14 { // 2·log2(100), rounded up
+					t.Errorf("%d calls spent to find one row among 100", spent)
+				}
+				if rows := testutil.ToFloat64(s.m.Batcher.CeilingRows.WithLabelValues("a")); rows != 100 {
+					t.Errorf("requests have at most %v rows now", rows)
+				}
+			})
+		})
 	}
 }

@@ -137,6 +137,8 @@ type group struct {
 	// one. Where this half is fine, the fault must be in the other, which is then
 	// halved again without asking: that saves a call at every step.
 	then *group
+	// split is set where this is half of a request that was too large.
+	split *split
 }
 
 // compact leaves out rows that ended or left since the group was made.

@@ -102,7 +102,7 @@ func (w *Window) answered(f *Flight, r contactsync.Result) {
 		}
 	}
 	l := f.lane
-	l.account.ceiling.passed(len(f.rows), bodyBytes(f.rows))
+	w.sized(f, true)
 	if taken > 0 {
 		l.calm()
 		w.accountWorks(l.account)
@@ -192,7 +192,7 @@ func (w *Window) again(f *Flight, r contactsync.Result, due time.Time) {
 	switch {
 	case f.group != nil:
 		g := newGroup(rows, due)
-		g.then = f.group.then
+		g.then, g.split = f.group.then, f.group.split
 		w.addGroup(f.lane, g)
 	case due.After(w.now):
 		g := newGroup(rows, due)

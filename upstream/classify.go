@@ -61,7 +61,7 @@ const (
 	thenBackOff  = "kept, and sent again after a growing wait"
 	thenWait     = "kept; the account waits as asked and calls less often"
 	thenHold     = "kept; a new token is tried once, then the stream is held, and probed after growing waits"
-	thenHalve    = "sent again in smaller requests, which the account keeps to; a single row that is too large is dead-lettered"
+	thenHalve    = "cut in two and sent again; a row that is too large alone is dead-lettered, else the account's requests get smaller"
 	thenBisect   = "cut in two and sent again, down to the bad row, which is dead-lettered"
 	thenGone     = "kept; the stream is held, and probed after growing waits"
 	thenNothing  = "left for the next owner"
