@@ -111,8 +111,8 @@ func demo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	}
 	truth := manifest.Sum()
 	v.say("backlog of %d events about %d contacts in %d streams", truth.Events, truth.Distinct(), o.feed.Streams)
-	cfg := w.settings(o.requests, o.window)
-	if err := w.run(ctx, cfg, o.bug, log); err != nil {
+	cfg := w.settings(w.account("demo", w.api.URL(), o.requests, o.window, "st-*"))
+	if w.replica, err = start(ctx, cfg, o.bug, log, nil); err != nil {
 		return err
 	}
 	if o.bug != "" {
@@ -218,7 +218,7 @@ func watch(ctx context.Context, w *world, o demoOptions, v *view, m *feed.Manife
 			change("fine again", throttle, false)
 		}
 		if round%5 == 0 && live.done() {
-			if all, err := w.drained(ctx); err != nil || all {
+			if all, err := drained(ctx, w.broker); err != nil || all {
 				return violations, err
 			}
 		}

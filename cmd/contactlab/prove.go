@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// proveOptions say how a proof runs.
+type proveOptions struct {
+	small bool // for tests: everything happens, on a smaller scale
+	bug   string
+	log   *slog.Logger // of the service; nil: thrown away
+	limit time.Duration
+}
+
+// errProof says that the service did not do what the proof asks for; what, has been printed.
+var errProof = errors.New("not proved")
+
+// proofs are the subcommands.
+var proofs = []struct {
+	name, short, long string
+	limit             time.Duration
+	run               func(context.Context, proveOptions, io.Writer) error
+}{
+	{
+		"answers", "Play every answer of the table to the service, and see what becomes of the events",
+		`Answers takes every row of the table in docs/answers.md, has an API answer so
+over a real socket, once or until the service has done with it, and then behave;
+and holds against the row what the service counted, how often it called, how long
+it waited, and what became of each event.`, 2 * time.Minute, proveAnswers,
+	},
+}
+
+func proveCommand() *cobra.Command {
+	parent := &cobra.Command{
+		Use:   "prove",
+		Short: "Run the whole service in one process against one kind of trouble, and judge it",
+		Long: `Prove runs the service, wired as in production, on an embedded broker and against
+an API that misbehaves on real sockets. A machine judges what came out: the exit
+code is 0 when everything holds and 1 when something does not.`,
+	}
+	for _, p := range proofs {
+		o := proveOptions{}
+		var logFile string
+		cmd := &cobra.Command{
+			Use: p.name, Short: p.short, Long: p.long + "\n\nTo see it fail, plant a bug:\n" + bugList(), Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				log, closeLog, err := demoLog(logFile)
+				if err != nil {
+					return err
+				}
+				defer closeLog()
+				o.log = log
+				return p.run(cmd.Context(), o, cmd.OutOrStdout())
+			},
+		}
+		cmd.Flags().BoolVar(&o.small, "small", false, "a smaller scale")
+		cmd.Flags().StringVar(&o.bug, "plant", "", "plant a bug for the proof to find")
+		cmd.Flags().DurationVar(&o.limit, "limit", p.limit, "fail when it takes longer")
+		cmd.Flags().StringVar(&logFile, "log", "", "write the service's log to this file")
+		parent.AddCommand(cmd)
+	}
+	return parent
+}
