@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/go.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo answers test race e2e backlog lint fmt vet chart docs docs-check fuzz fuzz-short plant ci clean
+.PHONY: help build demo answers poison test race e2e backlog lint fmt vet chart docs docs-check fuzz fuzz-short plant ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -19,6 +19,9 @@ demo: ## the whole service in one process, with an API that breaks, and the chec
 
 answers: ## play every answer of docs/answers.md to the service, and judge what becomes of the events
 	$(GO) run ./cmd/contactlab prove answers
+
+poison: ## bad events, bad rows and bad answers beside healthy traffic, and what they cost it
+	$(GO) run ./cmd/contactlab prove poison
 
 test: ## all tests that need Go only
 	@echo "== left out here: the tests against Apache Kafka, which need Java and Maven (make e2e)"

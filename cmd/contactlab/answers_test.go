@@ -51,7 +51,7 @@ func TestAnswersPlayed_CoverTheTable(t *testing.T) {
 }
 
 func smallProof(bug string) proveOptions {
-	return proveOptions{small: true, bug: bug, limit: time.Minute}
+	return proveOptions{small: true, root: "../..", bug: bug, limit: time.Minute}
 }
 
 func TestProveAnswers(t *testing.T) {

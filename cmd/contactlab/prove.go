@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,7 +15,8 @@ import (
 
 // proveOptions say how a proof runs.
 type proveOptions struct {
-	small bool // for tests: everything happens, on a smaller scale
+	small bool   // for tests: everything happens, on a smaller scale
+	root  string // of the repository, for the corpora
 	bug   string
 	log   *slog.Logger // of the service; nil: thrown away
 	limit time.Duration
@@ -33,6 +37,13 @@ var proofs = []struct {
 over a real socket, once or until the service has done with it, and then behave;
 and holds against the row what the service counted, how often it called, how long
 it waited, and what became of each event.`, 2 * time.Minute, proveAnswers,
+	},
+	{
+		"poison", "Mix every kind of bad event and bad answer into healthy traffic, and see whether that suffers",
+		`Poison runs healthy traffic of two accounts twice: alone, and with all bad events
+and all bad answers of the corpora in it, and with rows that the API refuses. The
+healthy events must all arrive, and hardly older than without the poison; each bad
+one must be a dead letter with its reason; finding it may cost few calls only.`, 3 * time.Minute, provePoison,
 	},
 }
 
@@ -60,10 +71,46 @@ code is 0 when everything holds and 1 when something does not.`,
 			},
 		}
 		cmd.Flags().BoolVar(&o.small, "small", false, "a smaller scale")
+		cmd.Flags().StringVar(&o.root, "root", ".", "root of the repository, where the corpora are")
 		cmd.Flags().StringVar(&o.bug, "plant", "", "plant a bug for the proof to find")
 		cmd.Flags().DurationVar(&o.limit, "limit", p.limit, "fail when it takes longer")
 		cmd.Flags().StringVar(&logFile, "log", "", "write the service's log to this file")
 		parent.AddCommand(cmd)
 	}
 	return parent
+}
+
+// proof collects what is found and prints it as a table.
+type proof struct {
+	out    io.Writer
+	w      *tabwriter.Writer
+	faults []string
+}
+
+// line prints a figure that is not judged.
+func (p *proof) line(name string, before, with any, note string) {
+	fmt.Fprintf(p.w, "%s\t%v\t%v\t%s\n", name, before, with, note)
+}
+
+// check prints a figure, and what was asked for.
+func (p *proof) check(name string, ok bool, before, with any, want string) {
+	verdict := "ok: "
+	if !ok {
+		verdict = "WRONG: "
+		p.faults = append(p.faults, fmt.Sprintf("%s: %v, %s", strings.TrimSpace(name), with, want))
+	}
+	p.line(name, before, with, verdict+want)
+}
+
+// end prints the table, the faults and a last line, and returns errProof where there is a fault.
+func (p *proof) end(format string, args ...any) error {
+	_ = p.w.Flush() // out is a person's terminal
+	for _, f := range p.faults {
+		fmt.Fprintln(p.out, "VIOLATION  "+f)
+	}
+	fmt.Fprintf(p.out, "\n%d violations; %s\n", len(p.faults), fmt.Sprintf(format, args...))
+	if len(p.faults) > 0 {
+		return errProof
+	}
+	return nil
 }
