@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/go.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo answers poison test race e2e backlog lint fmt vet chart docs docs-check fuzz fuzz-short plant ci clean
+.PHONY: help build demo answers poison outage test race e2e backlog lint fmt vet chart docs docs-check fuzz fuzz-short plant ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ answers: ## play every answer of docs/answers.md to the service, and judge what 
 
 poison: ## bad events, bad rows and bad answers beside healthy traffic, and what they cost it
 	$(GO) run ./cmd/contactlab prove poison
+
+outage: ## an hour without the API on a scale, while events arrive, and what is left of it
+	$(GO) run ./cmd/contactlab prove outage
 
 test: ## all tests that need Go only
 	@echo "== left out here: the tests against Apache Kafka, which need Java and Maven (make e2e)"

@@ -11,15 +11,18 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"contactsync/config"
 )
 
 // proveOptions say how a proof runs.
 type proveOptions struct {
-	small bool   // for tests: everything happens, on a smaller scale
-	root  string // of the repository, for the corpora
-	bug   string
-	log   *slog.Logger // of the service; nil: thrown away
-	limit time.Duration
+	small  bool   // for tests: everything happens, on a smaller scale
+	root   string // of the repository, for the corpora
+	bug    string
+	change func(*config.Config) // alters the settings, in tests
+	log    *slog.Logger         // of the service; nil: thrown away
+	limit  time.Duration
 }
 
 // errProof says that the service did not do what the proof asks for; what, has been printed.
@@ -44,6 +47,14 @@ it waited, and what became of each event.`, 2 * time.Minute, proveAnswers,
 and all bad answers of the corpora in it, and with rows that the API refuses. The
 healthy events must all arrive, and hardly older than without the poison; each bad
 one must be a dead letter with its reason; finding it may cost few calls only.`, 3 * time.Minute, provePoison,
+	},
+	{
+		"outage", "Take the API away for an hour, on a scale, while events arrive",
+		`Outage lets two replicas of the service live through an hour without the API (errors,
+a closed port, silence) and ten minutes in which it refuses the credentials, with
+every wait of the service scaled down as the hour is. Nothing may become a dead
+letter, no partition may change hands, memory stays in its bounds, calls are few,
+and all drains by itself.`, 2 * time.Minute, proveOutage,
 	},
 }
 
