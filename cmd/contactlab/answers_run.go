@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,6 +77,7 @@ func newAnswersRun(ctx context.Context, o proveOptions) (_ *answersRun, cases []
 	if o.small {
 		cases = firstOfEachRow(cases)
 	}
+	cases = slices.DeleteFunc(cases, func(p played) bool { return !strings.Contains(p.row, o.only) })
 	r.cfg = r.settings()
 	for i := range cases {
 		if err := r.openFor(i, &cases[i]); err != nil {

@@ -20,6 +20,7 @@ type proveOptions struct {
 	small  bool   // for tests: everything happens, on a smaller scale
 	root   string // of the repository, for the corpora
 	bug    string
+	only   string               // plays the answers of rows with this text alone, in tests
 	change func(*config.Config) // alters the settings, in tests
 	log    *slog.Logger         // of the service; nil: thrown away
 	limit  time.Duration
