@@ -32,6 +32,7 @@ func provePoison(ctx context.Context, o proveOptions, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("without poison: %w", err)
 	}
+	events = slices.DeleteFunc(events, func(e badEvent) bool { return len(e.bytes()) > scale.largest })
 	var some []badAnswer
 	for i := 0; i < len(answers); i += scale.every {
 		some = append(some, answers[i])
@@ -56,9 +57,7 @@ func provePoison(ctx context.Context, o proveOptions, out io.Writer) error {
 	with.keptAnswers(&p)
 	with.isolation(&p)
 	lost := base.report.Lost + with.report.Lost
-	for _, v := range slices.Concat(base.report.Violations, with.report.Violations) {
-		p.faults = append(p.faults, v)
-	}
+	p.faults = slices.Concat(p.faults, base.report.Violations, with.report.Violations)
 	return p.end("%d events, %d of them poison; %d lost, %d order violations, in %v",
 		base.report.Truth.Events+with.report.Truth.Events, len(with.reasons), lost,
 		with.report.OutOfOrder+with.report.Overlaps, time.Since(began).Round(100*time.Millisecond))

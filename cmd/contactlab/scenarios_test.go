@@ -54,13 +54,13 @@ func TestScenarios_FieldsAreDocumented(t *testing.T) {
 	shown := strings.Join(examplesIn(doc), "\n")
 	for _, part := range []any{stub.Rule{}, stub.Match{}, stub.Answer{}, stub.Rows{}} {
 		kind := reflect.TypeOf(part)
-		for i := range kind.NumField() {
-			name := kind.Field(i).Tag.Get("yaml")
+		for field := range kind.Fields() {
+			name := field.Tag.Get("yaml")
 			if name == "" || !strings.Contains(doc, "`"+name+"`") {
-				t.Errorf("%v.%s: %q is not explained in %s", kind, kind.Field(i).Name, name, scenariosDoc)
+				t.Errorf("%v.%s: %q is not explained in %s", kind, field.Name, name, scenariosDoc)
 			}
 			if !regexp.MustCompile(`\b` + name + `:`).MatchString(shown) {
-				t.Errorf("%v.%s: %q is in no example of %s", kind, kind.Field(i).Name, name, scenariosDoc)
+				t.Errorf("%v.%s: %q is in no example of %s", kind, field.Name, name, scenariosDoc)
 			}
 		}
 	}
