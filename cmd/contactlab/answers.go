@@ -168,8 +168,12 @@ func (r *answersRun) judge(p *played, row upstream.Row, t *took, i int, letters 
 		}
 	}
 	// As few as halving takes: two calls for each time that the rows halve.
-	if most := 1 + 2*bits.Len(uint(p.events-1)); p.calls == 0 && p.guard == "" && len(t.calls) > most || p.calls > 0 && len(t.calls) != p.calls {
-		wrong("%d calls, want %d", len(t.calls), max(p.calls, most))
+	most := 1 + 2*bits.Len(uint(p.events-1))
+	switch {
+	case p.calls > 0 && len(t.calls) != p.calls:
+		wrong("%d calls, want %d", len(t.calls), p.calls)
+	case p.calls == 0 && p.guard == "" && len(t.calls) > most:
+		wrong("%d calls, want at most %d", len(t.calls), most)
 	}
 	faults = append(faults, miscounted(p, row, t, hits)...)
 	need := r.wait(p, row)

@@ -125,7 +125,7 @@ func answersPlayed(canary string) []played {
 		row: "413", name: "413 for one row of 16", events: 16, match: stub.Match{IDs: []string{"c9"}},
 		answer: &stub.Answer{Status: 413}, reasons: map[int]contactsync.Reason{9: contactsync.ReasonTooLarge},
 	})
-	add(played{row: "413", name: "413 above 8 rows", events: 16, match: stub.Match{RowsOver: 8}, answer: &stub.Answer{Status: 413}, calls: 3})
+	add(played{row: "413", name: "413 above 8 rows", events: 16, match: stub.Match{RowsOver: 8}, answer: &stub.Answer{Status: 413}})
 	statuses("408, 425", 1, 408, 425)
 	statuses("405", 1, 405)
 	statuses("409", 1, 409)
