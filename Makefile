@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/go.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race e2e backlog lint fmt vet chart docs docs-check fuzz plant ci clean
+.PHONY: help build demo answers poison outage test race e2e backlog lint fmt vet chart docs docs-check fuzz fuzz-short plant ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -16,6 +16,15 @@ build: ## build both programs into bin/
 
 demo: ## the whole service in one process, with an API that breaks, and the checker
 	$(GO) run ./cmd/contactlab demo
+
+answers: ## play every answer of docs/answers.md to the service, and judge what becomes of the events
+	$(GO) run ./cmd/contactlab prove answers
+
+poison: ## bad events, bad rows and bad answers beside healthy traffic, and what they cost it
+	$(GO) run ./cmd/contactlab prove poison
+
+outage: ## an hour without the API on a scale, while events arrive, and what is left of it
+	$(GO) run ./cmd/contactlab prove outage
 
 test: ## all tests that need Go only
 	@echo "== left out here: the tests against Apache Kafka, which need Java and Maven (make e2e)"
@@ -51,11 +60,16 @@ docs: ## generate docs/configuration.md and docs/answers.md
 docs-check: ## fail where a generated document is stale
 	$(GO) test -count=1 -run '^TestDocument_' ./config/gendoc ./upstream/gendoc
 
-fuzz: ## each fuzz target for ten seconds
+FUZZTIME ?= 10s
+
+fuzz: ## each fuzz target for FUZZTIME, ten seconds unless set
 	@set -e; for pkg in $$($(GO) list ./...); do \
 	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 10s $$pkg; \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
 	  done; done
+
+fuzz-short: ## each fuzz target for three seconds
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=3s
 
 # The schemas of Kubernetes' own objects, from a Python package that carries them.
 # The first version is the one that Chart.yaml asks for at least.

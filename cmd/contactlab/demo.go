@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"contactsync"
 	"contactsync/lab/check"
 	"contactsync/lab/feed"
 	"contactsync/lab/plant"
@@ -30,6 +31,7 @@ type demoOptions struct {
 	limit    time.Duration // the run fails when it takes longer
 	bug      string
 	logFile  string
+	scenario string // a file with further faults
 }
 
 func defaultDemo() demoOptions {
@@ -75,6 +77,7 @@ To see the checker find something, plant a bug:
 	fl.DurationVar(&o.limit, "limit", o.limit, "fail when the run takes longer")
 	fl.StringVar(&o.bug, "plant", "", "plant a bug for the checker to find")
 	fl.StringVar(&o.logFile, "log", "", "write the service's log to this file")
+	fl.StringVar(&o.scenario, "scenario", "", "file with further faults of the API (docs/scenarios.md)")
 	return cmd
 }
 
@@ -97,6 +100,9 @@ func demo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	api := stub.DefaultConfig()
 	api.RateLimit, api.RateWindow = o.requests, o.window
 	api.Latency, api.Jitter = 15*time.Millisecond, 10*time.Millisecond
+	if api.Scenario, err = readScenario(o.scenario); err != nil {
+		return err
+	}
 	w, err := newWorld(6, api)
 	if err != nil {
 		return err
@@ -111,8 +117,8 @@ func demo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	}
 	truth := manifest.Sum()
 	v.say("backlog of %d events about %d contacts in %d streams", truth.Events, truth.Distinct(), o.feed.Streams)
-	cfg := w.settings(o.requests, o.window)
-	if err := w.run(ctx, cfg, o.bug, log); err != nil {
+	cfg := w.settings(w.account("demo", w.api.URL(), o.requests, o.window, "st-*"))
+	if w.replica, err = start(ctx, cfg, o.bug, log, nil); err != nil {
 		return err
 	}
 	if o.bug != "" {
@@ -129,6 +135,7 @@ func demo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	haltErr := w.halt()
 
 	in := check.Input{Manifest: manifest, MaxRows: cfg.Batcher.MaxRows}
+	o.allow(&in)
 	in.Stub(w.api)
 	asking, stopAsking := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer stopAsking()
@@ -143,6 +150,18 @@ func demo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 		return errors.Join(errBroken, runErr, haltErr)
 	}
 	return errors.Join(runErr, haltErr)
+}
+
+// allow lets the check pass what a scenario of the user's own may bring about: it
+// may refuse any row, and hide that it has taken one.
+func (o demoOptions) allow(in *check.Input) {
+	if o.scenario == "" {
+		return
+	}
+	in.AllowReasons = []contactsync.Reason{
+		contactsync.ReasonRejected, contactsync.ReasonBadRequest, contactsync.ReasonTooLarge, contactsync.ReasonUnresolved,
+	}
+	in.MaxDuplicates = len(in.Manifest.Records)
 }
 
 // demoLog is where the service's log goes: nowhere, or to a file.
@@ -205,7 +224,7 @@ func watch(ctx context.Context, w *world, o demoOptions, v *view, m *feed.Manife
 			change("away", outage, true)
 		case weather == "away" && !checked && age > o.outage/2:
 			checked = true
-			report, err := snapshot(ctx, w, m)
+			report, err := snapshot(ctx, w, o, m)
 			if err != nil {
 				return violations, err
 			}
@@ -218,7 +237,7 @@ func watch(ctx context.Context, w *world, o demoOptions, v *view, m *feed.Manife
 			change("fine again", throttle, false)
 		}
 		if round%5 == 0 && live.done() {
-			if all, err := w.drained(ctx); err != nil || all {
+			if all, err := drained(ctx, w.broker); err != nil || all {
 				return violations, err
 			}
 		}
@@ -269,8 +288,9 @@ func (l *liveFeed) wait() (*feed.Manifest, error) {
 }
 
 // snapshot checks a run that goes on: what is committed must have ended by now.
-func snapshot(ctx context.Context, w *world, m *feed.Manifest) (check.Report, error) {
+func snapshot(ctx context.Context, w *world, o demoOptions, m *feed.Manifest) (check.Report, error) {
 	in := check.Input{Manifest: m, Running: true}
+	o.allow(&in)
 	if err := in.Kafka(ctx, w.broker.Addrs(), demoGroup, ""); err != nil {
 		return check.Report{}, err
 	}

@@ -75,14 +75,8 @@ func runStub(ctx context.Context, o stubOptions, out io.Writer) (err error) {
 		}
 		o.config.Secret = string(bytes.TrimSpace(secret))
 	}
-	if o.scenario != "" {
-		text, err := os.ReadFile(o.scenario)
-		if err != nil {
-			return fmt.Errorf("read the scenario: %w", err)
-		}
-		if o.config.Scenario, err = stub.ParseScenario(text); err != nil {
-			return fmt.Errorf("%w: %s: %w", errUsage, o.scenario, err)
-		}
+	if o.config.Scenario, err = readScenario(o.scenario); err != nil {
+		return err
 	}
 	o.config.KeepRows = 0 // the log in memory is for a check in the same process
 	if o.log != "" {
@@ -109,6 +103,22 @@ func runStub(ctx context.Context, o stubOptions, out io.Writer) (err error) {
 		err = errors.Join(err, fmt.Errorf("the log %s could not be written to its end", o.log))
 	}
 	return err
+}
+
+// readScenario reads a file with faults; without a name there are none.
+func readScenario(path string) (stub.Scenario, error) {
+	if path == "" {
+		return stub.Scenario{}, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return stub.Scenario{}, fmt.Errorf("read the scenario: %w", err)
+	}
+	s, err := stub.ParseScenario(text)
+	if err != nil {
+		return stub.Scenario{}, fmt.Errorf("%w: %s: %w", errUsage, path, err)
+	}
+	return s, nil
 }
 
 func printStats(out io.Writer, n stub.Stats) {

@@ -67,6 +67,12 @@ func (c *checker) place(r *feed.Record) Place {
 
 // reason checks that a letter is there for a reason that fits its event.
 func (c *checker) reason(l Letter, own *feed.Record) {
+	if want, known := c.in.Reasons[l.At]; known {
+		if l.Reason != want {
+			c.fault(&c.r.WrongLetters, "I5: %v is in the dead-letter topic as %q, want %q", l.At, l.Reason, want)
+		}
+		return
+	}
 	fits := []contactsync.Reason{}
 	switch own.Class {
 	case feed.Undecodable:

@@ -25,6 +25,10 @@ type Input struct {
 	Committed map[broker.Partition]int64
 	Letters   []Letter
 
+	// Reasons names, for events of which that is known, the one reason that their
+	// dead letter must have.
+	Reasons map[Place]contactsync.Reason
+
 	// Running says that the run is not over: what has not ended yet is not lost.
 	Running bool
 	// MaxRows is the most rows that a call may have, for the floor of calls. 0: no floor.

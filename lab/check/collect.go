@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"time"
 
@@ -30,10 +31,15 @@ func (in *Input) Kafka(ctx context.Context, brokers []string, group, deadLetters
 	return err
 }
 
-// Stub fills in what a stub in the same process knows.
-func (in *Input) Stub(s *stub.Server) {
-	stats := s.Stats()
-	in.Stats, in.State, in.Calls = &stats, s.State(), s.Calls()
+// Stub fills in what stubs in the same process know. Where there are several,
+// each must have streams of its own: their clocks and orders are not the same.
+func (in *Input) Stub(all ...*stub.Server) {
+	in.Stats, in.State, in.Calls = new(stub.Stats), map[string]map[string]int64{}, []stub.Call{}
+	for _, s := range all {
+		in.Stats.Add(s.Stats())
+		maps.Copy(in.State, s.State())
+		in.Calls = append(in.Calls, s.Calls()...)
+	}
 }
 
 // StubAt fills in what a stub in another process tells at its base address: state

@@ -15,6 +15,7 @@ type Contact struct{ Stream, ID string }
 type Record struct {
 	Offset    int64
 	Seq       int64
+	Time      int64 // of the record in Kafka, Unix nanoseconds; it has milliseconds
 	Partition int32
 	Topic     int32 // index into Manifest.Topics
 	Contact   int32 // index into Manifest.Contacts
@@ -119,7 +120,7 @@ func index[T comparable](all *[]T, more []T) []int32 {
 // slow with slices of structs.
 type columns struct {
 	Topics, Streams, IDs      []string
-	Offset, Seq               []int64
+	Offset, Seq, Time         []int64
 	Partition, Topic, Contact []int32
 	Class                     []byte
 }
@@ -131,7 +132,7 @@ func (m *Manifest) Write(w io.Writer) error {
 		c.Streams, c.IDs = append(c.Streams, k.Stream), append(c.IDs, k.ID)
 	}
 	for _, r := range m.Records {
-		c.Offset, c.Seq = append(c.Offset, r.Offset), append(c.Seq, r.Seq)
+		c.Offset, c.Seq, c.Time = append(c.Offset, r.Offset), append(c.Seq, r.Seq), append(c.Time, r.Time)
 		c.Partition, c.Topic = append(c.Partition, r.Partition), append(c.Topic, r.Topic)
 		c.Contact, c.Class = append(c.Contact, r.Contact), append(c.Class, byte(r.Class))
 	}
@@ -148,7 +149,7 @@ func Read(r io.Reader) (*Manifest, error) {
 		return nil, fmt.Errorf("read the manifest: %w", err)
 	}
 	n := len(c.Offset)
-	for _, l := range []int{len(c.Seq), len(c.Partition), len(c.Topic), len(c.Contact), len(c.Class)} {
+	for _, l := range []int{len(c.Seq), len(c.Time), len(c.Partition), len(c.Topic), len(c.Contact), len(c.Class)} {
 		if l != n || len(c.Streams) != len(c.IDs) {
 			return nil, fmt.Errorf("read the manifest: its columns differ in length: the file is damaged")
 		}
@@ -158,7 +159,7 @@ func Read(r io.Reader) (*Manifest, error) {
 		m.Contacts[i] = Contact{c.Streams[i], c.IDs[i]}
 	}
 	for i := range m.Records {
-		m.Records[i] = Record{c.Offset[i], c.Seq[i], c.Partition[i], c.Topic[i], c.Contact[i], Class(c.Class[i])}
+		m.Records[i] = Record{c.Offset[i], c.Seq[i], c.Time[i], c.Partition[i], c.Topic[i], c.Contact[i], Class(c.Class[i])}
 	}
 	for _, r := range m.Records {
 		if int(r.Topic) >= len(m.Topics) || int(r.Contact) >= len(m.Contacts) || r.Topic < 0 || r.Contact < 0 || r.Class >= classCount {

@@ -149,7 +149,7 @@ func (p *producer) batch(ctx context.Context, n int) error {
 				p.cancel(err)
 				return
 			}
-			rec.Partition, rec.Offset = r.Partition, r.Offset
+			rec.Partition, rec.Offset, rec.Time = r.Partition, r.Offset, r.Timestamp.UnixNano()
 		})
 		p.made++
 		if p.progress != nil && (p.made%4096 == 0 || p.made == p.cfg.Events) {

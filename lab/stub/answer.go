@@ -20,13 +20,14 @@ const (
 // answer builds what the API says of a call: out is appended to and returned.
 func (c *call) answer(out []byte, terse bool, effects *rule) []byte {
 	var w Rows
-	var twice, omit, both globs
+	var twice, omit, both, drop globs
 	if effects != nil && effects.Rows != nil {
-		w, twice, omit, both = *effects.Rows, effects.twice, effects.omit, effects.both
+		w, twice, omit, both, drop = *effects.Rows, effects.twice, effects.omit, effects.both, effects.drop
 	}
 	good, bad := 0, 0
 	for i := range c.rows {
 		switch {
+		case drop.match(c.rows[i].id):
 		case !c.rows[i].applied:
 			bad++
 		case !omit.match(c.rows[i].id):
@@ -63,7 +64,7 @@ func (c *call) answer(out []byte, terse bool, effects *rule) []byte {
 	out = append(trimComma(out, from), `],"failedRecords":[`...)
 	from = len(out)
 	for i := range c.rows {
-		if r := &c.rows[i]; !r.applied || both.match(r.id) {
+		if r := &c.rows[i]; (!r.applied || both.match(r.id)) && !drop.match(r.id) {
 			out = append(appendFailure(out, r, w), ',')
 		}
 	}

@@ -260,7 +260,9 @@ func sendRefusal(w http.ResponseWriter, ref refusal, retryAfter time.Duration) {
 }
 
 func send(w http.ResponseWriter, status int, kind string, body []byte) {
-	w.Header().Set("Content-Type", kind)
+	if w.Header().Get("Content-Type") == "" { // a scenario may have set its own
+		w.Header().Set("Content-Type", kind)
+	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write(body) // a client that has gone is no fault of the stub

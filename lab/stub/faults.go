@@ -15,9 +15,9 @@ const htmlBody = "<html><head><title>503 Service Temporarily Unavailable</title>
 
 // respond applies and answers a call that passed every check.
 func (s *Server) respond(w http.ResponseWriter, r *http.Request, c *call, fired *rule) {
-	if fired != nil && len(fired.fail) > 0 {
+	if fired != nil && len(fired.fail)+len(fired.drop) > 0 {
 		for i := range c.rows {
-			if fired.fail.match(c.rows[i].id) {
+			if fired.fail.match(c.rows[i].id) || fired.drop.match(c.rows[i].id) {
 				c.rows[i].skip = true
 			}
 		}
@@ -29,7 +29,7 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, c *call, fired 
 	if a.Status == 0 {
 		a.Status = http.StatusOK
 	}
-	applies := a.Status < 300 && a.Fault != Reset && a.Fault != NoAnswer
+	applies := a.Status < 300 && a.Fault != Reset && a.Fault != NotHTTP && a.Fault != NoAnswer
 	if a.Apply != nil {
 		applies = *a.Apply
 	}
@@ -45,7 +45,10 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, c *call, fired 
 	switch a.Fault {
 	case Reset:
 		s.leave(c)
-		reset(w)
+		breakOff(w, nil)
+	case NotHTTP:
+		s.leave(c)
+		breakOff(w, []byte("220 lab ESMTP\r\n"))
 	case NoAnswer:
 		select {
 		case <-r.Context().Done():
@@ -161,15 +164,16 @@ func (s *Server) piecewise(w http.ResponseWriter, r *http.Request, c *call, a An
 	_, _ = w.Write(body)
 }
 
-// reset ends the connection with an RST where it is a TCP one.
-func reset(w http.ResponseWriter) {
+// breakOff ends the connection: with an RST where nothing is said before.
+func breakOff(w http.ResponseWriter, said []byte) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if tcp, ok := conn.(*net.TCPConn); ok && said == nil {
 		_ = tcp.SetLinger(0)
 	}
+	_, _ = conn.Write(said) // a client that has gone is no fault of the stub
 	_ = conn.Close()
 }
 

@@ -74,6 +74,7 @@ type Match struct {
 // The faults of a connection.
 const (
 	Reset        = "reset"          // the connection is reset instead of an answer
+	NotHTTP      = "not_http"       // a line that is no HTTP instead of an answer
 	CloseMidBody = "close_mid_body" // half of the answer, then the connection ends
 	NoAnswer     = "no_answer"      // silence until the client gives up
 	SlowBody     = "slow_body"      // 16 bytes of the answer every Pace
@@ -92,17 +93,17 @@ const (
 
 // Answer replaces the usual answer of a call.
 type Answer struct {
-	Status  int               `yaml:"status"` // 0 = 200
-	Body    string            `yaml:"body"`   // one of the names above; "" fits the status
-	Text    string            `yaml:"text"`   // a literal body; wins over Body
-	Headers map[string]string `yaml:"headers"`
+	Status  int               `yaml:"status"`  // 0 = 200
+	Body    string            `yaml:"body"`    // one of the names above; "" fits the status
+	Text    string            `yaml:"text"`    // a literal body; wins over Body
+	Headers map[string]string `yaml:"headers"` // win over the usual ones
 	// Latency is added to the stub's own.
 	Latency time.Duration `yaml:"latency"`
 	// Fault is one of the names above.
 	Fault string        `yaml:"fault"`
 	Pace  time.Duration `yaml:"pace"` // of slow_body; 0 = 100 ms
 	// Apply says whether the rows are applied before the answer. Left out: yes
-	// with a 2xx status, no with another, with reset and with no_answer.
+	// with a 2xx status, no with another, and no with reset, not_http and no_answer.
 	Apply *bool `yaml:"apply"`
 	// ApplyAfter applies the rows this long after the answer, as an API does
 	// whose gateway gave up on it. 0 = not.
@@ -113,6 +114,7 @@ type Answer struct {
 type Rows struct {
 	Fail      []string `yaml:"fail"`       // not applied, in failedRecords
 	Omit      []string `yaml:"omit"`       // applied, but in no list and no counter
+	Drop      []string `yaml:"drop"`       // not applied, in no list and no counter
 	Duplicate []string `yaml:"duplicate"`  // applied, in successfulRecords twice
 	Both      []string `yaml:"both"`       // applied, in both lists
 	Unknown   int      `yaml:"unknown"`    // as many rows in successfulRecords that were never sent
@@ -157,13 +159,13 @@ func (r Rule) validate() error {
 		return fmt.Errorf("%s: to (%v) must come after from (%v)", r.Name, r.To, r.From)
 	}
 	if a := r.Answer; a != nil {
-		if a.Status != 0 && (a.Status < 200 || a.Status > 599) {
-			return fmt.Errorf("%s: status %d must lie between 200 and 599", r.Name, a.Status)
+		if a.Status != 0 && (a.Status < 200 || a.Status > 999) {
+			return fmt.Errorf("%s: status %d must lie between 200 and 999", r.Name, a.Status)
 		}
 		if a.Latency < 0 || a.ApplyAfter < 0 || a.Pace < 0 {
 			return fmt.Errorf("%s: latency, apply_after and pace must not be negative", r.Name)
 		}
-		if err := oneOf("fault", a.Fault, Reset, CloseMidBody, NoAnswer, SlowBody); err != nil {
+		if err := oneOf("fault", a.Fault, Reset, NotHTTP, CloseMidBody, NoAnswer, SlowBody); err != nil {
 			return err
 		}
 		if err := oneOf("body", a.Body, HTML, Truncated, GzipBomb, Endless, Empty, WrongContentType, RateLimitText); err != nil {
@@ -186,7 +188,7 @@ type rule struct {
 	base                   time.Time // From and To count from here
 	streams, accounts, ids globs
 	fail, omit, twice      globs
-	both                   globs
+	both, drop             globs
 	seen, fired            int
 	rng                    *rand.Rand
 }
@@ -197,7 +199,8 @@ func compile(r Rule, base time.Time, seed uint64) *rule {
 		streams: globsOf(r.Match.Streams), accounts: globsOf(r.Match.Accounts), ids: globsOf(r.Match.IDs),
 	}
 	if w := r.Rows; w != nil {
-		c.fail, c.omit, c.twice, c.both = globsOf(w.Fail), globsOf(w.Omit), globsOf(w.Duplicate), globsOf(w.Both)
+		c.fail, c.omit, c.twice = globsOf(w.Fail), globsOf(w.Omit), globsOf(w.Duplicate)
+		c.both, c.drop = globsOf(w.Both), globsOf(w.Drop)
 	}
 	return c
 }

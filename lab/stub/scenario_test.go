@@ -135,6 +135,7 @@ func TestScenario_Rows(t *testing.T) {
 		{"no id, errors", Rows{Fail: []string{"b"}, Reason: "why", IDAs: "none", ReasonAs: "errors"}, []string{`[{"errors":[{"msg":"why","code":400}]}]`}, ""},
 		{"id alone", Rows{Fail: []string{"b"}, IDAs: "_id", ReasonAs: "none"}, []string{`[{"_id":"b"}]`}, ""},
 		{"omit", Rows{Omit: []string{"b"}}, []string{`"totalRequested":3,"successful":2,"failed":0`}, `"b"`},
+		{"drop", Rows{Drop: []string{"b"}}, []string{`"totalRequested":3,"successful":2,"failed":0`}, `"b"`},
 		{"duplicate", Rows{Duplicate: []string{"b"}}, []string{`{"id":"b"},{"id":"b"}`}, ""},
 		{"unknown", Rows{Unknown: 1}, []string{`{"id":"000000000000000000000000"}]`}, ""},
 		{"both", Rows{Both: []string{"b"}}, []string{`{"id":"a"},{"id":"b"},{"id":"c"}`, `"failedRecords":[{"id":"b"`}, ""},
@@ -157,7 +158,7 @@ func TestScenario_Rows(t *testing.T) {
 			if tt.none != "" && strings.Contains(body, tt.none) {
 				t.Errorf("answer %s has %s", body, tt.none)
 			}
-			if _, applied := s.State()["st-0001"]["b"]; applied != (len(tt.rows.Fail) == 0) {
+			if _, applied := s.State()["st-0001"]["b"]; applied != (len(tt.rows.Fail)+len(tt.rows.Drop) == 0) {
 				t.Errorf("b applied: %v", applied)
 			}
 		})
@@ -209,6 +210,8 @@ func TestScenario_Answers(t *testing.T) {
 		{"rate limit text", Answer{Status: 403, Body: RateLimitText}, 403, "application/json", func(b string) bool { return strings.Contains(b, "per-minute rate limit") }, false},
 		{"412", Answer{Status: 412}, 412, "application/json", func(b string) bool { return strings.Contains(b, "Validation errors") }, false},
 		{"literal", Answer{Status: 400, Text: "no"}, 400, "application/json", func(b string) bool { return b == "no" }, false},
+		{"type of its own", Answer{Status: 999, Text: "no", Headers: map[string]string{"Content-Type": "text/csv"}}, 999, "text/csv", nil, false},
+		{"no HTTP", Answer{Fault: NotHTTP}, 0, "", nil, false},
 		{"reset", Answer{Fault: Reset}, 0, "", nil, false},
 		{"reset after applying", Answer{Fault: Reset, Apply: &yes}, 0, "", nil, true},
 		{"close mid body", Answer{Fault: CloseMidBody}, 0, "", nil, true},

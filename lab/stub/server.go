@@ -95,6 +95,9 @@ func (s *Server) Start(addr string) error {
 	return nil
 }
 
+// Started is the time that Call.Received and Call.Done count from.
+func (s *Server) Started() time.Time { return s.start }
+
 // URL is the base address of a started stub, without a slash at the end.
 func (s *Server) URL() string {
 	s.mu.RLock()

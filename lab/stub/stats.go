@@ -36,6 +36,38 @@ func (s Stats) Violations() int64 {
 	return s.CrossTalk + s.Overlaps + s.OutOfOrder + s.NamedTwice + s.Unreadable
 }
 
+// Add adds the counters of another stub, for a run with several.
+func (s *Stats) Add(o Stats) {
+	s.Calls += o.Calls
+	s.Rows += o.Rows
+	s.AppliedRows += o.AppliedRows
+	s.Contacts += o.Contacts
+	s.MaxInFlight = max(s.MaxInFlight, o.MaxInFlight)
+	s.InFlight += o.InFlight
+	s.LateRows += o.LateRows
+	s.LateBack += o.LateBack
+	s.Unlogged += o.Unlogged
+	s.LogBroken = s.LogBroken || o.LogBroken
+	s.RateRefused += o.RateRefused
+	s.CrossTalk += o.CrossTalk
+	s.Overlaps += o.Overlaps
+	s.OutOfOrder += o.OutOfOrder
+	s.Duplicates += o.Duplicates
+	s.NamedTwice += o.NamedTwice
+	s.Unreadable += o.Unreadable
+	s.Invalid += o.Invalid
+	s.TooLarge += o.TooLarge
+	if s.Statuses == nil {
+		s.Statuses, s.Rules = map[int]int64{}, map[string]int64{}
+	}
+	for status, n := range o.Statuses {
+		s.Statuses[status] += n
+	}
+	for rule, n := range o.Rules {
+		s.Rules[rule] += n
+	}
+}
+
 type counters struct {
 	mu sync.Mutex
 
