@@ -70,7 +70,11 @@ func (w *Window) sized(f *Flight, passed bool) {
 
 // refusedRow handles an answer that refuses a request of one row.
 func (w *Window) refusedRow(f *Flight, reason contactsync.Reason, r contactsync.Result) {
-	keep := w.judge(f.lane, 0, 1)
+	refused := 0
+	if f.rows[0].awaited() {
+		refused = 1
+	}
+	keep := w.judge(f.lane, 0, refused)
 	w.fail(f.rows[0], reason, r.Detail, r.Status, keep)
 	w.other(f, false)
 	if keep {

@@ -174,3 +174,23 @@ func TestBatcher_OneRowTooLargeAmongMany(t *testing.T) {
 		})
 	}
 }
+
+// A ceiling that comes down makes other streams full, which need not linger then.
+func TestBatcher_LowerCeilingReachesOtherStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.Linger = time.Minute })
+		s.answer = takesAtMost(20, 1<<20)
+		for _, id := range names(0, 40) {
+			s.add("other/" + id)
+		}
+		for _, id := range names(0, 100) {
+			s.add("big/" + id)
+		}
+		s.at(time.Second)
+		s.add("other/c9999")
+		s.at(2 * time.Second)
+		if s.sent("other") == 0 {
+			t.Error("41 rows under a ceiling of a dozen wait for their linger to end")
+		}
+	})
+}

@@ -19,7 +19,7 @@ type Config struct {
 	// WindowBytes bounds everything between fetch and outcome. When it is full,
 	// fetching pauses; heartbeats go on.
 	WindowBytes contactsync.Size `yaml:"window_bytes" env:"WINDOW_BYTES"`
-	// MaxInFlight bounds the requests on their way at once, all accounts together.
+	// MaxInFlight bounds the requests of one account that are on their way at once.
 	MaxInFlight int `yaml:"max_in_flight" env:"MAX_IN_FLIGHT"`
 	// BackoffMin is the first wait of a stream after a request that failed; it
 	// doubles up to backoff_max, with jitter.
@@ -46,7 +46,7 @@ type Config struct {
 	// minute, that the API may refuse beyond letter_rows. 1 switches the budget off.
 	LetterShare float64 `yaml:"letter_share" env:"LETTER_SHARE"`
 	// RememberContacts is for how many contacts the newest accepted state is known,
-	// about 250 bytes each, so that stale events and replays are not sent after it.
+	// about 300 bytes each, so that stale events and replays are not sent after it.
 	// 0 remembers none: then stale events are sent, and replays by way of the topic
 	// end as dead letters again.
 	RememberContacts int `yaml:"remember_contacts" env:"REMEMBER_CONTACTS"`

@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"slices"
 	"time"
 
 	"contactsync"
@@ -51,16 +52,24 @@ type contact struct {
 	oldest time.Time // Kafka timestamp of its oldest event
 	bytes  int64     // what the window charges for it
 
+	sends     int       // requests that carried it
 	attempts  int       // answers that did not settle this row although they settled others
 	firstFail time.Time // first failure of a request with it
 
 	applied bool     // perhaps: a request with it, or with an older state, ended without an answer
 	deleted bool     // in flight, and a delete arrived meanwhile: not to be sent again
+	removed counter  // likewise: how its events are counted then
 	newer   *contact // in flight, and this arrived meanwhile
 
 	group      *group // only inGroup
 	holder     *claim // only inHold
 	prev, next *contact
+}
+
+// awaited reports whether somebody waits for what becomes of the contact: no delete
+// came after it, and an event of it belongs to a partition that is still owned.
+func (c *contact) awaited() bool {
+	return !c.deleted && slices.ContainsFunc(c.marks, func(m mark) bool { return m.claim.live })
 }
 
 // list is an ordered set of contacts, linked through them.

@@ -49,35 +49,46 @@ type hold struct {
 // hold puts a stream on hold, or keeps it there after a probe in vain. It waits
 // longer each time.
 func (w *Window) hold(l *lane, kind holdKind, r contactsync.Result) {
+	h := l.hold
+	probed := h != nil && !l.backoff.After(w.now) // else the request was out before the hold began
+	if h == nil {
+		h = &hold{since: w.now, kind: holdKinds}
+		l.hold, l.failures, l.backoff = h, 0, time.Time{}
+		if kind != holdRejecting { // that one is bounded by the dead-letter budget
+			w.strike(l)
+		}
+	}
+	if h.kind != kind {
+		if h.kind == holdRejecting || kind == holdRejecting {
+			h.since, h.tried = w.now, trial{} // another matter altogether
+		}
+		w.note(noteHold, "kind", kind.String(), "account", l.account.id, "stream", l.stream, "status", r.Status, "detail", r.Detail)
+	}
+	h.kind, h.status, h.detail = kind, r.Status, r.Detail
+	if probed {
+		h.probes++
+		w.m.probes[kind].Inc()
+	}
 	longest := w.cfg.HoldProbeMax
 	if kind == holdRejecting {
 		longest = w.cfg.BackoffMax // its rows leave one by one: waiting long would hold up the good ones
 	}
-	if l.hold == nil || l.hold.kind != kind {
-		if l.hold == nil && kind != holdRejecting { // that one is bounded by the dead-letter budget
-			w.strike(l)
-		}
-		l.hold = &hold{kind: kind, since: w.now}
-		l.failures = 0
-		w.note(noteHold, "kind", kind.String(), "account", l.account.id, "stream", l.stream, "status", r.Status, "detail", r.Detail)
-	}
-	l.hold.status, l.hold.detail = r.Status, r.Detail
-	l.hold.probes++
-	w.m.probes[kind].Inc()
-	l.failures++
-	l.backoff = w.now.Add(w.wait(l.failures, longest))
-	if a := l.account; a.held {
+	w.delay(l, longest)
+	if a := l.account; a.held && !a.probe.After(w.now) {
 		a.probes++
 		a.probe = w.now.Add(w.wait(a.probes, w.cfg.BackoffMax))
 	}
 }
 
-// strike counts one more stream of the account that was put on hold.
+// strike notes one more stream of the account that was put on hold.
 func (w *Window) strike(l *lane) {
 	a := l.account
-	if a.strikes++; a.strikes >= accountStrikes && !a.held {
-		a.held, a.heldSince, a.probes = true, w.now, 0
-		w.note(noteAccountHeld, "account", a.id, "streams", a.strikes)
+	if a.held || slices.Contains(a.struck, l.stream) {
+		return
+	}
+	if a.struck = append(a.struck, l.stream); len(a.struck) >= accountStrikes {
+		a.held, a.heldSince, a.probes, a.probe = true, w.now, 0, time.Time{}
+		w.note(noteAccountHeld, "account", a.id, "streams", len(a.struck))
 	}
 }
 
@@ -93,10 +104,10 @@ func (w *Window) endHold(l *lane) {
 		"lasted", w.now.Sub(h.since).String(), "probes", h.probes)
 }
 
-// accountWorks notes that the API took something of an account: what was put on
-// hold before was not the account's fault. Streams on hold may probe at once.
+// accountWorks notes that the API has looked at rows of an account: what was put
+// on hold before was not the account's fault. Streams on hold may probe at once.
 func (w *Window) accountWorks(a *account) {
-	a.strikes = 0
+	a.struck = nil
 	if !a.held {
 		return
 	}
@@ -130,10 +141,14 @@ func (w *Window) Expire(now time.Time) {
 		if h == nil || h.kind == holdRejecting || w.now.Sub(h.since) < w.cfg.HoldMax {
 			continue
 		}
-		for c := l.queue.head; c != nil && left > 0 && w.now.Sub(c.since) >= w.cfg.HoldMax; c = l.queue.head {
+		for c, next := l.queue.head, (*contact)(nil); c != nil && left > 0; c = next {
+			next = c.next
+			if w.now.Sub(c.since) < w.cfg.HoldMax {
+				continue // not the last: rows that were put back are in front of older ones
+			}
 			w.unlink(c)
 			if c.firstFail.IsZero() {
-				c.firstFail = h.since
+				c.firstFail = later(h.since, c.since)
 			}
 			w.bury(c, h.kind.reason(), h.detail, h.status)
 			w.release(c)
@@ -150,9 +165,10 @@ const othersFirst = 3
 
 // nextLane is the ready lane of an account that goes first: the one with the
 // oldest event. Streams on hold have old events, so they take turns with the
-// others. While the account is held it is any that was not refused yet: that can
-// tell more, and the oldest may be one of many that will be refused too.
-func (w *Window) nextLane(a *account) *lane {
+// others. While the account is held it is one that was not refused yet, because
+// that can tell more, and of those the one with the youngest event: streams that
+// work have young ones.
+func (a *account) nextLane() *lane {
 	first := a.ready.lanes[0]
 	if !a.held && (first.hold == nil || a.sinceProbe >= othersFirst) {
 		return first
@@ -167,7 +183,7 @@ func (w *Window) nextLane(a *account) *lane {
 	case len(others) == 0:
 		return first
 	case a.held:
-		return others[w.rand.IntN(len(others))]
+		return slices.MaxFunc(others, func(a, b *lane) int { return a.order.Compare(b.order) })
 	}
 	return slices.MinFunc(others, func(a, b *lane) int { return a.order.Compare(b.order) })
 }

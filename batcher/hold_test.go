@@ -161,101 +161,6 @@ func TestBatcher_HoldMaxSetsContactsAside(t *testing.T) {
 	})
 }
 
-// rejects answers rows of some ids as refused, each for itself.
-func rejects(bad func(id string) bool) func(context.Context, int, contactsync.Batch) contactsync.Result {
-	return func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
-		r := allDelivered(b)
-		for i, row := range b.Rows {
-			if bad(row.ID) {
-				r.Rows[i] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "not allowed"}
-			}
-		}
-		return r
-	}
-}
-
-func TestBatcher_PoisonWithinTheBudgetIsSetAside(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.LetterShare = 5, 0.5 })
-		s.answer = rejects(func(id string) bool { return strings.HasSuffix(id, "3") }) // a tenth
-		s.add(names(0, 100)...)
-		s.at(time.Minute)
-		if len(s.letters) != 10 || len(s.ended) != 100 || s.held("rejecting") != 0 {
-			t.Errorf("%d dead letters, %d ended: more than letter_rows, but far less than letter_share", len(s.letters), len(s.ended))
-		}
-	})
-}
-
-func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
-	for name, outage := range map[string]func(context.Context, int, contactsync.Batch) contactsync.Result{
-		"each row": rejects(func(string) bool { return true }),
-		"the request": func(context.Context, int, contactsync.Batch) contactsync.Result {
-			return contactsync.Result{Kind: contactsync.BadRequest, Status: 400, Detail: "maintenance"}
-		},
-		"nothing accounted for": func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
-			return contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: make([]contactsync.Outcome, len(b.Rows))}
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
-				s.answer = outage
-				s.add(names(0, 300)...)
-				s.at(59 * time.Second)
-				if first := len(s.letters); first > 5 || name == "each row" && first > 0 {
-					t.Errorf("I6: %d dead letters in the first minute, although everything was refused", first)
-				}
-				s.at(10 * time.Minute)
-				if most := 5 * 11; len(s.letters) > most {
-					t.Errorf("I6: %d dead letters in ten minutes, at most %d are in the budget", len(s.letters), most)
-				}
-				if s.held("rejecting") != 1 || testutil.ToFloat64(s.m.Batcher.Kept) == 0 {
-					t.Errorf("nothing says that the stream is on hold: %v, kept %v", s.held("rejecting"), testutil.ToFloat64(s.m.Batcher.Kept))
-				}
-				good := len(s.letters)
-				s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
-				from := len(s.calls)
-				s.at(12 * time.Minute)
-				if len(s.ended) != 300 || len(s.letters) != good {
-					t.Errorf("I9: %d of 300 ended after the outage, %d more dead letters", len(s.ended), len(s.letters)-good)
-				}
-				if n := len(s.calls) - from; n > 20 {
-					t.Errorf("%d requests after the outage: the stream keeps to single rows", n)
-				}
-			})
-		})
-	}
-}
-
-// A stream of which everything is bad gets rid of it at the pace of the budget,
-// without a hand, and does not slow the others.
-func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
-		bad := func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
-			if b.Stream == "bad" {
-				return contactsync.Result{Kind: contactsync.BadRequest, Status: 422, Detail: "no"}
-			}
-			return allDelivered(b)
-		}
-		s.answer = bad
-		for _, id := range names(0, 40) {
-			s.add("bad/" + id)
-		}
-		for i := range 90 {
-			s.at(time.Duration(i+1) * 20 * time.Second)
-			s.add("good/" + fmt.Sprint(i))
-		}
-		s.at(time.Hour)
-		if len(s.letters) != 40 || len(s.ended) != 130 {
-			t.Errorf("%d dead letters of 40, %d ended of 130", len(s.letters), len(s.ended))
-		}
-		if n := s.sent("good"); n != 90 {
-			t.Errorf("%d requests of the good stream, want 90", n)
-		}
-	})
-}
-
 // A few dead streams among live ones say nothing of their account.
 func TestBatcher_DeadStreamsAmongLiveOnesDoNotHoldTheAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -329,5 +234,161 @@ func TestWindow_ManyHoldsDoNotStarveTheOthers(t *testing.T) {
 	bad -= 200 // the first of each, before anybody knew
 	if good < 5*bad/2 || bad < 200 {
 		t.Errorf("%d requests of live streams and %d probes of dead ones, want about three to one", good, bad)
+	}
+}
+
+// Requests that were out when a hold began say nothing new: they neither make the
+// wait longer nor a hold of one expired token.
+func TestBatcher_ManyRequestsInOneBlip(t *testing.T) {
+	for kind, held := range map[contactsync.Kind]int{contactsync.StreamGone: 1, contactsync.Unauthorized: 0} {
+		t.Run(kind.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, nil)
+				s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
+					time.Sleep(100 * time.Millisecond)
+					if n <= 16 { // all that were out at the same moment
+						return contactsync.Result{Kind: kind, Status: 400}
+					}
+					return allDelivered(b)
+				}
+				s.add(names(0, 1600)...)
+				s.at(30 * time.Second)
+				if len(s.ended) != 1600 {
+					t.Errorf("30 s after a blip of 100 ms %d of 1600 have ended: %+v", len(s.ended), s.b.Status().Holds)
+				}
+				if n := strings.Count(s.log.String(), "stream is on hold"); n != held {
+					t.Errorf("%d holds, want %d:\n%s", n, held, &s.log)
+				}
+			})
+		})
+	}
+}
+
+func TestBatcher_OneStreamIsOneStrike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.HoldMax, c.HoldProbeMax = 20*time.Second, 5*time.Second })
+		s.answer = byStream(map[string]contactsync.Kind{"dead": contactsync.StreamGone})
+		for i := range 5 {
+			s.at(time.Duration(i) * time.Minute)
+			s.add(fmt.Sprint("dead/", i))
+		}
+		s.at(5*time.Minute + 25*time.Second)
+		if strings.Contains(s.log.String(), "account is on hold") {
+			t.Errorf("one stream put its account on hold:\n%s", &s.log)
+		}
+		began, ended := strings.Count(s.log.String(), "stream is on hold"), strings.Count(s.log.String(), "no longer on hold")
+		if began == 0 || began != ended || len(s.letters) != 5 || s.held("stream_gone") != 0 {
+			t.Errorf("told %d times that it is on hold and %d times that it no longer is, %d dead letters, %v held", began, ended, len(s.letters), s.held("stream_gone"))
+		}
+	})
+}
+
+// The first answer about rows frees the account, whatever it says of them.
+func TestBatcher_AnyAnswerAboutRowsFreesTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.Linger = 0 })
+		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			if b.Stream == "fresh" {
+				return contactsync.Result{Kind: contactsync.BadRequest, Status: 400}
+			}
+			return contactsync.Result{Kind: contactsync.Unauthorized, Status: 401}
+		}
+		s.add("x/a", "y/a", "z/a")
+		s.at(time.Second)
+		if s.b.Status().Accounts[0].HeldSince.IsZero() {
+			t.Fatal("the account is not on hold")
+		}
+		s.add("fresh/a")
+		s.at(4 * time.Second)
+		if len(s.letters) != 1 || !s.b.Status().Accounts[0].HeldSince.IsZero() {
+			t.Errorf("%d dead letters, the account is held since %v", len(s.letters), s.b.Status().Accounts[0].HeldSince)
+		}
+	})
+}
+
+func TestBatcher_HoldMaxLooksBehindAYoungContact(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.HoldMax, c.Linger, c.HoldProbeMax = time.Hour, 0, time.Minute })
+		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			time.Sleep(time.Second)
+			return contactsync.Result{Kind: contactsync.StreamGone, Status: 404}
+		}
+		s.add("a", "b")
+		s.at(50 * time.Minute)
+		for s.b.Status().InFlightRequests == 0 {
+			s.at(time.Since(s.start) + 100*time.Millisecond)
+		}
+		s.addWith(func(ev *event.Event) { ev.Kind = event.Delete }, "a") // and then it is back, in front of b
+		s.add("a")
+		s.at(65 * time.Minute)
+		s.wantEnded(0, 1, 2) // all but the new a
+		if l := s.letters[0]; l.Contact != "b" || l.Attempts < 10 {
+			t.Errorf("dead letter %+v: want b, with every request that carried it", l)
+		}
+	})
+}
+
+func TestBatcher_KindsThatAlternateAreOneHold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.HoldMax, c.Linger = 10*time.Minute, 0 })
+		s.answer = func(_ context.Context, n int, _ contactsync.Batch) contactsync.Result {
+			if n%3 == 0 {
+				return contactsync.Result{Kind: contactsync.StreamGone, Status: 404}
+			}
+			return contactsync.Result{Kind: contactsync.Unauthorized, Status: 401}
+		}
+		s.add("a")
+		s.at(2 * time.Hour)
+		if len(s.letters) != 1 || len(s.calls) > 40 {
+			t.Errorf("%d dead letters and %d requests in two hours: hold_max and the waits begin anew with each kind", len(s.letters), len(s.calls))
+		}
+	})
+}
+
+// However many dead streams there are, and however their events are the oldest
+// after a restart, a live stream waits for a few requests only.
+func TestWindow_DeadStreamsDoNotDelayALiveOne(t *testing.T) {
+	t.Parallel()
+	for _, dead := range []int{2, 20, 100, 400} {
+		for name, gate := range map[string]Gate{"a request a second": &metered{}, "no budget": open{}} {
+			t.Run(fmt.Sprint(dead, " dead, ", name), func(t *testing.T) {
+				t.Parallel()
+				start := time.Unix(1_700_000_000, 0)
+				now, offset := start, int64(0)
+				w := NewWindow(DefaultConfig(), func(string) Gate { return gate }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
+				w.Assign(now, []contactsync.Claim{testClaim}, false)
+				add := func(stream, id string) {
+					w.Add(now, &event.Event{
+						Record: contactsync.Record{Position: contactsync.Position{Claim: testClaim, Offset: offset}, Time: now}, Kind: event.Update,
+						Contact: event.Contact{Stream: stream, ID: id, Account: "a", Body: []byte(`{}`)},
+					})
+					offset++
+				}
+				for i := range dead {
+					add(fmt.Sprint("dead", i), "a")
+				}
+				arrived, worst := map[string]time.Time{}, time.Duration(0)
+				for now.Before(start.Add(time.Hour)) {
+					if now = now.Add(100 * time.Millisecond); now.Sub(start)%(10*time.Second) == 0 {
+						id := fmt.Sprint(offset)
+						arrived[id] = now
+						add("live", id)
+					}
+					for f := w.Next(now); f != nil; f = w.Next(now) {
+						r := contactsync.Result{Kind: contactsync.StreamGone, Status: 404}
+						if f.Batch.Stream == "live" {
+							r = allDelivered(f.Batch)
+							for _, row := range f.Batch.Rows {
+								worst = max(worst, now.Sub(arrived[row.ID]))
+							}
+						}
+						w.Settle(now, f, r)
+					}
+				}
+				if worst > 15*time.Second || worst == 0 {
+					t.Errorf("an event of the live stream waited %v", worst)
+				}
+			})
+		}
 	}
 }

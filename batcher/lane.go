@@ -16,7 +16,7 @@ type lane struct {
 
 	failures int       // requests in a row that did not settle anything
 	backoff  time.Time // nothing is sent before it
-	refused  int       // unauthorized answers in a row
+	refused  bool      // the last answer refused the credentials
 	hold     *hold     // nil where the stream is not on hold
 	verdicts verdicts
 
@@ -42,16 +42,18 @@ type account struct {
 
 	sinceProbe int // requests since one of a stream on hold
 
-	strikes   int // streams put on hold since a row was last delivered
+	struck    []string // streams put on hold since the API last looked at rows
 	held      bool
 	heldSince time.Time
 	probes    int       // in vain, while held
 	probe     time.Time // the next one, while held
 }
 
-// empty reports whether the lane can be forgotten.
+// empty reports whether the lane can be forgotten: nothing is left of it, and what
+// is known of it says nothing any more.
 func (l *lane) empty(now time.Time) bool {
-	return len(l.contacts) == 0 && l.flights == 0 && !l.backoff.After(now)
+	taken, refused := l.verdicts.lastMinute(now)
+	return len(l.contacts) == 0 && l.flights == 0 && !l.backoff.After(now) && l.hold == nil && taken+refused == 0
 }
 
 // full reports whether the queue makes a request of the largest size.

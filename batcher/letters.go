@@ -37,7 +37,7 @@ func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, stat
 	w.post(&Burial{
 		Letter: contactsync.Letter{
 			Record: record, Stream: c.lane.stream, Contact: c.id, Reason: reason, Detail: detail,
-			Status: status, Attempts: max(c.attempts, 1), First: first, Last: w.now,
+			Status: status, Attempts: c.sends, First: first, Last: w.now,
 		},
 		marks: c.marks,
 	})

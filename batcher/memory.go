@@ -17,12 +17,13 @@ type standing struct {
 	replayed   bool
 	at         contactsync.Position // of the event; of a replay: where it stood first
 	time       time.Time            // of the record at that position
+	read       int64                // offset of the event itself, of a replay too
 }
 
 func standingOf(ev *event.Event) standing {
 	s := standing{
 		version: ev.Contact.Version, hasVersion: ev.Contact.HasVersion, occurredAt: ev.Contact.OccurredAt,
-		at: ev.Record.Position, time: ev.Record.Time,
+		at: ev.Record.Position, time: ev.Record.Time, read: ev.Record.Offset,
 	}
 	if r := ev.Replay; r != nil {
 		s.replayed, s.at, s.time = true, r.Origin, r.OriginTime
@@ -76,7 +77,7 @@ func newMemory(most int) memory {
 	if most > 0 {
 		m.known, _ = simplelru.NewLRU(most, func(_ contactKey, s standing) {
 			p := partition{s.at.Topic, s.at.Partition}
-			m.forgot[p] = max(m.forgot[p], s.at.Offset)
+			m.forgot[p] = max(m.forgot[p], s.read)
 		}) // it fails only for a size below 1
 	}
 	return m
@@ -133,6 +134,10 @@ func (w *Window) inOrder(ev *event.Event, m mark) bool {
 			w.skip(m, w.m.skippedStale)
 			return false
 		}
+	}
+	if gone, known := w.memory.find("", ev.Contact.ID); s.replayed && known && s.olderThan(gone) {
+		w.skip(m, w.m.skippedStale) // a tombstone that named no stream
+		return false
 	}
 	if s.replayed && !w.proven(ev.Replay, m) {
 		w.refuse(ev, m, &event.Fault{

@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -184,4 +185,158 @@ func TestBatcher_ReplayThatCannotBeProvedGoesBack(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A tombstone that names no stream means the contact in any.
+func TestBatcher_ReplayAfterATombstoneWithoutStream(t *testing.T) {
+	for name, before := range map[string]func(*bench){
+		"nothing known":   func(*bench) {},
+		"accepted before": func(s *bench) { s.add("a"); s.at(time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, nil)
+				s.offset = 10
+				before(s)
+				calls := len(s.calls)
+				s.addWith(func(ev *event.Event) {
+					ev.Kind, ev.Contact = event.Tombstone, event.Contact{}
+					ev.Record.Key, ev.Record.Value = []byte("a"), nil
+				}, "a")
+				s.addWith(replayOf(2, 10), "a")
+				s.at(5 * time.Second)
+				if len(s.calls) != calls || s.stale() != 1 {
+					t.Errorf("the contact was brought back: %d requests, %v stale", len(s.calls)-calls, s.stale())
+				}
+			})
+		})
+	}
+}
+
+// What is forgotten of a replay counts by where it was read, not by where it stood.
+func TestBatcher_OlderReplayAfterANewerOneThatIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.RememberContacts = 1 })
+		s.offset = 10
+		s.addWith(replayOf(5, 10), "a")
+		s.at(time.Second)
+		s.addWith(replayOf(6, 10), "b") // a is forgotten
+		s.at(2 * time.Second)
+		s.addWith(replayOf(2, 10), "a")
+		s.at(3 * time.Second)
+		s.wantCalls("500ms a", "1.5s b")
+		if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonUnproven {
+			t.Errorf("dead letters %+v", s.letters)
+		}
+	})
+}
+
+// A row that no answer accounts for may have been applied: nothing older follows.
+func TestBatcher_NothingOlderAfterWhatMayHaveBeenApplied(t *testing.T) {
+	for name, first := range map[string]contactsync.Result{
+		"not accounted for": {Kind: contactsync.Answered, Status: 200},
+		"unreadable":        {Kind: contactsync.Unavailable, Status: 200},
+		"timed out":         {Kind: contactsync.Unavailable, Ambiguous: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, func(c *Config) { c.RowAttempts = 1 })
+				s.answer = func(_ context.Context, n int, _ contactsync.Batch) contactsync.Result {
+					if n > 1 {
+						return contactsync.Result{Kind: contactsync.BadRequest, Status: 400}
+					}
+					return first
+				}
+				s.addWith(version(9), "a")
+				s.at(20 * time.Second)
+				if len(s.letters) != 1 {
+					t.Fatalf("dead letters %+v", s.letters)
+				}
+				calls := len(s.calls)
+				s.addWith(version(8), "a")
+				s.at(40 * time.Second)
+				if len(s.calls) != calls || s.stale() != 1 {
+					t.Errorf("version 8 was sent after version 9 may have been applied")
+				}
+			})
+		})
+	}
+}
+
+func TestStanding_Order(t *testing.T) {
+	t.Parallel()
+	at := func(partition int32, offset int64) contactsync.Position {
+		return contactsync.Position{Claim: contactsync.Claim{Topic: "t", Partition: partition}, Offset: offset}
+	}
+	noon := time.Unix(1_700_000_000, 0)
+	v := func(n int64) standing {
+		return standing{version: n, hasVersion: true, occurredAt: noon.Add(time.Duration(-n) * time.Hour)}
+	}
+	replay := func(s standing, at contactsync.Position, time time.Time) standing {
+		s.replayed, s.at, s.time = true, at, time
+		return s
+	}
+	for _, tt := range []struct {
+		name     string
+		a, known standing
+		older    bool
+	}{
+		{"lower version", v(1), v(2), true},
+		{"higher version, earlier time", v(2), v(1), false},
+		{"equal version", v(2), v(2), false},
+		{"equal version, other time", v(2), standing{version: 2, hasVersion: true, occurredAt: noon}, false},
+		{"earlier time", standing{occurredAt: noon}, standing{occurredAt: noon.Add(1)}, true},
+		{"earlier time, one version", standing{occurredAt: noon}, v(-1), true},
+		{"nothing said", standing{at: at(0, 5)}, standing{at: at(0, 9)}, false},
+		{"replay of an earlier event", replay(standing{}, at(0, 5), noon), standing{at: at(0, 9)}, true},
+		{"replay of the same event", replay(standing{}, at(0, 9), noon), standing{at: at(0, 9)}, false},
+		{"replay of an earlier event with a higher version", replay(v(3), at(0, 5), noon), standing{version: 2, hasVersion: true, at: at(0, 9)}, false},
+		{"replay with an equal version", replay(v(3), at(0, 5), noon), standing{version: 3, hasVersion: true, at: at(0, 9)}, true},
+		{"replay from another partition, earlier", replay(standing{}, at(1, 50), noon), standing{at: at(0, 9), time: noon.Add(1)}, true},
+		{"replay from another partition, later", replay(standing{}, at(1, 50), noon.Add(1)), standing{at: at(0, 9), time: noon}, false},
+	} {
+		if got := tt.a.olderThan(tt.known); got != tt.older {
+			t.Errorf("%s: older is %v, want %v", tt.name, got, tt.older)
+		}
+	}
+}
+
+// Of a contact whose request is out, what came last counts: what waits behind the
+// request, or the delete that came meanwhile.
+func TestBatcher_StaleWhileInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.Linger = 0 })
+		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			time.Sleep(time.Second)
+			return allDelivered(b)
+		}
+		s.addWith(version(1), "a", "b")
+		s.addWith(version(5), "a")
+		s.addWith(version(3), "a") // newer than what is out, older than what waits
+		s.addWith(func(ev *event.Event) { version(5)(ev); ev.Kind = event.Delete }, "b")
+		s.addWith(version(3), "b") // newer than what is out, older than the delete
+		s.at(5 * time.Second)
+		s.addWith(version(4), "b") // and so it stays when the request has come back
+		s.at(10 * time.Second)
+		if s.stale() != 3 || len(s.calls) != 2 || len(s.calls[1].batch.Rows) != 1 || len(s.ended) != int(s.offset) {
+			t.Errorf("%v stale, want 3; calls %v; ended %v", s.stale(), s.calls, s.ended)
+		}
+	})
+}
+
+func TestBatcher_TombstoneInFlightIsCountedAsOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.Linger = 0 })
+		s.answer = func(context.Context, int, contactsync.Batch) contactsync.Result {
+			time.Sleep(time.Second)
+			return contactsync.Result{Kind: contactsync.Unavailable}
+		}
+		s.add("a")
+		s.addWith(func(ev *event.Event) { ev.Kind, ev.Record.Key = event.Tombstone, []byte("st/a") }, "a")
+		s.at(5 * time.Second)
+		s.wantEnded(0, 1)
+		if n := testutil.ToFloat64(s.m.Batcher.Skipped.WithLabelValues("tombstone")); n != 2 {
+			t.Errorf("%v counted as skipped for a tombstone, want both events", n)
+		}
+	})
 }

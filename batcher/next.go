@@ -31,6 +31,7 @@ type Flight struct {
 	cancel func() // set by the loop; gives the request up
 	lane   *lane
 	rows   []*contact
+	warned bool   // cut after a refusal of the lane's credentials
 	group  *group // where the rows were a fixed set
 	report func(now time.Time, r contactsync.Result)
 }
@@ -45,7 +46,7 @@ func (w *Window) Next(now time.Time) *Flight {
 		if a == nil {
 			return nil
 		}
-		l := w.nextLane(a)
+		l := a.nextLane()
 		if w.prepare(l); l.due.After(w.now) {
 			continue // it had only fallen due to dissolve a group
 		}
@@ -146,7 +147,7 @@ func newGroup(rows []*contact, due time.Time) *group {
 
 // cut takes the rows of one request out of the lane.
 func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Flight {
-	f := &Flight{lane: l, report: report}
+	f := &Flight{lane: l, report: report, warned: l.refused}
 	if i := w.dueGroup(l); i >= 0 {
 		f.group, f.Cut = l.groups[i], CutRetry
 		f.rows = f.group.rows
@@ -157,6 +158,7 @@ func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Fligh
 	f.Batch = contactsync.Batch{Stream: l.stream, Account: l.account.id, Rows: make([]contactsync.Row, len(f.rows))}
 	for i, c := range f.rows {
 		c.at, c.group = inFlight, nil
+		c.sends++
 		f.Batch.Rows[i] = contactsync.Row{ID: c.id, Body: c.body}
 	}
 	l.flights++

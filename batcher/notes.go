@@ -54,11 +54,10 @@ func (w *Window) TakeNotes() []Note {
 }
 
 // teller writes notes to the log: those that could come with every event once a
-// minute, with how many there were.
+// minute. How many there were is in the metrics.
 type teller struct {
 	log      *slog.Logger
-	moved    int
-	told     time.Time
+	told     time.Time // of a contact in two partitions
 	reminded time.Time // of streams on hold
 }
 
@@ -76,14 +75,12 @@ func (t *teller) remind(now time.Time, h holds) {
 
 func (t *teller) tell(now time.Time, notes []Note) {
 	for _, n := range notes {
-		args := n.args
 		if n.kind == noteMoved {
-			if t.moved++; now.Sub(t.told) < remindEvery {
+			if now.Sub(t.told) < remindEvery {
 				continue
 			}
-			args = append(args, "times", t.moved)
-			t.told, t.moved = now, 0
+			t.told = now
 		}
-		t.log.Log(context.Background(), noteTexts[n.kind].level, noteTexts[n.kind].text, args...)
+		t.log.Log(context.Background(), noteTexts[n.kind].level, noteTexts[n.kind].text, n.args...)
 	}
 }

@@ -69,7 +69,10 @@ func (w *Window) Observe(now time.Time) (onHold holds) {
 		}
 	}
 	for stream, l := range w.lanes {
-		if l.empty(w.now) { // a delete took its last contact while it waited
+		if l.hold != nil && len(l.contacts) == 0 && l.flights == 0 && !l.backoff.After(w.now) {
+			w.endHold(l) // deletes have left nothing to probe with
+		}
+		if l.empty(w.now) {
 			l.account.drop(l)
 			delete(w.lanes, stream)
 			continue

@@ -20,6 +20,9 @@ func (w *Window) Settle(now time.Time, f *Flight, r contactsync.Result) {
 	w.inRows -= len(f.rows)
 	forClaims(f.rows, func(cl *claim) { cl.flights-- })
 	w.settle(f, r)
+	if len(l.contacts) == 0 && l.hold != nil && l.hold.kind == holdRejecting {
+		w.endHold(l) // no row is left to be tried
+	}
 	w.reschedule(l)
 	if l.empty(w.now) {
 		l.account.drop(l)
@@ -34,9 +37,7 @@ func (w *Window) settle(f *Flight, r contactsync.Result) {
 			c.firstFail = w.now
 		}
 	}
-	if r.Kind != contactsync.Unauthorized {
-		l.refused = 0
-	}
+	l.refused = r.Kind == contactsync.Unauthorized
 	//exhaustive:enforce
 	switch r.Kind {
 	case contactsync.Answered:
@@ -57,7 +58,7 @@ func (w *Window) settle(f *Flight, r contactsync.Result) {
 	case contactsync.Unauthorized:
 		// The first refusal may be an expired token, which has been dropped: one
 		// more try at once.
-		if l.refused++; l.refused > 1 || l.account.held {
+		if f.warned || l.account.held {
 			w.hold(l, holdUnauthorized, r)
 		}
 		w.again(f, r, w.now)
@@ -85,8 +86,8 @@ func (w *Window) heard(f *Flight) {
 		l.calm()
 	case l.hold.kind != holdRejecting: // whose waits end with a row that is taken
 		w.endHold(l)
-		w.accountWorks(l.account)
 	}
+	w.accountWorks(l.account)
 }
 
 // answered settles each row by its own outcome.
@@ -97,15 +98,17 @@ func (w *Window) answered(f *Flight, r contactsync.Result) {
 		switch o := r.Rows[i]; {
 		case o.Verdict == contactsync.Delivered:
 			taken++
-		case w.final(c, o):
+		case w.final(c, o) && c.awaited():
 			refused++
+		}
+		if r.Rows[i].Verdict == contactsync.Unresolved {
+			c.applied = true
 		}
 	}
 	l := f.lane
 	w.sized(f, true)
 	if taken > 0 {
 		l.calm()
-		w.accountWorks(l.account)
 	}
 	keep := w.judge(l, taken, refused) // as a whole: not even the first of a thousand refusals
 	var open []*contact
@@ -185,8 +188,9 @@ func (w *Window) tryAgain(rows []*contact, r contactsync.Result) {
 // again puts the rows of a flight back: a fixed set stays one, others return to
 // the front of the queue, at once or when due.
 func (w *Window) again(f *Flight, r contactsync.Result, due time.Time) {
+	came := r.Status != 0 && (r.Kind == contactsync.Unavailable || r.Kind == contactsync.Unknown)
 	for _, c := range f.rows {
-		c.applied = c.applied || r.Ambiguous
+		c.applied = c.applied || r.Ambiguous || came
 	}
 	rows := w.landAll(f, r)
 	switch {
@@ -225,7 +229,7 @@ func (w *Window) land(c *contact) bool {
 	c.newer = nil
 	if c.deleted {
 		for _, m := range c.marks {
-			w.skip(m, w.m.skippedDelete)
+			w.skip(m, c.removed)
 		}
 		c.marks = nil
 	}
@@ -247,7 +251,7 @@ func (w *Window) land(c *contact) bool {
 func (w *Window) absorb(c, newer *contact) {
 	if len(c.marks) == 0 {
 		c.body, c.shape, c.merged = newer.body, newer.shape, newer.merged
-		c.since, c.oldest, c.attempts, c.firstFail = newer.since, newer.oldest, 0, time.Time{}
+		c.since, c.oldest, c.attempts, c.sends, c.firstFail = newer.since, newer.oldest, 0, 0, time.Time{}
 	} else if c.shape == newer.shape {
 		c.body, c.merged = newer.body, newer.merged
 	} else {
@@ -325,9 +329,16 @@ func (l *lane) calm() {
 }
 
 // backOff makes a lane wait, longer each time.
-func (w *Window) backOff(l *lane) {
+func (w *Window) backOff(l *lane) { w.delay(l, w.cfg.BackoffMax) }
+
+// delay makes a lane wait once more. What was out already when the wait began
+// says nothing new and does not make it longer.
+func (w *Window) delay(l *lane, longest time.Duration) {
+	if l.backoff.After(w.now) {
+		return
+	}
 	l.failures++
-	l.backoff = w.now.Add(w.wait(l.failures, w.cfg.BackoffMax))
+	l.backoff = w.now.Add(w.wait(l.failures, longest))
 }
 
 // wait is the n-th wait of a row of failures: doubled each time up to the

@@ -63,8 +63,12 @@ func (w *Window) Status(now time.Time) Status {
 	}
 	for _, l := range w.lanes {
 		if h := l.hold; h != nil {
+			next := l.backoff
+			if a := l.account; a.held {
+				next = later(next, a.probe)
+			}
 			s.Holds = append(s.Holds, HoldStatus{
-				Kind: h.kind.String(), Account: l.account.id, Stream: l.stream, Since: h.since, NextProbe: l.backoff,
+				Kind: h.kind.String(), Account: l.account.id, Stream: l.stream, Since: h.since, NextProbe: next,
 				Probes: h.probes, Contacts: len(l.contacts), Status: h.status, Detail: h.detail,
 			})
 		}

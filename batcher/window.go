@@ -172,9 +172,8 @@ func (w *Window) update(ev *event.Event, m mark) {
 			c.holder.held.pushBack(c)
 			return
 		}
-		wasFull := w.full(l)
 		l.queue.pushBack(c)
-		if l.queue.rows == 1 || wasFull != w.full(l) {
+		if l.queue.rows == 1 || w.full(l) && l.due.After(w.now) {
 			w.reschedule(l)
 		}
 	case c.at == inFlight && c.newer == nil:
@@ -220,7 +219,7 @@ func (w *Window) resize(c *contact, change func()) {
 	case inQueue:
 		wasFull := w.full(c.lane)
 		c.lane.queue.bytes += delta
-		if wasFull != w.full(c.lane) {
+		if full := w.full(c.lane); full != wasFull || full && c.lane.due.After(w.now) {
 			w.reschedule(c.lane)
 		}
 	case inHold:
@@ -258,6 +257,7 @@ func (w *Window) tombstone(ev *event.Event) {
 		w.memory.note(stream, id, standingOf(ev))
 		return
 	}
+	w.memory.note("", id, standingOf(ev)) // for the streams in which it was forgotten
 	var streams []string
 	for _, l := range w.lanes {
 		if l.contacts[id] != nil {
@@ -282,7 +282,7 @@ func (w *Window) forgetContact(stream, id string, reason counter) {
 		return
 	}
 	if c.at == inFlight {
-		if c.deleted = true; c.newer == nil {
+		if c.deleted, c.removed = true, reason; c.newer == nil {
 			return
 		}
 		c, c.newer = c.newer, nil

@@ -1,0 +1,188 @@
+package batcher
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"contactsync"
+	"contactsync/event"
+)
+
+// rejects answers rows of some ids as refused, each for itself.
+func rejects(bad func(id string) bool) func(context.Context, int, contactsync.Batch) contactsync.Result {
+	return func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+		r := allDelivered(b)
+		for i, row := range b.Rows {
+			if bad(row.ID) {
+				r.Rows[i] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "not allowed"}
+			}
+		}
+		return r
+	}
+}
+
+func TestBatcher_PoisonWithinTheBudgetIsSetAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.LetterShare = 5, 0.5 })
+		s.answer = rejects(func(id string) bool { return strings.HasSuffix(id, "3") }) // a tenth
+		s.add(names(0, 100)...)
+		s.at(time.Minute)
+		if len(s.letters) != 10 || len(s.ended) != 100 || s.held("rejecting") != 0 {
+			t.Errorf("%d dead letters, %d ended: more than letter_rows, but far less than letter_share", len(s.letters), len(s.ended))
+		}
+	})
+}
+
+func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
+	for name, outage := range map[string]func(context.Context, int, contactsync.Batch) contactsync.Result{
+		"each row": rejects(func(string) bool { return true }),
+		"the request": func(context.Context, int, contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.BadRequest, Status: 400, Detail: "maintenance"}
+		},
+		"nothing accounted for": func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: make([]contactsync.Outcome, len(b.Rows))}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+				s.answer = outage
+				s.add(names(0, 300)...)
+				s.at(59 * time.Second)
+				if first := len(s.letters); first > 5 || name == "each row" && first > 0 {
+					t.Errorf("I6: %d dead letters in the first minute, although everything was refused", first)
+				}
+				s.at(10 * time.Minute)
+				if most := 5 * 11; len(s.letters) > most {
+					t.Errorf("I6: %d dead letters in ten minutes, at most %d are in the budget", len(s.letters), most)
+				}
+				if s.held("rejecting") != 1 || testutil.ToFloat64(s.m.Batcher.Kept) == 0 {
+					t.Errorf("nothing says that the stream is on hold: %v, kept %v", s.held("rejecting"), testutil.ToFloat64(s.m.Batcher.Kept))
+				}
+				good := len(s.letters)
+				s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
+				from := len(s.calls)
+				s.at(12 * time.Minute)
+				if len(s.ended) != 300 || len(s.letters) != good {
+					t.Errorf("I9: %d of 300 ended after the outage, %d more dead letters", len(s.ended), len(s.letters)-good)
+				}
+				if n := len(s.calls) - from; n > 20 {
+					t.Errorf("%d requests after the outage: the stream keeps to single rows", n)
+				}
+			})
+		})
+	}
+}
+
+// A stream of which everything is bad gets rid of it at the pace of the budget,
+// without a hand, and does not slow the others.
+func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+		bad := func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			if b.Stream == "bad" {
+				return contactsync.Result{Kind: contactsync.BadRequest, Status: 422, Detail: "no"}
+			}
+			return allDelivered(b)
+		}
+		s.answer = bad
+		for _, id := range names(0, 40) {
+			s.add("bad/" + id)
+		}
+		for i := range 90 {
+			s.at(time.Duration(i+1) * 20 * time.Second)
+			s.add("good/" + fmt.Sprint(i))
+		}
+		s.at(time.Hour)
+		if len(s.letters) != 40 || len(s.ended) != 130 {
+			t.Errorf("%d dead letters of 40, %d ended of 130", len(s.letters), len(s.ended))
+		}
+		if n := s.sent("good"); n != 90 {
+			t.Errorf("%d requests of the good stream, want 90", n)
+		}
+	})
+}
+
+// The share of a stream is that of its last minute, also where it has nothing
+// pending between its events.
+func TestBatcher_ShareOfATrickle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.LetterShare, c.Linger = 5, 0.5, 0 })
+		s.answer = rejects(func(id string) bool { return strings.HasSuffix(id, "3") }) // a tenth
+		for i, id := range names(0, 200) {
+			s.at(time.Duration(i) * 200 * time.Millisecond)
+			s.add(id)
+		}
+		s.at(41 * time.Second)
+		if kept := testutil.ToFloat64(s.m.Batcher.Kept); s.held("rejecting") != 0 || kept != 0 || len(s.letters) != 20 {
+			t.Errorf("%v streams held, %v rows kept, %d dead letters, want 20", s.held("rejecting"), kept, len(s.letters))
+		}
+		s.at(5 * time.Minute)
+		if n := s.b.Status().Streams; n != 0 {
+			t.Errorf("%d streams are kept although nothing is left of them", n)
+		}
+	})
+}
+
+func TestBatcher_NoMinuteHasMoreThanTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.Linger = 20, 0 })
+		s.answer = rejects(func(string) bool { return true })
+		slot := 10*time.Second - time.Duration(time.Now().UnixNano()%int64(10*time.Second)) - 100*time.Millisecond
+		s.at(slot) // just before a slot of the count ends
+		s.add(names(0, 20)...)
+		s.at(slot + 59*time.Second)
+		s.add(names(100, 20)...)
+		s.at(slot + 60*time.Second)
+		if len(s.letters) != 20 {
+			t.Errorf("%d dead letters within a minute, want 20", len(s.letters))
+		}
+	})
+}
+
+func TestBatcher_EndOfRejectionsIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows = 2 })
+		s.answer = rejects(func(string) bool { return true })
+		s.add("a", "b", "c")
+		s.at(5 * time.Second)
+		if s.held("rejecting") != 1 {
+			t.Fatal("not on hold")
+		}
+		s.answer = rejects(func(string) bool { return false })
+		s.at(5 * time.Minute)
+		s.wantEnded(0, 1, 2)
+		if !strings.Contains(s.log.String(), "no longer on hold") || s.held("rejecting") != 0 {
+			t.Errorf("the end is not told:\n%s", &s.log)
+		}
+	})
+}
+
+// A row that a delete came after is no dead letter, so it costs none.
+func TestBatcher_DeletedRowsCostNoLetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.Linger = 2, 0 })
+		refuse := rejects(func(string) bool { return true })
+		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
+			time.Sleep(time.Second)
+			return refuse(ctx, n, b)
+		}
+		s.add("x/a", "x/b")
+		s.addWith(func(ev *event.Event) { ev.Kind = event.Delete }, "x/a", "x/b")
+		s.at(2 * time.Second)
+		s.add("y/a")
+		s.at(4 * time.Second)
+		if kept := testutil.ToFloat64(s.m.Batcher.Kept); len(s.letters) != 1 || s.letters[0].Stream != "y" || kept != 0 {
+			t.Errorf("dead letters %+v, kept %v", s.letters, kept)
+		}
+		if n := s.b.Status().Accounts[0].Refused; n != 1 {
+			t.Errorf("%d dead letters counted, want 1", n)
+		}
+	})
+}
