@@ -99,6 +99,15 @@ func TestBatcher_FirstRefusalIsRepeatedAtOnce(t *testing.T) {
 		s.add("a")
 		s.at(time.Second)
 		s.wantCalls("500ms a", "500ms a")
+		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
+			if n == 3 {
+				return contactsync.Result{Kind: contactsync.Unauthorized, Status: 401}
+			}
+			return allDelivered(b)
+		}
+		s.add("b") // another one, later: likewise
+		s.at(3 * time.Second)
+		s.wantCalls("500ms a", "500ms a", "1.5s b", "1.5s b")
 		if strings.Contains(s.log.String(), "on hold") {
 			t.Errorf("put on hold:\n%s", &s.log)
 		}
@@ -161,6 +170,27 @@ func TestBatcher_HoldMaxSetsContactsAside(t *testing.T) {
 	})
 }
 
+// What one account delivers says nothing of another.
+func TestBatcher_AccountsAreHeldApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax, c.HoldProbeMax = time.Minute, time.Minute, time.Hour })
+		s.answer = byStream(map[string]contactsync.Kind{"x": contactsync.Unauthorized, "y": contactsync.Unauthorized, "z": contactsync.Unauthorized})
+		s.add("x/a", "y/a", "z/a")
+		s.at(30 * time.Second)
+		if s.b.Status().Accounts[0].HeldSince.IsZero() {
+			t.Fatal("the account is not on hold")
+		}
+		calls := len(s.calls)
+		other := func(ev *event.Event) { ev.Contact.Account = "b" }
+		s.addWith(other, "u/a")
+		s.addWith(other, "v/a")
+		s.at(32 * time.Second)
+		if len(s.calls) != calls+2 || s.b.Status().Accounts[0].HeldSince.IsZero() {
+			t.Errorf("%d requests, want those of the two streams of the other account alone", len(s.calls)-calls)
+		}
+	})
+}
+
 // A few dead streams among live ones say nothing of their account.
 func TestBatcher_DeadStreamsAmongLiveOnesDoNotHoldTheAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -175,8 +205,8 @@ func TestBatcher_DeadStreamsAmongLiveOnesDoNotHoldTheAccount(t *testing.T) {
 			s.at(time.Duration(2*i+2) * time.Second)
 		}
 		s.at(time.Minute)
-		if s.held("stream_gone") != 4 || testutil.ToFloat64(s.m.Batcher.HeldAccounts) != 0 {
-			t.Errorf("%v streams and %v accounts on hold, want 4 and 0", s.held("stream_gone"), testutil.ToFloat64(s.m.Batcher.HeldAccounts))
+		if s.held("stream_gone") != 4 || strings.Contains(s.log.String(), "account is on hold") {
+			t.Errorf("%v streams on hold, want 4, and the account never:\n%s", s.held("stream_gone"), &s.log)
 		}
 	})
 }

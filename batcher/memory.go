@@ -94,7 +94,6 @@ func (m *memory) note(stream, id string, s standing) {
 	if m.known == nil {
 		return
 	}
-	s.replayed = false
 	m.known.Add(contactKey{stream, id}, s)
 }
 

@@ -127,6 +127,10 @@ func TestBatcher_ReplayNeverBeatsANewerState(t *testing.T) {
 			s.addWith(func(ev *event.Event) { ev.Kind = event.Delete }, "a")
 			s.addWith(replayOf(2, 10), "a")
 		}, nil, 1},
+		{"newer was a tombstone", func(s *bench) {
+			s.addWith(func(ev *event.Event) { ev.Kind, ev.Record.Key = event.Tombstone, []byte("st/a") }, "a")
+			s.addWith(replayOf(2, 10), "a")
+		}, nil, 1},
 		{"newer comes after it", func(s *bench) { s.addWith(replayOf(2, 10), "a"); s.add("a") }, []string{"500ms a"}, 0},
 		{"an older replay after a newer one", func(s *bench) {
 			s.addWith(replayOf(5, 10), "a")
@@ -320,6 +324,27 @@ func TestBatcher_StaleWhileInFlight(t *testing.T) {
 		s.at(10 * time.Second)
 		if s.stale() != 3 || len(s.calls) != 2 || len(s.calls[1].batch.Rows) != 1 || len(s.ended) != int(s.offset) {
 			t.Errorf("%v stale, want 3; calls %v; ended %v", s.stale(), s.calls, s.ended)
+		}
+	})
+}
+
+func TestBatcher_StaleAfterTheRequestCameBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.Linger, c.BackoffMin, c.BackoffMax = 0, 10*time.Second, 10*time.Second })
+		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
+			time.Sleep(time.Second)
+			if n == 1 {
+				return contactsync.Result{Kind: contactsync.Unavailable}
+			}
+			return allDelivered(b)
+		}
+		s.addWith(version(1), "a")
+		s.addWith(version(5), "a") // joins the first one when that comes back
+		s.at(2 * time.Second)
+		s.addWith(version(3), "a")
+		s.at(time.Minute)
+		if s.stale() != 1 || len(s.calls) != 2 || string(s.calls[1].batch.Rows[0].Body) != `{"id":"a","seq":1}` {
+			t.Errorf("%v stale, calls %v", s.stale(), s.calls)
 		}
 	})
 }

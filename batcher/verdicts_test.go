@@ -51,7 +51,8 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+				// hold_max is for other holds: these rows were refused, not their stream.
+				s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax, c.HoldMax = 5, 10*time.Second, time.Minute })
 				s.answer = outage
 				s.add(names(0, 300)...)
 				s.at(59 * time.Second)
@@ -161,6 +162,24 @@ func TestBatcher_EndOfRejectionsIsTold(t *testing.T) {
 		if !strings.Contains(s.log.String(), "no longer on hold") || s.held("rejecting") != 0 {
 			t.Errorf("the end is not told:\n%s", &s.log)
 		}
+	})
+}
+
+func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.LetterShare, c.Linger = 0, 0, 0 })
+		refuse := rejects(func(string) bool { return true })
+		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
+			time.Sleep(time.Second)
+			return refuse(ctx, n, b)
+		}
+		s.add("a", "b")
+		s.addWith(func(ev *event.Event) { ev.Kind = event.Delete }, "a")
+		s.at(1100 * time.Millisecond)
+		if kept := testutil.ToFloat64(s.m.Batcher.Kept); kept != 1 {
+			t.Errorf("%v rows kept, want b alone", kept)
+		}
+		s.wantEnded(0, 2)
 	})
 }
 

@@ -48,7 +48,12 @@ func provePoison(ctx context.Context, o proveOptions, out io.Writer) error {
 	p.check("  delivered", len(baseAges) == base.healthy && len(ages) == with.healthy, len(baseAges), len(ages), "all of them")
 	for _, q := range []float64{0.5, 0.99} {
 		a, b := quantile(baseAges, q), quantile(ages, q)
-		p.check(fmt.Sprintf("  age, %v%% below", 100*q), a > 0 && b <= 2*a, a.Round(time.Millisecond), b.Round(time.Millisecond), "at most twice")
+		name, a, b := fmt.Sprintf("  age, %v%% below", 100*q), a.Round(time.Millisecond), b.Round(time.Millisecond)
+		if o.small { // a few events on a busy machine: times say nothing
+			p.line(name, a, b, "")
+			continue
+		}
+		p.check(name, a > 0 && b <= 2*a, a, b, "at most twice")
 	}
 	p.line("  oldest", quantile(baseAges, 1).Round(time.Millisecond), quantile(ages, 1).Round(time.Millisecond), "")
 	p.line("other events", 0, len(with.manifest.Records)-with.healthy, "")
