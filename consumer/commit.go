@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"contactsync/kafkalog"
 )
 
 // commitPoll is how often the commit loop looks whether commit_events is reached.
@@ -20,7 +22,7 @@ const recommitAfter = 6 * time.Hour
 // commitLoop commits until ctx ends. The last commit is the drain's.
 func (g *generation) commitLoop(ctx context.Context) {
 	last, fresh := time.Now(), time.Now()
-	for sleep(ctx, min(commitPoll, g.c.cfg.CommitInterval)) {
+	for kafkalog.Sleep(ctx, min(commitPoll, g.c.cfg.CommitInterval)) {
 		due := time.Since(last) >= g.c.cfg.CommitInterval
 		ended := 0
 		for _, f := range g.fetchers {

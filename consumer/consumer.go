@@ -13,6 +13,7 @@ import (
 
 	"contactsync"
 	"contactsync/event"
+	"contactsync/kafkalog"
 	"contactsync/metrics"
 )
 
@@ -79,7 +80,7 @@ func New(cfg Config, deps Deps) *Consumer {
 // the last offsets are committed, the group is left. It returns an error only
 // where going on makes no sense: a topic that does not exist at the start.
 func (c *Consumer) Run(ctx context.Context) error {
-	retry := newRetry()
+	retry := kafkalog.NewRetry()
 	var missing time.Time
 	for ctx.Err() == nil {
 		_, err := c.partitions(ctx)
@@ -97,7 +98,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		if ctx.Err() == nil {
 			c.deps.Log.Warn("the topics cannot be read yet; retried", "brokers", c.deps.Brokers, "err", err)
-			sleep(ctx, retry.NextBackOff())
+			kafkalog.Sleep(ctx, retry.NextBackOff())
 		}
 	}
 	return nil
@@ -119,11 +120,11 @@ func (c *Consumer) group(ctx context.Context) {
 	})
 	if err != nil { // only a fault of the settings, which were validated
 		c.deps.Log.Error("the group cannot be joined", "err", err)
-		sleep(ctx, c.cfg.SessionTimeout)
+		kafkalog.Sleep(ctx, c.cfg.SessionTimeout)
 		return
 	}
 	defer c.leave(group)
-	retry := newRetry()
+	retry := kafkalog.NewRetry()
 	for failures := 0; failures < 20; {
 		c.joined.Store(time.Now().UnixNano())
 		gen, err := group.Next(ctx)
@@ -139,7 +140,7 @@ func (c *Consumer) group(ctx context.Context) {
 			if !errors.Is(err, kafka.RebalanceInProgress) {
 				c.deps.Log.Warn("the group protocol failed; retried", "err", err)
 			}
-			if !sleep(ctx, retry.NextBackOff()) {
+			if !kafkalog.Sleep(ctx, retry.NextBackOff()) {
 				return
 			}
 			continue

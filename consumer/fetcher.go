@@ -6,7 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 
 	"contactsync"
@@ -49,7 +48,7 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 	}
 	f.ledger.start(offset)
 	f.located.Store(true)
-	retry := newRetry()
+	retry := kafkalog.NewRetry()
 	for ctx.Err() == nil {
 		f.beat.Store(time.Now().UnixNano())
 		next, err := f.once(ctx, offset)
@@ -77,7 +76,7 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 			}
 			f.ledger.passed(offset)
 		}
-		if !sleep(ctx, wait) {
+		if !kafkalog.Sleep(ctx, wait) {
 			return
 		}
 	}
@@ -203,25 +202,5 @@ func (f *fetcher) checkCaughtUp(offset int64) {
 		f.caughtUp = true
 		f.c.deps.Metrics.CatchingUp.Dec()
 		f.c.deps.Sink.CaughtUp(f.claim)
-	}
-}
-
-// newRetry is the back-off of everything that asks Kafka: quick at first, since a
-// leader moves in a second or two, and never longer than a few seconds.
-func newRetry() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 3*time.Second
-	return b
-}
-
-// sleep waits, and reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"contactsync"
+	"contactsync/kafkalog"
 )
 
 // Why a generation stops before the group ends it.
@@ -43,7 +44,7 @@ func (c *Consumer) generation(stop, ended context.Context, gen *kafka.Generation
 	all, err := c.partitions(ctx)
 	if err != nil {
 		c.deps.Log.Warn("the partitions cannot be counted; the group is joined again", "err", err)
-		sleep(ctx, time.Second)
+		kafkalog.Sleep(ctx, time.Second)
 		return
 	}
 	g := c.newGeneration(gen, cancel)
@@ -109,10 +110,10 @@ func (g *generation) drain() {
 	// committed is sent a second time by the next owner.
 	last, cancelLast := context.WithTimeout(context.Background(), g.c.cfg.DrainTimeout/2)
 	defer cancelLast()
-	retry := newRetry()
+	retry := kafkalog.NewRetry()
 	for {
 		err := g.commit(last)
-		if err == nil || errors.Is(err, errFenced) || !sleep(last, retry.NextBackOff()) {
+		if err == nil || errors.Is(err, errFenced) || !kafkalog.Sleep(last, retry.NextBackOff()) {
 			return
 		}
 	}
@@ -137,7 +138,7 @@ func (g *generation) close() {
 // that they are assigned. kafka-go's own watcher can miss a change at the start
 // and asks in a way that can create a deleted topic.
 func (g *generation) watchPartitions(ctx context.Context, known map[string]int) {
-	for sleep(ctx, g.c.cfg.PartitionCheckInterval) {
+	for kafkalog.Sleep(ctx, g.c.cfg.PartitionCheckInterval) {
 		now, err := g.c.partitions(ctx)
 		if err != nil {
 			if ctx.Err() == nil {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"contactsync/kafkalog"
 )
 
 // endSettles is how long a committed offset may lie beyond the end of its
@@ -22,7 +24,7 @@ const endSettles = 10 * time.Second
 func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 	log := f.c.deps.Log.With("topic", f.claim.Topic, "partition", f.claim.Partition)
 	m := f.c.deps.Metrics
-	retry := newRetry()
+	retry := kafkalog.NewRetry()
 	var beyondSince time.Time
 	counted := false
 	defer f.goOn()
@@ -34,7 +36,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 			return 0, context.Cause(ctx)
 		case err != nil:
 			log.Warn("the partition's offsets cannot be asked for; retried", "err", err)
-			if !sleep(ctx, retry.NextBackOff()) {
+			if !kafkalog.Sleep(ctx, retry.NextBackOff()) {
 				return 0, context.Cause(ctx)
 			}
 			continue
@@ -52,7 +54,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 				beyondSince = time.Now()
 			}
 			if time.Since(beyondSince) < endSettles {
-				if !sleep(ctx, time.Second) {
+				if !kafkalog.Sleep(ctx, time.Second) {
 					return 0, context.Cause(ctx)
 				}
 				continue
@@ -70,7 +72,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 			return first, nil
 		}
 		f.halt()
-		if !sleep(ctx, f.c.cfg.PartitionCheckInterval) {
+		if !kafkalog.Sleep(ctx, f.c.cfg.PartitionCheckInterval) {
 			return 0, context.Cause(ctx)
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/segmentio/kafka-go"
 )
 
@@ -147,7 +146,7 @@ func (l *Log) listOffsets(ctx context.Context, topic string, ask []kafka.OffsetR
 // retry repeats a question until it is answered, its error will not pass, patience
 // is at its end, or ctx ends.
 func (l *Log) retry(ctx context.Context, ask func(context.Context) error) error {
-	wait := newRetry()
+	wait := NewRetry()
 	start := time.Now()
 	for {
 		once, cancel := context.WithTimeoutCause(ctx, l.timeout, errors.New("the brokers did not answer in time"))
@@ -166,28 +165,8 @@ func (l *Log) retry(ctx context.Context, ask func(context.Context) error) error 
 			return fmt.Errorf("no answer for %v: %w", patience, err)
 		}
 		l.log.Warn("kafka does not answer; retried", "err", err)
-		if !sleep(ctx, wait.NextBackOff()) {
+		if !Sleep(ctx, wait.NextBackOff()) {
 			return context.Cause(ctx)
 		}
-	}
-}
-
-// newRetry is quick at first, since a leader moves in a second or two, and never
-// longer than a few seconds.
-func newRetry() *backoff.ExponentialBackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval = 100*time.Millisecond, 3*time.Second
-	return b
-}
-
-// sleep waits, and reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

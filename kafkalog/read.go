@@ -25,7 +25,7 @@ const (
 func (l *Log) Read(ctx context.Context, claim contactsync.Claim, from, to int64, deliver func(contactsync.Record)) (began int64, err error) {
 	began = from
 	at := from
-	wait := newRetry()
+	wait := NewRetry()
 	moved := time.Now()
 	for at < to {
 		walk := Walk{Claim: claim, Next: at}
@@ -72,7 +72,7 @@ func (l *Log) Read(ctx context.Context, claim contactsync.Claim, from, to int64,
 			return began, fmt.Errorf("nothing has come for %v: %w", patience, err)
 		}
 		l.log.Warn("fetch is retried", "partition", claim.String(), "offset", at, "cause", Cause(err), "err", err)
-		if !sleep(ctx, wait.NextBackOff()) {
+		if !Sleep(ctx, wait.NextBackOff()) {
 			return began, context.Cause(ctx)
 		}
 	}

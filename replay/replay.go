@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"golang.org/x/time/rate"
 
@@ -141,18 +140,6 @@ func (r *Replayer) pace(most int) (int, *rate.Limiter) {
 	}
 	most = max(1, min(most, int(r.opts.Rate))) // at most what a second lets through, so that the look at the log is fresh
 	return most, rate.NewLimiter(rate.Limit(r.opts.Rate), most)
-}
-
-// sleep waits, and reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // withoutReplay returns the headers that are no replay's, and behind them those of more.

@@ -92,7 +92,7 @@ func (s *scan) bounds(ctx context.Context, topic string) ([]kafkalog.Bounds, err
 			return bounds, nil
 		case time.Since(start) > endSettles:
 			return nil, fmt.Errorf("partition %v ends before what was read of it: the topic was made anew, or records were lost", shrunk)
-		case !sleep(ctx, endSettles/20):
+		case !kafkalog.Sleep(ctx, endSettles/20):
 			return nil, context.Cause(ctx)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"contactsync"
+	"contactsync/kafkalog"
 )
 
 // mostRefusals of our credentials in a row end a run: a token is minted anew each
@@ -104,7 +105,7 @@ func (s *sender) send(ctx context.Context, b contactsync.Batch) (contactsync.Res
 		now := time.Now()
 		report, again := gate.Admit(now)
 		if report == nil {
-			if !sleep(ctx, again.Sub(now)) {
+			if !kafkalog.Sleep(ctx, again.Sub(now)) {
 				return contactsync.Result{}, context.Cause(ctx)
 			}
 			continue
@@ -123,7 +124,7 @@ func (s *sender) backOff(ctx context.Context, res contactsync.Result) error {
 		wait = max(wait, s.api.Hold)
 	}
 	s.deps.Logger.Warn("the request is repeated", "kind", res.Kind.String(), "status", res.Status, "in", wait.Round(time.Millisecond), "detail", res.Detail)
-	if !sleep(ctx, wait) {
+	if !kafkalog.Sleep(ctx, wait) {
 		return context.Cause(ctx)
 	}
 	return nil

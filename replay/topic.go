@@ -74,7 +74,7 @@ func (r *Replayer) chunk(ctx context.Context, chunk []*target) error {
 			return err
 		}
 		r.deps.Logger.Warn("letters could not be written back; retried", "err", err)
-		if !sleep(ctx, wait.NextBackOff()) {
+		if !kafkalog.Sleep(ctx, wait.NextBackOff()) {
 			return context.Cause(ctx)
 		}
 	}
