@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/go.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo answers poison outage test race e2e backlog lint fmt vet chart docs docs-check fuzz fuzz-short plant ci clean
+.PHONY: help build demo answers poison outage test race e2e backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ e2e: ## built programs on Apache Kafka, one node and three; needs Java 17 and Ma
 
 backlog: ## a million events on Apache Kafka: calls / floor, memory, CPU an event
 	$(GO) test -tags e2e -count=1 -timeout 10m -v -run TestBacklog ./e2e/
+
+replay: ## ten thousand dead letters put back on Apache Kafka, by a command that is killed twice
+	$(GO) test -tags e2e -count=1 -timeout 10m -v -run '^TestReplay$$' ./e2e/
 
 plant: ## show that the checker finds planted bugs
 	$(GO) test -count=1 -v -run TestDemo_FindsPlantedBugs ./cmd/contactlab
