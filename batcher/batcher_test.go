@@ -32,7 +32,8 @@ type bench struct {
 	offset int64
 	stop   context.CancelFunc
 	m      *metrics.Set
-	log    strings.Builder
+	log    logBuffer
+	steps  int
 
 	mu      sync.Mutex
 	calls   []call
@@ -41,6 +42,24 @@ type bench struct {
 	letters []contactsync.Letter
 	tries   int
 	ended   []int64
+}
+
+// logBuffer is a log that may be read while it is written.
+type logBuffer struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 type call struct {
@@ -127,6 +146,7 @@ func (s *bench) add(ids ...string) {
 // addWith does so after change has changed each.
 func (s *bench) addWith(change func(*event.Event), ids ...string) {
 	s.t.Helper()
+	s.step()
 	var events []event.Event
 	for _, id := range ids {
 		stream := "st"
@@ -154,7 +174,15 @@ func (s *bench) addWith(change func(*event.Event), ids ...string) {
 	synctest.Wait()
 }
 
+// step lets requests that start from here on see what the test has changed.
+func (s *bench) step() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.steps++
+}
+
 func (s *bench) at(d time.Duration) {
+	s.step()
 	time.Sleep(d - time.Since(s.start))
 	synctest.Wait()
 }
