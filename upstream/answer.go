@@ -115,73 +115,12 @@ func (c *counters) accountForAll(n int) bool {
 	return c.read == allCounters && c.total == int64(n) && c.successful == int64(n) && c.failed == 0
 }
 
-// read maps an answer to the rows of its batch, in their order. It fails with
-// errOdd, or with another error where the body is not one complete JSON value.
-func (a *answers) read(body []byte, rows []contactsync.Row, secrets []string) (settled, error) {
-	sure, err := quick(body, len(rows))
-	if err != nil {
-		return settled{}, err
-	}
-	if sure {
-		return settled{rows: allDelivered(len(rows))}, nil
-	}
-	return a.thorough(body, rows, secrets)
-}
-
 func allDelivered(n int) []contactsync.Outcome {
 	rows := make([]contactsync.Outcome, n)
 	for i := range rows {
 		rows[i].Verdict = contactsync.Delivered
 	}
 	return rows
-}
-
-// errUnsure ends a quick reading early.
-var errUnsure = errors.New("unsure")
-
-// quick tells whether the counters account for all n rows and nothing in the
-// rest contradicts them: reading every row costs twice the time.
-func quick(body []byte, n int) (sure bool, err error) {
-	d := newDecoder(body)
-	if d.PeekKind() != '{' {
-		return false, whole(d)
-	}
-	var c counters
-	seen, named := 0, 0
-	err = eachElement(d, func(name []byte) error {
-		member := memberOf(name)
-		if seen&member != 0 {
-			return errUnsure // said twice
-		}
-		seen |= member
-		switch member {
-		case memberTotal, memberSuccessful, memberFailed:
-			return c.readInto(d, member)
-		case memberSuccesses:
-			if d.PeekKind() != '[' || !c.accountForAll(n) {
-				return errUnsure
-			}
-			return eachElement(d, func([]byte) error {
-				named++
-				_, err := d.ReadValue()
-				return err
-			})
-		case memberFailures:
-			if d.PeekKind() != '[' {
-				return errUnsure
-			}
-			return eachElement(d, func([]byte) error { return errUnsure })
-		}
-		_, err := d.ReadValue()
-		return err
-	})
-	if errors.Is(err, errUnsure) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	return c.accountForAll(n) && (named == 0 || named == n), end(d)
 }
 
 // whole reads one value and makes sure that nothing follows it.
@@ -210,6 +149,7 @@ type tally struct {
 	refused   []uint8
 	sayings   map[int]saying
 	elements  int // of both lists
+	nameless  int // elements without any id
 	strangers int // elements with an id that the batch does not have, or none
 	twofold   int // elements that name more than one row
 }
@@ -217,6 +157,9 @@ type tally struct {
 // add counts one element. What names several rows settles none of them.
 func (t *tally) add(e *element, counts []uint8) {
 	t.elements++
+	if len(e.ids) == 0 {
+		t.nameless++
+	}
 	row := -1
 	for _, id := range e.ids {
 		at, known := t.index[string(id)]
@@ -246,10 +189,16 @@ func (t *tally) add(e *element, counts []uint8) {
 	}
 }
 
-// thorough reads every row of an answer. A row is delivered only where it is
-// named once, as done; failed where it is named as failed and not as done.
-// All else is unresolved: named as both, named twice, not named.
-func (a *answers) thorough(body []byte, rows []contactsync.Row, secrets []string) (settled, error) {
+// read maps an answer to the rows of its batch, in their order. It fails with
+// errOdd, or with another error where the body is not one complete JSON value.
+//
+// A row is delivered only where it is named once, as done, or where the counters
+// account for all rows and no list contradicts them: there is none, or it has a
+// record for each row and none has an id. Failed is what is named as failed and not
+// as done. All else is unresolved: named as both, named twice, not named. Counters
+// that account for all rows are not enough beside ids that are not the batch's: the
+// answer might be that to another request.
+func (a *answers) read(body []byte, rows []contactsync.Row, secrets []string) (settled, error) {
 	d := newDecoder(body)
 	if d.PeekKind() != '{' {
 		if err := whole(d); err != nil {
@@ -265,7 +214,7 @@ func (a *answers) thorough(body []byte, rows []contactsync.Row, secrets []string
 		t.index[row.ID] = i
 	}
 	var c counters
-	seen, repeated := 0, false
+	seen, failures, repeated := 0, 0, false
 	err := eachElement(d, func(name []byte) error {
 		member := memberOf(name)
 		repeated = repeated || seen&member != 0
@@ -288,7 +237,9 @@ func (a *answers) thorough(body []byte, rows []contactsync.Row, secrets []string
 				if err := e.read(d, paths); err != nil {
 					return err
 				}
-				t.add(&e, counts)
+				if t.add(&e, counts); member == memberFailures {
+					failures++
+				}
 				return nil
 			})
 		}
@@ -303,7 +254,7 @@ func (a *answers) thorough(body []byte, rows []contactsync.Row, secrets []string
 		return settled{}, err
 	case seen == 0:
 		return settled{}, errOdd
-	case c.accountForAll(len(rows)) && t.elements == 0 && !repeated:
+	case c.accountForAll(len(rows)) && !repeated && failures == 0 && t.elements == t.nameless && (t.nameless == 0 || t.nameless == len(rows)):
 		return settled{rows: allDelivered(len(rows))}, nil
 	}
 	return a.outcomes(&t, &c, rows, secrets), nil

@@ -258,7 +258,7 @@ func proveOutage(ctx context.Context, o proveOptions, out io.Writer) (err error)
 	p.check("generations of the group", r.sum("consumer_generations_total") == generations, generations, r.sum("consumer_generations_total"), "no heartbeat missed")
 	p.check("drains cut off", r.sum("consumer_drain_timeouts_total") == 0, 0, r.sum("consumer_drain_timeouts_total"), "none")
 	limit := float64(r.cfg.Batcher.WindowBytes)
-	slack := 2 * float64(r.cfg.Consumer.FetchMaxBytes) // one fetch is let in whole, and a contact weighs more than its event
+	slack := 4 * float64(r.cfg.Consumer.FetchMaxBytes) // one fetch is let in whole, and a contact weighs up to thrice its event
 	p.check("window, KiB at most", r.most > 0 && r.most <= limit+slack, limit/1024, fmt.Sprintf("%.0f", r.most/1024), "its limit, and one fetch")
 	p.check("window full", r.full, false, r.full, "it was, so that fetching paused")
 	for _, one := range r.replicas {
