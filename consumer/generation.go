@@ -69,6 +69,7 @@ func (c *Consumer) generation(stop, ended context.Context, gen *kafka.Generation
 	c.present.Store(g)
 	keepers.Go(func() { g.commitLoop(ctx) })
 	keepers.Go(func() { g.watchPartitions(ctx, all) })
+	keepers.Go(func() { g.watchEnds(ctx) })
 	<-ctx.Done()
 	c.deps.Log.Info("partitions are given back", "generation", gen.ID, "cause", context.Cause(ctx))
 	readers.Wait()
@@ -132,6 +133,24 @@ func (g *generation) close() {
 	}
 	m.Assigned.Set(0)
 	m.CatchingUp.Set(0)
+}
+
+// endPoll is how often Kafka is asked where a partition ends whose fetcher waits.
+const endPoll = time.Second
+
+// watchEnds keeps the lag true while the window is full: a fetcher that waits for
+// room asks Kafka for nothing, and a long outage is when somebody looks.
+func (g *generation) watchEnds(ctx context.Context) {
+	for kafkalog.Sleep(ctx, endPoll) {
+		for _, f := range g.fetchers {
+			if !f.adding.Load() {
+				continue
+			}
+			if _, end, err := f.bounds(ctx); err == nil && f.adding.Load() {
+				f.end.Store(end)
+			}
+		}
+	}
 }
 
 // watchPartitions ends the generation when a topic has got more partitions, so
