@@ -209,3 +209,36 @@ func TestLog_StopsWithItsContext(t *testing.T) {
 		t.Errorf("read: %v", err)
 	}
 }
+
+// From whatever offset a log is read, each committed record behind it is there.
+func TestLog_ReadsFromWithinTransactions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, nil)
+	producer, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Addrs()...), kgo.TransactionalID("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer producer.Close()
+	for _, how := range []kgo.TransactionEndTry{kgo.TryAbort, kgo.TryCommit, kgo.TryAbort, kgo.TryCommit} {
+		if err := producer.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			if err := producer.ProduceSync(t.Context(), &kgo.Record{Topic: "contacts", Value: []byte("x")}).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := producer.EndTransaction(t.Context(), how); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for from := range int64(24) { // five records and a marker, four times
+		want := 5 * int(2-from/12)
+		if at := from % 12; at > 6 {
+			want -= int(min(at-6, 5))
+		}
+		if _, got := b.read(0, from, 24); len(got) != want {
+			t.Errorf("from %d: %d committed records, want %d", from, len(got), want)
+		}
+	}
+}

@@ -124,8 +124,10 @@ func (w *Walk) record(rec *protocol.Record, skip bool, deliver func(contactsync.
 }
 
 // marker steps over a control batch. An abort marker ends its producer's
-// transaction; the next one of the same producer may be good.
+// transaction; the next one of the same producer may be good. An answer that
+// begins with the marker still lists the transaction that it ends.
 func (w *Walk) marker(b *protocol.ControlBatch) error {
+	w.begin(b.BaseOffset)
 	for {
 		rec, err := b.ReadRecord()
 		if errors.Is(err, io.EOF) {
