@@ -70,9 +70,10 @@ type reading struct {
 // copies stands for all copies of one letter. A copy that is not selected stays
 // known, since it may come after one that is.
 type copies struct {
-	found   *Found // the newest copy; nil where that is not selected
-	written time.Time
-	n       int
+	found     *Found // the newest copy; nil where that is not selected
+	written   time.Time
+	partition int32
+	n         int
 }
 
 func (r *reading) message(rec contactsync.Record) {
@@ -88,6 +89,9 @@ func (r *reading) message(rec contactsync.Record) {
 	case err != nil:
 		r.problems[err.Error()]++
 		return
+	case l.Record.Topic == "": // it would be taken for a copy of another such one
+		r.problems["read dead letter: header "+headerTopic+": it is missing"]++
+		return
 	}
 	c := r.newest[l.Record.Position]
 	if c == nil {
@@ -95,10 +99,10 @@ func (r *reading) message(rec contactsync.Record) {
 		r.newest[l.Record.Position] = c
 	}
 	c.n++
-	if rec.Time.Before(c.written) { // of another partition
+	if c.n > 1 && rec.Partition != c.partition && rec.Time.Before(c.written) { // within a partition the order of the log counts
 		return
 	}
-	c.found, c.written = nil, rec.Time
+	c.found, c.written, c.partition = nil, rec.Time, rec.Partition
 	f := &Found{Letter: l, Envelope: envelope, PositionsLeft: PositionsLeft(m), At: rec.Position, Written: rec.Time}
 	if !r.sel.Match(f) {
 		return

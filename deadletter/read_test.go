@@ -105,6 +105,7 @@ func TestRead(t *testing.T) {
 	for _, r := range []*kgo.Record{
 		{Topic: "dead", Value: []byte("somebody else's")},
 		{Topic: "dead", Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("99")}}},
+		{Topic: "dead", Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("1")}}}, // of where, it does not say
 	} {
 		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 			t.Fatal(err)
@@ -115,8 +116,8 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all.Letters) != 50 || all.Others != 1 || len(all.Problems) != 1 {
-		t.Fatalf("%d letters, %d others, problems %v: want 50, 1 and one", len(all.Letters), all.Others, all.Problems)
+	if len(all.Letters) != 50 || all.Others != 1 || len(all.Problems) != 2 {
+		t.Fatalf("%d letters, %d others, problems %v: want 50, 1 and two", len(all.Letters), all.Others, all.Problems)
 	}
 	for i, f := range all.Letters {
 		if f.Record.Offset != int64(i+1) || f.Record.Value != nil {
@@ -125,6 +126,35 @@ func TestRead(t *testing.T) {
 	}
 	if f := all.Letters[6]; f.Copies != 2 || f.Reason != contactsync.ReasonUnresolved {
 		t.Errorf("of two copies the newest counts: %d copies, reason %s", f.Copies, f.Reason)
+	}
+	// A clock that went back: within a partition the log says which copy is newer.
+	old := &kgo.Record{Topic: "dead", Partition: 2, Timestamp: at.Add(-time.Hour)}
+	for name, value := range map[string]string{
+		"form": "1", "reason": "bad_request", "topic": "contacts", "partition": "1", "offset": "99", "positions": "contacts/1@99",
+	} {
+		old.Headers = append(old.Headers, kgo.RecordHeader{Key: "contactsync-" + name, Value: []byte(value)})
+	}
+	earlier := *old
+	earlier.Timestamp = at
+	manual, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(manual.Close)
+	for i := range earlier.Headers {
+		if h := &earlier.Headers[i]; h.Key == "contactsync-reason" {
+			earlier.Headers = append([]kgo.RecordHeader(nil), earlier.Headers...)
+			earlier.Headers[i].Value = []byte("rejected")
+		}
+	}
+	for _, r := range []*kgo.Record{&earlier, old} {
+		if err := manual.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonBadRequest}}, false)
+	if err != nil || len(one.Letters) != 1 || one.Letters[0].Copies != 2 {
+		t.Errorf("%+v, %v: want the copy that was written last", one.Letters, err)
 	}
 	some, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonRejected}}, true)
 	if err != nil {

@@ -79,6 +79,16 @@ func (l *Log) Read(ctx context.Context, claim contactsync.Claim, from, to int64,
 	return began, nil
 }
 
+// HasOpenTransaction reports whether a transaction is open in a partition: what is
+// written to it is not read before that has ended.
+func (l *Log) HasOpenTransaction(ctx context.Context, claim contactsync.Claim, end int64) (bool, error) {
+	part, err := Fetch(ctx, l.client.Transport, l.addr, FetchRequest{Claim: claim, Offset: end, MaxBytes: readBytes, Timeout: l.timeout})
+	if err != nil {
+		return false, denied(err, "READ")
+	}
+	return part.LastStableOffset >= 0 && part.LastStableOffset < part.HighWatermark, nil
+}
+
 // first returns the first offset of a partition.
 func (l *Log) first(ctx context.Context, claim contactsync.Claim) (int64, error) {
 	bounds, err := l.Bounds(ctx, claim.Topic)

@@ -34,6 +34,7 @@ type bench struct {
 	broker    *broker.Broker
 	client    *kgo.Client
 	transport *faulty
+	topics    []string // that the service reads
 }
 
 // faulty loses answers of the broker and, once it is cut, lets nothing through.
@@ -82,7 +83,7 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	w := &bench{t: t, broker: b, client: client}
+	w := &bench{t: t, broker: b, client: client, topics: []string{"contacts"}}
 	w.connect()
 	return w
 }
@@ -176,7 +177,7 @@ func (b *bench) run(o replay.Options, each func(replay.Outcome)) (*replay.Replay
 	outcomes := map[contactsync.Position]replay.Outcome{}
 	return replay.New(replay.Deps{
 		Log:    kafkalog.New(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
-		Topics: []string{"contacts"}, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
+		Topics: b.topics, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
 		Route: func(stream, _ string) (string, bool) { return "acme", stream == "st-1" },
 		Each: func(o replay.Outcome) {
 			if other, ok := outcomes[o.Letter.Record.Position]; ok {

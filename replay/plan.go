@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"slices"
 	"time"
 
 	"contactsync"
@@ -46,13 +45,14 @@ func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Found) ([]*ta
 	for i, l := range letters {
 		targets[i] = &target{letter: l, record: l.Record}
 	}
-	bounds, err := r.bounds(ctx, letters)
+	bounds, err := r.bounds(ctx)
 	if err != nil {
 		return targets, err
 	}
 	r.scan = &scan{
 		log: r.deps.Log, decode: r.deps.Decode, parts: map[contactsync.Claim]*part{},
 		watched: map[contactKey]*target{}, byID: map[string][]*target{}, byRecord: map[contactsync.Position]*target{},
+		met: map[contactsync.Position]bool{}, topics: r.deps.Topics,
 	}
 	var open []*target
 	for _, t := range targets {
@@ -66,6 +66,7 @@ func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Found) ([]*ta
 		}
 		open = append(open, t)
 		r.scan.byRecord[t.record.Position] = t
+		r.scan.met[t.record.Position], r.scan.met[t.place.origin] = false, false
 		if other := r.scan.watched[t.contact()]; other == nil || t.supersedes(other) {
 			r.scan.watched[t.contact()] = t
 		}
@@ -98,14 +99,11 @@ func (t *target) supersedes(other *target) bool {
 	return t.place.after(other.place)
 }
 
-// bounds asks for the partitions of the source topics that the service reads.
-func (r *Replayer) bounds(ctx context.Context, letters []*deadletter.Found) (map[string][]kafkalog.Bounds, error) {
+// bounds asks for the partitions of all topics that the service reads: a newer event
+// of a contact may be in any.
+func (r *Replayer) bounds(ctx context.Context) (map[string][]kafkalog.Bounds, error) {
 	bounds := map[string][]kafkalog.Bounds{}
-	for _, l := range letters {
-		topic := l.Record.Topic
-		if _, ok := bounds[topic]; ok || !slices.Contains(r.deps.Topics, topic) {
-			continue
-		}
+	for _, topic := range r.deps.Topics {
 		b, err := r.deps.Log.Bounds(ctx, topic)
 		if err != nil {
 			return nil, err
@@ -190,9 +188,6 @@ func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[
 		undated = undated || t.place.time.UnixMilli() < 0 // unknown; to Kafka such a time has a meaning of its own
 		if since.IsZero() || t.place.time.Before(since) {
 			since = t.place.time
-		}
-		if !slices.Contains(r.scan.topics, claim.Topic) {
-			r.scan.topics = append(r.scan.topics, claim.Topic)
 		}
 	}
 	for _, topic := range r.scan.topics {

@@ -36,6 +36,7 @@ type scan struct {
 	watched  map[contactKey]*target           // the newest letter of each contact
 	byID     map[string][]*target             // the same by the contact's id alone
 	byRecord map[contactsync.Position]*target // every letter by its record's position
+	met      map[contactsync.Position]bool    // of each letter's record and first event: whether it was in the log
 	records  int
 }
 
@@ -100,6 +101,9 @@ func (s *scan) bounds(ctx context.Context, topic string) ([]kafkalog.Bounds, err
 
 func (s *scan) record(rec contactsync.Record) {
 	s.records++
+	if _, wanted := s.met[rec.Position]; wanted {
+		s.met[rec.Position] = true
+	}
 	e := s.decode(rec)
 	replay := e.Replay
 	if replay == nil && len(rec.Headers) > 0 {
@@ -131,8 +135,13 @@ func (s *scan) see(key contactKey, e event.Event) {
 	}
 }
 
-// proves reports whether everything behind the event of a letter was read.
+// proves reports whether everything behind the event of a letter was read, and was
+// there: where compaction has removed the letter's own record, it may have removed
+// what was newer as well.
 func (s *scan) proves(t *target) bool {
-	p := s.parts[t.place.origin.Claim]
-	return p.from <= t.place.origin.Offset+1 && t.place.origin.Offset < p.next
+	p, origin := s.parts[t.place.origin.Claim], t.place.origin
+	if origin.Offset >= p.next || p.from > origin.Offset+1 {
+		return false
+	}
+	return p.from == origin.Offset+1 || s.met[origin] || s.met[t.record.Position]
 }

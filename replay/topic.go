@@ -66,7 +66,10 @@ func (r *Replayer) chunk(ctx context.Context, chunk []*target) error {
 		if len(open) == 0 {
 			return nil
 		}
-		err := r.write(ctx, open)
+		err := r.noOpenTransaction(ctx, open)
+		if err == nil {
+			err = r.write(ctx, open)
+		}
 		if err == nil {
 			return nil
 		}
@@ -78,6 +81,27 @@ func (r *Replayer) chunk(ctx context.Context, chunk []*target) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// noOpenTransaction makes sure that what is written can be found again: behind an
+// open transaction neither this run nor the next would see it.
+func (r *Replayer) noOpenTransaction(ctx context.Context, open []*target) error {
+	asked := map[contactsync.Claim]bool{}
+	for _, t := range open {
+		claim := t.record.Claim
+		if asked[claim] {
+			continue
+		}
+		asked[claim] = true
+		is, err := r.deps.Log.HasOpenTransaction(ctx, claim, r.scan.parts[claim].next)
+		if err != nil {
+			return err
+		}
+		if is {
+			return fmt.Errorf("a transaction is open in %v: nothing is written behind it, because it could not be found again", claim)
+		}
+	}
+	return nil
 }
 
 // write makes one attempt at each partition. Once begun it is not cut short: what

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"contactsync"
 	"contactsync/deadletter"
@@ -325,4 +326,82 @@ func TestToTopic_UndatedLetters(t *testing.T) {
 			t.Errorf("record time %v: %v, %v", at, sum, err)
 		}
 	}
+}
+
+// A newer event may be in any topic that the service reads.
+func TestReplay_LooksAtEveryTopic(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	p := b.produce(0, "cc", body("cc", 1, `,"version":1`))
+	newer := &kgo.Record{Topic: "foreign", Key: []byte("cc"), Value: body("cc", 2, `,"version":2`)}
+	if err := b.client.ProduceSync(t.Context(), newer).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	b.topics = append(b.topics, "foreign")
+	run, _ := b.run(replay.Options{}, nil)
+	sum, err := run.DryRun(t.Context(), letters([]contactsync.Record{p}))
+	if err != nil || sum[replay.Newer] != 1 {
+		t.Errorf("%v, %v: want it skipped as newer", sum, err)
+	}
+}
+
+// Compaction may remove a letter's record together with the tombstone behind it. A
+// hole in the log is what is left of both.
+func TestReplay_RecordThatIsGoneProvesNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	producer, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Addrs()...), kgo.TransactionalID("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer producer.Close()
+	if err := producer.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	r := &kgo.Record{Topic: "contacts", Key: []byte("cc"), Value: body("cc", 1, "")}
+	if err := producer.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	if err := producer.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+	gone := contactsync.Record{ // at the marker's offset
+		Position: contactsync.Position{Claim: contactsync.Claim{Topic: "contacts"}, Offset: 1}, Time: r.Timestamp, Key: []byte("ee"), Value: body("ee", 1, ""),
+	}
+	run, _ := b.run(replay.Options{}, nil)
+	if sum, err := run.DryRun(t.Context(), letters([]contactsync.Record{gone})); err != nil || sum[replay.Unproven] != 1 {
+		t.Errorf("%v, %v: want it unproven", sum, err)
+	}
+}
+
+// Behind an open transaction a replay could not be found again by the next run.
+func TestReplay_WaitsForAnOpenTransaction(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	p := b.produce(0, "cc", body("cc", 1, ""))
+	producer, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Addrs()...), kgo.TransactionalID("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer producer.Close()
+	if err := producer.BeginTransaction(); err != nil {
+		t.Fatal(err)
+	}
+	if err := producer.ProduceSync(t.Context(), &kgo.Record{Topic: "contacts", Key: []byte("zz"), Value: body("zz", 1, "")}).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	run, _ := b.run(replay.Options{}, nil)
+	if sum, err := run.ToTopic(ctx, letters([]contactsync.Record{p})); err == nil || sum[replay.Replayed] != 0 {
+		t.Fatalf("%v, %v: want nothing written while the transaction is open", sum, err)
+	}
+	if err := producer.EndTransaction(t.Context(), kgo.TryCommit); err != nil {
+		t.Fatal(err)
+	}
+	run, _ = b.run(replay.Options{}, nil)
+	if sum, err := run.ToTopic(t.Context(), letters([]contactsync.Record{p})); err != nil || sum[replay.Replayed] != 1 {
+		t.Fatalf("%v, %v: want it written once the transaction has ended", sum, err)
+	}
+	b.once([]contactsync.Record{p})
 }
