@@ -153,7 +153,7 @@ func (s *world) produce() {
 	n := s.rand.IntN(12)
 	contact := fmt.Sprintf("c%d", n)
 	p := n % simPartitions
-	stream := fmt.Sprintf("s%d", n%2)
+	stream := fmt.Sprintf("s%d", n%4)
 	e := simEvent{contact: stream + "/" + contact, kind: event.Update}
 	if newest := s.valid[contact]; s.versions && newest > 1 && !s.removed[e.contact] && s.rand.IntN(8) == 0 {
 		e.late, e.seq = true, 1+s.rand.IntN(newest-1)
@@ -438,6 +438,8 @@ func (s *world) finish() {
 			s.answer(0)
 			s.start()
 		}
+		s.w.Expire(s.now)
+		s.w.Observe(s.now)
 		s.bury()
 		s.commit()
 		if s.done() {
