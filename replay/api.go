@@ -214,6 +214,7 @@ func (s *sender) settle(rows []*row) error {
 			continue
 		}
 		switch {
+		case w.result == Failed && w.original: // stays begun: the next run sends the newest state
 		case w.result == Failed && w.owed:
 			refused = append(refused, w)
 		case w.owed:

@@ -99,6 +99,24 @@ func (b *apiBench) seq(id string) int64 {
 	return -1
 }
 
+// remembers checks the last word of the progress file about a letter.
+func (b *apiBench) remembers(word string, rec contactsync.Record) {
+	b.t.Helper()
+	text, err := os.ReadFile(b.progress)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	last := ""
+	for line := range strings.Lines(string(text)) {
+		if w, at, _ := strings.Cut(strings.TrimSpace(line), " "); at == rec.String() {
+			last = w
+		}
+	}
+	if last != word {
+		b.t.Errorf("the progress file says %q of %v, want %q:\n%s", last, rec.Position, word, text)
+	}
+}
+
 func TestToAPI_DeliversAndRemembers(t *testing.T) {
 	t.Parallel()
 	b := newAPIBench(t)
@@ -233,4 +251,28 @@ func TestToAPI_EndsWhereItIsRefused(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "refuses stream st-1") || sum[replay.Left] != 5 {
 		t.Errorf("%v, %v", sum, err)
 	}
+}
+
+// TestToAPI_OwesWhatCouldNotBeRepaired: the letter's state has landed, a newer event
+// has arrived meanwhile, and the API does not take that one.
+func TestToAPI_OwesWhatCouldNotBeRepaired(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(1, 1)
+	b.rule(stub.Rule{Name: "drop", First: 2, Last: 4, Rows: &stub.Rows{Drop: []string{"c0000"}}})
+	on := func(n int) {
+		if n == 1 {
+			b.produce(records[0].Partition, "c0000", body("c0000", 2, ""))
+		}
+	}
+	b.onCall.Store(&on)
+	sum, outcomes, err := b.send(t.Context(), letters(records), replay.Options{}, nil)
+	if got := outcomes[records[0].Position]; err != nil || got.Result != replay.Failed || !strings.Contains(got.Detail, "owed is the state at contacts/0@1") {
+		t.Errorf("%v, %v, %+v", sum, err, got)
+	}
+	b.remembers("begun", records[0])
+	if sum, _, err = b.send(t.Context(), letters(records), replay.Options{}, nil); err != nil || b.seq("c0000") != 2 {
+		t.Errorf("the next run: %v, %v: the API has seq %d, want the newest, 2", sum, err, b.seq("c0000"))
+	}
+	b.remembers("done", records[0])
 }

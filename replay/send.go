@@ -88,12 +88,11 @@ func (w *row) answered(o contactsync.Outcome, most int) {
 }
 
 // fail ends a row whose state the API refuses. Where that is a newer one than the
-// letter's, the letter has been replayed all the same, and the service gets the same
-// refusal for the newer event.
+// letter's, which the API has, the newest state is still owed.
 func (w *row) fail(detail string) {
 	w.result, w.detail = Failed, detail
 	if w.original {
-		w.result, w.detail = Replayed, fmt.Sprintf("the API refuses the newer state at %v: %s", w.state.at, detail)
+		w.detail = fmt.Sprintf("owed is the state at %v, because the API has an older one: run it again with the same progress file: %s", w.state.at, detail)
 	}
 }
 
