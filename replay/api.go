@@ -30,7 +30,7 @@ type row struct {
 	*target
 
 	state     state // what is sent next, or was sent last
-	owed      bool  // the API may have an older state than the log: it must get the newest
+	owed      bool  // the API has the letter's contact in some state of ours, or may have: it must get the newest
 	delivered bool  // the API has state
 	original  bool  // the API had the letter's own state
 	attempts  int
@@ -152,7 +152,7 @@ func (s *sender) batch(ctx context.Context, rows []*row) error {
 		for _, w := range rows {
 			if w.result == "" {
 				open = append(open, w)
-				if !w.owed {
+				if s.api.Progress.state[w.record.Position] != begun {
 					fresh = append(fresh, w)
 				}
 			}
@@ -210,15 +210,13 @@ func (w *row) told() Result {
 func (s *sender) settle(rows []*row) error {
 	var ok, refused []*row
 	for _, w := range rows {
-		if w.result == "" || w.ended {
-			continue
-		}
 		switch {
-		case w.result == Failed && w.original: // stays begun: the next run sends the newest state
-		case w.result == Failed && w.owed:
-			refused = append(refused, w)
+		case w.result == "" || w.ended:
+		case w.owed && w.result == Failed: // stays begun: the next run sends the newest state
 		case w.owed:
 			ok = append(ok, w)
+		case s.api.Progress.state[w.record.Position] == begun:
+			refused = append(refused, w) // each time: the API has nothing of it
 		}
 	}
 	if err := s.api.Progress.note(done, targetsOf(ok)); err != nil {

@@ -117,6 +117,19 @@ func (b *apiBench) remembers(word string, rec contactsync.Record) {
 	}
 }
 
+// begun writes a progress file as a run leaves it that was killed with these letters
+// on their way.
+func (b *apiBench) begun(records ...contactsync.Record) {
+	b.t.Helper()
+	text := "contactsync replay 1\n"
+	for _, r := range records {
+		text += "begun " + r.String() + "\n"
+	}
+	if err := os.WriteFile(b.progress, []byte(text), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
 func TestToAPI_DeliversAndRemembers(t *testing.T) {
 	t.Parallel()
 	b := newAPIBench(t)
@@ -275,4 +288,49 @@ func TestToAPI_OwesWhatCouldNotBeRepaired(t *testing.T) {
 		t.Errorf("the next run: %v, %v: the API has seq %d, want the newest, 2", sum, err, b.seq("c0000"))
 	}
 	b.remembers("done", records[0])
+}
+
+// TestToAPI_GivesUpOnlyWhatWasRefused: a letter of which the API may have some state
+// is tried by the next run, too, with the newest.
+func TestToAPI_GivesUpOnlyWhatWasRefused(t *testing.T) {
+	t.Parallel()
+	drop := stub.Rule{Name: "drop", First: 1, Last: 3, Rows: &stub.Rows{Drop: []string{"c0000"}}}
+	refuse := stub.Rule{Name: "refuse", First: 1, Last: 1, Rows: &stub.Rows{Fail: []string{"c0000"}, Reason: "Unknown salutation"}}
+	cut := stub.Rule{Name: "cut", First: 1, Last: 1, Answer: &stub.Answer{Fault: stub.CloseMidBody}}
+	for _, c := range []struct {
+		name  string
+		begun bool // by an earlier run
+		rules []stub.Rule
+		want  string
+	}{
+		{"refused", false, []stub.Rule{refuse}, "given-up"},
+		{"refused, begun earlier", true, []stub.Rule{refuse}, "begun"},
+		{"no answer about it", false, []stub.Rule{drop}, "begun"},
+		{"cut connection, then refused", false, []stub.Rule{cut, refuse}, "begun"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newAPIBench(t)
+			for _, r := range c.rules {
+				b.rule(r)
+			}
+			records := b.events(1, 1)
+			if c.begun {
+				b.begun(records[0])
+			}
+			sum, outcomes, err := b.send(t.Context(), letters(records), replay.Options{}, nil)
+			if got := outcomes[records[0].Position]; err != nil || got.Result != replay.Failed || strings.Contains(got.Detail, "owed") != (c.want == "begun") {
+				t.Errorf("%v, %v, %+v", sum, err, got)
+			}
+			b.remembers(c.want, records[0])
+			b.produce(records[0].Partition, "c0000", body("c0000", 2, ""))
+			want := int64(2)
+			if c.want != "begun" {
+				want = -1 // the service sends it
+			}
+			if sum, _, err := b.send(t.Context(), letters(records), replay.Options{}, nil); err != nil || sum[replay.Newer] != 1 || b.seq("c0000") != want {
+				t.Errorf("the next run: %v, %v: the API has seq %d, want %d", sum, err, b.seq("c0000"), want)
+			}
+		})
+	}
 }

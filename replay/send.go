@@ -19,12 +19,14 @@ func (s *sender) attempt(ctx context.Context, rows []*row) error {
 	first := rows[0].event.Contact
 	b := contactsync.Batch{Stream: first.Stream, Account: first.Account}
 	for _, w := range rows {
-		w.owed = true
 		b.Rows = append(b.Rows, contactsync.Row{ID: w.state.contact.ID, Body: w.state.contact.Body})
 	}
 	res, err := s.send(ctx, b)
 	if err != nil {
 		return err
+	}
+	for _, w := range rows {
+		w.owed = w.owed || mayApply(res)
 	}
 	if res.Kind != contactsync.Unauthorized {
 		s.refused = 0
@@ -69,30 +71,47 @@ func (s *sender) attempt(ctx context.Context, rows []*row) error {
 	return s.backOff(ctx, res)
 }
 
+// mayApply reports whether the API may have applied rows of a request whose answer
+// does not speak of them. A request that was refused, or never sent, it has not.
+func mayApply(res contactsync.Result) bool {
+	switch res.Kind { //exhaustive:enforce
+	case contactsync.Answered: // tells of each row
+		return false
+	case contactsync.Unauthorized, contactsync.StreamGone, contactsync.BadRequest, contactsync.TooLarge:
+		return res.Ambiguous
+	case contactsync.Throttled:
+		return res.Ambiguous || res.Status/100 == 2
+	case contactsync.Unknown, contactsync.Unavailable, contactsync.Canceled:
+		return res.Ambiguous || res.Status != 0
+	}
+	return true
+}
+
 // answered notes what an answer says of the row.
 func (w *row) answered(o contactsync.Outcome, most int) {
 	w.attempts++
 	switch o.Verdict {
 	case contactsync.Delivered:
-		w.delivered = true
+		w.delivered, w.owed = true, true
 		w.original = w.original || w.state.at == w.record.Position
 	case contactsync.Failed:
 		if !o.Transient || w.attempts >= most {
 			w.fail(o.Reason)
 		}
 	case contactsync.Unresolved:
+		w.owed = true
 		if w.attempts >= most {
 			w.fail("the API's answers do not account for it")
 		}
 	}
 }
 
-// fail ends a row whose state the API refuses. Where that is a newer one than the
-// letter's, which the API has, the newest state is still owed.
+// fail ends a row whose state the API refuses. Where it has an older one, or may
+// have, the newest state is still owed.
 func (w *row) fail(detail string) {
 	w.result, w.detail = Failed, detail
-	if w.original {
-		w.detail = fmt.Sprintf("owed is the state at %v, because the API has an older one: run it again with the same progress file: %s", w.state.at, detail)
+	if w.owed {
+		w.detail = fmt.Sprintf("owed is the state at %v, because the API may have an older one: run it again with the same progress file: %s", w.state.at, detail)
 	}
 }
 
