@@ -29,10 +29,11 @@ type API struct {
 type row struct {
 	*target
 
-	state     state // what is sent next, or was sent last
-	owed      bool  // the API has the letter's contact in some state of ours, or may have: it must get the newest
-	delivered bool  // the API has state
-	original  bool  // the API had the letter's own state
+	older     []*target // letters of the contact that an earlier run has begun: this one pays their debt
+	state     state     // what is sent next, or was sent last
+	owed      bool      // the API has the letter's contact in some state of ours, or may have: it must get the newest
+	delivered bool      // the API has state
+	original  bool      // the API had the letter's own state
 	attempts  int
 	result    Result // empty until it has ended
 	detail    string
@@ -45,6 +46,7 @@ type row struct {
 //
 // An answer that says nothing of the rows is waited out and the request repeated. When
 // ctx ends, the request under way is finished, and the rest is left for the next run.
+// What the next run has to send before all is right again, Progress.Owed tells.
 func (r *Replayer) ToAPI(ctx context.Context, letters []*deadletter.Found, api API) (Summary, error) {
 	s := &sender{Replayer: r, api: api, wait: backoff.NewExponentialBackOff()}
 	s.wait.InitialInterval, s.wait.MaxInterval = 500*time.Millisecond, 30*time.Second
@@ -53,6 +55,10 @@ func (r *Replayer) ToAPI(ctx context.Context, letters []*deadletter.Found, api A
 		err = s.inBatches(ctx, s.rows(targets))
 	}
 	r.leave(targets)
+	if n := api.Progress.Owed(); n > 0 {
+		r.deps.Logger.Warn("contacts may be in an older state at the API: run it again with the same progress file, and with filters and a limit that take in these letters",
+			"letters", n, "like", api.Progress.likeOwed())
+	}
 	if err != nil {
 		return r.summary, fmt.Errorf("replay to the API: %w: run it again with the same progress file to go on", err)
 	}
@@ -69,30 +75,37 @@ type sender struct {
 	refused int // answers in a row that refused our credentials
 }
 
-// rows returns what has to be sent, by account and stream.
+// rows returns what has to be sent: first what is owed, then by account and stream.
 func (s *sender) rows(targets []*target) []*row {
+	debts := map[*target][]*target{} // of a contact's newest letter: its letters that an earlier run has begun
+	for _, t := range targets {
+		if !t.ended && s.api.Progress.state[t.record.Position] == begun {
+			debts[t.newest] = append(debts[t.newest], t)
+		}
+	}
 	var rows []*row
 	for _, t := range targets {
 		if t.ended {
 			continue
 		}
-		state := s.api.Progress.state[t.record.Position]
-		if state == done {
+		w := &row{target: t, older: debts[t], state: ownState(t), owed: debts[t] != nil}
+		if !w.owed && s.api.Progress.state[t.record.Position] == done {
 			s.end(t, Already, "as the progress file says")
 			continue
 		}
-		w := &row{target: t, state: ownState(t), owed: state == begun}
-		result, detail := s.judge(t)
-		if result == Newer && t.newest == t && w.owed {
-			result = "" // the API has perhaps the older state: it gets the newest
-		}
-		if result != "" {
+		if result, detail := s.judge(t); result != "" && !(w.owed && s.payable(t)) {
 			s.end(t, result, detail)
 			continue
 		}
 		rows = append(rows, w)
 	}
 	slices.SortStableFunc(rows, func(a, b *row) int {
+		if a.owed != b.owed {
+			if a.owed {
+				return -1
+			}
+			return 1
+		}
 		ca, cb := a.event.Contact, b.event.Contact
 		if n := strings.Compare(ca.Account, cb.Account); n != 0 {
 			return n
@@ -100,6 +113,11 @@ func (s *sender) rows(targets []*target) []*row {
 		return strings.Compare(ca.Stream, cb.Stream)
 	})
 	return rows
+}
+
+// payable reports whether the newest state of an owed contact is known.
+func (s *sender) payable(t *target) bool {
+	return t.newer != nil || s.opts.Unproven || s.scan.proves(t)
 }
 
 func ownState(t *target) state {
@@ -219,7 +237,15 @@ func (s *sender) settle(rows []*row) error {
 			refused = append(refused, w) // each time: the API has nothing of it
 		}
 	}
-	if err := s.api.Progress.note(done, targetsOf(ok)); err != nil {
+	paid := targetsOf(ok)
+	for _, w := range ok {
+		for _, t := range w.older {
+			if t != w.target {
+				paid = append(paid, t)
+			}
+		}
+	}
+	if err := s.api.Progress.note(done, paid); err != nil {
 		return err
 	}
 	if err := s.api.Progress.note(given, targetsOf(refused)); err != nil {

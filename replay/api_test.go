@@ -30,6 +30,7 @@ type apiBench struct {
 	stub     *stub.Server
 	host     string
 	progress string
+	owed     int                         // by what the progress file said at the end of the last run
 	onCall   atomic.Pointer[func(n int)] // told each call before it is worked on
 }
 
@@ -89,6 +90,7 @@ func (b *apiBench) send(ctx context.Context, all []*deadletter.Found, o replay.O
 	defer progress.Close()
 	run, outcomes := b.run(o, each)
 	sum, err := run.ToAPI(ctx, all, replay.API{Client: client, Progress: progress, MaxRows: 10, MaxBytes: 1 << 20, Attempts: 3, Hold: 10 * time.Millisecond})
+	b.owed = progress.Owed()
 	return sum, outcomes, err
 }
 
@@ -117,15 +119,26 @@ func (b *apiBench) remembers(word string, rec contactsync.Record) {
 	}
 }
 
-// begun writes a progress file as a run leaves it that was killed with these letters
-// on their way.
+// begun notes letters as a run does that is killed with them on their way.
 func (b *apiBench) begun(records ...contactsync.Record) {
 	b.t.Helper()
-	text := "contactsync replay 1\n"
-	for _, r := range records {
-		text += "begun " + r.String() + "\n"
+	b.notes("begun", records...)
+}
+
+// notes writes a word about letters to the progress file.
+func (b *apiBench) notes(word string, records ...contactsync.Record) {
+	b.t.Helper()
+	text, err := os.ReadFile(b.progress)
+	if errors.Is(err, os.ErrNotExist) {
+		text, err = []byte("contactsync replay 1\n"), nil
 	}
-	if err := os.WriteFile(b.progress, []byte(text), 0o600); err != nil {
+	for _, r := range records {
+		text = append(text, word+" "+r.String()+"\n"...)
+	}
+	if err == nil {
+		err = os.WriteFile(b.progress, text, 0o600)
+	}
+	if err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -332,5 +345,68 @@ func TestToAPI_GivesUpOnlyWhatWasRefused(t *testing.T) {
 				t.Errorf("the next run: %v, %v: the API has seq %d, want %d", sum, err, b.seq("c0000"), want)
 			}
 		})
+	}
+}
+
+// TestToAPI_NewerLetterPaysTheDebtOfAnOlder: the older letter was on its way when an
+// earlier run was killed.
+func TestToAPI_NewerLetterPaysTheDebtOfAnOlder(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		changed bool // behind the newer letter, too
+		more    string
+		want    int64
+	}{
+		{"changed since", true, "", 3},
+		{"the newer letter is the newest", false, "", 2},
+		{"the newer letter is done", false, "done", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newAPIBench(t)
+			older, newer := b.event("cc", 1, ""), b.event("cc", 2, "")
+			if c.changed {
+				b.event("cc", 3, "")
+			}
+			b.begun(older)
+			if c.more != "" {
+				b.notes(c.more, newer)
+			}
+			sum, _, err := b.send(t.Context(), letters([]contactsync.Record{older, newer}), replay.Options{}, nil)
+			if err != nil || b.seq("cc") != c.want {
+				t.Errorf("%v, %v: the API has seq %d, want %d", sum, err, b.seq("cc"), c.want)
+			}
+			b.remembers("done", older)
+			b.remembers("done", newer)
+		})
+	}
+}
+
+func TestToAPI_OwedGoesFirst(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(20, 1)
+	b.begun(records[17], records[19])
+	sum, outcomes, err := b.send(t.Context(), letters(records), replay.Options{Limit: 2}, nil)
+	if err != nil || outcomes[records[17].Position].Result != replay.Replayed || outcomes[records[19].Position].Result != replay.Replayed || sum[replay.Left] != 18 {
+		t.Errorf("%v, %v", sum, err)
+	}
+}
+
+// TestToAPI_TellsWhatIsStillOwed: a letter was begun and is not among those chosen.
+func TestToAPI_TellsWhatIsStillOwed(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(3, 1)
+	b.begun(records[2])
+	if sum, _, err := b.send(t.Context(), letters(records[:2]), replay.Options{}, nil); err != nil || sum[replay.Replayed] != 2 {
+		t.Errorf("%v, %v", sum, err)
+	}
+	if b.owed != 1 {
+		t.Errorf("%d letters are owed, want 1", b.owed)
+	}
+	if sum, _, err := b.send(t.Context(), letters(records), replay.Options{}, nil); err != nil || sum[replay.Replayed] != 1 || b.owed != 0 {
+		t.Errorf("with all letters: %v, %v: %d are owed", sum, err, b.owed)
 	}
 }

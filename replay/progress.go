@@ -97,5 +97,27 @@ func (p *Progress) note(word string, targets []*target) error {
 	return nil
 }
 
+// Owed is how many letters were begun and have not ended: of their contacts the API
+// may have an older state than the log, also where the present run did not select them.
+func (p *Progress) Owed() int {
+	n := 0
+	for _, word := range p.state {
+		if word == begun {
+			n++
+		}
+	}
+	return n
+}
+
+// likeOwed names one of the letters that Owed counts.
+func (p *Progress) likeOwed() string {
+	for at, word := range p.state {
+		if word == begun {
+			return at.String()
+		}
+	}
+	return ""
+}
+
 // Close closes the file.
 func (p *Progress) Close() error { return p.file.Close() }

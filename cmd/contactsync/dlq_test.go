@@ -156,6 +156,28 @@ func TestDLQ_Replay(t *testing.T) {
 	}
 }
 
+// TestDLQ_ReplayTellsWhatIsOwed: an earlier run was killed with letters on their way.
+func TestDLQ_ReplayTellsWhatIsOwed(t *testing.T) {
+	t.Parallel()
+	w := newLetterWorld(t)
+	for _, id := range []string{"c1", "c2"} {
+		w.letter(w.event(id, 1), id, "rejected")
+	}
+	progress := filepath.Join(t.TempDir(), "progress")
+	if err := os.WriteFile(progress, []byte("contactsync replay 1\nbegun contacts/0@1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"replay", "--via", "api", "--progress", progress, "--budget-share", "1"}
+	code, stdout, stderr := w.dlq(append(args, "--contact", "c1")...)
+	if code != 1 || !strings.Contains(stderr, "replayed 1;") || !strings.Contains(stderr, "like=contacts/0@1") {
+		t.Errorf("without the letter that is owed: code %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = w.dlq(args...)
+	if code != 0 || !strings.Contains(stderr, "replayed 1, already 1;") {
+		t.Errorf("with it: code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
 func TestDLQ_RefusesFlagsThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	w := newLetterWorld(t)
