@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -152,42 +153,46 @@ func (s *sender) inBatches(ctx context.Context, rows []*row) error {
 // batch brings some rows of one stream to their end: the API has the newest state
 // of each, or has refused it.
 func (s *sender) batch(ctx context.Context, rows []*row) error {
+	var cut error // of an attempt, which may have delivered rows all the same
 	for {
-		// Also when ctx has ended: what was sent has to be compared with the log.
-		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		err := s.scan.catchUp(look)
-		cancel()
-		if err != nil {
-			return err
-		}
-		for _, w := range rows {
-			s.compare(w)
-		}
-		if err := s.settle(rows); err != nil {
-			return err
-		}
-		var open, fresh []*row
-		for _, w := range rows {
-			if w.result == "" {
-				open = append(open, w)
-				if s.api.Progress.state[w.record.Position] != begun {
-					fresh = append(fresh, w)
-				}
-			}
-		}
-		if len(open) == 0 {
-			return nil
-		}
-		if ctx.Err() != nil {
+		open, err := s.look(ctx, rows)
+		switch {
+		case err != nil:
+			return errors.Join(cut, err)
+		case cut != nil || len(open) == 0:
+			return cut
+		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		}
+		var fresh []*row
+		for _, w := range open {
+			if s.api.Progress.state[w.record.Position] != begun {
+				fresh = append(fresh, w)
+			}
 		}
 		if err := s.api.Progress.note(begun, targetsOf(fresh)); err != nil {
 			return err
 		}
-		if err := s.attempt(ctx, open); err != nil {
-			return err
+		cut = s.attempt(ctx, open)
+	}
+}
+
+// look reads the log up to its end, settles the rows that have ended by it, and
+// returns the others. It does so also when ctx has ended: what was sent has to be
+// compared with the log.
+func (s *sender) look(ctx context.Context, rows []*row) (open []*row, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := s.scan.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	for _, w := range rows {
+		s.compare(w)
+		if w.result == "" {
+			open = append(open, w)
 		}
 	}
+	return open, s.settle(rows)
 }
 
 // compare decides about a row by what the scan has met.

@@ -243,6 +243,27 @@ func TestToAPI_StopsAndGoesOn(t *testing.T) {
 	}
 }
 
+// TestToAPI_RemembersWhatWasDeliveredBeforeTheStop: the run is stopped while it waits to
+// repeat a request of which some rows have been delivered.
+func TestToAPI_RemembersWhatWasDeliveredBeforeTheStop(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(3, 1)
+	b.rule(stub.Rule{Name: "drop", First: 1, Last: 1, Rows: &stub.Rows{Drop: []string{"c0002"}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	on := func(int) { cancel() }
+	b.onCall.Store(&on)
+	if sum, _, err := b.send(ctx, letters(records), replay.Options{}, nil); !errors.Is(err, context.Canceled) || sum[replay.Replayed] != 2 || sum[replay.Left] != 1 {
+		t.Errorf("%v, %v", sum, err)
+	}
+	b.remembers("done", records[1])
+	b.remembers("begun", records[2])
+	if sum, _, err := b.send(t.Context(), letters(records), replay.Options{}, nil); err != nil || sum[replay.Already] != 2 || b.stub.Stats().Duplicates != 0 {
+		t.Errorf("the next run: %v, %v, %+v", sum, err, b.stub.Stats())
+	}
+}
+
 func TestToAPI_WaitsOutAnAPIThatIsAway(t *testing.T) {
 	t.Parallel()
 	b := newAPIBench(t)
