@@ -153,28 +153,26 @@ func (s *sender) inBatches(ctx context.Context, rows []*row) error {
 // batch brings some rows of one stream to their end: the API has the newest state
 // of each, or has refused it.
 func (s *sender) batch(ctx context.Context, rows []*row) error {
-	var cut error // of an attempt, which may have delivered rows all the same
-	for {
+	for len(rows) > 0 {
+		cut := s.attempt(ctx, rows) // also then rows may have been delivered
 		open, err := s.look(ctx, rows)
-		switch {
-		case err != nil:
+		if cut != nil || err != nil {
 			return errors.Join(cut, err)
-		case cut != nil || len(open) == 0:
-			return cut
-		case ctx.Err() != nil:
-			return context.Cause(ctx)
 		}
-		var fresh []*row
-		for _, w := range open {
-			if s.api.Progress.state[w.record.Position] != begun {
-				fresh = append(fresh, w)
-			}
-		}
-		if err := s.api.Progress.note(begun, targetsOf(fresh)); err != nil {
-			return err
-		}
-		cut = s.attempt(ctx, open)
+		rows = open
 	}
+	return nil
+}
+
+// begin notes that the rows are about to be sent.
+func (s *sender) begin(rows []*row) error {
+	var fresh []*row
+	for _, w := range rows {
+		if s.api.Progress.state[w.record.Position] != begun {
+			fresh = append(fresh, w)
+		}
+	}
+	return s.api.Progress.note(begun, targetsOf(fresh))
 }
 
 // look reads the log up to its end, settles the rows that have ended by it, and

@@ -431,3 +431,22 @@ func TestToAPI_TellsWhatIsStillOwed(t *testing.T) {
 		t.Errorf("with all letters: %v, %v: %d are owed", sum, err, b.owed)
 	}
 }
+
+// TestToAPI_LooksAfterTheWait: a contact changes while its letter waits for the budget.
+func TestToAPI_LooksAfterTheWait(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(1, 1)
+	b.rule(stub.Rule{Name: "late", First: 1, Last: 1, Answer: &stub.Answer{Status: 429, Headers: map[string]string{"Retry-After": "1"}}})
+	on := func(n int) {
+		if n == 1 { // the letter's own state is refused; what arrives then is the service's
+			time.AfterFunc(300*time.Millisecond, func() { b.produce(records[0].Partition, "c0000", body("c0000", 2, "")) })
+		}
+	}
+	b.onCall.Store(&on)
+	sum, _, err := b.send(t.Context(), letters(records), replay.Options{}, nil)
+	if got := b.stub.Stats(); err != nil || sum[replay.Newer] != 1 || got.AppliedRows != 0 || got.Calls != 1 {
+		t.Errorf("%v, %v, %+v: want nothing sent after the 429", sum, err, got)
+	}
+	b.remembers("given-up", records[0])
+}

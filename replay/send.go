@@ -13,18 +13,31 @@ import (
 // time, so it is not going to be the last one's fault.
 const mostRefusals = 3
 
-// attempt sends the rows in one request and notes what the answer says of each. It
-// returns an error only where the run cannot go on.
+// attempt sends the rows in one request, those that are still to be sent when the
+// budget allows it, and notes what the answer says of each. It returns an error only
+// where the run cannot go on.
 func (s *sender) attempt(ctx context.Context, rows []*row) error {
 	first := rows[0].event.Contact
+	report, err := s.admit(ctx, first.Account)
+	if err != nil {
+		return err
+	}
+	// The log has gone on during the wait: only now is the look at it fresh.
+	if rows, err = s.look(ctx, rows); err == nil && len(rows) > 0 {
+		if err = context.Cause(ctx); err == nil {
+			err = s.begin(rows)
+		}
+	}
+	if err != nil || len(rows) == 0 {
+		report(time.Now(), contactsync.Result{Kind: contactsync.Canceled})
+		return err
+	}
 	b := contactsync.Batch{Stream: first.Stream, Account: first.Account}
 	for _, w := range rows {
 		b.Rows = append(b.Rows, contactsync.Row{ID: w.state.contact.ID, Body: w.state.contact.Body})
 	}
-	res, err := s.send(ctx, b)
-	if err != nil {
-		return err
-	}
+	res := s.api.Client.Send(context.WithoutCancel(ctx), b) // cut short, its answer would be unknown
+	report(time.Now(), res)
 	for _, w := range rows {
 		w.owed = w.owed || mayApply(res)
 	}
@@ -115,23 +128,19 @@ func (w *row) fail(detail string) {
 	}
 }
 
-// send waits for the account's budget and makes the call, which ctx does not cut
-// short: its answer would be unknown.
-func (s *sender) send(ctx context.Context, b contactsync.Batch) (contactsync.Result, error) {
-	gate := s.api.Client.Gate(b.Account)
-	for {
+// admit waits for the account's budget. The function that it returns must be told
+// what became of the request.
+func (s *sender) admit(ctx context.Context, account string) (report func(time.Time, contactsync.Result), err error) {
+	gate := s.api.Client.Gate(account)
+	for ctx.Err() == nil {
 		now := time.Now()
 		report, again := gate.Admit(now)
-		if report == nil {
-			if !kafkalog.Sleep(ctx, again.Sub(now)) {
-				return contactsync.Result{}, context.Cause(ctx)
-			}
-			continue
+		if report != nil {
+			return report, nil
 		}
-		res := s.api.Client.Send(context.WithoutCancel(ctx), b)
-		report(time.Now(), res)
-		return res, nil
+		kafkalog.Sleep(ctx, again.Sub(now))
 	}
+	return nil, context.Cause(ctx)
 }
 
 // backOff waits before the next attempt: longer where the API may still be at
