@@ -49,7 +49,7 @@ type row struct {
 // ctx ends, the request under way is finished, and the rest is left for the next run.
 // What the next run has to send before all is right again, Progress.Owed tells.
 func (r *Replayer) ToAPI(ctx context.Context, letters []*deadletter.Found, api API) (Summary, error) {
-	s := &sender{Replayer: r, api: api, wait: backoff.NewExponentialBackOff()}
+	s := &sender{Replayer: r, api: api, wait: backoff.NewExponentialBackOff(), refused: map[string]int{}, closed: map[streamOf]string{}}
 	s.wait.InitialInterval, s.wait.MaxInterval = 500*time.Millisecond, 30*time.Second
 	targets, err := r.plan(ctx, letters)
 	if err == nil {
@@ -73,7 +73,15 @@ type sender struct {
 	api     API
 	wait    *backoff.ExponentialBackOff
 	limiter *rate.Limiter
-	refused int // answers in a row that refused our credentials
+	refused map[string]int      // by account: answers in a row that refused our credentials
+	closed  map[streamOf]string // what the API said of streams that it does not take
+}
+
+// streamOf names a stream of an account.
+type streamOf struct{ account, stream string }
+
+func (w *row) stream() streamOf {
+	return streamOf{w.event.Contact.Account, w.event.Contact.Stream}
 }
 
 // rows returns what has to be sent: first what is owed, then by account and stream.
@@ -130,11 +138,17 @@ func (s *sender) inBatches(ctx context.Context, rows []*row) error {
 	most, limiter := s.pace(s.api.MaxRows)
 	s.limiter = limiter
 	for len(rows) > 0 && s.room() > 0 {
-		first := rows[0].event.Contact
+		if why, is := s.closed[rows[0].stream()]; is {
+			rows[0].fail(why)
+			if err := s.settle(rows[:1]); err != nil {
+				return err
+			}
+			rows = rows[1:]
+			continue
+		}
 		n, size := 0, 0
 		for n < min(most, len(rows), s.room()) {
-			c := rows[n].event.Contact
-			if size += len(c.Body); c.Stream != first.Stream || c.Account != first.Account || n > 0 && size > s.api.MaxBytes {
+			if size += len(rows[n].event.Contact.Body); rows[n].stream() != rows[0].stream() || n > 0 && size > s.api.MaxBytes {
 				break
 			}
 			n++

@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +19,8 @@ import (
 
 	"contactsync"
 	"contactsync/deadletter"
+	"contactsync/event"
+	"contactsync/kafkalog"
 	"contactsync/lab/stub"
 	"contactsync/metrics"
 	"contactsync/replay"
@@ -68,6 +72,13 @@ func (b *apiBench) rule(r stub.Rule) {
 // send replays letters to the API, as one process does.
 func (b *apiBench) send(ctx context.Context, all []*deadletter.Found, o replay.Options, each func(replay.Outcome)) (replay.Summary, map[contactsync.Position]replay.Outcome, error) {
 	b.t.Helper()
+	run, outcomes := b.run(o, each)
+	sum, err := b.sendBy(ctx, run, all)
+	return sum, outcomes, err
+}
+
+func (b *apiBench) sendBy(ctx context.Context, run *replay.Replayer, all []*deadletter.Found) (replay.Summary, error) {
+	b.t.Helper()
 	secret := filepath.Join(b.t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte(stub.LabSecret), 0o600); err != nil {
 		b.t.Fatal(err)
@@ -88,10 +99,9 @@ func (b *apiBench) send(ctx context.Context, all []*deadletter.Found, o replay.O
 		b.t.Fatal(err)
 	}
 	defer progress.Close()
-	run, outcomes := b.run(o, each)
 	sum, err := run.ToAPI(ctx, all, replay.API{Client: client, Progress: progress, MaxRows: 10, MaxBytes: 1 << 20, Attempts: 3, Hold: 10 * time.Millisecond})
 	b.owed = progress.Owed()
-	return sum, outcomes, err
+	return sum, err
 }
 
 func (b *apiBench) seq(id string) int64 {
@@ -290,13 +300,37 @@ func TestToAPI_FindsTheBadRow(t *testing.T) {
 	}
 }
 
-func TestToAPI_EndsWhereItIsRefused(t *testing.T) {
+// TestToAPI_RefusedStreamDoesNotStopTheOthers: whether it is unknown or not ours.
+func TestToAPI_RefusedStreamDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
-	b := newAPIBench(t)
-	b.rule(stub.Rule{Name: "no", Answer: &stub.Answer{Status: 401}})
-	sum, _, err := b.send(t.Context(), letters(b.events(5, 1)), replay.Options{}, nil)
-	if err == nil || !strings.Contains(err.Error(), "refuses stream st-1") || sum[replay.Left] != 5 {
-		t.Errorf("%v, %v", sum, err)
+	for status, most := range map[int]int64{401: 3, 404: 1} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			t.Parallel()
+			b := newAPIBench(t)
+			b.rule(stub.Rule{Name: "no", Match: stub.Match{Streams: []string{"st-1"}}, Answer: &stub.Answer{Status: status}})
+			records := b.events(15, 1) // more than one request
+			other := b.produce(0, "dd", bytes.Replace(body("dd", 1, ""), []byte("st-1"), []byte("st-2"), 1))
+			decoder, err := event.NewDecoder(event.DefaultConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			details := map[string]int{}
+			run := replay.New(replay.Deps{
+				Log:    kafkalog.New(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
+				Topics: []string{"contacts"}, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
+				Route: func(string, string) (string, bool) { return "acme", true },
+				Each:  func(o replay.Outcome) { details[o.Detail]++ },
+			}, replay.Options{MaxReplays: 3})
+			sum, err := b.sendBy(t.Context(), run, letters(append(records, other)))
+			if err != nil || sum[replay.Failed] != 15 || sum[replay.Replayed] != 1 || len(details) != 2 {
+				t.Errorf("%v, %v, %v", sum, err, details)
+			}
+			if got := b.stub.Stats().Calls; got != most+1 {
+				t.Errorf("%d calls, want %d of the stream that is refused and 1 of the other", got, most)
+			}
+			b.remembers("done", other)
+			b.remembers("given-up", records[0])
+		})
 	}
 }
 

@@ -9,16 +9,16 @@ import (
 	"contactsync/kafkalog"
 )
 
-// mostRefusals of our credentials in a row end a run: a token is minted anew each
-// time, so it is not going to be the last one's fault.
+// mostRefusals of an account's credentials in a row end what is sent to the stream: a
+// token is minted anew each time, so it is not going to be the last one's fault.
 const mostRefusals = 3
 
 // attempt sends the rows in one request, those that are still to be sent when the
 // budget allows it, and notes what the answer says of each. It returns an error only
 // where the run cannot go on.
 func (s *sender) attempt(ctx context.Context, rows []*row) error {
-	first := rows[0].event.Contact
-	report, err := s.admit(ctx, first.Account)
+	at := rows[0].stream()
+	report, err := s.admit(ctx, at.account)
 	if err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func (s *sender) attempt(ctx context.Context, rows []*row) error {
 		report(time.Now(), contactsync.Result{Kind: contactsync.Canceled})
 		return err
 	}
-	b := contactsync.Batch{Stream: first.Stream, Account: first.Account}
+	b := contactsync.Batch{Stream: at.stream, Account: at.account}
 	for _, w := range rows {
 		b.Rows = append(b.Rows, contactsync.Row{ID: w.state.contact.ID, Body: w.state.contact.Body})
 	}
@@ -42,7 +42,7 @@ func (s *sender) attempt(ctx context.Context, rows []*row) error {
 		w.owed = w.owed || mayApply(res)
 	}
 	if res.Kind != contactsync.Unauthorized {
-		s.refused = 0
+		delete(s.refused, b.Account)
 	}
 	switch res.Kind { //exhaustive:enforce
 	case contactsync.Answered:
@@ -67,21 +67,31 @@ func (s *sender) attempt(ctx context.Context, rows []*row) error {
 		}
 		return s.attempt(ctx, rows[len(rows)/2:])
 	case contactsync.StreamGone:
-		for _, w := range rows {
-			w.fail(res.Detail)
-		}
+		s.close(rows, res.Detail)
 		return nil
 	case contactsync.Unauthorized:
-		if s.refused++; s.refused >= mostRefusals {
-			return fmt.Errorf("the API refuses stream %s of account %s: %s", b.Stream, b.Account, res.Detail)
+		if s.refused[b.Account]++; s.refused[b.Account] < mostRefusals {
+			return s.backOff(ctx, res)
 		}
-		return s.backOff(ctx, res)
+		s.wait.Reset()
+		s.close(rows, res.Detail)
+		return nil
 	case contactsync.Throttled:
 		return nil // the gate waits
 	case contactsync.Canceled, contactsync.Unavailable, contactsync.Unknown:
 		return s.backOff(ctx, res)
 	}
 	return s.backOff(ctx, res)
+}
+
+// close fails rows of a stream that the API does not take. Nothing more is sent to it,
+// and the others go on.
+func (s *sender) close(rows []*row, detail string) {
+	at := rows[0].stream()
+	s.closed[at] = fmt.Sprintf("the API refuses stream %s of account %s: %s", at.stream, at.account, detail)
+	for _, w := range rows {
+		w.fail(s.closed[at])
+	}
 }
 
 // mayApply reports whether the API may have applied rows of a request whose answer
