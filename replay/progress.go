@@ -28,13 +28,17 @@ type Progress struct {
 	state map[contactsync.Position]string
 }
 
-// OpenProgress opens a progress file, or makes one.
+// OpenProgress opens a progress file, or makes one. No other run can open it until it
+// is closed, where the system has such locks.
 func OpenProgress(path string) (*Progress, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the progress file: %w", err)
 	}
 	p := &Progress{file: file, state: map[contactsync.Position]string{}}
+	if err := lock(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the progress file %s: is another replay at work with it? %w", path, err), file.Close())
+	}
 	if err := p.read(); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the progress file %s: %w", path, err), file.Close())
 	}
