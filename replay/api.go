@@ -66,6 +66,29 @@ func (r *Replayer) ToAPI(ctx context.Context, letters []*deadletter.Found, api A
 	return r.summary, nil
 }
 
+// DryRunToAPI tells what would become of the letters if they were sent to the API now,
+// by a run with that progress.
+func (r *Replayer) DryRunToAPI(ctx context.Context, letters []*deadletter.Found, progress *Progress) (Summary, error) {
+	targets, err := r.plan(ctx, letters)
+	if err != nil {
+		return r.summary, err
+	}
+	s := &sender{Replayer: r, api: API{Progress: progress}}
+	for _, w := range s.rows(targets) {
+		switch n := w.newer; {
+		case r.room() == 0:
+			r.end(w.target, Left, "")
+		case n != nil && n.kind == event.Update:
+			r.end(w.target, Newer, fmt.Sprintf("%v at %v, which is owed and would be sent", n.kind, n.at))
+		case n != nil:
+			r.end(w.target, Newer, fmt.Sprintf("%v at %v", n.kind, n.at))
+		default:
+			r.end(w.target, Replayed, "")
+		}
+	}
+	return r.summary, nil
+}
+
 // sender sends rows for a Replayer.
 type sender struct {
 	*Replayer

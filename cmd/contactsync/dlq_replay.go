@@ -130,6 +130,12 @@ func (r *replayCommand) run(cmd *cobra.Command) error {
 
 func (r *replayCommand) replay(ctx context.Context, d *app.DeadLetters, run *replay.Replayer, letters []*deadletter.Found) (_ replay.Summary, err error) {
 	switch {
+	case r.dry && r.progress != "":
+		progress, err := replay.ReadProgress(r.progress)
+		if err != nil {
+			return nil, err
+		}
+		return run.DryRunToAPI(ctx, letters, progress)
 	case r.dry:
 		return run.DryRun(ctx, letters)
 	case r.via == "topic":

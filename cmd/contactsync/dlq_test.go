@@ -178,6 +178,37 @@ func TestDLQ_ReplayTellsWhatIsOwed(t *testing.T) {
 	}
 }
 
+func TestDLQ_ReplayDryRunReadsTheProgressFile(t *testing.T) {
+	t.Parallel()
+	w := newLetterWorld(t)
+	for _, id := range []string{"c1", "c2", "c3"} {
+		w.letter(w.event(id, 1), id, "rejected")
+	}
+	w.event("c2", 2)
+	progress := filepath.Join(t.TempDir(), "progress")
+	args := []string{"replay", "--via", "api", "--dry-run", "--progress", progress}
+	if code, stdout, stderr := w.dlq(args...); code != 0 || !strings.Contains(stderr, "would replay 2, newer 1;") {
+		t.Errorf("without a file: code %d\n%s%s", code, stdout, stderr)
+	}
+	if _, err := os.Stat(progress); !os.IsNotExist(err) {
+		t.Errorf("a dry run has made the file: %v", err)
+	}
+	const text = "contactsync replay 1\ndone contacts/0@0\nbegun contacts/0@1\nbeg"
+	if err := os.WriteFile(progress, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := w.dlq(args...)
+	if code != 0 || !strings.Contains(stderr, "would replay 1, newer 1, already 1;") || !strings.Contains(stdout, "update at contacts/0@3, which is owed and would be sent") {
+		t.Errorf("with a file: code %d\n%s%s", code, stdout, stderr)
+	}
+	if left, err := os.ReadFile(progress); err != nil || string(left) != text {
+		t.Errorf("a dry run has changed the file: %v\n%s", err, left)
+	}
+	if code, _, stderr := w.dlq("replay", "--via", "api", "--dry-run", "--progress", w.file); code != 1 || !strings.Contains(stderr, "it is none") {
+		t.Errorf("with a file that is none: code %d, %s", code, stderr)
+	}
+}
+
 func TestDLQ_RefusesFlagsThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	w := newLetterWorld(t)
