@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,10 +30,11 @@ type API struct {
 type row struct {
 	*target
 
-	state     state // what is sent next, or was sent last
-	owed      bool  // the API may have an older state than the log: it must get the newest
-	delivered bool  // the API has state
-	original  bool  // the API had the letter's own state
+	older     []*target // letters of the contact that an earlier run has begun: this one pays their debt
+	state     state     // what is sent next, or was sent last
+	owed      bool      // the API has the letter's contact in some state of ours, or may have: it must get the newest
+	delivered bool      // the API has state
+	original  bool      // the API had the letter's own state
 	attempts  int
 	result    Result // empty until it has ended
 	detail    string
@@ -45,16 +47,44 @@ type row struct {
 //
 // An answer that says nothing of the rows is waited out and the request repeated. When
 // ctx ends, the request under way is finished, and the rest is left for the next run.
+// What the next run has to send before all is right again, Progress.Owed tells.
 func (r *Replayer) ToAPI(ctx context.Context, letters []*deadletter.Found, api API) (Summary, error) {
-	s := &sender{Replayer: r, api: api, wait: backoff.NewExponentialBackOff()}
+	s := &sender{Replayer: r, api: api, wait: backoff.NewExponentialBackOff(), refused: map[string]int{}, closed: map[streamOf]string{}}
 	s.wait.InitialInterval, s.wait.MaxInterval = 500*time.Millisecond, 30*time.Second
 	targets, err := r.plan(ctx, letters)
 	if err == nil {
 		err = s.inBatches(ctx, s.rows(targets))
 	}
 	r.leave(targets)
+	if n := api.Progress.Owed(); n > 0 {
+		r.deps.Logger.Warn("contacts may be in an older state at the API: run it again with the same progress file, and with filters and a limit that take in these letters",
+			"letters", n, "like", api.Progress.likeOwed())
+	}
 	if err != nil {
 		return r.summary, fmt.Errorf("replay to the API: %w: run it again with the same progress file to go on", err)
+	}
+	return r.summary, nil
+}
+
+// DryRunToAPI tells what would become of the letters if they were sent to the API now,
+// by a run with that progress.
+func (r *Replayer) DryRunToAPI(ctx context.Context, letters []*deadletter.Found, progress *Progress) (Summary, error) {
+	targets, err := r.plan(ctx, letters)
+	if err != nil {
+		return r.summary, err
+	}
+	s := &sender{Replayer: r, api: API{Progress: progress}}
+	for _, w := range s.rows(targets) {
+		switch n := w.newer; {
+		case r.room() == 0:
+			r.end(w.target, Left, "")
+		case n != nil && n.kind == event.Update:
+			r.end(w.target, Newer, fmt.Sprintf("%v at %v, which is owed and would be sent", n.kind, n.at))
+		case n != nil:
+			r.end(w.target, Newer, fmt.Sprintf("%v at %v", n.kind, n.at))
+		default:
+			r.end(w.target, Replayed, "")
+		}
 	}
 	return r.summary, nil
 }
@@ -66,33 +96,48 @@ type sender struct {
 	api     API
 	wait    *backoff.ExponentialBackOff
 	limiter *rate.Limiter
-	refused int // answers in a row that refused our credentials
+	refused map[string]int      // by account: answers in a row that refused our credentials
+	closed  map[streamOf]string // what the API said of streams that it does not take
 }
 
-// rows returns what has to be sent, by account and stream.
+// streamOf names a stream of an account.
+type streamOf struct{ account, stream string }
+
+func (w *row) stream() streamOf {
+	return streamOf{w.event.Contact.Account, w.event.Contact.Stream}
+}
+
+// rows returns what has to be sent: first what is owed, then by account and stream.
 func (s *sender) rows(targets []*target) []*row {
+	debts := map[*target][]*target{} // of a contact's newest letter: its letters that an earlier run has begun
+	for _, t := range targets {
+		if !t.ended && s.api.Progress.state[t.record.Position] == begun {
+			debts[t.newest] = append(debts[t.newest], t)
+		}
+	}
 	var rows []*row
 	for _, t := range targets {
 		if t.ended {
 			continue
 		}
-		state := s.api.Progress.state[t.record.Position]
-		if state == done {
+		w := &row{target: t, older: debts[t], state: ownState(t), owed: debts[t] != nil}
+		if !w.owed && s.api.Progress.state[t.record.Position] == done {
 			s.end(t, Already, "as the progress file says")
 			continue
 		}
-		w := &row{target: t, state: ownState(t), owed: state == begun}
-		result, detail := s.judge(t)
-		if result == Newer && t.newest == t && w.owed {
-			result = "" // the API has perhaps the older state: it gets the newest
-		}
-		if result != "" {
+		if result, detail := s.judge(t); result != "" && !(w.owed && s.payable(t)) {
 			s.end(t, result, detail)
 			continue
 		}
 		rows = append(rows, w)
 	}
 	slices.SortStableFunc(rows, func(a, b *row) int {
+		if a.owed != b.owed {
+			if a.owed {
+				return -1
+			}
+			return 1
+		}
 		ca, cb := a.event.Contact, b.event.Contact
 		if n := strings.Compare(ca.Account, cb.Account); n != 0 {
 			return n
@@ -100,6 +145,11 @@ func (s *sender) rows(targets []*target) []*row {
 		return strings.Compare(ca.Stream, cb.Stream)
 	})
 	return rows
+}
+
+// payable reports whether the newest state of an owed contact is known.
+func (s *sender) payable(t *target) bool {
+	return t.newer != nil || s.opts.Unproven || s.scan.proves(t)
 }
 
 func ownState(t *target) state {
@@ -111,11 +161,17 @@ func (s *sender) inBatches(ctx context.Context, rows []*row) error {
 	most, limiter := s.pace(s.api.MaxRows)
 	s.limiter = limiter
 	for len(rows) > 0 && s.room() > 0 {
-		first := rows[0].event.Contact
+		if why, is := s.closed[rows[0].stream()]; is {
+			rows[0].fail(why)
+			if err := s.settle(rows[:1]); err != nil {
+				return err
+			}
+			rows = rows[1:]
+			continue
+		}
 		n, size := 0, 0
 		for n < min(most, len(rows), s.room()) {
-			c := rows[n].event.Contact
-			if size += len(c.Body); c.Stream != first.Stream || c.Account != first.Account || n > 0 && size > s.api.MaxBytes {
+			if size += len(rows[n].event.Contact.Body); rows[n].stream() != rows[0].stream() || n > 0 && size > s.api.MaxBytes {
 				break
 			}
 			n++
@@ -134,42 +190,44 @@ func (s *sender) inBatches(ctx context.Context, rows []*row) error {
 // batch brings some rows of one stream to their end: the API has the newest state
 // of each, or has refused it.
 func (s *sender) batch(ctx context.Context, rows []*row) error {
-	for {
-		// Also when ctx has ended: what was sent has to be compared with the log.
-		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		err := s.scan.catchUp(look)
-		cancel()
-		if err != nil {
-			return err
+	for len(rows) > 0 {
+		cut := s.attempt(ctx, rows) // also then rows may have been delivered
+		open, err := s.look(ctx, rows)
+		if cut != nil || err != nil {
+			return errors.Join(cut, err)
 		}
-		for _, w := range rows {
-			s.compare(w)
-		}
-		if err := s.settle(rows); err != nil {
-			return err
-		}
-		var open, fresh []*row
-		for _, w := range rows {
-			if w.result == "" {
-				open = append(open, w)
-				if !w.owed {
-					fresh = append(fresh, w)
-				}
-			}
-		}
-		if len(open) == 0 {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := s.api.Progress.note(begun, targetsOf(fresh)); err != nil {
-			return err
-		}
-		if err := s.attempt(ctx, open); err != nil {
-			return err
+		rows = open
+	}
+	return nil
+}
+
+// begin notes that the rows are about to be sent.
+func (s *sender) begin(rows []*row) error {
+	var fresh []*row
+	for _, w := range rows {
+		if s.api.Progress.state[w.record.Position] != begun {
+			fresh = append(fresh, w)
 		}
 	}
+	return s.api.Progress.note(begun, targetsOf(fresh))
+}
+
+// look reads the log up to its end, settles the rows that have ended by it, and
+// returns the others. It does so also when ctx has ended: what was sent has to be
+// compared with the log.
+func (s *sender) look(ctx context.Context, rows []*row) (open []*row, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	if err := s.scan.catchUp(ctx); err != nil {
+		return nil, err
+	}
+	for _, w := range rows {
+		s.compare(w)
+		if w.result == "" {
+			open = append(open, w)
+		}
+	}
+	return open, s.settle(rows)
 }
 
 // compare decides about a row by what the scan has met.
@@ -210,17 +268,24 @@ func (w *row) told() Result {
 func (s *sender) settle(rows []*row) error {
 	var ok, refused []*row
 	for _, w := range rows {
-		if w.result == "" || w.ended {
-			continue
-		}
 		switch {
-		case w.result == Failed && w.owed:
-			refused = append(refused, w)
+		case w.result == "" || w.ended:
+		case w.owed && w.result == Failed: // stays begun: the next run sends the newest state
 		case w.owed:
 			ok = append(ok, w)
+		case s.api.Progress.state[w.record.Position] == begun:
+			refused = append(refused, w) // each time: the API has nothing of it
 		}
 	}
-	if err := s.api.Progress.note(done, targetsOf(ok)); err != nil {
+	paid := targetsOf(ok)
+	for _, w := range ok {
+		for _, t := range w.older {
+			if t != w.target {
+				paid = append(paid, t)
+			}
+		}
+	}
+	if err := s.api.Progress.note(done, paid); err != nil {
 		return err
 	}
 	if err := s.api.Progress.note(given, targetsOf(refused)); err != nil {

@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,6 +19,8 @@ import (
 
 	"contactsync"
 	"contactsync/deadletter"
+	"contactsync/event"
+	"contactsync/kafkalog"
 	"contactsync/lab/stub"
 	"contactsync/metrics"
 	"contactsync/replay"
@@ -30,6 +34,7 @@ type apiBench struct {
 	stub     *stub.Server
 	host     string
 	progress string
+	owed     int                         // by what the progress file said at the end of the last run
 	onCall   atomic.Pointer[func(n int)] // told each call before it is worked on
 }
 
@@ -67,6 +72,13 @@ func (b *apiBench) rule(r stub.Rule) {
 // send replays letters to the API, as one process does.
 func (b *apiBench) send(ctx context.Context, all []*deadletter.Found, o replay.Options, each func(replay.Outcome)) (replay.Summary, map[contactsync.Position]replay.Outcome, error) {
 	b.t.Helper()
+	run, outcomes := b.run(o, each)
+	sum, err := b.sendBy(ctx, run, all)
+	return sum, outcomes, err
+}
+
+func (b *apiBench) sendBy(ctx context.Context, run *replay.Replayer, all []*deadletter.Found) (replay.Summary, error) {
+	b.t.Helper()
 	secret := filepath.Join(b.t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte(stub.LabSecret), 0o600); err != nil {
 		b.t.Fatal(err)
@@ -87,9 +99,9 @@ func (b *apiBench) send(ctx context.Context, all []*deadletter.Found, o replay.O
 		b.t.Fatal(err)
 	}
 	defer progress.Close()
-	run, outcomes := b.run(o, each)
 	sum, err := run.ToAPI(ctx, all, replay.API{Client: client, Progress: progress, MaxRows: 10, MaxBytes: 1 << 20, Attempts: 3, Hold: 10 * time.Millisecond})
-	return sum, outcomes, err
+	b.owed = progress.Owed()
+	return sum, err
 }
 
 func (b *apiBench) seq(id string) int64 {
@@ -97,6 +109,48 @@ func (b *apiBench) seq(id string) int64 {
 		return n
 	}
 	return -1
+}
+
+// remembers checks the last word of the progress file about a letter.
+func (b *apiBench) remembers(word string, rec contactsync.Record) {
+	b.t.Helper()
+	text, err := os.ReadFile(b.progress)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	last := ""
+	for line := range strings.Lines(string(text)) {
+		if w, at, _ := strings.Cut(strings.TrimSpace(line), " "); at == rec.String() {
+			last = w
+		}
+	}
+	if last != word {
+		b.t.Errorf("the progress file says %q of %v, want %q:\n%s", last, rec.Position, word, text)
+	}
+}
+
+// begun notes letters as a run does that is killed with them on their way.
+func (b *apiBench) begun(records ...contactsync.Record) {
+	b.t.Helper()
+	b.notes("begun", records...)
+}
+
+// notes writes a word about letters to the progress file.
+func (b *apiBench) notes(word string, records ...contactsync.Record) {
+	b.t.Helper()
+	text, err := os.ReadFile(b.progress)
+	if errors.Is(err, os.ErrNotExist) {
+		text, err = []byte("contactsync replay 1\n"), nil
+	}
+	for _, r := range records {
+		text = append(text, word+" "+r.String()+"\n"...)
+	}
+	if err == nil {
+		err = os.WriteFile(b.progress, text, 0o600)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func TestToAPI_DeliversAndRemembers(t *testing.T) {
@@ -199,6 +253,27 @@ func TestToAPI_StopsAndGoesOn(t *testing.T) {
 	}
 }
 
+// TestToAPI_RemembersWhatWasDeliveredBeforeTheStop: the run is stopped while it waits to
+// repeat a request of which some rows have been delivered.
+func TestToAPI_RemembersWhatWasDeliveredBeforeTheStop(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(3, 1)
+	b.rule(stub.Rule{Name: "drop", First: 1, Last: 1, Rows: &stub.Rows{Drop: []string{"c0002"}}})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	on := func(int) { cancel() }
+	b.onCall.Store(&on)
+	if sum, _, err := b.send(ctx, letters(records), replay.Options{}, nil); !errors.Is(err, context.Canceled) || sum[replay.Replayed] != 2 || sum[replay.Left] != 1 {
+		t.Errorf("%v, %v", sum, err)
+	}
+	b.remembers("done", records[1])
+	b.remembers("begun", records[2])
+	if sum, _, err := b.send(t.Context(), letters(records), replay.Options{}, nil); err != nil || sum[replay.Already] != 2 || b.stub.Stats().Duplicates != 0 {
+		t.Errorf("the next run: %v, %v, %+v", sum, err, b.stub.Stats())
+	}
+}
+
 func TestToAPI_WaitsOutAnAPIThatIsAway(t *testing.T) {
 	t.Parallel()
 	b := newAPIBench(t)
@@ -225,12 +300,187 @@ func TestToAPI_FindsTheBadRow(t *testing.T) {
 	}
 }
 
-func TestToAPI_EndsWhereItIsRefused(t *testing.T) {
+// TestToAPI_RefusedStreamDoesNotStopTheOthers: whether it is unknown or not ours.
+func TestToAPI_RefusedStreamDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
+	for status, most := range map[int]int64{401: 3, 404: 1} {
+		t.Run(strconv.Itoa(status), func(t *testing.T) {
+			t.Parallel()
+			b := newAPIBench(t)
+			b.rule(stub.Rule{Name: "no", Match: stub.Match{Streams: []string{"st-1"}}, Answer: &stub.Answer{Status: status}})
+			records := b.events(15, 1) // more than one request
+			other := b.produce(0, "dd", bytes.Replace(body("dd", 1, ""), []byte("st-1"), []byte("st-2"), 1))
+			decoder, err := event.NewDecoder(event.DefaultConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			details := map[string]int{}
+			run := replay.New(replay.Deps{
+				Log:    kafkalog.New(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
+				Topics: []string{"contacts"}, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
+				Route: func(string, string) (string, bool) { return "acme", true },
+				Each:  func(o replay.Outcome) { details[o.Detail]++ },
+			}, replay.Options{MaxReplays: 3})
+			sum, err := b.sendBy(t.Context(), run, letters(append(records, other)))
+			if err != nil || sum[replay.Failed] != 15 || sum[replay.Replayed] != 1 || len(details) != 2 {
+				t.Errorf("%v, %v, %v", sum, err, details)
+			}
+			if got := b.stub.Stats().Calls; got != most+1 {
+				t.Errorf("%d calls, want %d of the stream that is refused and 1 of the other", got, most)
+			}
+			b.remembers("done", other)
+			b.remembers("given-up", records[0])
+		})
+	}
+}
+
+// TestToAPI_OwesWhatCouldNotBeRepaired: the letter's state has landed, a newer event
+// has arrived meanwhile, and the API does not take that one.
+func TestToAPI_OwesWhatCouldNotBeRepaired(t *testing.T) {
 	t.Parallel()
 	b := newAPIBench(t)
-	b.rule(stub.Rule{Name: "no", Answer: &stub.Answer{Status: 401}})
-	sum, _, err := b.send(t.Context(), letters(b.events(5, 1)), replay.Options{}, nil)
-	if err == nil || !strings.Contains(err.Error(), "refuses stream st-1") || sum[replay.Left] != 5 {
+	records := b.events(1, 1)
+	b.rule(stub.Rule{Name: "drop", First: 2, Last: 4, Rows: &stub.Rows{Drop: []string{"c0000"}}})
+	on := func(n int) {
+		if n == 1 {
+			b.produce(records[0].Partition, "c0000", body("c0000", 2, ""))
+		}
+	}
+	b.onCall.Store(&on)
+	sum, outcomes, err := b.send(t.Context(), letters(records), replay.Options{}, nil)
+	if got := outcomes[records[0].Position]; err != nil || got.Result != replay.Failed || !strings.Contains(got.Detail, "owed is the state at contacts/0@1") {
+		t.Errorf("%v, %v, %+v", sum, err, got)
+	}
+	b.remembers("begun", records[0])
+	if sum, _, err = b.send(t.Context(), letters(records), replay.Options{}, nil); err != nil || b.seq("c0000") != 2 {
+		t.Errorf("the next run: %v, %v: the API has seq %d, want the newest, 2", sum, err, b.seq("c0000"))
+	}
+	b.remembers("done", records[0])
+}
+
+// TestToAPI_GivesUpOnlyWhatWasRefused: a letter of which the API may have some state
+// is tried by the next run, too, with the newest.
+func TestToAPI_GivesUpOnlyWhatWasRefused(t *testing.T) {
+	t.Parallel()
+	drop := stub.Rule{Name: "drop", First: 1, Last: 3, Rows: &stub.Rows{Drop: []string{"c0000"}}}
+	refuse := stub.Rule{Name: "refuse", First: 1, Last: 1, Rows: &stub.Rows{Fail: []string{"c0000"}, Reason: "Unknown salutation"}}
+	cut := stub.Rule{Name: "cut", First: 1, Last: 1, Answer: &stub.Answer{Fault: stub.CloseMidBody}}
+	for _, c := range []struct {
+		name  string
+		begun bool // by an earlier run
+		rules []stub.Rule
+		want  string
+	}{
+		{"refused", false, []stub.Rule{refuse}, "given-up"},
+		{"refused, begun earlier", true, []stub.Rule{refuse}, "begun"},
+		{"no answer about it", false, []stub.Rule{drop}, "begun"},
+		{"cut connection, then refused", false, []stub.Rule{cut, refuse}, "begun"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newAPIBench(t)
+			for _, r := range c.rules {
+				b.rule(r)
+			}
+			records := b.events(1, 1)
+			if c.begun {
+				b.begun(records[0])
+			}
+			sum, outcomes, err := b.send(t.Context(), letters(records), replay.Options{}, nil)
+			if got := outcomes[records[0].Position]; err != nil || got.Result != replay.Failed || strings.Contains(got.Detail, "owed") != (c.want == "begun") {
+				t.Errorf("%v, %v, %+v", sum, err, got)
+			}
+			b.remembers(c.want, records[0])
+			b.produce(records[0].Partition, "c0000", body("c0000", 2, ""))
+			want := int64(2)
+			if c.want != "begun" {
+				want = -1 // the service sends it
+			}
+			if sum, _, err := b.send(t.Context(), letters(records), replay.Options{}, nil); err != nil || sum[replay.Newer] != 1 || b.seq("c0000") != want {
+				t.Errorf("the next run: %v, %v: the API has seq %d, want %d", sum, err, b.seq("c0000"), want)
+			}
+		})
+	}
+}
+
+// TestToAPI_NewerLetterPaysTheDebtOfAnOlder: the older letter was on its way when an
+// earlier run was killed.
+func TestToAPI_NewerLetterPaysTheDebtOfAnOlder(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name    string
+		changed bool // behind the newer letter, too
+		more    string
+		want    int64
+	}{
+		{"changed since", true, "", 3},
+		{"the newer letter is the newest", false, "", 2},
+		{"the newer letter is done", false, "done", 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := newAPIBench(t)
+			older, newer := b.event("cc", 1, ""), b.event("cc", 2, "")
+			if c.changed {
+				b.event("cc", 3, "")
+			}
+			b.begun(older)
+			if c.more != "" {
+				b.notes(c.more, newer)
+			}
+			sum, _, err := b.send(t.Context(), letters([]contactsync.Record{older, newer}), replay.Options{}, nil)
+			if err != nil || b.seq("cc") != c.want {
+				t.Errorf("%v, %v: the API has seq %d, want %d", sum, err, b.seq("cc"), c.want)
+			}
+			b.remembers("done", older)
+			b.remembers("done", newer)
+		})
+	}
+}
+
+func TestToAPI_OwedGoesFirst(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(20, 1)
+	b.begun(records[17], records[19])
+	sum, outcomes, err := b.send(t.Context(), letters(records), replay.Options{Limit: 2}, nil)
+	if err != nil || outcomes[records[17].Position].Result != replay.Replayed || outcomes[records[19].Position].Result != replay.Replayed || sum[replay.Left] != 18 {
 		t.Errorf("%v, %v", sum, err)
 	}
+}
+
+// TestToAPI_TellsWhatIsStillOwed: a letter was begun and is not among those chosen.
+func TestToAPI_TellsWhatIsStillOwed(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(3, 1)
+	b.begun(records[2])
+	if sum, _, err := b.send(t.Context(), letters(records[:2]), replay.Options{}, nil); err != nil || sum[replay.Replayed] != 2 {
+		t.Errorf("%v, %v", sum, err)
+	}
+	if b.owed != 1 {
+		t.Errorf("%d letters are owed, want 1", b.owed)
+	}
+	if sum, _, err := b.send(t.Context(), letters(records), replay.Options{}, nil); err != nil || sum[replay.Replayed] != 1 || b.owed != 0 {
+		t.Errorf("with all letters: %v, %v: %d are owed", sum, err, b.owed)
+	}
+}
+
+// TestToAPI_LooksAfterTheWait: a contact changes while its letter waits for the budget.
+func TestToAPI_LooksAfterTheWait(t *testing.T) {
+	t.Parallel()
+	b := newAPIBench(t)
+	records := b.events(1, 1)
+	b.rule(stub.Rule{Name: "late", First: 1, Last: 1, Answer: &stub.Answer{Status: 429, Headers: map[string]string{"Retry-After": "1"}}})
+	on := func(n int) {
+		if n == 1 { // the letter's own state is refused; what arrives then is the service's
+			time.AfterFunc(300*time.Millisecond, func() { b.produce(records[0].Partition, "c0000", body("c0000", 2, "")) })
+		}
+	}
+	b.onCall.Store(&on)
+	sum, _, err := b.send(t.Context(), letters(records), replay.Options{}, nil)
+	if got := b.stub.Stats(); err != nil || sum[replay.Newer] != 1 || got.AppliedRows != 0 || got.Calls != 1 {
+		t.Errorf("%v, %v, %+v: want nothing sent after the 429", sum, err, got)
+	}
+	b.remembers("given-up", records[0])
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -24,19 +25,40 @@ const (
 // Progress is the file that remembers what was sent to the API: a line for each
 // letter before it is sent and one when that has ended.
 type Progress struct {
-	file  *os.File
+	file  *os.File // nil where it is only read
 	state map[contactsync.Position]string
 }
 
-// OpenProgress opens a progress file, or makes one.
+// OpenProgress opens a progress file, or makes one. No other run can open it until it
+// is closed, where the system has such locks.
 func OpenProgress(path string) (*Progress, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the progress file: %w", err)
 	}
 	p := &Progress{file: file, state: map[contactsync.Position]string{}}
+	if err := lock(file); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the progress file %s: is another replay at work with it? %w", path, err), file.Close())
+	}
 	if err := p.read(); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the progress file %s: %w", path, err), file.Close())
+	}
+	return p, nil
+}
+
+// ReadProgress reads a progress file, which may be missing, for a dry run: the file is
+// neither changed nor locked.
+func ReadProgress(path string) (*Progress, error) {
+	p := &Progress{state: map[contactsync.Position]string{}}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err == nil {
+		_, err = p.parse(text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the progress file %s: %w", path, err)
 	}
 	return p, nil
 }
@@ -46,29 +68,15 @@ func (p *Progress) read() error {
 	if err != nil {
 		return err
 	}
-	whole := bytes.LastIndexByte(text, '\n') + 1
-	switch head, torn := string(text[:min(whole, len(progressHead))]), string(text); {
-	case strings.HasPrefix(progressHead, torn): // new, or torn in its first line
+	whole, err := p.parse(text)
+	if err != nil {
+		return err
+	}
+	if whole == 0 { // new, or torn in its first line
 		if _, err := p.file.WriteAt([]byte(progressHead), 0); err != nil {
 			return err
 		}
 		whole = len(progressHead)
-	case head != progressHead:
-		return errors.New("it is none: give the name of a new file, or of one that an earlier replay has made")
-	}
-	if whole > len(text) {
-		text = []byte(progressHead)
-	}
-	for n, line := range strings.Split(string(text[len(progressHead):whole]), "\n") {
-		if line == "" {
-			continue
-		}
-		word, at, _ := strings.Cut(line, " ")
-		position, err := contactsync.ParsePosition(at)
-		if err != nil || word != begun && word != done && word != given {
-			return fmt.Errorf("line %d is damaged", n+2)
-		}
-		p.state[position] = word
 	}
 	// What a crash has left of a last line goes, so that the next one is whole.
 	if err := p.file.Truncate(int64(whole)); err != nil {
@@ -76,6 +84,30 @@ func (p *Progress) read() error {
 	}
 	_, err = p.file.Seek(int64(whole), io.SeekStart)
 	return err
+}
+
+// parse takes in the lines of a file, and returns up to where they are whole: 0 where
+// not even the first is.
+func (p *Progress) parse(text []byte) (whole int, err error) {
+	if len(text) < len(progressHead) && strings.HasPrefix(progressHead, string(text)) {
+		return 0, nil
+	}
+	if !bytes.HasPrefix(text, []byte(progressHead)) {
+		return 0, errors.New("it is none: give the name of a new file, or of one that an earlier replay has made")
+	}
+	whole = bytes.LastIndexByte(text, '\n') + 1
+	for n, line := range strings.Split(string(text[len(progressHead):whole]), "\n") {
+		if line == "" {
+			continue
+		}
+		word, at, _ := strings.Cut(line, " ")
+		position, err := contactsync.ParsePosition(at)
+		if err != nil || word != begun && word != done && word != given {
+			return 0, fmt.Errorf("line %d is damaged", n+2)
+		}
+		p.state[position] = word
+	}
+	return whole, nil
 }
 
 // note writes one word about some letters, and returns when it is on the disk.
@@ -95,6 +127,28 @@ func (p *Progress) note(word string, targets []*target) error {
 		return fmt.Errorf("write the progress file: %w", err)
 	}
 	return nil
+}
+
+// Owed is how many letters were begun and have not ended: of their contacts the API
+// may have an older state than the log, also where the present run did not select them.
+func (p *Progress) Owed() int {
+	n := 0
+	for _, word := range p.state {
+		if word == begun {
+			n++
+		}
+	}
+	return n
+}
+
+// likeOwed names one of the letters that Owed counts.
+func (p *Progress) likeOwed() string {
+	for at, word := range p.state {
+		if word == begun {
+			return at.String()
+		}
+	}
+	return ""
 }
 
 // Close closes the file.

@@ -3,6 +3,7 @@ package replay_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -41,5 +42,30 @@ func TestOpenProgress(t *testing.T) {
 		if text, err := os.ReadFile(path); err != nil || string(text) != c.left {
 			t.Errorf("%s: the file holds %q, %v: want %q", c.name, text, err, c.left)
 		}
+	}
+}
+
+func TestOpenProgress_OneRunAtATime(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("no such locks")
+	}
+	path := filepath.Join(t.TempDir(), "progress")
+	first, err := replay.OpenProgress(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := replay.OpenProgress(path); err == nil || !strings.Contains(err.Error(), "is another replay at work") {
+		t.Errorf("opened twice: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	second, err := replay.OpenProgress(path)
+	if err != nil {
+		t.Fatalf("after it was closed: %v", err)
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
 	}
 }

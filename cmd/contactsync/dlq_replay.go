@@ -47,7 +47,8 @@ Letters that must not be replayed are listed with the reason:
   elsewhere   its topic is none of consumer.topics, or the partition is gone
   failed      the topic or the API refused it
 
-Run one replay at a time. The exit code is 1 when a letter failed or the run was cut short.`,
+Run one replay at a time. The exit code is 1 when a letter failed, the run was cut short,
+or the progress file still holds letters that were begun and have not ended.`,
 		Example: `  contactsync dlq replay -c contactsync.yaml --reason unmapped --dry-run
   contactsync dlq replay -c contactsync.yaml --stream st-17 --since 24h --rate 50
   contactsync dlq replay -c contactsync.yaml --via api --progress replay.progress`,
@@ -129,6 +130,12 @@ func (r *replayCommand) run(cmd *cobra.Command) error {
 
 func (r *replayCommand) replay(ctx context.Context, d *app.DeadLetters, run *replay.Replayer, letters []*deadletter.Found) (_ replay.Summary, err error) {
 	switch {
+	case r.dry && r.progress != "":
+		progress, err := replay.ReadProgress(r.progress)
+		if err != nil {
+			return nil, err
+		}
+		return run.DryRunToAPI(ctx, letters, progress)
 	case r.dry:
 		return run.DryRun(ctx, letters)
 	case r.via == "topic":
@@ -144,7 +151,11 @@ func (r *replayCommand) replay(ctx context.Context, d *app.DeadLetters, run *rep
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, api.Client.Close()) }()
-	return run.ToAPI(ctx, letters, api)
+	summary, err := run.ToAPI(ctx, letters, api)
+	if err == nil && progress.Owed() > 0 {
+		err = errReported // on the log
+	}
+	return summary, err
 }
 
 // replayView prints outcomes as they come: those replayed move a bar or are

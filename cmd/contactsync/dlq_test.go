@@ -156,6 +156,59 @@ func TestDLQ_Replay(t *testing.T) {
 	}
 }
 
+// TestDLQ_ReplayTellsWhatIsOwed: an earlier run was killed with letters on their way.
+func TestDLQ_ReplayTellsWhatIsOwed(t *testing.T) {
+	t.Parallel()
+	w := newLetterWorld(t)
+	for _, id := range []string{"c1", "c2"} {
+		w.letter(w.event(id, 1), id, "rejected")
+	}
+	progress := filepath.Join(t.TempDir(), "progress")
+	if err := os.WriteFile(progress, []byte("contactsync replay 1\nbegun contacts/0@1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"replay", "--via", "api", "--progress", progress, "--budget-share", "1"}
+	code, stdout, stderr := w.dlq(append(args, "--contact", "c1")...)
+	if code != 1 || !strings.Contains(stderr, "replayed 1;") || !strings.Contains(stderr, "like=contacts/0@1") {
+		t.Errorf("without the letter that is owed: code %d\n%s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = w.dlq(args...)
+	if code != 0 || !strings.Contains(stderr, "replayed 1, already 1;") {
+		t.Errorf("with it: code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+func TestDLQ_ReplayDryRunReadsTheProgressFile(t *testing.T) {
+	t.Parallel()
+	w := newLetterWorld(t)
+	for _, id := range []string{"c1", "c2", "c3"} {
+		w.letter(w.event(id, 1), id, "rejected")
+	}
+	w.event("c2", 2)
+	progress := filepath.Join(t.TempDir(), "progress")
+	args := []string{"replay", "--via", "api", "--dry-run", "--progress", progress}
+	if code, stdout, stderr := w.dlq(args...); code != 0 || !strings.Contains(stderr, "would replay 2, newer 1;") {
+		t.Errorf("without a file: code %d\n%s%s", code, stdout, stderr)
+	}
+	if _, err := os.Stat(progress); !os.IsNotExist(err) {
+		t.Errorf("a dry run has made the file: %v", err)
+	}
+	const text = "contactsync replay 1\ndone contacts/0@0\nbegun contacts/0@1\nbeg"
+	if err := os.WriteFile(progress, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := w.dlq(args...)
+	if code != 0 || !strings.Contains(stderr, "would replay 1, newer 1, already 1;") || !strings.Contains(stdout, "update at contacts/0@3, which is owed and would be sent") {
+		t.Errorf("with a file: code %d\n%s%s", code, stdout, stderr)
+	}
+	if left, err := os.ReadFile(progress); err != nil || string(left) != text {
+		t.Errorf("a dry run has changed the file: %v\n%s", err, left)
+	}
+	if code, _, stderr := w.dlq("replay", "--via", "api", "--dry-run", "--progress", w.file); code != 1 || !strings.Contains(stderr, "it is none") {
+		t.Errorf("with a file that is none: code %d, %s", code, stderr)
+	}
+}
+
 func TestDLQ_RefusesFlagsThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	w := newLetterWorld(t)
