@@ -125,7 +125,7 @@ func (s *sender) rows(targets []*target) []*row {
 			s.end(t, Already, "as the progress file says")
 			continue
 		}
-		if result, detail := s.judge(t); result != "" && !(w.owed && s.payable(t)) {
+		if result, detail := s.judge(t); result != "" && (!w.owed || !s.payable(t)) {
 			s.end(t, result, detail)
 			continue
 		}

@@ -60,7 +60,7 @@ func (o *dlqOptions) selection(now time.Time) (deadletter.Selection, error) {
 	s := deadletter.Selection{Stream: o.stream, Contact: o.contact}
 	for _, r := range o.reasons {
 		if !slices.Contains(contactsync.Reasons(), contactsync.Reason(r)) {
-			return s, fmt.Errorf("--reason %q is unknown: one of %v", r, contactsync.Reasons())
+			return s, usage("--reason %q is unknown: one of %v", r, contactsync.Reasons())
 		}
 		s.Reasons = append(s.Reasons, contactsync.Reason(r))
 	}
@@ -82,7 +82,7 @@ func when(flag, text string, now time.Time) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return t, fmt.Errorf("%s %q is no time: write it as 2026-03-01T12:00:00Z, or how long ago, like 90m", flag, text)
+		return t, usage("%s %q is no time: write it as 2026-03-01T12:00:00Z, or how long ago, like 90m", flag, text)
 	}
 	return t, nil
 }
@@ -90,7 +90,7 @@ func when(flag, text string, now time.Time) (time.Time, error) {
 // open checks the output, reads the settings and returns what works with the letters.
 func (o *dlqOptions) open(cmd *cobra.Command) (*app.DeadLetters, error) {
 	if o.output != "table" && o.output != "json" {
-		return nil, fmt.Errorf("--output %q is unknown: table or json", o.output)
+		return nil, usage("--output %q is unknown: table or json", o.output)
 	}
 	cfg, err := load(o.file, o.environ, cmd.ErrOrStderr())
 	if err != nil {

@@ -100,7 +100,7 @@ the output goes.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := contactsync.ParsePosition(args[0])
 			if err != nil {
-				return err
+				return usage("%w", err)
 			}
 			d, err := o.open(cmd)
 			if err != nil {

@@ -81,15 +81,15 @@ type replayCommand struct {
 func (r *replayCommand) check() error {
 	switch {
 	case r.via != "topic" && r.via != "api":
-		return fmt.Errorf("--via %q is unknown: topic or api", r.via)
+		return usage("--via %q is unknown: topic or api", r.via)
 	case r.via == "api" && r.progress == "" && !r.dry:
-		return errors.New("--via api needs --progress FILE: without it a run that is cut short could not go on")
+		return usage("--via api needs --progress FILE: without it a run that is cut short could not go on")
 	case r.via == "topic" && r.progress != "":
-		return errors.New("--progress is for --via api: written back, a letter is found in its topic")
+		return usage("--progress is for --via api: written back, a letter is found in its topic")
 	case !(r.share > 0 && r.share <= 1):
-		return fmt.Errorf("--budget-share %v must lie above 0 and at most at 1", r.share)
+		return usage("--budget-share %v must lie above 0 and at most at 1", r.share)
 	case !(r.opts.Rate >= 0) || r.opts.Limit < 0 || r.opts.MaxReplays < 1:
-		return errors.New("--rate and --limit must not be negative, --max-replays must be at least 1")
+		return usage("--rate and --limit must not be negative, --max-replays must be at least 1")
 	}
 	return nil
 }

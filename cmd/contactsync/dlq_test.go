@@ -224,11 +224,15 @@ func TestDLQ_RefusesFlagsThatMakeNoSense(t *testing.T) {
 		{[]string{"replay", "--via", "api"}, "--progress"},
 		{[]string{"replay", "--budget-share", "0"}, "--budget-share"},
 		{[]string{"replay", "--max-replays", "0"}, "--max-replays"},
-		{[]string{"replay", "--via", "api", "--progress", w.file}, "progress file"},
+		{[]string{"replay", "--via", "topic", "--progress", "p"}, "--progress"},
+		{[]string{"replay", "--limit", "-1"}, "--limit"},
 	} {
-		if code, _, stderr := w.dlq(c.args...); code != 1 || !strings.Contains(stderr, c.want) {
+		if code, _, stderr := w.dlq(c.args...); code != 2 || !strings.Contains(stderr, c.want) {
 			t.Errorf("%v: code %d, %s", c.args, code, stderr)
 		}
+	}
+	if code, _, stderr := w.dlq("replay", "--via", "api", "--progress", w.file); code != 1 || !strings.Contains(stderr, "progress file") {
+		t.Errorf("a file that is no progress file: code %d, %s", code, stderr)
 	}
 	if secret, err := os.ReadFile(w.file); err != nil || !strings.Contains(string(secret), stub.LabAppID) {
 		t.Errorf("a file that is no progress file was changed: %v", err)

@@ -38,6 +38,11 @@ func main() {
 // errUsage says that the command line asks for what makes no sense.
 var errUsage = errors.New("wrong usage")
 
+// usage is an errUsage with its words.
+func usage(format string, a ...any) error {
+	return fmt.Errorf("%w: %w", errUsage, fmt.Errorf(format, a...))
+}
+
 // errReported says that the reason has been printed already.
 var errReported = errors.New("reported")
 
@@ -53,7 +58,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
 	root.AddCommand(runCommand(environ), checkCommand(environ), dlqCommand(environ), versionCommand())
 	err := root.ExecuteContext(ctx)
 	switch {
