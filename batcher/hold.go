@@ -28,7 +28,7 @@ func (k holdKind) reason() contactsync.Reason {
 }
 
 // accountStrikes is how many streams of an account must be put on hold, with no
-// row of the account delivered in between, before the account as a whole is held.
+// answer about its rows in between, before the account as a whole is held.
 const accountStrikes = 3
 
 // expireAtOnce bounds the contacts that one call of Expire makes dead letters of,
@@ -92,12 +92,9 @@ func (w *Window) strike(l *lane) {
 	}
 }
 
-// endHold ends a stream's hold.
+// endHold ends the hold of a stream that is on hold.
 func (w *Window) endHold(l *lane) {
 	h := l.hold
-	if h == nil {
-		return
-	}
 	l.hold = nil
 	l.calm()
 	w.note(noteReleased, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,

@@ -134,11 +134,14 @@ func (w *Window) inOrder(ev *event.Event, m mark) bool {
 			return false
 		}
 	}
-	if gone, known := w.memory.find("", ev.Contact.ID); s.replayed && known && s.olderThan(gone) {
+	if !s.replayed {
+		return true
+	}
+	if gone, known := w.memory.find("", ev.Contact.ID); known && s.olderThan(gone) {
 		w.skip(m, w.m.skippedStale) // a tombstone that named no stream
 		return false
 	}
-	if s.replayed && !w.proven(ev.Replay, m) {
+	if !w.proven(ev.Replay, m) {
 		w.refuse(ev, m, &event.Fault{
 			Reason: contactsync.ReasonUnproven,
 			Detail: "the partition was not watched since the replay was written: replay it once more",

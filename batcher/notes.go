@@ -25,7 +25,7 @@ var noteTexts = [...]struct {
 }{
 	noteHold:            {slog.LevelError, "stream is on hold: its contacts are kept and it is probed; see docs/holds.md for what to do"},
 	noteReleased:        {slog.LevelInfo, "stream is no longer on hold"},
-	noteAccountHeld:     {slog.LevelError, "account is on hold: several of its streams were refused and nothing was delivered in between; one request at a time probes it"},
+	noteAccountHeld:     {slog.LevelError, "account is on hold: several of its streams were refused and no answer about rows came in between; one request at a time probes it"},
 	noteAccountReleased: {slog.LevelInfo, "account is no longer on hold"},
 	noteCeiling:         {slog.LevelWarn, "a request was too large for the API: smaller ones are sent from now on"},
 	noteMoved:           {slog.LevelWarn, "a contact has events in two partitions, which have no order between them: key the topic by contact or by stream"},

@@ -142,7 +142,7 @@ func New(reg prometheus.Registerer) *Set {
 			HeldStreams:      m.gauges("batcher_held_streams", "Streams on hold, by kind: the API refuses the credentials, does not know the stream, or refuses too many rows.", "kind"),
 			HeldContacts:     m.gauges("batcher_held_contacts", "Contacts pending in streams on hold, by kind.", "kind"),
 			HeldFor:          m.gauges("batcher_held_longest_seconds", "How long the oldest hold of a kind has lasted.", "kind"),
-			HeldAccounts:     m.gauge("batcher_held_accounts", "Accounts on hold as a whole: several of their streams were refused and nothing was delivered in between."),
+			HeldAccounts:     m.gauge("batcher_held_accounts", "Accounts on hold as a whole: several of their streams were refused and no answer about rows came in between."),
 			Probes:           m.counters("batcher_hold_probes_total", "Requests of streams on hold that were refused, by kind of the hold.", "kind", HoldKinds),
 			Kept:             m.counter("batcher_letters_kept_total", "Refused rows that were kept, because the account was over its dead-letter budget."),
 			CeilingRows:      m.gauges("batcher_ceiling_rows", "Most rows a request, as configured or as learned from answers of 413.", "account"),

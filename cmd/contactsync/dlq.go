@@ -100,6 +100,16 @@ func (o *dlqOptions) open(cmd *cobra.Command) (*app.DeadLetters, error) {
 	return app.OpenDeadLetters(cfg, app.NewLogger(cfg.Log, cmd.ErrOrStderr()))
 }
 
+// choose reads the filters and opens what they choose from.
+func (o *dlqOptions) choose(cmd *cobra.Command) (*app.DeadLetters, deadletter.Selection, error) {
+	sel, err := o.selection(time.Now())
+	if err != nil {
+		return nil, sel, err
+	}
+	d, err := o.open(cmd)
+	return d, sel, err
+}
+
 // read reads letters and tells of everything in the topic that is none.
 func (o *dlqOptions) read(ctx context.Context, cmd *cobra.Command, d *app.DeadLetters, sel deadletter.Selection, withValues bool) (deadletter.Contents, error) {
 	c, err := d.Read(ctx, sel, withValues)

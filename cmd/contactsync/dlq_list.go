@@ -26,11 +26,7 @@ func dlqListCommand(environ []string) *cobra.Command {
 		Short: "List dead letters, the newest first",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			sel, err := o.selection(time.Now())
-			if err != nil {
-				return err
-			}
-			d, err := o.open(cmd)
+			d, sel, err := o.choose(cmd)
 			if err != nil {
 				return err
 			}
@@ -205,11 +201,7 @@ func dlqStatsCommand(environ []string) *cobra.Command {
 		Short: "Count dead letters by reason, stream and source partition",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			sel, err := o.selection(time.Now())
-			if err != nil {
-				return err
-			}
-			d, err := o.open(cmd)
+			d, sel, err := o.choose(cmd)
 			if err != nil {
 				return err
 			}

@@ -98,11 +98,7 @@ func (r *replayCommand) run(cmd *cobra.Command) error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	sel, err := r.selection(time.Now())
-	if err != nil {
-		return err
-	}
-	d, err := r.open(cmd)
+	d, sel, err := r.choose(cmd)
 	if err != nil {
 		return err
 	}
