@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"contactsync"
+	"contactsync/lab/loopback"
 )
 
 // TestSend_Golden sends the vendor's sample request and reads its sample answer.
@@ -171,17 +172,16 @@ func TestSend_BrokenAnswers(t *testing.T) {
 
 func TestSend_NoConnectionIsNotAmbiguous(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	closed, err := loopback.Free(t.Context(), 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = l.Close()
 	tlsServer := httptest.NewUnstartedServer(http.NotFoundHandler())
 	tlsServer.Config.ErrorLog = log.New(io.Discard, "", 0)
 	tlsServer.StartTLS()
 	t.Cleanup(tlsServer.Close)
 	for name, host := range map[string]string{
-		"refused": "http://" + l.Addr().String(), "unknown authority": tlsServer.URL, "plaintext server": "https" + strings.TrimPrefix(serve(t, http.NotFound), "http"),
+		"refused": "http://" + closed[0], "unknown authority": tlsServer.URL, "plaintext server": "https" + strings.TrimPrefix(serve(t, http.NotFound), "http"),
 	} {
 		c := newTestClient(t, host, nil)
 		got := c.Send(t.Context(), batchOf("a"))

@@ -28,8 +28,10 @@ func proveAnswers(ctx context.Context, o proveOptions, out io.Writer) (err error
 	}
 	defer func() { err = errors.Join(err, r.close()) }()
 	all := make([]took, len(cases))
-	for i := range cases {
-		all[i] = r.play(ctx, i, &cases[i])
+	for i := 0; i < len(cases); i++ {
+		if all[i] = r.play(ctx, i, &cases[i]); all[i].err != nil {
+			cases, all = cases[:i+1], all[:i+1] // what is left of it would be counted as the next one's
+		}
 	}
 	report, err := r.check(ctx, cases, all)
 	if err != nil {

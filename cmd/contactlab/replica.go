@@ -16,6 +16,7 @@ import (
 	"contactsync/app"
 	"contactsync/batcher"
 	"contactsync/config"
+	"contactsync/lab/loopback"
 	"contactsync/lab/plant"
 	"contactsync/lab/stub"
 )
@@ -117,12 +118,11 @@ func newDoor(cfg stub.Config) (*door, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &door{api: api, addr: "127.0.0.1:0"}
-	if err := d.open(); err != nil {
+	addrs, err := loopback.Free(context.Background(), 1)
+	if err != nil {
 		return nil, errors.Join(err, api.Close())
 	}
-	d.shut()
-	return d, nil
+	return &door{api: api, addr: addrs[0]}, nil
 }
 
 func (d *door) open() error {
@@ -131,7 +131,6 @@ func (d *door) open() error {
 	if err != nil {
 		return fmt.Errorf("open the API at %s: %w", d.addr, err)
 	}
-	d.addr = ln.Addr().String()
 	srv := &http.Server{Handler: d.api.Handler(), ReadHeaderTimeout: 10 * time.Second}
 	d.srv = srv
 	d.serving.Go(func() { _ = srv.Serve(ln) }) // it ends when the door is shut

@@ -7,14 +7,14 @@ import (
 	"encoding/base64"
 	"fmt"
 	"maps"
-	mathrand "math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"contactsync/lab/loopback"
 )
 
 // javaFlags keep a node small and quick to start: what a test asks of it never
@@ -46,7 +46,7 @@ func (n *node) logFile() string { return filepath.Join(n.dir, "kafka.log") }
 
 // newNodes makes count nodes with ports that are free now.
 func newNodes(ctx context.Context, dir string, count int) ([]*node, error) {
-	addrs, err := freeAddrs(ctx, 2*count)
+	addrs, err := loopback.Free(ctx, 2*count)
 	if err != nil {
 		return nil, err
 	}
@@ -157,27 +157,6 @@ func (n *node) lastWords() string {
 func tail(output []byte) string {
 	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
 	return strings.Join(lines[max(0, len(lines)-25):], "\n")
-}
-
-// freeAddrs returns loopback addresses that nobody listens on. They lie below
-// the range from which systems take ports of outgoing connections, so that none
-// is taken while its node is down.
-func freeAddrs(ctx context.Context, count int) ([]string, error) {
-	const first, ports, tries = 20_000, 12_000, 1000
-	var addrs []string
-	var config net.ListenConfig
-	for range tries {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+mathrand.IntN(ports)))
-		listener, err := config.Listen(ctx, "tcp", addr)
-		if err != nil {
-			continue
-		}
-		defer func() { _ = listener.Close() }() // held until all are found, so that all differ
-		if addrs = append(addrs, addr); len(addrs) == count {
-			return addrs, nil
-		}
-	}
-	return nil, fmt.Errorf("looking for %d free loopback ports from %d up: found %d in %d tries", count, first, len(addrs), tries)
 }
 
 // newClusterID returns 16 random bytes in Kafka's spelling.
