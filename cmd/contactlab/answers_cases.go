@@ -27,6 +27,7 @@ type played struct {
 	calls   int // that it takes; 0: as few as halving takes
 	again   int // states that the API takes twice, because its answer hid the first time
 
+	newer  bool   // the first answer is followed by a newer event of each contact
 	guard  string // what the service's own guards stop: see guards in answers_run.go
 	secret string // the account's credentials at the start, where they are not the right ones
 }
@@ -131,6 +132,11 @@ func answersPlayed(canary string) []played {
 	statuses("409", 1, 409)
 	statuses("414, 431", 1, 414, 431)
 	statuses("502, 504, 524", 1, 502, 504, 524)
+	yes := true
+	add(played{
+		row: "502, 504, 524", name: "504, applied 200 ms later, newer events meanwhile", times: 1, calls: 2, newer: true,
+		answer: &stub.Answer{Status: 504, Apply: &yes, ApplyAfter: 200 * time.Millisecond},
+	})
 	keep("other 5xx", "503, HTML", 3, &stub.Answer{Status: 503, Body: stub.HTML})
 	statuses("other 5xx", 1, 500, 501, 505, 599)
 	statuses("anything else", 1, 402, 407, 418, 451, 600, 999)
