@@ -15,6 +15,13 @@ func NewLogger(cfg config.Log, w io.Writer) *slog.Logger {
 	}
 	o := &slog.HandlerOptions{Level: level}
 	if cfg.Format == "json" {
+		// A person reads 30s at once, and 30000000000 not.
+		o.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+			if a.Value.Kind() == slog.KindDuration {
+				a.Value = slog.StringValue(a.Value.Duration().String())
+			}
+			return a
+		}
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))

@@ -205,64 +205,6 @@ func (b *Batcher) start(ctx context.Context, f *Flight) {
 	})
 }
 
-// publishLoop writes dead letters until Kafka has them. Those that it does not
-// take wait, and with them their offsets; everything else goes on.
-func (b *Batcher) publishLoop(ctx context.Context) {
-	for {
-		var waiting []*Burial
-		select {
-		case <-ctx.Done():
-			return
-		case waiting = <-b.publish:
-		}
-		for attempt := 1; len(waiting) > 0; attempt++ {
-			var acked []*Burial
-			var err error
-			acked, waiting, err = b.publishOnce(ctx, waiting)
-			if len(acked) > 0 {
-				select {
-				case b.buried <- acked:
-				case <-ctx.Done():
-					return
-				}
-			}
-			if len(waiting) == 0 {
-				break
-			}
-			b.deps.Letters.Errors.Inc()
-			if attempt == 1 {
-				b.deps.Log.Error("dead letters cannot be written; their offsets wait", "letters", len(waiting), "err", err)
-			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(min(b.cfg.BackoffMin<<min(attempt-1, 20), b.cfg.BackoffMax)):
-			}
-		}
-	}
-}
-
-func (b *Batcher) publishOnce(ctx context.Context, burials []*Burial) (acked, waiting []*Burial, err error) {
-	letters := make([]contactsync.Letter, len(burials))
-	for i, l := range burials {
-		letters[i] = l.Letter
-	}
-	unsent, err := b.deps.Publisher.Publish(ctx, letters)
-	left := make(map[contactsync.Position]bool, len(unsent))
-	for _, l := range unsent {
-		left[l.Record.Position] = true
-	}
-	for _, l := range burials {
-		if left[l.Record.Position] {
-			waiting = append(waiting, l)
-		} else {
-			acked = append(acked, l)
-			b.deps.Letters.Published.WithLabelValues(string(l.Reason)).Inc()
-		}
-	}
-	return acked, waiting, err
-}
-
 // finishReleases gives back the partitions of which nothing is on its way.
 func (b *Batcher) finishReleases(now time.Time) {
 	kept := b.releases[:0]

@@ -346,6 +346,28 @@ func TestBatcher_DeadLetterBeforeItsOffsetEnds(t *testing.T) {
 	})
 }
 
+func TestBatcher_LettersThatCannotBeWrittenAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second })
+		s.publish = func(n int) error {
+			if n <= 90 { // a try a second
+				return errors.New("not enough replicas")
+			}
+			return nil
+		}
+		s.add("broken")
+		s.at(time.Hour)
+		s.wantEnded(0)
+		for text, want := range map[string]int{
+			"cannot be written": 2, "not enough replicas": 2, "attempts=61": 1, "written again": 1, "attempts=91 lasted=1m30s": 1,
+		} {
+			if got := strings.Count(s.log.String(), text); got != want {
+				t.Errorf("%q is told %d times, want %d:\n%s", text, got, want, &s.log)
+			}
+		}
+	})
+}
+
 func TestBatcher_RejectedRowTakesItsEventsAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, nil)
