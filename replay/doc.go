@@ -15,8 +15,8 @@
 // Its bounds: one run at a time. A run that is killed while a request is on its way
 // may write the same state twice, which the order survives. Events of one contact in
 // two partitions are compared by version or occurredAt, and by their records' times
-// where they have neither; partitions without a chosen letter are read from the time
-// of the oldest chosen event on.
+// where they have neither; every partition is read from the time of the oldest
+// chosen event on, or from the oldest chosen event in it where that lies before.
 //
 // Nothing is committed and the consumer group is not joined, so the service may run
 // meanwhile. The package has no goroutine. A Replayer is for one run and belongs to

@@ -175,8 +175,9 @@ func (r *Replayer) recover(ctx context.Context, t *target, b kafkalog.Bounds) (f
 	return found, err
 }
 
-// startScan sets where each partition is read from: the oldest event of a letter
-// in it, and without a letter the time of the oldest event of all.
+// startScan sets where each partition is read from: the time of the oldest event
+// of all letters, or the oldest event of a letter in it where that lies before.
+// What is newer than one letter may lie in another's partition, before that one.
 func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[string][]kafkalog.Bounds) error {
 	oldest := map[contactsync.Claim]int64{}
 	since, undated := time.Time{}, false
@@ -200,15 +201,14 @@ func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[
 		}
 		for n, b := range bounds[topic] {
 			claim := contactsync.Claim{Topic: topic, Partition: int32(n)}
-			from, ok := oldest[claim]
-			switch {
-			case ok:
-			case undated:
+			from := b.End // nothing so young
+			if undated {
 				from = b.First
-			case n < len(byTime) && byTime[n] >= 0:
+			} else if n < len(byTime) && byTime[n] >= 0 {
 				from = byTime[n]
-			default: // nothing so young
-				from = b.End
+			}
+			if first, ok := oldest[claim]; ok {
+				from = min(from, first)
 			}
 			from = max(min(from, b.End), b.First)
 			r.scan.parts[claim] = &part{from: from, next: from}

@@ -405,3 +405,24 @@ func TestReplay_WaitsForAnOpenTransaction(t *testing.T) {
 	}
 	b.once([]contactsync.Record{p})
 }
+
+// A letter in a partition must not hide what lies before it there and is newer than
+// another letter.
+func TestReplay_ALetterDoesNotHideWhatLiesBeforeIt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	old := b.produce(0, "cc", body("cc", 1, `,"version":1`))
+	time.Sleep(5 * time.Millisecond)
+	b.produce(1, "cc", body("cc", 2, `,"version":2`))
+	time.Sleep(5 * time.Millisecond)
+	other := b.produce(1, "d", body("d", 1, ""))
+	for _, chosen := range [][]contactsync.Record{{old}, {old, other}} {
+		run, outcomes := b.run(replay.Options{}, nil)
+		if _, err := run.DryRun(t.Context(), letters(chosen)); err != nil {
+			t.Fatal(err)
+		}
+		if got := outcomes[old.Position].Result; got != replay.Newer {
+			t.Errorf("with %d letters chosen: the older state is %q, want newer", len(chosen), got)
+		}
+	}
+}
