@@ -185,16 +185,16 @@ func (a *account) nextLane() *lane {
 	return slices.MinFunc(others, func(a, b *lane) int { return a.order.Compare(b.order) })
 }
 
-// mayStart reports whether the account as a whole lets a request start, but for
-// its gate; again is when to ask anew, far where only a result can change it.
-func (a *account) mayStart(most int, now time.Time) (again time.Time, ok bool) {
+// mayStart is when the account as a whole lets a request start, but for its gate:
+// now, a time, or far where only a result can change it.
+func (a *account) mayStart(most int, now time.Time) time.Time {
 	switch {
 	case a.inFlight >= most, a.held && a.inFlight > 0:
-		return far, false
+		return far
 	case a.again.After(now):
-		return a.again, false
+		return a.again
 	case a.held && a.probe.After(now):
-		return a.probe, false
+		return a.probe
 	}
-	return now, true
+	return now
 }

@@ -56,6 +56,16 @@ func (l *lane) empty(now time.Time) bool {
 	return len(l.contacts) == 0 && l.flights == 0 && !l.backoff.After(now) && l.hold == nil && taken+refused == 0
 }
 
+// dropEmpty forgets a lane of which nothing is left.
+func (w *Window) dropEmpty(l *lane) bool {
+	if !l.empty(w.now) {
+		return false
+	}
+	l.account.drop(l)
+	delete(w.lanes, l.stream)
+	return true
+}
+
 // full reports whether the queue makes a request of the largest size.
 func (w *Window) full(l *lane) bool {
 	c := &l.account.ceiling

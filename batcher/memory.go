@@ -52,31 +52,28 @@ func (s standing) olderThan(known standing) bool {
 	return s.time.Before(known.time)
 }
 
-func samePartition(a, b contactsync.Position) bool {
-	return a.Partition == b.Partition && a.Topic == b.Topic
+func samePartition(a, b contactsync.Position) bool { return partitionOf(a) == partitionOf(b) }
+
+// partitionOf is the claim of a position over all generations.
+func partitionOf(p contactsync.Position) contactsync.Claim {
+	return contactsync.Claim{Topic: p.Topic, Partition: p.Partition}
 }
 
 // contactKey is the unit of order.
 type contactKey struct{ stream, id string }
 
-// partition names a partition over all generations.
-type partition struct {
-	topic string
-	id    int32
-}
-
 // memory is the standing of the newest accepted state of the contacts seen last.
 // It bounds its own size, and knows what it has forgotten.
 type memory struct {
 	known  *simplelru.LRU[contactKey, standing] // nil: nothing is remembered
-	forgot map[partition]int64                  // the highest offset of what was forgotten
+	forgot map[contactsync.Claim]int64          // by partition, over all generations: the highest offset of what was forgotten
 }
 
 func newMemory(most int) memory {
-	m := memory{forgot: map[partition]int64{}}
+	m := memory{forgot: map[contactsync.Claim]int64{}}
 	if most > 0 {
 		m.known, _ = simplelru.NewLRU(most, func(_ contactKey, s standing) {
-			p := partition{s.at.Topic, s.at.Partition}
+			p := partitionOf(s.at)
 			m.forgot[p] = max(m.forgot[p], s.read)
 		}) // it fails only for a size below 1
 	}
@@ -159,7 +156,7 @@ func (w *Window) proven(r *event.Replay, m mark) bool {
 	if w.memory.known == nil || !samePartition(here, r.Origin) || m.claim.first > r.Checked {
 		return false
 	}
-	last, forgot := w.memory.forgot[partition{here.Topic, here.Partition}]
+	last, forgot := w.memory.forgot[partitionOf(here)]
 	return !forgot || last < r.Checked
 }
 

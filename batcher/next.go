@@ -64,7 +64,7 @@ func (w *Window) best() *account {
 	var best *account
 	for _, a := range w.accounts {
 		a.promote(w.now)
-		if _, ok := a.mayStart(w.cfg.MaxInFlight, w.now); !ok || len(a.ready.lanes) == 0 {
+		if a.mayStart(w.cfg.MaxInFlight, w.now).After(w.now) || len(a.ready.lanes) == 0 {
 			continue
 		}
 		if best == nil || a.ready.lanes[0].order.Before(best.ready.lanes[0].order) {
@@ -85,8 +85,7 @@ func (w *Window) Wake() time.Time {
 		} else if len(a.waiting.lanes) > 0 {
 			next = a.waiting.lanes[0].due
 		}
-		again, _ := a.mayStart(w.cfg.MaxInFlight, w.now)
-		wake = earlier(wake, later(next, again))
+		wake = earlier(wake, later(next, a.mayStart(w.cfg.MaxInFlight, w.now)))
 	}
 	if wake.Equal(far) {
 		return time.Time{}
@@ -167,7 +166,6 @@ func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Fligh
 	if l.hold != nil {
 		l.account.sinceProbe = 0
 	}
-	w.inRows += len(f.rows)
 	w.flights[f] = struct{}{}
 	forClaims(f.rows, func(cl *claim) { cl.flights++ })
 	w.m.batches[f.Cut].Inc()

@@ -70,17 +70,9 @@ func (w *Window) Forget(now time.Time, claims []contactsync.Claim) {
 		for id, c := range l.contacts {
 			w.forgetMarks(l, id, c)
 		}
-		for i := 0; i < len(l.groups); i++ {
-			if l.groups[i].compact(); len(l.groups[i].rows) == 0 {
-				w.prepare(l)
-				break
-			}
-		}
+		w.prepare(l)
 		w.reschedule(l)
-		if l.empty(w.now) {
-			l.account.drop(l)
-			delete(w.lanes, l.stream)
-		}
+		w.dropEmpty(l)
 	}
 	kept := w.letters[:0]
 	for _, b := range w.letters {

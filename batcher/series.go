@@ -62,19 +62,17 @@ func newSeries(m *metrics.Batcher) series {
 func (w *Window) Observe(now time.Time) (onHold holds) {
 	w.clock(now)
 	onHold = w.observeHolds()
-	oldest, backing := w.now, 0
+	oldest, backing, rows := w.now, 0, 0
 	consider := func(c *contact) {
 		if c != nil && !c.oldest.IsZero() && c.oldest.Before(oldest) {
 			oldest = c.oldest
 		}
 	}
-	for stream, l := range w.lanes {
+	for _, l := range w.lanes {
 		if l.hold != nil && len(l.contacts) == 0 && l.flights == 0 && !l.backoff.After(w.now) {
 			w.endHold(l) // deletes have left nothing to probe with
 		}
-		if l.empty(w.now) {
-			l.account.drop(l)
-			delete(w.lanes, stream)
+		if w.dropEmpty(l) {
 			continue
 		}
 		if l.backoff.After(w.now) {
@@ -92,6 +90,7 @@ func (w *Window) Observe(now time.Time) (onHold holds) {
 	}
 	for f := range w.flights {
 		consider(f.rows[0])
+		rows += len(f.rows)
 	}
 	for _, cl := range w.claims {
 		consider(cl.held.head)
@@ -104,7 +103,7 @@ func (w *Window) Observe(now time.Time) (onHold holds) {
 	w.m.Pending.Set(float64(w.pending))
 	w.m.Lanes.Set(float64(len(w.lanes)))
 	w.m.InFlightRequests.Set(float64(len(w.flights)))
-	w.m.InFlightRows.Set(float64(w.inRows))
+	w.m.InFlightRows.Set(float64(rows))
 	w.m.OldestAge.Set(w.now.Sub(oldest).Seconds())
 	w.m.Full.Set(full)
 	w.m.BackingOff.Set(float64(backing))

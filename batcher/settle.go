@@ -17,17 +17,13 @@ func (w *Window) Settle(now time.Time, f *Flight, r contactsync.Result) {
 	l := f.lane
 	l.flights--
 	l.account.inFlight--
-	w.inRows -= len(f.rows)
 	forClaims(f.rows, func(cl *claim) { cl.flights-- })
 	w.settle(f, r)
 	if len(l.contacts) == 0 && l.hold != nil && l.hold.kind == holdRejecting {
 		w.endHold(l) // no row is left to be tried
 	}
 	w.reschedule(l)
-	if l.empty(w.now) {
-		l.account.drop(l)
-		delete(w.lanes, l.stream)
-	}
+	w.dropEmpty(l)
 }
 
 func (w *Window) settle(f *Flight, r contactsync.Result) {
@@ -68,7 +64,7 @@ func (w *Window) settle(f *Flight, r contactsync.Result) {
 	case contactsync.Unavailable, contactsync.Unknown:
 		fallthrough
 	default:
-		w.backOff(l)
+		w.delay(l, w.cfg.BackoffMax)
 		due := w.now
 		if r.Ambiguous {
 			due = w.now.Add(w.cfg.AmbiguityHold)
@@ -327,9 +323,6 @@ func (w *Window) requeue(c *contact) {
 func (l *lane) calm() {
 	l.failures, l.backoff = 0, time.Time{}
 }
-
-// backOff makes a lane wait, longer each time.
-func (w *Window) backOff(l *lane) { w.delay(l, w.cfg.BackoffMax) }
 
 // delay makes a lane wait once more. What was out already when the wait began
 // says nothing new and does not make it longer.

@@ -454,8 +454,8 @@ func (s *world) finish() {
 	if !s.done() {
 		s.t.Fatalf("I9: not drained: committed %v of %d, %d, %d; %d pending, wake %v", s.committed, len(s.logs[0]), len(s.logs[1]), len(s.logs[2]), s.w.pending, s.w.Wake())
 	}
-	if s.w.bytes != 0 || s.w.pending != 0 || s.w.inRows != 0 || s.gate.out != 0 {
-		s.t.Fatalf("I8: drained, but %d bytes, %d contacts, %d rows, %d permits are held", s.w.bytes, s.w.pending, s.w.inRows, s.gate.out)
+	if s.w.bytes != 0 || s.w.pending != 0 || len(s.w.flights) != 0 || s.gate.out != 0 {
+		s.t.Fatalf("I8: drained, but %d bytes, %d contacts, %d requests, %d permits are held", s.w.bytes, s.w.pending, len(s.w.flights), s.gate.out)
 	}
 	s.checkState()
 }

@@ -32,7 +32,6 @@ type Window struct {
 	catchingUp int // claims that are only read so far
 	draining   bool
 	flights    map[*Flight]struct{}
-	inRows     int
 
 	memory memory // what was accepted of contacts that are not pending any more
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"golang.org/x/time/rate"
 
 	"contactsync/deadletter"
 	"contactsync/event"
@@ -95,7 +94,6 @@ type sender struct {
 
 	api     API
 	wait    *backoff.ExponentialBackOff
-	limiter *rate.Limiter
 	refused map[string]int      // by account: answers in a row that refused our credentials
 	closed  map[streamOf]string // what the API said of streams that it does not take
 }
@@ -159,7 +157,6 @@ func ownState(t *target) state {
 // inBatches cuts the rows into requests of one stream each.
 func (s *sender) inBatches(ctx context.Context, rows []*row) error {
 	most, limiter := s.pace(s.api.MaxRows)
-	s.limiter = limiter
 	for len(rows) > 0 && s.room() > 0 {
 		if why, is := s.closed[rows[0].stream()]; is {
 			rows[0].fail(why)

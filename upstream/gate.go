@@ -107,27 +107,18 @@ type State struct {
 
 // State tells how the gate stands at now.
 func (g *Gate) State(now time.Time) State {
-	switch g.breaker.steps.State() {
-	case gobreaker.StateOpen:
-		return State{StateDown, g.breaker.reopens(), g.share()}
-	case gobreaker.StateHalfOpen:
-		return State{Name: StateTrying, Share: g.share()}
-	case gobreaker.StateClosed:
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := State{Name: StateReady, Share: g.budget.perWindow()}
-	if again := g.budget.next(now); !again.IsZero() {
+	switch again := g.budget.next(now); {
+	case g.breaker.steps.State() == gobreaker.StateOpen:
+		s.Name, s.Until = StateDown, g.breaker.reopens()
+	case g.breaker.steps.State() == gobreaker.StateHalfOpen:
+		s.Name = StateTrying
+	case now.Before(g.budget.until):
+		s.Name, s.Until = StateThrottled, again
+	case !again.IsZero():
 		s.Name, s.Until = StateSpent, again
-		if now.Before(g.budget.until) {
-			s.Name = StateThrottled
-		}
 	}
 	return s
-}
-
-func (g *Gate) share() float64 {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.budget.perWindow()
 }

@@ -3,10 +3,8 @@ package upstream
 import (
 	"crypto/rsa"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -129,7 +127,7 @@ func nonEmpty(names ...string) []string {
 func (c Credentials) warnOpenFiles(log *slog.Logger, account string) {
 	for _, file := range c.secretFiles() {
 		info, err := os.Stat(file)
-		if errors.Is(err, fs.ErrNotExist) || err != nil {
+		if err != nil {
 			continue
 		}
 		if info.Mode().Perm()&0o004 != 0 {

@@ -26,17 +26,11 @@ var (
 	errEncoding = errors.New("answer has a content encoding that was not asked for")
 )
 
-// cutError says that the connection failed before the answer was complete.
-type cutError struct{ err error }
-
-// Error says what was cut off.
-func (e *cutError) Error() string { return "answer cut off: " + e.err.Error() }
-
-// Unwrap returns what the connection reported.
-func (e *cutError) Unwrap() error { return e.err }
+// errCut says that the connection failed before the answer was complete.
+var errCut = errors.New("answer cut off")
 
 // readAnswer reads the answer's body into buf, at most limit bytes both as they
-// come and decompressed. A connection that failed is a *cutError.
+// come and decompressed. A connection that failed is errCut.
 func readAnswer(resp *http.Response, limit int64, buf *bytes.Buffer) error {
 	wire := &meter{from: resp.Body, limit: limit}
 	var err error
@@ -52,7 +46,7 @@ func readAnswer(resp *http.Response, limit int64, buf *bytes.Buffer) error {
 		return errEncoding
 	}
 	if wire.failed != nil {
-		return &cutError{wire.failed}
+		return fmt.Errorf("%w: %w", errCut, wire.failed)
 	}
 	return err
 }

@@ -117,8 +117,8 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch) (t attempt) {
 	defer c.release(buf)
 	if t.status == http.StatusOK || t.status == http.StatusMultiStatus {
 		err = readAnswer(resp, int64(c.cfg.MaxAnswerBytes), buf)
-		if cut, is := errors.AsType[*cutError](err); is {
-			t.fault, t.detail = c.faultOf(ctx, attemptCtx, true, cut)
+		if errors.Is(err, errCut) {
+			t.fault, t.detail = c.faultOf(ctx, attemptCtx, true, err)
 			return t
 		}
 		c.understand(&t, buf.Bytes(), b.Rows, err)
