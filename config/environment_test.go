@@ -18,7 +18,7 @@ func TestEnvironment_LiesOverTheFile(t *testing.T) {
 		"CONTACTSYNC_BATCHER_LINGER=20ms",
 		"CONTACTSYNC_BATCHER_MAX_BYTES=1MiB",
 		"CONTACTSYNC_UPSTREAM_BREAKER_FAILURE_RATIO=0.5",
-		"CONTACTSYNC_EVENT_STREAM_PATTERN=^[a-z]{1,64}$",
+		"CONTACTSYNC_EVENT_VALIDATION=lenient",
 		"CONTACTSYNC_LOG_LEVEL=", // counts as not set
 		"CONTACTSYNC_SERVICE_HOST=10.0.0.1",
 		"CONTACTSYNC_SERVICE_PORT_HTTP=8080",
@@ -36,7 +36,7 @@ func TestEnvironment_LiesOverTheFile(t *testing.T) {
 		t.Errorf("tls %+v, want the file's under the variable", c.Kafka.TLS)
 	}
 	if c.Consumer.Group != "other" || c.Consumer.CommitEvents != 7 || c.Batcher.Linger != 20*time.Millisecond ||
-		c.Batcher.MaxBytes != 1<<20 || c.Upstream.Breaker.FailureRatio != 0.5 || c.Event.StreamPattern != "^[a-z]{1,64}$" {
+		c.Batcher.MaxBytes != 1<<20 || c.Upstream.Breaker.FailureRatio != 0.5 || c.Event.Validation != "lenient" {
 		t.Errorf("a variable was not taken: %+v", c)
 	}
 	if c.Log.Level != "debug" || len(c.Upstream.Accounts) != 2 || c.Upstream.Accounts[0].ID != "007" {

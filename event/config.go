@@ -22,12 +22,6 @@ type Config struct {
 	// MaxDepth bounds how deep objects and arrays nest in a value; the outermost
 	// object counts as 1.
 	MaxDepth int `yaml:"max_depth" env:"MAX_DEPTH"`
-	// StreamPattern is the regular expression (RE2) that a whole streamId matches.
-	// The name becomes part of a URL, so a pattern that lets through anything that
-	// would change the URL is refused. Names over 256 bytes are never taken.
-	StreamPattern string `yaml:"stream_pattern" env:"STREAM_PATTERN"`
-	// AccountPattern is the same for accountId, which becomes a header.
-	AccountPattern string `yaml:"account_pattern" env:"ACCOUNT_PATTERN"`
 }
 
 // The formats and the ways to validate.
@@ -48,12 +42,10 @@ const (
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		Format:         NativeFormat,
-		Validation:     Strict,
-		MaxEventBytes:  256 << 10,
-		MaxDepth:       32,
-		StreamPattern:  plainPattern,
-		AccountPattern: plainPattern,
+		Format:        NativeFormat,
+		Validation:    Strict,
+		MaxEventBytes: 256 << 10,
+		MaxDepth:      32,
 	}
 }
 
@@ -74,14 +66,6 @@ func (c Config) Validate() []contactsync.Fault {
 	}
 	if c.MaxDepth < minDepth || c.MaxDepth > maxDepth {
 		bad("max_depth", "%d must lie between %d and %d", c.MaxDepth, minDepth, maxDepth)
-	}
-	for _, p := range []struct{ key, pattern string }{
-		{"stream_pattern", c.StreamPattern},
-		{"account_pattern", c.AccountPattern},
-	} {
-		if _, err := matcher(p.pattern); err != nil {
-			bad(p.key, "%v", err)
-		}
 	}
 	return faults
 }

@@ -21,15 +21,6 @@ func TestConfig_Validate(t *testing.T) {
 		{"event bytes too large", func(c *Config) { c.MaxEventBytes = 65 << 20 }, "max_event_bytes", "64MiB"},
 		{"depth too small", func(c *Config) { c.MaxDepth = 2 }, "max_depth", "between 3"},
 		{"depth too large", func(c *Config) { c.MaxDepth = 1001 }, "max_depth", "1000"},
-		{"stream pattern", func(c *Config) { c.StreamPattern = "st-[" }, "stream_pattern", "not a regular expression"},
-		{"account pattern", func(c *Config) { c.AccountPattern = "(" }, "account_pattern", "not a regular expression"},
-		{"a pattern cannot close its group", func(c *Config) { c.StreamPattern = "a)|(b" }, "stream_pattern", "not a regular expression"},
-		{"no pattern", func(c *Config) { c.StreamPattern = "" }, "stream_pattern", `lets the name "" through`},
-		{"any name", func(c *Config) { c.StreamPattern = ".+" }, "stream_pattern", "lets the name"},
-		{"dots", func(c *Config) { c.StreamPattern = "[a-z.]+" }, "stream_pattern", `name "." through`},
-		{"any letter", func(c *Config) { c.AccountPattern = `[\pL]+` }, "account_pattern", "lets the name"},
-		{"lines", func(c *Config) { c.AccountPattern = `(?m)^[a-z\n]+$` }, "account_pattern", "lets the name"},
-		{"without anchors", func(c *Config) { c.StreamPattern = `st-[0-9a-f]+` }, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -22,21 +22,13 @@ func NewDecoder(cfg Config) (*Decoder, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	stream, err := matcher(cfg.StreamPattern)
-	if err != nil {
-		return nil, err
-	}
-	account, err := matcher(cfg.AccountPattern)
-	if err != nil {
-		return nil, err
-	}
 	return &Decoder{
 		read:     reading(cfg.Format),
 		strict:   cfg.Validation == Strict,
 		maxBytes: int(cfg.MaxEventBytes),
 		in:       reader{maxDepth: cfg.MaxDepth},
-		streams:  names{match: stream, known: map[string]string{}},
-		accounts: names{match: account, known: map[string]string{}},
+		streams:  names{},
+		accounts: names{},
 	}, nil
 }
 

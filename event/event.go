@@ -79,12 +79,12 @@ func (f *Fault) Error() string { return string(f.Reason) + ": " + f.Detail }
 // these or a name has characters outside A-Z, a-z, 0-9, _ and -, or more than 64.
 func TombstoneKey(key []byte) (stream, id string) {
 	if at := bytes.IndexAny(key, "/:"); at >= 0 {
-		if !plain(key[:at]) || !plain(key[at+1:]) {
+		if !contactsync.IsName(key[:at]) || !contactsync.IsName(key[at+1:]) {
 			return "", ""
 		}
 		return string(key[:at]), string(key[at+1:])
 	}
-	if !plain(key) {
+	if !contactsync.IsName(key) {
 		return "", ""
 	}
 	return "", string(key)

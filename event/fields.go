@@ -1,6 +1,10 @@
 package event
 
-import "github.com/go-json-experiment/json/jsontext"
+import (
+	"github.com/go-json-experiment/json/jsontext"
+
+	"contactsync"
+)
 
 // field is a member of a contact that the API documents.
 type field uint8
@@ -164,8 +168,8 @@ func (d *Decoder) contactID(w *draft, kind jsontext.Kind, value []byte) {
 		return
 	}
 	text := d.in.text(value)
-	if !plain(text) {
-		w.refuse("contact.id does not match %s (before byte %d)", plainPattern, d.in.at())
+	if !contactsync.IsName(text) {
+		w.refuse("contact.id does not match %s (before byte %d)", contactsync.NamePattern, d.in.at())
 		return
 	}
 	w.contact.ID = string(text)

@@ -61,7 +61,7 @@ func checkEvent(t *testing.T, value []byte, e Event) {
 		return
 	}
 	c := e.Contact
-	if e.Fault != nil || e.Kind == Tombstone || !plain([]byte(c.Stream)) || !plain([]byte(c.ID)) || c.Account != "" && !plain([]byte(c.Account)) {
+	if e.Fault != nil || e.Kind == Tombstone || !contactsync.IsName(c.Stream) || !contactsync.IsName(c.ID) || c.Account != "" && !contactsync.IsName(c.Account) {
 		t.Errorf("%v with %+v and %v", e.Kind, c, e.Fault)
 	}
 	if !bytes.Contains(value, c.Body) || !json.Valid(value) || !utf8.Valid(value) {

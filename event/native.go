@@ -75,9 +75,9 @@ func (d *Decoder) envelope(w *draft) error {
 		switch string(d.in.text(quoted)) {
 		case "streamId":
 			w.hasStream = true
-			w.contact.Stream, err = d.name(w, "streamId", &d.streams)
+			w.contact.Stream, err = d.name(w, "streamId", d.streams)
 		case "accountId":
-			w.contact.Account, err = d.name(w, "accountId", &d.accounts)
+			w.contact.Account, err = d.name(w, "accountId", d.accounts)
 		case "contact":
 			w.hasContact = true
 			err = d.contact(w)
@@ -111,14 +111,14 @@ func (d *Decoder) word(w *draft, member string) (text []byte, ok bool, err error
 	return d.in.text(value), true, nil
 }
 
-func (d *Decoder) name(w *draft, member string, n *names) (string, error) {
+func (d *Decoder) name(w *draft, member string, n names) (string, error) {
 	text, ok, err := d.word(w, member)
 	if !ok {
 		return "", err
 	}
 	name, ok := n.get(text)
 	if !ok {
-		w.refuse("%s does not match its pattern (before byte %d)", member, d.in.at())
+		w.refuse("%s does not match %s (before byte %d)", member, contactsync.NamePattern, d.in.at())
 	}
 	return name, nil
 }

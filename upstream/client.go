@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -38,7 +37,6 @@ type Client struct {
 	hosts     map[string]*url.URL // by name, for Probe
 	router    *Router
 	table     []Row
-	name      *regexp.Regexp
 	redactor  *redactor
 	answers   *answers
 	bodies    bodies
@@ -82,7 +80,7 @@ func New(cfg Config, deps Deps) (*Client, error) {
 	c := &Client{
 		cfg: cfg, log: deps.Log, metrics: deps.Metrics, agent: "contactsync/" + deps.Version,
 		transport: transport, accounts: map[string]*account{}, hosts: map[string]*url.URL{},
-		router: NewRouter(cfg.Accounts), table: Table(), name: regexp.MustCompile(namePattern),
+		router: NewRouter(cfg.Accounts), table: Table(),
 		redactor: redactor, answers: newAnswers(cfg.Answer, redactor),
 	}
 	breakers := map[string]*breaker{}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"net/url"
-	"regexp"
 	"sync"
 
 	"contactsync"
@@ -21,8 +20,8 @@ const (
 // target returns the URL of a stream on a host. Stream ids come from events: one
 // that could lead to another path is refused, and the escaping after that
 // must not change it (I12).
-func target(base *url.URL, name *regexp.Regexp, stream string) (*url.URL, bool) {
-	if !name.MatchString(stream) {
+func target(base *url.URL, stream string) (*url.URL, bool) {
+	if !contactsync.IsName(stream) {
 		return nil, false
 	}
 	u := *base

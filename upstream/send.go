@@ -84,7 +84,7 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch) (t attempt) {
 		t.fault, t.detail = faultAccount, "account "+b.Account+" is not configured"
 		return t
 	}
-	u, ok := target(a.base, c.name, b.Stream)
+	u, ok := target(a.base, b.Stream)
 	if !ok {
 		t.fault, t.detail = faultStream, "the stream's name is not one: 1 to 64 letters, digits, - or _"
 		return t

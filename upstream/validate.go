@@ -4,17 +4,12 @@ import (
 	"fmt"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"contactsync"
 )
-
-// name is the form of stream and account ids. It leaves no way to write
-// another path, host or header with one.
-const namePattern = `^[A-Za-z0-9_-]{1,64}$`
 
 // faultList collects faults under a key prefix.
 type faultList []contactsync.Fault
@@ -30,12 +25,11 @@ func (c Config) Validate() []contactsync.Fault {
 	if len(c.Accounts) == 0 {
 		bad.add("accounts", "name at least one account")
 	}
-	name := regexp.MustCompile(namePattern)
 	ids, patterns := map[string]int{}, map[string]int{}
 	for i, a := range c.Accounts {
 		key := fmt.Sprintf("accounts[%d].", i)
 		switch first, seen := ids[a.ID]; {
-		case !name.MatchString(a.ID):
+		case !contactsync.IsName(a.ID):
 			bad.add(key+"id", "%q is not an account id: 1 to 64 letters, digits, - or _", a.ID)
 		case seen:
 			bad.add(key+"id", "%q is the id of accounts[%d] already", a.ID, first)
