@@ -27,7 +27,7 @@ func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, stat
 		// The newest event alone would not bring back what older ones had set.
 		record.Value = event.Native(event.Contact{
 			Stream: c.lane.stream, ID: c.id, Body: c.body, Account: c.account,
-			Version: c.version, HasVersion: c.hasVersion, OccurredAt: c.occurredAt,
+			Version: c.Version, HasVersion: c.HasVersion, OccurredAt: c.OccurredAt,
 		})
 	}
 	first := c.firstFail

@@ -1,8 +1,6 @@
 package batcher
 
 import (
-	"time"
-
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"contactsync"
@@ -11,52 +9,25 @@ import (
 
 // standing is the place of a state in the order of its contact's states.
 type standing struct {
-	version    int64
-	hasVersion bool
-	occurredAt time.Time
-	replayed   bool
-	at         contactsync.Position // of the event; of a replay: where it stood first
-	time       time.Time            // of the record at that position
-	read       int64                // offset of the event itself, of a replay too
+	event.Place
+
+	replayed bool
+	read     int64 // offset of the event itself, of a replay too
 }
 
 func standingOf(ev *event.Event) standing {
-	s := standing{
-		version: ev.Contact.Version, hasVersion: ev.Contact.HasVersion, occurredAt: ev.Contact.OccurredAt,
-		at: ev.Record.Position, time: ev.Record.Time, read: ev.Record.Offset,
-	}
-	if r := ev.Replay; r != nil {
-		s.replayed, s.at, s.time = true, r.Origin, r.OriginTime
-	}
-	return s
+	return standing{Place: ev.Place(), replayed: ev.Replay != nil, read: ev.Record.Offset}
 }
 
-// olderThan reports whether the state comes before another one of its contact.
-// What the producer says of the order counts first. Where it says nothing,
-// events are in the order in which they are read, and replays in that in which
-// they were read first; the time decides over two partitions, which have no order.
+// olderThan reports whether the state has to give way to another one of its contact.
+// Where the producer says nothing of the order, only a replay does, by where its event
+// was first read. All others are taken in the order in which they are read, out of two
+// partitions too: nothing brings back one that is left out.
 func (s standing) olderThan(known standing) bool {
-	switch {
-	case s.hasVersion && known.hasVersion && s.version != known.version:
-		return s.version < known.version
-	case s.hasVersion && known.hasVersion:
-	case !s.occurredAt.IsZero() && !known.occurredAt.IsZero() && !s.occurredAt.Equal(known.occurredAt):
-		return s.occurredAt.Before(known.occurredAt)
+	if !s.replayed {
+		return s.Said(known.Place) < 0
 	}
-	switch {
-	case !s.replayed:
-		return false
-	case samePartition(s.at, known.at):
-		return s.at.Offset < known.at.Offset
-	}
-	return s.time.Before(known.time)
-}
-
-func samePartition(a, b contactsync.Position) bool { return partitionOf(a) == partitionOf(b) }
-
-// partitionOf is the claim of a position over all generations.
-func partitionOf(p contactsync.Position) contactsync.Claim {
-	return contactsync.Claim{Topic: p.Topic, Partition: p.Partition}
+	return known.After(s.Place)
 }
 
 // contactKey is the unit of order.
@@ -73,7 +44,7 @@ func newMemory(most int) memory {
 	m := memory{forgot: map[contactsync.Claim]int64{}}
 	if most > 0 {
 		m.known, _ = simplelru.NewLRU(most, func(_ contactKey, s standing) {
-			p := partitionOf(s.at)
+			p := s.Origin.Claim
 			m.forgot[p] = max(m.forgot[p], s.read)
 		}) // it fails only for a size below 1
 	}
@@ -123,8 +94,8 @@ func (w *Window) inOrder(ev *event.Event, m mark) bool {
 	s := standingOf(ev)
 	newest, known := w.newest(ev.Contact.Stream, ev.Contact.ID)
 	if known {
-		if !s.replayed && !newest.replayed && !samePartition(s.at, newest.at) {
-			w.moved(ev, newest.at)
+		if !s.replayed && !newest.replayed && s.Origin.Claim != newest.Origin.Claim {
+			w.moved(ev, newest.Origin)
 		}
 		if s.olderThan(newest) {
 			w.skip(m, w.m.skippedStale)
@@ -152,11 +123,12 @@ func (w *Window) inOrder(ev *event.Event, m mark) bool {
 // replayer looked at what lies below Checked, this window has read all from there
 // on, and has forgotten nothing of it.
 func (w *Window) proven(r *event.Replay, m mark) bool {
-	here := contactsync.Position{Claim: m.claim.Claim}
-	if w.memory.known == nil || !samePartition(here, r.Origin) || m.claim.first > r.Checked {
+	here := m.claim.Claim
+	here.Generation = 0
+	if w.memory.known == nil || here != r.Origin.Claim || m.claim.first > r.Checked {
 		return false
 	}
-	last, forgot := w.memory.forgot[partitionOf(here)]
+	last, forgot := w.memory.forgot[here]
 	return !forgot || last < r.Checked
 }
 

@@ -132,6 +132,12 @@ func TestBatcher_ReplayNeverBeatsANewerState(t *testing.T) {
 			s.addWith(replayOf(2, 10), "a")
 		}, nil, 1},
 		{"newer comes after it", func(s *bench) { s.addWith(replayOf(2, 10), "a"); s.add("a") }, []string{"500ms a"}, 0},
+		{"as old in another partition", func(s *bench) {
+			other := contactsync.Claim{Topic: testClaim.Topic, Partition: 9, Generation: testClaim.Generation}
+			s.b.Assign([]contactsync.Claim{other}, false)
+			s.addWith(func(ev *event.Event) { ev.Record.Claim, ev.Record.Time = other, ev.Record.Time.Add(-time.Hour) }, "a")
+			s.addWith(replayOf(2, 11), "a")
+		}, []string{"500ms a"}, 1},
 		{"an older replay after a newer one", func(s *bench) {
 			s.addWith(replayOf(5, 10), "a")
 			s.addWith(replayOf(2, 10), "a")
@@ -235,6 +241,30 @@ func TestBatcher_OlderReplayAfterANewerOneThatIsForgotten(t *testing.T) {
 	})
 }
 
+// What was read is sent, though it is no newer than what is known of its contact: it is
+// nowhere else.
+func TestBatcher_EquallyOldInAnotherPartitionIsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		other := contactsync.Claim{Topic: "contacts", Partition: 9, Generation: 4}
+		s.b.Assign([]contactsync.Claim{other}, false)
+		noon := time.Now()
+		at := func(claim contactsync.Claim) func(*event.Event) {
+			return func(ev *event.Event) { ev.Record.Claim, ev.Record.Time = claim, noon }
+		}
+		s.addWith(at(testClaim), "a")
+		s.at(time.Second)
+		s.addWith(at(other), "a")
+		s.at(2 * time.Second)
+		s.addWith(func(ev *event.Event) { at(testClaim)(ev); ev.Record.Time = noon.Add(-time.Hour) }, "a")
+		s.at(3 * time.Second)
+		s.wantCalls("500ms a", "1.5s a", "2.5s a")
+		if s.stale() != 0 {
+			t.Errorf("%v events counted as stale", s.stale())
+		}
+	})
+}
+
 // A row that no answer accounts for may have been applied: nothing older follows.
 func TestBatcher_NothingOlderAfterWhatMayHaveBeenApplied(t *testing.T) {
 	for name, first := range map[string]contactsync.Result{
@@ -274,11 +304,17 @@ func TestStanding_Order(t *testing.T) {
 	}
 	noon := time.Unix(1_700_000_000, 0)
 	v := func(n int64) standing {
-		return standing{version: n, hasVersion: true, occurredAt: noon.Add(time.Duration(-n) * time.Hour)}
+		return standing{Place: event.Place{Version: n, HasVersion: true, OccurredAt: noon.Add(time.Duration(-n) * time.Hour)}}
 	}
-	replay := func(s standing, at contactsync.Position, time time.Time) standing {
-		s.replayed, s.at, s.time = true, at, time
+	occurred := func(at time.Time) standing { return standing{Place: event.Place{OccurredAt: at}} }
+	stood := func(s standing, at contactsync.Position, time time.Time) standing {
+		s.Origin, s.Time = at, time
 		return s
+	}
+	live := func(at contactsync.Position, time time.Time) standing { return stood(standing{}, at, time) }
+	replay := func(s standing, at contactsync.Position, time time.Time) standing {
+		s.replayed = true
+		return stood(s, at, time)
 	}
 	for _, tt := range []struct {
 		name     string
@@ -288,16 +324,20 @@ func TestStanding_Order(t *testing.T) {
 		{"lower version", v(1), v(2), true},
 		{"higher version, earlier time", v(2), v(1), false},
 		{"equal version", v(2), v(2), false},
-		{"equal version, other time", v(2), standing{version: 2, hasVersion: true, occurredAt: noon}, false},
-		{"earlier time", standing{occurredAt: noon}, standing{occurredAt: noon.Add(1)}, true},
-		{"earlier time, one version", standing{occurredAt: noon}, v(-1), true},
-		{"nothing said", standing{at: at(0, 5)}, standing{at: at(0, 9)}, false},
-		{"replay of an earlier event", replay(standing{}, at(0, 5), noon), standing{at: at(0, 9)}, true},
-		{"replay of the same event", replay(standing{}, at(0, 9), noon), standing{at: at(0, 9)}, false},
-		{"replay of an earlier event with a higher version", replay(v(3), at(0, 5), noon), standing{version: 2, hasVersion: true, at: at(0, 9)}, false},
-		{"replay with an equal version", replay(v(3), at(0, 5), noon), standing{version: 3, hasVersion: true, at: at(0, 9)}, true},
-		{"replay from another partition, earlier", replay(standing{}, at(1, 50), noon), standing{at: at(0, 9), time: noon.Add(1)}, true},
-		{"replay from another partition, later", replay(standing{}, at(1, 50), noon.Add(1)), standing{at: at(0, 9), time: noon}, false},
+		{"equal version, other time", v(2), standing{Place: event.Place{Version: 2, HasVersion: true, OccurredAt: noon}}, false},
+		{"earlier time", occurred(noon), occurred(noon.Add(1)), true},
+		{"earlier time, one version", occurred(noon), v(-1), true},
+		{"nothing said", live(at(0, 5), noon), live(at(0, 9), noon), false},
+		{"replay of an earlier event", replay(standing{}, at(0, 5), noon), live(at(0, 9), noon), true},
+		{"replay of the same event", replay(standing{}, at(0, 9), noon), live(at(0, 9), noon), false},
+		{"replay of an earlier event with a higher version", replay(v(3), at(0, 5), noon), stood(v(2), at(0, 9), noon), false},
+		{"replay with an equal version", replay(v(3), at(0, 5), noon), stood(v(3), at(0, 9), noon), true},
+		{"replay from another partition, earlier", replay(standing{}, at(1, 50), noon), live(at(0, 9), noon.Add(1)), true},
+		{"replay from another partition, later", replay(standing{}, at(1, 50), noon.Add(1)), live(at(0, 9), noon), false},
+		{"replay from another partition, equally old", replay(standing{}, at(1, 50), noon), live(at(0, 9), noon), true},
+		{"another partition, equally old", live(at(1, 50), noon), live(at(0, 9), noon), false},
+		{"another partition, earlier", live(at(1, 50), noon), live(at(0, 9), noon.Add(1)), false},
+		{"another partition, equally old, after a replay", live(at(1, 50), noon), replay(standing{}, at(0, 9), noon), false},
 	} {
 		if got := tt.a.olderThan(tt.known); got != tt.older {
 			t.Errorf("%s: older is %v, want %v", tt.name, got, tt.older)

@@ -233,7 +233,7 @@ func (s *sender) compare(w *row) {
 		return
 	}
 	n := w.newer
-	if n != nil && n.place.after(w.state.place) {
+	if n != nil && n.place.After(w.state.place) {
 		switch {
 		case !w.owed:
 			w.result, w.detail = Newer, fmt.Sprintf("%v at %v", n.kind, n.at)

@@ -19,7 +19,7 @@ type target struct {
 	record contactsync.Record // whole, also where the letter is an envelope
 	event  event.Event
 	replay event.Replay // how often it was replayed, and where it first stood
-	place  place
+	place  event.Place
 
 	newest  *target // the newest letter of the contact; itself where it is that one
 	already bool    // the scan met a replay of it
@@ -30,8 +30,8 @@ type target struct {
 
 // see takes in an event of the target's contact.
 func (t *target) see(e event.Event) {
-	p := placeOf(e)
-	if !p.after(t.place) || t.newer != nil && t.newer.place.after(p) {
+	p := e.Place()
+	if !p.After(t.place) || t.newer != nil && t.newer.place.After(p) {
 		return
 	}
 	t.newer = &state{place: p, kind: e.Kind, at: e.Record.Position, contact: e.Contact}
@@ -66,7 +66,7 @@ func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Found) ([]*ta
 		}
 		open = append(open, t)
 		r.scan.byRecord[t.record.Position] = t
-		r.scan.met[t.record.Position], r.scan.met[t.place.origin] = false, false
+		r.scan.met[t.record.Position], r.scan.met[t.place.Origin] = false, false
 		if other := r.scan.watched[t.contact()]; other == nil || t.supersedes(other) {
 			r.scan.watched[t.contact()] = t
 		}
@@ -93,10 +93,10 @@ func (t *target) contact() contactKey {
 // supersedes reports whether a letter is newer than another one of its contact. Two
 // of the same event, the second after a replay, differ in where they were read last.
 func (t *target) supersedes(other *target) bool {
-	if t.place.origin == other.place.origin {
+	if t.place.Origin == other.place.Origin {
 		return t.record.Offset > other.record.Offset
 	}
-	return t.place.after(other.place)
+	return t.place.After(other.place)
 }
 
 // bounds asks for the partitions of all topics that the service reads: a newer event
@@ -150,8 +150,8 @@ func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafk
 		return Broken, "no account in upstream.accounts takes its stream", nil
 	}
 	t.event.Contact.Account = account
-	t.place = placeOf(t.event)
-	t.place.origin, t.place.time = t.replay.Origin, t.replay.OriginTime
+	t.place = t.event.Place()
+	t.place.Origin, t.place.Time = t.replay.Origin, t.replay.OriginTime
 	return "", "", nil
 }
 
@@ -182,13 +182,13 @@ func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[
 	oldest := map[contactsync.Claim]int64{}
 	since, undated := time.Time{}, false
 	for _, t := range targets {
-		claim, offset := t.place.origin.Claim, t.place.origin.Offset
+		claim, offset := t.place.Origin.Claim, t.place.Origin.Offset
 		if first, ok := oldest[claim]; !ok || offset < first {
 			oldest[claim] = offset
 		}
-		undated = undated || t.place.time.UnixMilli() < 0 // unknown; to Kafka such a time has a meaning of its own
-		if since.IsZero() || t.place.time.Before(since) {
-			since = t.place.time
+		undated = undated || t.place.Time.UnixMilli() < 0 // unknown; to Kafka such a time has a meaning of its own
+		if since.IsZero() || t.place.Time.Before(since) {
+			since = t.place.Time
 		}
 	}
 	for _, topic := range r.scan.topics {

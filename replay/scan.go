@@ -15,7 +15,7 @@ type contactKey struct{ stream, id string }
 
 // state is what one event says of a contact.
 type state struct {
-	place   place
+	place   event.Place
 	kind    event.Kind
 	at      contactsync.Position // of the record
 	contact event.Contact
@@ -139,7 +139,7 @@ func (s *scan) see(key contactKey, e event.Event) {
 // there: where compaction has removed the letter's own record, it may have removed
 // what was newer as well.
 func (s *scan) proves(t *target) bool {
-	p, origin := s.parts[t.place.origin.Claim], t.place.origin
+	p, origin := s.parts[t.place.Origin.Claim], t.place.Origin
 	if origin.Offset >= p.next || p.from > origin.Offset+1 {
 		return false
 	}
