@@ -8,45 +8,40 @@ import (
 	"strings"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"contactsync"
 )
 
 // ErrNotLetter says that a record of the topic is not a dead letter of this service.
 var ErrNotLetter = errors.New("not a dead letter: it has no header " + headerForm)
 
-// Decode makes a message of the dead-letter topic a letter again, with the
-// record's own topic, partition, offset, time and headers. The letter's
-// generations are 0, and its detail and positions are as they were written:
-// bounded, the positions in order.
-//
-// The envelope is not nil where the record was too large for the topic. The
-// letter has no value then: what Envelope holds is not the record and must not be
-// sent in its place.
-func Decode(m kafka.Message) (contactsync.Letter, *Envelope, error) {
+// Decode makes a record of the dead-letter topic a letter again, with its own
+// record's topic, partition, offset, time and headers. The letter's generations are
+// 0, and its detail and positions are as they were written: bounded, the positions
+// in order. Copies is for Read to count.
+func Decode(rec contactsync.Record) (*Found, error) {
 	d := decoder{headers: map[string]string{}}
-	for _, h := range m.Headers {
+	for _, h := range rec.Headers {
 		if strings.HasPrefix(h.Key, prefix) {
 			d.headers[h.Key] = string(h.Value)
 		}
 	}
 	switch found, ok := d.headers[headerForm]; {
 	case !ok:
-		return contactsync.Letter{}, nil, ErrNotLetter
+		return nil, ErrNotLetter
 	case found != form:
-		return contactsync.Letter{}, nil, fmt.Errorf("read dead letter: it has form %q and this release reads form %s: use a newer one", found, form)
+		return nil, fmt.Errorf("read dead letter: it has form %q and this release reads form %s: use a newer one", found, form)
 	}
-	l := contactsync.Letter{
+	f := &Found{At: rec.Position, Written: rec.Time, PositionsLeft: int(d.number(headerPositionsLeft, 31))}
+	f.Letter = contactsync.Letter{
 		Record: contactsync.Record{
 			Position: contactsync.Position{
 				Claim:  contactsync.Claim{Topic: d.headers[headerTopic], Partition: int32(d.number(headerPartition, 31))},
 				Offset: d.number(headerOffset, 63),
 			},
 			Time:    d.time(headerTime),
-			Key:     m.Key,
-			Value:   m.Value,
-			Headers: recordHeaders(m.Headers),
+			Key:     rec.Key,
+			Value:   rec.Value,
+			Headers: own(rec.Headers),
 		},
 		Stream:   d.headers[headerStream],
 		Contact:  d.headers[headerContact],
@@ -58,43 +53,19 @@ func Decode(m kafka.Message) (contactsync.Letter, *Envelope, error) {
 		Last:     d.time(headerLast),
 	}
 	var err error
-	if l.Positions, err = ParsePositions(d.headers[headerPositions]); err != nil {
+	if f.Positions, err = ParsePositions(d.headers[headerPositions]); err != nil {
 		d.fail(headerPositions, err)
 	}
-	var envelope *Envelope
 	if d.headers[headerTruncated] == "true" {
-		l.Record.Value, envelope = nil, &Envelope{}
-		if json.Unmarshal(m.Value, envelope) != nil || !envelope.Truncated {
+		f.Record.Value, f.Envelope = nil, &Envelope{}
+		if json.Unmarshal(rec.Value, f.Envelope) != nil || !f.Envelope.Truncated {
 			d.fail(headerTruncated, errors.New("the value is not an envelope"))
 		}
 	}
 	if d.err != nil {
-		return contactsync.Letter{}, nil, d.err
+		return nil, d.err
 	}
-	return l, envelope, nil
-}
-
-// PositionsLeft returns how many positions of a letter its message leaves out.
-func PositionsLeft(m kafka.Message) int {
-	for _, h := range m.Headers {
-		if h.Key == headerPositionsLeft {
-			n, _ := strconv.Atoi(string(h.Value))
-			return max(n, 0)
-		}
-	}
-	return 0
-}
-
-func recordHeaders(headers []kafka.Header) []contactsync.Header {
-	var all []contactsync.Header
-	for _, h := range headers {
-		all = append(all, contactsync.Header{Key: h.Key, Value: h.Value})
-	}
-	kept := own(all)
-	if len(kept) == 0 {
-		return nil
-	}
-	return kept
+	return f, nil
 }
 
 // decoder reads headers and keeps the first fault. It names the header but not

@@ -10,8 +10,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/segmentio/kafka-go"
-
 	"contactsync"
 	"contactsync/event"
 )
@@ -66,16 +64,17 @@ type Envelope struct {
 	HeadersLeft int    `json:"headers_left,omitzero"` // headers of the record that are left out likewise
 }
 
-// message makes the letter a message with the whole record.
-func (w *Writer) message(l contactsync.Letter) kafka.Message {
-	m := kafka.Message{Key: l.Record.Key, Value: l.Record.Value, Headers: w.headers(l, own(l.Record.Headers))}
-	room := int(w.cfg.BatchBytes) - messageSize(m) - 128 // the positions' headers have names too
-	return withPositions(m, l, min(max(room, leastPositionsBytes), mostPositionsBytes))
+// whole makes the letter a record of the dead-letter topic that has all of its own
+// record.
+func (w *Writer) whole(l contactsync.Letter) contactsync.Record {
+	rec := contactsync.Record{Key: l.Record.Key, Value: l.Record.Value, Headers: w.headers(l, own(l.Record.Headers))}
+	room := int(w.cfg.BatchBytes) - recordSize(rec) - 128 // the positions' headers have names too
+	return withPositions(rec, l, min(max(room, leastPositionsBytes), mostPositionsBytes))
 }
 
-// envelope makes the letter a message without the record's value. The key stays,
-// since it decides the partition, unless it is itself too large.
-func (w *Writer) envelope(l contactsync.Letter) (kafka.Message, error) {
+// envelope makes the letter one without its record's value. The key stays, since it
+// decides the partition, unless it is itself too large.
+func (w *Writer) envelope(l contactsync.Letter) (contactsync.Record, error) {
 	hash := sha256.Sum256(l.Record.Value)
 	e := Envelope{
 		Truncated: true,
@@ -99,16 +98,16 @@ func (w *Writer) envelope(l contactsync.Letter) (kafka.Message, error) {
 	}
 	value, err := json.Marshal(e)
 	if err != nil {
-		return kafka.Message{}, fmt.Errorf("write the envelope of %v: %w", l.Record.Position, err)
+		return contactsync.Record{}, fmt.Errorf("write the envelope of %v: %w", l.Record.Position, err)
 	}
-	headers := append(w.headers(l, kept), kafka.Header{Key: headerTruncated, Value: []byte("true")})
-	return withPositions(kafka.Message{Key: key, Value: value, Headers: headers}, l, leastPositionsBytes), nil
+	headers := append(w.headers(l, kept), contactsync.Header{Key: headerTruncated, Value: []byte("true")})
+	return withPositions(contactsync.Record{Key: key, Value: value, Headers: headers}, l, leastPositionsBytes), nil
 }
 
 // own returns the record's own headers: those of an earlier life as a dead letter
 // are left out, but for the count of replays and the first position.
 func own(headers []contactsync.Header) []contactsync.Header {
-	kept := make([]contactsync.Header, 0, len(headers))
+	var kept []contactsync.Header
 	for _, h := range headers {
 		if !strings.HasPrefix(h.Key, prefix) || event.KeepsWithRecord(h.Key) {
 			kept = append(kept, h)
@@ -129,14 +128,11 @@ func replayOnly(headers []contactsync.Header) []contactsync.Header {
 }
 
 // headers returns the kept headers and those of the letter, but for its positions.
-func (w *Writer) headers(l contactsync.Letter, kept []contactsync.Header) []kafka.Header {
-	headers := make([]kafka.Header, 0, len(kept)+18)
-	for _, h := range kept {
-		headers = append(headers, kafka.Header{Key: h.Key, Value: h.Value})
-	}
+func (w *Writer) headers(l contactsync.Letter, kept []contactsync.Header) []contactsync.Header {
+	headers := append(make([]contactsync.Header, 0, len(kept)+18), kept...)
 	text := func(key, value string) {
 		if value != "" {
-			headers = append(headers, kafka.Header{Key: key, Value: []byte(value)})
+			headers = append(headers, contactsync.Header{Key: key, Value: []byte(value)})
 		}
 	}
 	number := func(key string, value int) {
@@ -162,22 +158,22 @@ func (w *Writer) headers(l contactsync.Letter, kept []contactsync.Header) []kafk
 }
 
 // withPositions adds the letter's positions in at most limit bytes.
-func withPositions(m kafka.Message, l contactsync.Letter, limit int) kafka.Message {
+func withPositions(rec contactsync.Record, l contactsync.Letter, limit int) contactsync.Record {
 	text, left := FormatPositions(l.Positions, limit)
 	if text != "" {
-		m.Headers = append(m.Headers, kafka.Header{Key: headerPositions, Value: []byte(text)})
+		rec.Headers = append(rec.Headers, contactsync.Header{Key: headerPositions, Value: []byte(text)})
 	}
 	if left > 0 {
-		m.Headers = append(m.Headers, kafka.Header{Key: headerPositionsLeft, Value: []byte(strconv.Itoa(left))})
+		rec.Headers = append(rec.Headers, contactsync.Header{Key: headerPositionsLeft, Value: []byte(strconv.Itoa(left))})
 	}
-	return m
+	return rec
 }
 
-// messageSize returns at least the size that kafka-go counts for a message and
+// recordSize returns at least the size that kafka-go counts for a record and
 // that a broker stores: lengths and overheads are taken at their largest.
-func messageSize(m kafka.Message) int {
-	size := 64 + len(m.Key) + len(m.Value)
-	for _, h := range m.Headers {
+func recordSize(r contactsync.Record) int {
+	size := 64 + len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
 		size += 20 + len(h.Key) + len(h.Value)
 	}
 	return size

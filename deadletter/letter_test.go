@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
 	"pgregory.net/rapid"
 
 	"contactsync"
@@ -74,24 +73,29 @@ func TestDecode_IsTheInverse(t *testing.T) {
 	w := newCodec(DefaultConfig())
 	rapid.Check(t, func(t *rapid.T) {
 		want := letterOf(t)
-		got, envelope, err := Decode(w.message(want))
-		if err != nil || envelope != nil {
-			t.Fatalf("envelope %v, error %v", envelope, err)
+		rec := w.whole(want)
+		rec.Position, rec.Time = contactsync.Position{Claim: contactsync.Claim{Topic: "dead", Partition: 2}, Offset: 5}, time.Unix(1_800_000_000, 0)
+		got, err := Decode(rec)
+		if err != nil || got.Envelope != nil {
+			t.Fatalf("%+v, error %v", got, err)
 		}
 		compare(t, got, want)
+		if got.At != rec.Position || got.Written != rec.Time || got.PositionsLeft != 0 {
+			t.Fatalf("at %v, written %v, %d positions left", got.At, got.Written, got.PositionsLeft)
+		}
 		if !bytes.Equal(got.Record.Value, want.Record.Value) || (got.Record.Value == nil) != (want.Record.Value == nil) {
 			t.Fatalf("value %q, want %q", got.Record.Value, want.Record.Value)
 		}
 
-		m, err := w.envelope(want)
-		if err != nil {
+		if rec, err = w.envelope(want); err != nil {
 			t.Fatal(err)
 		}
-		got, envelope, err = Decode(m)
-		if err != nil || envelope == nil {
-			t.Fatalf("envelope %v, error %v", envelope, err)
+		got, err = Decode(rec)
+		if err != nil || got.Envelope == nil {
+			t.Fatalf("%+v, error %v", got, err)
 		}
 		compare(t, got, want)
+		envelope := got.Envelope
 		hash := sha256.Sum256(want.Record.Value)
 		if got.Record.Value != nil || envelope.SHA256 != hex.EncodeToString(hash[:]) ||
 			envelope.Size != len(want.Record.Value) || envelope.Position != want.Record.String() ||
@@ -102,7 +106,7 @@ func TestDecode_IsTheInverse(t *testing.T) {
 }
 
 // compare compares all but the value.
-func compare(t *rapid.T, got, want contactsync.Letter) {
+func compare(t *rapid.T, got *Found, want contactsync.Letter) {
 	t.Helper()
 	if !got.First.Equal(want.First) || !got.Last.Equal(want.Last) || !got.Record.Time.Equal(want.Record.Time) {
 		t.Fatalf("times %v %v %v, want %v %v %v", got.First, got.Last, got.Record.Time, want.First, want.Last, want.Record.Time)
@@ -130,14 +134,13 @@ func TestMessage_ReplacesHeadersOfAnEarlierLife(t *testing.T) {
 	w := newCodec(DefaultConfig())
 	first := contactsync.Letter{Reason: contactsync.ReasonRejected, Status: 422, Detail: "old"}
 	record := contactsync.Record{Headers: []contactsync.Header{{Key: "trace", Value: []byte("1")}, {Key: event.HeaderReplays, Value: []byte("2")}}}
-	for _, h := range w.message(contactsync.Letter{Record: record, Reason: first.Reason, Status: first.Status, Detail: first.Detail}).Headers {
+	for _, h := range w.whole(contactsync.Letter{Record: record, Reason: first.Reason, Status: first.Status, Detail: first.Detail}).Headers {
 		if h.Key != "trace" && h.Key != event.HeaderReplays {
-			record.Headers = append(record.Headers, contactsync.Header{Key: h.Key, Value: h.Value})
+			record.Headers = append(record.Headers, h)
 		}
 	}
-	m := w.message(contactsync.Letter{Record: record, Reason: contactsync.ReasonInvalid})
 	seen := map[string]string{}
-	for _, h := range m.Headers {
+	for _, h := range w.whole(contactsync.Letter{Record: record, Reason: contactsync.ReasonInvalid}).Headers {
 		if old, twice := seen[h.Key]; twice {
 			t.Errorf("header %s is there as %q and %q", h.Key, old, h.Value)
 		}
@@ -174,15 +177,15 @@ func TestMessage_Bounds(t *testing.T) {
 	small := l
 	small.Record.Key, small.Record.Value, small.Record.Headers = []byte("k"), []byte("v"), nil
 
-	m := w.message(small)
-	if size := messageSize(m); size > int(cfg.BatchBytes) {
-		t.Errorf("the positions alone make the message %d bytes large", size)
+	rec := w.whole(small)
+	if size := recordSize(rec); size > int(cfg.BatchBytes) {
+		t.Errorf("the positions alone make the record %d bytes large", size)
 	}
-	letter, _, err := Decode(m)
+	letter, err := Decode(rec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := PositionsLeft(m); left == 0 || left+len(letter.Positions) != len(l.Positions) {
+	if left := letter.PositionsLeft; left == 0 || left+len(letter.Positions) != len(l.Positions) {
 		t.Errorf("%d positions and %d left of %d", len(letter.Positions), left, len(l.Positions))
 	}
 	if len(letter.Detail) > int(cfg.DetailBytes) || strings.Trim(letter.Detail, "é") != "" || letter.Detail == "" {
@@ -192,18 +195,17 @@ func TestMessage_Bounds(t *testing.T) {
 		t.Errorf("a time that has no RFC 3339 form is read as %v", letter.Record.Time)
 	}
 
-	m, err = w.envelope(l)
-	if err != nil {
+	if rec, err = w.envelope(l); err != nil {
 		t.Fatal(err)
 	}
-	if size := messageSize(m); size > 32<<10 {
+	if size := recordSize(rec); size > 32<<10 {
 		t.Errorf("the envelope has %d bytes", size)
 	}
-	letter, envelope, err := Decode(m)
-	if err != nil || envelope == nil {
-		t.Fatalf("envelope %v, error %v", envelope, err)
+	letter, err = Decode(rec)
+	if err != nil || letter.Envelope == nil {
+		t.Fatalf("%+v, error %v", letter, err)
 	}
-	if envelope.KeySize != 1<<20 || envelope.HeadersLeft != 1 || len(envelope.Head) != int(cfg.EnvelopeBytes) {
+	if envelope := letter.Envelope; envelope.KeySize != 1<<20 || envelope.HeadersLeft != 1 || len(envelope.Head) != int(cfg.EnvelopeBytes) {
 		t.Errorf("key %d, headers left %d, head %d", envelope.KeySize, envelope.HeadersLeft, len(envelope.Head))
 	}
 	if len(letter.Record.Headers) != 1 || letter.Record.Headers[0].Key != event.HeaderReplays {
@@ -213,11 +215,11 @@ func TestMessage_Bounds(t *testing.T) {
 
 func TestDecode_Refuses(t *testing.T) {
 	t.Parallel()
-	valid := newCodec(DefaultConfig()).message(contactsync.Letter{Reason: contactsync.ReasonInvalid, Status: 1, First: time.Unix(1, 0)})
-	if _, _, err := Decode(valid); err != nil {
+	valid := newCodec(DefaultConfig()).whole(contactsync.Letter{Reason: contactsync.ReasonInvalid, Status: 1, First: time.Unix(1, 0)})
+	if _, err := Decode(valid); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := Decode(kafka.Message{Value: []byte("v"), Headers: []kafka.Header{{Key: "trace"}}}); !errors.Is(err, ErrNotLetter) {
+	if _, err := Decode(contactsync.Record{Value: []byte("v"), Headers: []contactsync.Header{{Key: "trace"}}}); !errors.Is(err, ErrNotLetter) {
 		t.Errorf("a record of someone else: %v, want %v", err, ErrNotLetter)
 	}
 	for _, test := range []struct{ header, value string }{
@@ -229,14 +231,15 @@ func TestDecode_Refuses(t *testing.T) {
 		{headerTime, "yesterday"},
 		{headerFirst, "private words"},
 		{headerPositions, "events/0"},
+		{headerPositionsLeft, "private words"},
 		{headerTruncated, "true"},
 	} {
 		t.Run(test.header, func(t *testing.T) {
 			t.Parallel()
-			m := valid
-			m.Value = []byte(`{"sha256":"private words"}`)
-			m.Headers = append(slices.Clone(valid.Headers), kafka.Header{Key: test.header, Value: []byte(test.value)})
-			_, _, err := Decode(m)
+			rec := valid
+			rec.Value = []byte(`{"sha256":"private words"}`)
+			rec.Headers = append(slices.Clone(valid.Headers), contactsync.Header{Key: test.header, Value: []byte(test.value)})
+			_, err := Decode(rec)
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -248,23 +251,23 @@ func TestDecode_Refuses(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	m := newCodec(DefaultConfig()).message(contactsync.Letter{Reason: contactsync.ReasonInvalid, Positions: make([]contactsync.Position, 1)})
-	for _, h := range m.Headers {
+	rec := newCodec(DefaultConfig()).whole(contactsync.Letter{Reason: contactsync.ReasonInvalid, Positions: make([]contactsync.Position, 1)})
+	for _, h := range rec.Headers {
 		f.Add(h.Key, h.Value, []byte("v"))
 	}
 	f.Add(headerPositions, []byte("a/0@1-9,b/2@3"), []byte(nil))
 	f.Add(headerTruncated, []byte("true"), []byte(`{"truncated":true,"head":"AA=="}`))
 	f.Fuzz(func(t *testing.T, key string, header, value []byte) {
-		letter, envelope, err := Decode(kafka.Message{Value: value, Headers: []kafka.Header{
+		letter, err := Decode(contactsync.Record{Value: value, Headers: []contactsync.Header{
 			{Key: headerForm, Value: []byte(form)}, {Key: key, Value: header},
 		}})
 		if err != nil {
 			return
 		}
-		if letter.Record.Partition < 0 || letter.Record.Offset < 0 || letter.Status < 0 || letter.Attempts < 0 || len(letter.Positions) > maxPositions {
+		if letter.Record.Partition < 0 || letter.Record.Offset < 0 || letter.Status < 0 || letter.Attempts < 0 || letter.PositionsLeft < 0 || len(letter.Positions) > maxPositions {
 			t.Errorf("impossible letter %+v", letter)
 		}
-		if envelope != nil && letter.Record.Value != nil {
+		if letter.Envelope != nil && letter.Record.Value != nil {
 			t.Error("an envelope is given as the record")
 		}
 	})

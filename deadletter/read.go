@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/segmentio/kafka-go"
-
 	"contactsync"
 	"contactsync/kafkalog"
 )
@@ -17,8 +15,11 @@ import (
 type Found struct {
 	contactsync.Letter
 
-	Envelope      *Envelope            // see Decode
-	PositionsLeft int                  // see PositionsLeft
+	// Envelope is not nil where the record was too large for the topic. The letter has
+	// no value then: what Envelope holds is not the record and must not be sent in its
+	// place.
+	Envelope      *Envelope
+	PositionsLeft int                  // how many positions the letter leaves out for want of room
 	At            contactsync.Position // in the dead-letter topic; the newest copy counts
 	Written       time.Time            // the time of the message at that place
 	Copies        int                  // of the letter in the topic, this one included
@@ -51,7 +52,7 @@ func Read(ctx context.Context, log *kafkalog.Log, topic string, sel Selection, w
 	}
 	for p, b := range bounds {
 		claim := contactsync.Claim{Topic: topic, Partition: int32(p)}
-		if _, err := log.Read(ctx, claim, b.First, b.End, r.message); err != nil {
+		if _, err := log.Read(ctx, claim, b.First, b.End, r.record); err != nil {
 			return Contents{}, fmt.Errorf("read dead letters: %w", err)
 		}
 	}
@@ -76,12 +77,8 @@ type copies struct {
 	n         int
 }
 
-func (r *reading) message(rec contactsync.Record) {
-	m := kafka.Message{Key: rec.Key, Value: rec.Value, Time: rec.Time}
-	for _, h := range rec.Headers {
-		m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: h.Value})
-	}
-	l, envelope, err := Decode(m)
+func (r *reading) record(rec contactsync.Record) {
+	f, err := Decode(rec)
 	switch {
 	case errors.Is(err, ErrNotLetter):
 		r.others++
@@ -89,21 +86,20 @@ func (r *reading) message(rec contactsync.Record) {
 	case err != nil:
 		r.problems[err.Error()]++
 		return
-	case l.Record.Topic == "": // it would be taken for a copy of another such one
+	case f.Record.Topic == "": // it would be taken for a copy of another such one
 		r.problems["read dead letter: header "+headerTopic+": it is missing"]++
 		return
 	}
-	c := r.newest[l.Record.Position]
+	c := r.newest[f.Record.Position]
 	if c == nil {
 		c = &copies{}
-		r.newest[l.Record.Position] = c
+		r.newest[f.Record.Position] = c
 	}
 	c.n++
 	if c.n > 1 && rec.Partition != c.partition && rec.Time.Before(c.written) { // within a partition the order of the log counts
 		return
 	}
 	c.found, c.written, c.partition = nil, rec.Time, rec.Partition
-	f := &Found{Letter: l, Envelope: envelope, PositionsLeft: PositionsLeft(m), At: rec.Position, Written: rec.Time}
 	if !r.sel.Match(f) {
 		return
 	}

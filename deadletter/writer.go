@@ -85,10 +85,10 @@ func balance(m kafka.Message, partitions ...int) int {
 func (w *Writer) Publish(ctx context.Context, letters []contactsync.Letter) (unsent []contactsync.Letter, err error) {
 	failed := make([]error, len(letters)) // by letter; nil once it is written
 	var together, alone, large []int
-	messages := make([]kafka.Message, len(letters))
+	records := make([]contactsync.Record, len(letters))
 	for i, l := range letters {
-		messages[i] = w.message(l)
-		switch size := messageSize(messages[i]); {
+		records[i] = w.whole(l)
+		switch size := recordSize(records[i]); {
 		case size <= int(w.cfg.BatchBytes):
 			together = append(together, i)
 		case size <= maxRequestBytes:
@@ -97,14 +97,14 @@ func (w *Writer) Publish(ctx context.Context, letters []contactsync.Letter) (uns
 			large = append(large, i)
 		}
 	}
-	w.write(ctx, w.shared, messages, together, failed)
+	w.write(ctx, w.shared, records, together, failed)
 
 	// A broker refuses a batch as a whole: alone, the good ones pass.
 	alone = append(alone, pick(together, failed, ofItself)...)
-	w.write(ctx, w.single, messages, alone, failed)
+	w.write(ctx, w.single, records, alone, failed)
 
 	large = append(large, pick(alone, failed, tooLarge)...)
-	w.writeEnvelopes(ctx, letters, large, messages, failed)
+	w.writeEnvelopes(ctx, letters, large, records, failed)
 
 	var reasons []error
 	for i, l := range letters {
@@ -117,14 +117,14 @@ func (w *Writer) Publish(ctx context.Context, letters []contactsync.Letter) (uns
 }
 
 // writeEnvelopes writes the letters at these indexes without their records.
-func (w *Writer) writeEnvelopes(ctx context.Context, letters []contactsync.Letter, at []int, messages []kafka.Message, failed []error) {
+func (w *Writer) writeEnvelopes(ctx context.Context, letters []contactsync.Letter, at []int, records []contactsync.Record, failed []error) {
 	var ready []int
 	for _, i := range at {
-		if messages[i], failed[i] = w.envelope(letters[i]); failed[i] == nil {
+		if records[i], failed[i] = w.envelope(letters[i]); failed[i] == nil {
 			ready = append(ready, i)
 		}
 	}
-	w.write(ctx, w.single, messages, ready, failed)
+	w.write(ctx, w.single, records, ready, failed)
 	for _, i := range ready {
 		if failed[i] == nil {
 			w.metrics.Truncated.Inc()
@@ -134,8 +134,8 @@ func (w *Writer) writeEnvelopes(ctx context.Context, letters []contactsync.Lette
 	}
 }
 
-// write sends the messages at these indexes and sets what became of each.
-func (w *Writer) write(ctx context.Context, to *kafka.Writer, messages []kafka.Message, at []int, failed []error) {
+// write sends the records at these indexes and sets what became of each.
+func (w *Writer) write(ctx context.Context, to *kafka.Writer, records []contactsync.Record, at []int, failed []error) {
 	if len(at) == 0 {
 		return
 	}
@@ -147,7 +147,7 @@ func (w *Writer) write(ctx context.Context, to *kafka.Writer, messages []kafka.M
 	}
 	batch := make([]kafka.Message, len(at))
 	for n, i := range at {
-		batch[n] = messages[i]
+		batch[n] = messageOf(records[i])
 	}
 	err := to.WriteMessages(ctx, batch...)
 	each, partial := errors.AsType[kafka.WriteErrors](err)
@@ -157,6 +157,14 @@ func (w *Writer) write(ctx context.Context, to *kafka.Writer, messages []kafka.M
 			failed[i] = each[n]
 		}
 	}
+}
+
+func messageOf(rec contactsync.Record) kafka.Message {
+	m := kafka.Message{Key: rec.Key, Value: rec.Value, Headers: make([]kafka.Header, len(rec.Headers))}
+	for i, h := range rec.Headers {
+		m.Headers[i] = kafka.Header(h)
+	}
+	return m
 }
 
 // pick returns the indexes whose error is of a kind.

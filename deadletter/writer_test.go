@@ -74,12 +74,12 @@ func (b *bench) newWriter(t *testing.T, name string, transport *kafka.Transport)
 	return w
 }
 
-// read returns the next n messages of the topic, by the offset of their record.
-func (b *bench) read(t *testing.T, n int) map[int64]kafka.Message {
+// read returns the next n letters of the topic, by the offset of their record.
+func (b *bench) read(t *testing.T, n int) map[int64]*deadletter.Found {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	found := map[int64]kafka.Message{}
+	found := map[int64]*deadletter.Found{}
 	for count := 0; count < n; {
 		fetches := b.client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
@@ -87,18 +87,19 @@ func (b *bench) read(t *testing.T, n int) map[int64]kafka.Message {
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			count++
-			m := kafka.Message{Topic: r.Topic, Partition: int(r.Partition), Key: r.Key, Value: r.Value, Time: r.Timestamp}
+			at := contactsync.Position{Claim: contactsync.Claim{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset}
+			rec := contactsync.Record{Position: at, Key: r.Key, Value: r.Value, Time: r.Timestamp}
 			for _, h := range r.Headers {
-				m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: h.Value})
+				rec.Headers = append(rec.Headers, contactsync.Header(h))
 			}
-			l, _, err := deadletter.Decode(m)
+			l, err := deadletter.Decode(rec)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if _, twice := found[l.Record.Offset]; twice {
 				t.Errorf("letter %d is there twice", l.Record.Offset)
 			}
-			found[l.Record.Offset] = m
+			found[l.Record.Offset] = l
 		})
 	}
 	return found
@@ -169,14 +170,13 @@ func TestPublish_KeepsTheRecordAndItsPartition(t *testing.T) {
 
 	found := b.read(t, len(letters))
 	for _, want := range letters {
-		m := found[want.Record.Offset]
-		got, envelope, err := deadletter.Decode(m)
-		if err != nil || envelope != nil {
-			t.Fatalf("letter %d: envelope %v, error %v", want.Record.Offset, envelope, err)
+		got := found[want.Record.Offset]
+		if got == nil || got.Envelope != nil {
+			t.Fatalf("letter %d: %+v", want.Record.Offset, got)
 		}
 		want.Record.Generation, want.Positions[0].Generation = 0, 0
-		if string(m.Key) != string(want.Record.Key) || string(m.Value) != string(want.Record.Value) || (m.Value == nil) != (want.Record.Value == nil) {
-			t.Errorf("record %q: %q, want %q: %q", m.Key, m.Value, want.Record.Key, want.Record.Value)
+		if r := got.Record; string(r.Key) != string(want.Record.Key) || string(r.Value) != string(want.Record.Value) || (r.Value == nil) != (want.Record.Value == nil) {
+			t.Errorf("record %q: %q, want %q: %q", r.Key, r.Value, want.Record.Key, want.Record.Value)
 		}
 		if got.Record.Position != want.Record.Position || got.Positions[0] != want.Positions[0] || got.Reason != want.Reason ||
 			got.Status != 422 || got.Attempts != 2 || got.Detail != "refused" || got.Stream != "stream" || got.Contact != want.Contact ||
@@ -184,13 +184,13 @@ func TestPublish_KeepsTheRecordAndItsPartition(t *testing.T) {
 			t.Errorf("got %+v\nwant %+v", got, want)
 		}
 		// With the record's time the topic's retention could drop the letter at once.
-		if m.Time.Before(started.Add(-time.Minute)) {
-			t.Errorf("the letter has the time %v", m.Time)
+		if got.Written.Before(started.Add(-time.Minute)) {
+			t.Errorf("the letter has the time %v", got.Written)
 		}
 		// The reference for Java's partitioning is another client.
 		sent := b.client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: want.Record.Key, Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("1")}}})
-		if r, err := sent.First(); err != nil || int(r.Partition) != m.Partition {
-			t.Errorf("key %s is in partition %d, want %d: %v", want.Record.Key, m.Partition, r.Partition, err)
+		if r, err := sent.First(); err != nil || r.Partition != got.At.Partition {
+			t.Errorf("key %s is in partition %d, want %d: %v", want.Record.Key, got.At.Partition, r.Partition, err)
 		}
 	}
 }
@@ -268,10 +268,11 @@ func TestPublish_CutsWhatTheTopicDoesNotTake(t *testing.T) {
 	publish(t, b.writer, letters...)
 	found := b.read(t, len(letters))
 	for _, want := range letters {
-		got, envelope, err := deadletter.Decode(found[want.Record.Offset])
-		if err != nil {
-			t.Fatal(err)
+		got := found[want.Record.Offset]
+		if got == nil {
+			t.Fatalf("letter %d is missing", want.Record.Offset)
 		}
+		envelope := got.Envelope
 		if whole := len(want.Record.Value) < 100_000; whole != (envelope == nil) {
 			t.Errorf("record of %d bytes, envelope %v", len(want.Record.Value), envelope != nil)
 		} else if whole && string(got.Record.Value) != string(want.Record.Value) {
@@ -279,7 +280,7 @@ func TestPublish_CutsWhatTheTopicDoesNotTake(t *testing.T) {
 		} else if !whole && (envelope.Size != len(want.Record.Value) || string(envelope.Head) != string(want.Record.Value[:4<<10]) || envelope.Position != want.Record.String()) {
 			t.Errorf("envelope of %d bytes at %s with %d bytes", envelope.Size, envelope.Position, len(envelope.Head))
 		}
-		if got.Reason != want.Reason || string(found[want.Record.Offset].Key) != "key" || got.Record.Headers[0].Key != "trace" {
+		if got.Reason != want.Reason || string(got.Record.Key) != "key" || got.Record.Headers[0].Key != "trace" {
 			t.Errorf("letter %d lost its reason, key or headers", want.Record.Offset)
 		}
 	}
@@ -293,8 +294,8 @@ func TestPublish_LargerThanARequestButNotThanTheTopic(t *testing.T) {
 	b := newBench(t)
 	b.set(t, "max.message.bytes", "5000000")
 	publish(t, b.writer, letter(1, "key", strings.Repeat("x", 3<<20)))
-	if _, envelope, err := deadletter.Decode(b.read(t, 1)[1]); err != nil || envelope != nil {
-		t.Errorf("a record that the topic takes was cut: %v", err)
+	if f := b.read(t, 1)[1]; f == nil || f.Envelope != nil {
+		t.Error("a record that the topic takes was cut")
 	}
 }
 
