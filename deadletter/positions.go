@@ -2,6 +2,7 @@ package deadletter
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -85,17 +86,17 @@ func ParsePositions(text string) ([]contactsync.Position, error) {
 	}
 	var positions []contactsync.Position
 	for item := range strings.SplitSeq(text, ",") {
-		claim, first, last, err := parseItem(item)
+		at, last, err := parseItem(item)
 		if err != nil {
 			return nil, fmt.Errorf("read positions: %q: %w", excerpt(item, 300), err)
 		}
-		// Not last-first+1, which runs over for the widest range.
-		if last-first >= int64(maxPositions-len(positions)) {
+		// Not last-at.Offset+1, which runs over for the widest range.
+		if last-at.Offset >= int64(maxPositions-len(positions)) {
 			return nil, fmt.Errorf("read positions: more than %d", maxPositions)
 		}
-		for offset := first; ; offset++ {
-			positions = append(positions, contactsync.Position{Claim: claim, Offset: offset})
-			if offset == last {
+		for ; ; at.Offset++ {
+			positions = append(positions, at)
+			if at.Offset == last {
 				break
 			}
 		}
@@ -103,27 +104,19 @@ func ParsePositions(text string) ([]contactsync.Position, error) {
 	return positions, nil
 }
 
-func parseItem(item string) (claim contactsync.Claim, first, last int64, err error) {
-	place, offsets, ok := strings.Cut(item, "@")
-	slash := strings.LastIndexByte(place, '/')
-	if !ok || slash < 1 {
-		return claim, 0, 0, fmt.Errorf("want topic/partition@offset or topic/partition@first-last")
+// parseItem reads one item: its first position and the last offset.
+func parseItem(item string) (first contactsync.Position, last int64, err error) {
+	_, offsets, _ := strings.Cut(item, "@")
+	_, to, isRange := strings.Cut(offsets, "-")
+	if isRange {
+		item = strings.TrimSuffix(item, "-"+to)
 	}
-	partition, err := strconv.ParseUint(place[slash+1:], 10, 31)
-	if err != nil {
-		return claim, 0, 0, fmt.Errorf("the partition is not a number")
+	if first, err = contactsync.ParsePosition(item); err != nil || !isRange {
+		return first, first.Offset, err
 	}
-	from, to, isRange := strings.Cut(offsets, "-")
-	low, err := strconv.ParseUint(from, 10, 63)
-	high := low
-	if isRange && err == nil {
-		high, err = strconv.ParseUint(to, 10, 63)
+	n, err := strconv.ParseUint(to, 10, 63)
+	if err != nil || int64(n) < first.Offset {
+		return first, 0, errors.New("the range does not end, or ends before it starts")
 	}
-	if err != nil {
-		return claim, 0, 0, fmt.Errorf("an offset is not a number")
-	}
-	if high < low {
-		return claim, 0, 0, fmt.Errorf("the range ends before it starts")
-	}
-	return contactsync.Claim{Topic: place[:slash], Partition: int32(partition)}, int64(low), int64(high), nil
+	return first, int64(n), nil
 }
