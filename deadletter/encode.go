@@ -12,6 +12,7 @@ import (
 
 	"contactsync"
 	"contactsync/event"
+	"contactsync/kafkalog"
 )
 
 // The headers of a dead letter; the package's documentation says what each holds.
@@ -68,7 +69,7 @@ type Envelope struct {
 // record.
 func (w *Writer) whole(l contactsync.Letter) contactsync.Record {
 	rec := contactsync.Record{Key: l.Record.Key, Value: l.Record.Value, Headers: w.headers(l, own(l.Record.Headers))}
-	room := int(w.cfg.BatchBytes) - recordSize(rec) - 128 // the positions' headers have names too
+	room := int(w.cfg.BatchBytes) - kafkalog.RecordSize(rec) - 128 // the positions' headers have names too
 	return withPositions(rec, l, min(max(room, leastPositionsBytes), mostPositionsBytes))
 }
 
@@ -167,16 +168,6 @@ func withPositions(rec contactsync.Record, l contactsync.Letter, limit int) cont
 		rec.Headers = append(rec.Headers, contactsync.Header{Key: headerPositionsLeft, Value: []byte(strconv.Itoa(left))})
 	}
 	return rec
-}
-
-// recordSize returns at least the size that kafka-go counts for a record and
-// that a broker stores: lengths and overheads are taken at their largest.
-func recordSize(r contactsync.Record) int {
-	size := 64 + len(r.Key) + len(r.Value)
-	for _, h := range r.Headers {
-		size += 20 + len(h.Key) + len(h.Value)
-	}
-	return size
 }
 
 // formatTime leaves out what RFC 3339 cannot say: a producer may set any time.

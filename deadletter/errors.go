@@ -6,19 +6,9 @@ import (
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"contactsync/kafkalog"
 )
-
-// tooLarge says that a message is more than the topic takes.
-func tooLarge(err error) bool {
-	return errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
-}
-
-// ofItself says that the fault may lie in one message of the batch and not in the
-// topic or the cluster.
-func ofItself(err error) bool {
-	return tooLarge(err) || errors.Is(err, kafka.InvalidRecord) ||
-		errors.Is(err, kafka.InvalidTimestamp) || errors.Is(err, kafka.InvalidMessage)
-}
 
 // explain makes one error of the reasons: the first, how many letters wait, and
 // what an operator can do about it.
@@ -42,7 +32,7 @@ func (w *Writer) hint(err error) string {
 		return "grant the service WRITE and DESCRIBE on the topic"
 	case errors.Is(err, kafka.NotEnoughReplicas), errors.Is(err, kafka.NotEnoughReplicasAfterAppend):
 		return "fewer replicas are in sync than min.insync.replicas asks for: bring the brokers back"
-	case tooLarge(err):
+	case kafkalog.TooLarge(err):
 		return "not even the envelope fits: raise the topic's max.message.bytes or lower deadletter.envelope_bytes"
 	case errors.Is(err, kafka.InvalidRecord):
 		return "the topic refuses the record: with cleanup.policy=compact it takes none without a key, so set it to delete"

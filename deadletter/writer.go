@@ -8,6 +8,7 @@ import (
 	"github.com/segmentio/kafka-go"
 
 	"contactsync"
+	"contactsync/kafkalog"
 	"contactsync/metrics"
 )
 
@@ -88,7 +89,7 @@ func (w *Writer) Publish(ctx context.Context, letters []contactsync.Letter) (uns
 	records := make([]contactsync.Record, len(letters))
 	for i, l := range letters {
 		records[i] = w.whole(l)
-		switch size := recordSize(records[i]); {
+		switch size := kafkalog.RecordSize(records[i]); {
 		case size <= int(w.cfg.BatchBytes):
 			together = append(together, i)
 		case size <= maxRequestBytes:
@@ -100,10 +101,10 @@ func (w *Writer) Publish(ctx context.Context, letters []contactsync.Letter) (uns
 	w.write(ctx, w.shared, records, together, failed)
 
 	// A broker refuses a batch as a whole: alone, the good ones pass.
-	alone = append(alone, pick(together, failed, ofItself)...)
+	alone = append(alone, pick(together, failed, kafkalog.Refused)...)
 	w.write(ctx, w.single, records, alone, failed)
 
-	large = append(large, pick(alone, failed, tooLarge)...)
+	large = append(large, pick(alone, failed, kafkalog.TooLarge)...)
 	w.writeEnvelopes(ctx, letters, large, records, failed)
 
 	var reasons []error

@@ -30,9 +30,9 @@ var ErrRefused = errors.New("the topic refuses the record")
 func (l *Log) Append(ctx context.Context, claim contactsync.Claim, records []contactsync.Record) (written int, err error) {
 	single := false // the batch was refused as a whole: alone, the good ones pass
 	for written < len(records) {
-		n, size := 1, recordSize(records[written])
+		n, size := 1, RecordSize(records[written])
 		for !single && written+n < len(records) {
-			if size += recordSize(records[written+n]); size > appendBytes {
+			if size += RecordSize(records[written+n]); size > appendBytes {
 				break
 			}
 			n++
@@ -41,9 +41,9 @@ func (l *Log) Append(ctx context.Context, claim contactsync.Claim, records []con
 		switch {
 		case err == nil:
 			written += n
-		case refused(err) && n > 1:
+		case Refused(err) && n > 1:
 			single = true
-		case refused(err):
+		case Refused(err):
 			return written, fmt.Errorf("append to %v: %w: %w", claim, ErrRefused, err)
 		default:
 			return written, fmt.Errorf("append to %v: %w", claim, err)
@@ -74,13 +74,21 @@ func (l *Log) produce(ctx context.Context, claim contactsync.Claim, records []co
 	return res.Error
 }
 
-func refused(err error) bool {
-	return errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge) ||
-		errors.Is(err, kafka.InvalidRecord) || errors.Is(err, kafka.InvalidMessage)
+// TooLarge reports whether a topic refuses a record because of its size.
+func TooLarge(err error) bool {
+	return errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
 }
 
-// recordSize is at least what a broker counts for a record.
-func recordSize(r contactsync.Record) int {
+// Refused reports whether the fault may lie in one record of a batch, and not in the
+// topic or the cluster. That the time of a record is out of range is none of those:
+// all are written with that of now.
+func Refused(err error) bool {
+	return TooLarge(err) || errors.Is(err, kafka.InvalidRecord) || errors.Is(err, kafka.InvalidMessage)
+}
+
+// RecordSize is at least what kafka-go counts for a record and what a broker stores:
+// lengths and overheads are taken at their largest.
+func RecordSize(r contactsync.Record) int {
 	size := 64 + len(r.Key) + len(r.Value)
 	for _, h := range r.Headers {
 		size += 20 + len(h.Key) + len(h.Value)
