@@ -60,7 +60,7 @@ func (l *Log) produce(ctx context.Context, claim contactsync.Claim, records []co
 	for _, r := range records {
 		m := kafka.Record{Time: now, Key: kafka.NewBytes(r.Key), Value: kafka.NewBytes(r.Value)} // nil stays none
 		for _, h := range r.Headers {
-			m.Headers = append(m.Headers, kafka.Header{Key: h.Key, Value: h.Value})
+			m.Headers = append(m.Headers, kafka.Header(h))
 		}
 		batch = append(batch, m)
 	}

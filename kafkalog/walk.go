@@ -115,7 +115,7 @@ func (w *Walk) record(rec *protocol.Record, skip bool, deliver func(contactsync.
 		Time:     rec.Time, Key: key, Value: value,
 	}
 	for _, h := range rec.Headers {
-		out.Headers = append(out.Headers, contactsync.Header{Key: h.Key, Value: h.Value})
+		out.Headers = append(out.Headers, contactsync.Header(h))
 	}
 	w.Bytes += len(key) + len(value)
 	w.Next = rec.Offset + 1

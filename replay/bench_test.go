@@ -106,7 +106,7 @@ func (b *bench) produce(partition int32, key string, value []byte, headers ...co
 	b.t.Helper()
 	r := &kgo.Record{Topic: "contacts", Partition: partition, Key: []byte(key), Value: value}
 	for _, h := range headers {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: h.Key, Value: h.Value})
+		r.Headers = append(r.Headers, kgo.RecordHeader(h))
 	}
 	if err := b.client.ProduceSync(b.t.Context(), r).FirstErr(); err != nil {
 		b.t.Fatal(err)
@@ -205,7 +205,7 @@ func (b *bench) replays() map[contactsync.Position][]contactsync.Record {
 			Key:      r.Key, Value: r.Value, Time: r.Timestamp,
 		}
 		for _, h := range r.Headers {
-			rec.Headers = append(rec.Headers, contactsync.Header{Key: h.Key, Value: h.Value})
+			rec.Headers = append(rec.Headers, contactsync.Header(h))
 		}
 		re, err := event.ReadReplay(rec.Headers)
 		if err != nil {

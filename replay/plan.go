@@ -124,7 +124,7 @@ func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafk
 		return Elsewhere, fmt.Sprintf("the topic has only %d partitions", len(partitions)), nil
 	}
 	if t.letter.Envelope != nil {
-		found, err := r.recover(ctx, t, bounds[at.Topic][at.Partition])
+		found, err := r.fromSource(ctx, t, bounds[at.Topic][at.Partition])
 		if err != nil {
 			return "", "", err
 		}
@@ -155,9 +155,9 @@ func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafk
 	return "", "", nil
 }
 
-// recover takes the record of an envelope from where it came, and reports whether
+// fromSource takes the record of an envelope from where it came, and reports whether
 // it was there with the right content.
-func (r *Replayer) recover(ctx context.Context, t *target, b kafkalog.Bounds) (found bool, err error) {
+func (r *Replayer) fromSource(ctx context.Context, t *target, b kafkalog.Bounds) (found bool, err error) {
 	at := t.record.Position
 	if at.Offset < b.First || at.Offset >= b.End {
 		return false, nil
