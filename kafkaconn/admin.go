@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/segmentio/kafka-go"
 
@@ -14,18 +13,15 @@ import (
 
 // Topic is what an operator wants to know of a topic before the service relies on it.
 type Topic struct {
-	Name       string
-	Exists     bool
-	Err        error // why nothing is known, where that is not a missing topic
-	Partitions int
-	Replicas   int // of the partition that has the fewest
+	Name     string
+	Exists   bool
+	Err      error // why nothing is known, where that is not a missing topic
+	Replicas int   // of the partition that has the fewest
 
 	ConfigErr         error            // why the settings below could not be read; they are zero then
 	CleanupPolicy     string           // delete, compact, or both with a comma
 	MinInsyncReplicas int              // replicas that must have a record before it is acknowledged
 	MaxMessageBytes   contactsync.Size // of one record batch as it is sent
-	Retention         time.Duration    // negative: no limit of age
-	RetentionBytes    contactsync.Size // of a partition; negative: no limit of size
 }
 
 // The names of the settings in Kafka.
@@ -33,8 +29,6 @@ const (
 	cleanupPolicy     = "cleanup.policy"
 	minInsyncReplicas = "min.insync.replicas"
 	maxMessageBytes   = "max.message.bytes"
-	retentionMS       = "retention.ms"
-	retentionBytes    = "retention.bytes"
 )
 
 // TopicInfo asks for topics by name and returns them in that order. It creates
@@ -77,7 +71,7 @@ func describe(t kafka.Topic) Topic {
 		d.Err = fmt.Errorf("describe topic %s: %w", t.Name, t.Error)
 		return d
 	}
-	d.Exists, d.Partitions = true, len(t.Partitions)
+	d.Exists = true
 	for i, p := range t.Partitions {
 		if i == 0 || len(p.Replicas) < d.Replicas {
 			d.Replicas = len(p.Replicas)
@@ -97,7 +91,7 @@ func readSettings(ctx context.Context, client *kafka.Client, topics []*Topic) {
 		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{
 			ResourceType: kafka.ResourceTypeTopic,
 			ResourceName: t.Name,
-			ConfigNames:  []string{cleanupPolicy, minInsyncReplicas, maxMessageBytes, retentionMS, retentionBytes},
+			ConfigNames:  []string{cleanupPolicy, minInsyncReplicas, maxMessageBytes},
 		})
 	}
 	res, err := client.DescribeConfigs(ctx, req)
@@ -132,21 +126,7 @@ func (t *Topic) set(r kafka.DescribeConfigResponseResource) error {
 			t.MinInsyncReplicas = int(n)
 		case maxMessageBytes:
 			t.MaxMessageBytes = contactsync.Size(n)
-		case retentionMS:
-			t.Retention = milliseconds(n)
-		case retentionBytes:
-			t.RetentionBytes = contactsync.Size(n)
 		}
 	}
 	return nil
-}
-
-// milliseconds converts without running over: operators write the largest
-// number there is for "for ever".
-func milliseconds(n int64) time.Duration {
-	const most = int64(1<<63-1) / int64(time.Millisecond)
-	if n < 0 || n > most {
-		return -1
-	}
-	return time.Duration(n) * time.Millisecond
 }
