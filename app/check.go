@@ -85,14 +85,11 @@ func checkTopic(cfg config.Config, t kafkaconn.Topic) []Finding {
 	add := func(fatal bool, format string, args ...any) {
 		found = append(found, Finding{fatal, fmt.Sprintf("%s: topic %q ", key, t.Name) + fmt.Sprintf(format, args...)})
 	}
-	switch {
-	case t.Err != nil:
-		add(true, "cannot be described: %v", t.Err)
+	if why := unreadable(t); why != "" {
+		add(true, "%s", why)
 		return found
-	case !t.Exists:
-		add(true, "does not exist: create it, or correct the name; the service never creates one")
-		return found
-	case t.ConfigErr != nil:
+	}
+	if t.ConfigErr != nil {
 		add(false, "does not show its settings, so they were not checked: %v", t.ConfigErr)
 		return found
 	}
@@ -110,6 +107,17 @@ func checkTopic(cfg config.Config, t kafkaconn.Topic) []Finding {
 		add(false, "has min.insync.replicas %d: a dead letter counts as written once a single broker has it", t.MinInsyncReplicas)
 	}
 	return found
+}
+
+// unreadable says why a topic cannot be used at all; empty where it can.
+func unreadable(t kafkaconn.Topic) string {
+	switch {
+	case t.Err != nil:
+		return fmt.Sprintf("cannot be described: %v", t.Err)
+	case !t.Exists:
+		return "does not exist: create it, or correct the name; the service never creates one"
+	}
+	return ""
 }
 
 // Usable reports whether nothing fatal was found.

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -38,6 +39,24 @@ func OpenDeadLetters(cfg config.Config, log *slog.Logger) (*DeadLetters, error) 
 		cfg: cfg, log: log, kafka: conn,
 		topic: kafkalog.New(conn.Transport(), cfg.Kafka.Brokers, cfg.Kafka.RequestTimeout, log),
 	}, nil
+}
+
+// Reach asks Kafka once. A wrong password, name or address is then told at once,
+// and not after the patience that a running cluster deserves.
+func (d *DeadLetters) Reach(ctx context.Context) error {
+	if err := d.kafka.CheckVersions(ctx); err != nil {
+		return err
+	}
+	topics, err := d.kafka.TopicInfo(ctx, d.cfg.DeadLetter.Topic)
+	if err != nil {
+		return err
+	}
+	for _, t := range topics {
+		if why := unreadable(t); why != "" {
+			return fmt.Errorf("deadletter.topic: topic %q %s", t.Name, why)
+		}
+	}
+	return nil
 }
 
 // Read returns the selected letters; see deadletter.Read.

@@ -36,16 +36,23 @@ func (f *Found) Failed() time.Time {
 
 // Contents are the letters of the topic.
 type Contents struct {
-	Letters  []*Found       // those selected, by their last failure, the oldest first
-	Others   int            // messages that are no letters
-	Problems map[string]int // messages that say they are letters and cannot be read, by why
+	Letters  []*Found           // those selected, by their last failure, the oldest first
+	All      int                // letters in the topic, each once
+	Others   int                // messages that are no letters
+	Problems map[string]Problem // messages that say they are letters and cannot be read, by why
+}
+
+// Problem is some messages that cannot be read for one reason.
+type Problem struct {
+	Messages int
+	First    contactsync.Position // of one of them
 }
 
 // Read reads the dead-letter topic from its start to its end of now and returns
 // the letters that sel selects, each once. Keys and values, which are as large as
 // the events, are kept where withValues is set.
 func Read(ctx context.Context, log *kafkalog.Log, topic string, sel Selection, withValues bool) (Contents, error) {
-	r := reading{sel: sel, withValues: withValues, newest: map[contactsync.Position]*copies{}, problems: map[string]int{}}
+	r := reading{sel: sel, withValues: withValues, newest: map[contactsync.Position]*copies{}, problems: map[string]Problem{}}
 	bounds, err := log.Bounds(ctx, topic)
 	if err != nil {
 		return Contents{}, fmt.Errorf("read dead letters: %w", err)
@@ -65,7 +72,7 @@ type reading struct {
 	withValues bool
 	newest     map[contactsync.Position]*copies // by the record's position
 	others     int
-	problems   map[string]int
+	problems   map[string]Problem
 }
 
 // copies stands for all copies of one letter. A copy that is not selected stays
@@ -84,10 +91,10 @@ func (r *reading) record(rec contactsync.Record) {
 		r.others++
 		return
 	case err != nil:
-		r.problems[err.Error()]++
+		r.problem(err.Error(), rec)
 		return
 	case f.Record.Topic == "": // it would be taken for a copy of another such one
-		r.problems["read dead letter: header "+headerTopic+": it is missing"]++
+		r.problem("read dead letter: header "+headerTopic+": it is missing", rec)
 		return
 	}
 	c := r.newest[f.Record.Position]
@@ -109,8 +116,17 @@ func (r *reading) record(rec contactsync.Record) {
 	c.found = f
 }
 
+func (r *reading) problem(why string, rec contactsync.Record) {
+	p, seen := r.problems[why]
+	if !seen {
+		p.First = rec.Position
+	}
+	p.Messages++
+	r.problems[why] = p
+}
+
 func (r *reading) contents() Contents {
-	c := Contents{Others: r.others, Problems: r.problems}
+	c := Contents{All: len(r.newest), Others: r.others, Problems: r.problems}
 	for _, all := range r.newest {
 		if all.found != nil {
 			all.found.Copies = all.n

@@ -36,10 +36,11 @@ func TestSelection_Match(t *testing.T) {
 		want   bool
 	}{
 		{"all", deadletter.Selection{}, letter, true},
-		{"stream", deadletter.Selection{Stream: "st-1"}, letter, true},
-		{"other stream", deadletter.Selection{Stream: "st-2"}, letter, false},
-		{"contact", deadletter.Selection{Contact: "c1"}, letter, true},
-		{"other contact", deadletter.Selection{Contact: "c"}, letter, false},
+		{"stream", deadletter.Selection{Streams: []string{"st-1"}}, letter, true},
+		{"one of two streams", deadletter.Selection{Streams: []string{"st-2", "st-1"}}, letter, true},
+		{"other stream", deadletter.Selection{Streams: []string{"st-2"}}, letter, false},
+		{"contact", deadletter.Selection{Contacts: []string{"c1"}}, letter, true},
+		{"other contact", deadletter.Selection{Contacts: []string{"c"}}, letter, false},
 		{"one of two reasons", deadletter.Selection{Reasons: []contactsync.Reason{"invalid", "rejected"}}, letter, true},
 		{"other reason", deadletter.Selection{Reasons: []contactsync.Reason{"invalid"}}, letter, false},
 		{"since", deadletter.Selection{Since: at}, letter, true},
@@ -50,7 +51,7 @@ func TestSelection_Match(t *testing.T) {
 		{"undated: since later", deadletter.Selection{Since: at.Add(1)}, undated, false},
 		{"record", deadletter.Selection{Record: letter.Record.Position}, letter, true},
 		{"other record", deadletter.Selection{Record: contactsync.Position{Claim: contactsync.Claim{Topic: "t"}, Offset: 6}}, letter, false},
-		{"one of two conditions", deadletter.Selection{Stream: "st-1", Contact: "c2"}, letter, false},
+		{"one of two conditions", deadletter.Selection{Streams: []string{"st-1"}, Contacts: []string{"c2"}}, letter, false},
 	} {
 		if got := c.sel.Match(c.letter); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)

@@ -11,18 +11,18 @@ import (
 // hold; the zero value selects every letter.
 type Selection struct {
 	Record       contactsync.Position // of the record that the letter holds
-	Stream       string
-	Contact      string
-	Reasons      []contactsync.Reason // one of them
-	Since, Until time.Time            // bounds of Found.Failed; Until itself is outside
+	Streams      []string             // one of them, as with the next two
+	Contacts     []string
+	Reasons      []contactsync.Reason
+	Since, Until time.Time // bounds of Found.Failed; Until itself is outside
 }
 
 // Match reports whether a letter is selected.
 func (s Selection) Match(f *Found) bool {
 	switch at := f.Failed(); {
 	case s.Record != contactsync.Position{} && s.Record != f.Record.Position,
-		s.Stream != "" && s.Stream != f.Stream,
-		s.Contact != "" && s.Contact != f.Contact,
+		len(s.Streams) > 0 && !slices.Contains(s.Streams, f.Stream),
+		len(s.Contacts) > 0 && !slices.Contains(s.Contacts, f.Contact),
 		len(s.Reasons) > 0 && !slices.Contains(s.Reasons, f.Reason),
 		!s.Since.IsZero() && at.Before(s.Since),
 		!s.Until.IsZero() && !at.Before(s.Until):

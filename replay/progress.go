@@ -46,8 +46,8 @@ func OpenProgress(path string) (*Progress, error) {
 	return p, nil
 }
 
-// ReadProgress reads a progress file, which may be missing, for a dry run: the file is
-// neither changed nor locked.
+// ReadProgress reads a progress file, which may be missing or have no name, for a run
+// that sends nothing to the API: the file is neither changed nor locked.
 func ReadProgress(path string) (*Progress, error) {
 	p := &Progress{state: map[contactsync.Position]string{}}
 	text, err := os.ReadFile(path)
@@ -152,4 +152,9 @@ func (p *Progress) likeOwed() string {
 }
 
 // Close closes the file.
-func (p *Progress) Close() error { return p.file.Close() }
+func (p *Progress) Close() error {
+	if p.file == nil {
+		return nil
+	}
+	return p.file.Close()
+}

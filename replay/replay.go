@@ -101,7 +101,7 @@ func (r *Replayer) judge(t *target) (result Result, detail string) {
 	case t.newer != nil:
 		return Newer, fmt.Sprintf("%v at %v", t.newer.kind, t.newer.at)
 	case t.replay.Count >= r.opts.MaxReplays:
-		return Loop, fmt.Sprintf("replayed %d times", t.replay.Count)
+		return Loop, fmt.Sprintf("replayed %d times and failed again: correct the cause, then raise --max-replays", t.replay.Count)
 	case !r.opts.Unproven && !r.scan.proves(t):
 		return Unproven, "the source topic no longer reaches back to the event, or was made anew"
 	}

@@ -19,7 +19,7 @@ looks at the files that they name. With --connect it also asks the brokers, the
 topics and the API's hosts. It changes nothing. The exit code is 0 when the
 service could run, 1 when something that the settings point to is missing, and 2
 when the settings themselves are wrong.`,
-		Args: cobra.NoArgs,
+		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
 			cfg, err := load(file, environ, cmd.ErrOrStderr())
@@ -52,7 +52,11 @@ when the settings themselves are wrong.`,
 			for _, line := range app.Shares(cfg) {
 				fmt.Fprintln(out, line)
 			}
-			fmt.Fprintln(out, "ok")
+			if connect {
+				fmt.Fprintln(out, "ok: brokers, topics and hosts were reached; credentials of the API are first used by run")
+			} else {
+				fmt.Fprintln(out, "ok: settings and files; --connect also asks brokers, topics and hosts")
+			}
 			return nil
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,6 +28,7 @@ service: it is not a member of the consumer group and commits nothing. A letter 
 named by the position of the record that it holds, as list prints it. A letter that
 is in the topic more than once counts once, in its newest copy.`,
 	}
+	group(cmd)
 	cmd.AddCommand(dlqListCommand(environ), dlqShowCommand(environ), dlqStatsCommand(environ), dlqReplayCommand(environ))
 	return cmd
 }
@@ -37,8 +39,8 @@ type dlqOptions struct {
 	file    string
 	output  string
 
-	stream, contact, since, until string
-	reasons                       []string
+	since, until               string
+	streams, contacts, reasons []string
 }
 
 func (o *dlqOptions) flags(cmd *cobra.Command) {
@@ -48,8 +50,8 @@ func (o *dlqOptions) flags(cmd *cobra.Command) {
 
 func (o *dlqOptions) filters(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.stream, "stream", "", "only letters of this streamId")
-	f.StringVar(&o.contact, "contact", "", "only letters of this contact's id")
+	f.StringSliceVar(&o.streams, "stream", nil, "only letters of this streamId; may be given more than once")
+	f.StringSliceVar(&o.contacts, "contact", nil, "only letters of this contact's id; may be given more than once")
 	f.StringSliceVar(&o.reasons, "reason", nil, "only letters with this reason; may be given more than once")
 	f.StringVar(&o.since, "since", "", "only letters that failed last at or after this time: RFC 3339, or how long ago, like 2h")
 	f.StringVar(&o.until, "until", "", "only letters that failed last before this time, likewise")
@@ -57,7 +59,7 @@ func (o *dlqOptions) filters(cmd *cobra.Command) {
 
 // selection reads the filters.
 func (o *dlqOptions) selection(now time.Time) (deadletter.Selection, error) {
-	s := deadletter.Selection{Stream: o.stream, Contact: o.contact}
+	s := deadletter.Selection{Streams: o.streams, Contacts: o.contacts}
 	for _, r := range o.reasons {
 		if !slices.Contains(contactsync.Reasons(), contactsync.Reason(r)) {
 			return s, usage("--reason %q is unknown: one of %v", r, contactsync.Reasons())
@@ -68,8 +70,13 @@ func (o *dlqOptions) selection(now time.Time) (deadletter.Selection, error) {
 	if s.Since, err = when("--since", o.since, now); err != nil {
 		return s, err
 	}
-	s.Until, err = when("--until", o.until, now)
-	return s, err
+	if s.Until, err = when("--until", o.until, now); err != nil {
+		return s, err
+	}
+	if !s.Since.IsZero() && !s.Until.IsZero() && !s.Since.Before(s.Until) {
+		return s, usage("--since %s is not before --until %s", o.since, o.until)
+	}
+	return s, nil
 }
 
 // when reads a time, or how long ago it was.
@@ -112,6 +119,9 @@ func (o *dlqOptions) choose(cmd *cobra.Command) (*app.DeadLetters, deadletter.Se
 
 // read reads letters and tells of everything in the topic that is none.
 func (o *dlqOptions) read(ctx context.Context, cmd *cobra.Command, d *app.DeadLetters, sel deadletter.Selection, withValues bool) (deadletter.Contents, error) {
+	if err := d.Reach(ctx); err != nil {
+		return deadletter.Contents{}, err
+	}
 	c, err := d.Read(ctx, sel, withValues)
 	if err != nil {
 		return c, err
@@ -119,8 +129,12 @@ func (o *dlqOptions) read(ctx context.Context, cmd *cobra.Command, d *app.DeadLe
 	if c.Others > 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic are no dead letters\n", c.Others)
 	}
-	for why, n := range c.Problems {
-		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic were left out: %s\n", n, clean(why))
+	for _, why := range slices.Sorted(maps.Keys(c.Problems)) {
+		p := c.Problems[why]
+		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic were left out, as %v: %s\n", p.Messages, p.First, clean(why))
+	}
+	if len(c.Letters) == 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: no letter is selected, of %d in the topic\n", c.All)
 	}
 	return c, nil
 }
@@ -137,9 +151,9 @@ type letterJSON struct {
 	Last      *time.Time `json:"last_failure,omitempty"`
 	Detail    string     `json:"detail,omitempty"`
 	Events    int        `json:"events"` // that the letter stands for
-	Replays   int        `json:"replays,omitempty"`
+	Replays   int        `json:"replays"`
 	Truncated bool       `json:"truncated,omitempty"`
-	Copies    int        `json:"copies"`
+	Copies    int        `json:"copies"` // of the letter, itself included
 	Letter    string     `json:"letter"` // where it is in the dead-letter topic
 	Written   *time.Time `json:"written,omitempty"`
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode/utf8"
@@ -24,8 +25,11 @@ func dlqListCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List dead letters, the newest first",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return usage("--limit %d must not be negative", limit)
+			}
 			d, sel, err := o.choose(cmd)
 			if err != nil {
 				return err
@@ -92,7 +96,12 @@ func dlqShowCommand(environ []string) *cobra.Command {
 value and headers are personal data and are printed with --value only. Mind where
 the output goes.`,
 		Example: "  contactsync dlq show -c contactsync.yaml contacts/3@1207",
-		Args:    cobra.ExactArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usage("name one letter by its position, as dlq list prints it: topic/partition@offset")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			at, err := contactsync.ParsePosition(args[0])
 			if err != nil {
@@ -123,7 +132,7 @@ type recordJSON struct {
 	letterJSON
 
 	RecordTime *time.Time           `json:"record_time,omitempty"`
-	Positions  string               `json:"positions"`
+	Positions  []string             `json:"positions"` // of all its events, as ranges where they follow each other
 	Envelope   *deadletter.Envelope `json:"envelope,omitempty"`
 	Headers    []string             `json:"header_names,omitempty"`
 	Key        *string              `json:"key,omitempty"`
@@ -134,7 +143,7 @@ type recordJSON struct {
 func printLetter(w io.Writer, output string, f *deadletter.Found, value bool) error {
 	positions, _ := deadletter.FormatPositions(f.Positions, 64<<10)
 	if output == "json" {
-		r := recordJSON{letterJSON: jsonOf(f), RecordTime: known(f.Record.Time), Positions: positions}
+		r := recordJSON{letterJSON: jsonOf(f), RecordTime: known(f.Record.Time), Positions: strings.FieldsFunc(positions, func(r rune) bool { return r == ',' })}
 		if f.Envelope != nil {
 			e := *f.Envelope
 			if !value {
@@ -199,14 +208,14 @@ func dlqStatsCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stats",
 		Short: "Count dead letters by reason, stream and source partition",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, sel, err := o.choose(cmd)
 			if err != nil {
 				return err
 			}
 			defer d.Close()
-			c, err := d.Read(cmd.Context(), sel, false)
+			c, err := o.read(cmd.Context(), cmd, d, sel, false)
 			if err != nil {
 				return err
 			}
@@ -221,21 +230,24 @@ func dlqStatsCommand(environ []string) *cobra.Command {
 // statsJSON is the numbers of a topic. Names stay as they are.
 type statsJSON struct {
 	Letters    int            `json:"letters"`
-	Copies     int            `json:"copies"` // of those letters, beyond the first
-	Events     int            `json:"events"` // that the letters stand for
+	Copies     int            `json:"further_copies"` // of those letters, beyond the first
+	Events     int            `json:"events"`         // that the letters stand for
 	First      *time.Time     `json:"first_failure,omitempty"`
 	Last       *time.Time     `json:"last_failure,omitempty"`
 	Reasons    map[string]int `json:"reasons"`
 	Streams    map[string]int `json:"streams"`
 	Partitions map[string]int `json:"partitions"`
 	NonLetters int            `json:"non_letters"`
-	Unreadable map[string]int `json:"unreadable,omitempty"`
+	Unreadable map[string]int `json:"unreadable"`
 }
 
 func statsOf(c deadletter.Contents) statsJSON {
 	s := statsJSON{
 		Letters: len(c.Letters), Reasons: map[string]int{}, Streams: map[string]int{}, Partitions: map[string]int{},
-		NonLetters: c.Others, Unreadable: c.Problems,
+		NonLetters: c.Others, Unreadable: map[string]int{},
+	}
+	for why, p := range c.Problems {
+		s.Unreadable[why] = p.Messages
 	}
 	for i, f := range c.Letters {
 		s.Copies += f.Copies - 1
@@ -264,9 +276,11 @@ func printStats(w io.Writer, output string, s statsJSON) error {
 		fmt.Fprintf(t, "first failure\t%s\nlast failure\t%s\n", stamp(*s.First), stamp(*s.Last))
 	}
 	fmt.Fprintf(t, "messages that are no letters\t%d\n", s.NonLetters)
-	for _, why := range slices.Sorted(maps.Keys(s.Unreadable)) {
-		fmt.Fprintf(t, "unreadable: %s\t%d\n", clean(why), s.Unreadable[why])
+	unreadable := 0
+	for _, n := range s.Unreadable {
+		unreadable += n
 	}
+	fmt.Fprintf(t, "unreadable letters\t%d\n", unreadable)
 	for _, part := range []struct {
 		title  string
 		counts map[string]int
@@ -278,11 +292,15 @@ func printStats(w io.Writer, output string, s statsJSON) error {
 		})
 		rest := 0
 		for i, name := range names {
+			n := part.counts[name]
 			if part.most > 0 && i >= part.most {
-				rest += part.counts[name]
+				rest += n
 				continue
 			}
-			fmt.Fprintf(t, "%s\t%d\n", clean(name), part.counts[name])
+			if name == "" {
+				name = "(none)"
+			}
+			fmt.Fprintf(t, "%s\t%d\n", clean(name), n)
 		}
 		if rest > 0 {
 			fmt.Fprintf(t, "(%d others)\t%d\n", len(names)-part.most, rest)

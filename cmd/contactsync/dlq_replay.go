@@ -52,8 +52,11 @@ or the progress file still holds letters that were begun and have not ended.`,
 		Example: `  contactsync dlq replay -c contactsync.yaml --reason unmapped --dry-run
   contactsync dlq replay -c contactsync.yaml --stream st-17 --since 24h --rate 50
   contactsync dlq replay -c contactsync.yaml --via api --progress replay.progress`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			r.begun, r.shared = time.Now(), cmd.Flags().Changed("budget-share")
+			return r.run(cmd)
+		},
 	}
 	r.flags(cmd)
 	r.filters(cmd)
@@ -74,7 +77,9 @@ type replayCommand struct {
 
 	via, progress string
 	share         float64
+	shared        bool // share was given
 	dry           bool
+	begun         time.Time
 	opts          replay.Options
 }
 
@@ -86,6 +91,8 @@ func (r *replayCommand) check() error {
 		return usage("--via api needs --progress FILE: without it a run that is cut short could not go on")
 	case r.via == "topic" && r.progress != "":
 		return usage("--progress is for --via api: written back, a letter is found in its topic")
+	case r.via == "topic" && r.shared:
+		return usage("--budget-share is for --via api: written back, letters go within the service's own budget; --rate slows them down")
 	case !(r.share > 0 && r.share <= 1):
 		return usage("--budget-share %v must lie above 0 and at most at 1", r.share)
 	case !(r.opts.Rate >= 0) || r.opts.Limit < 0 || r.opts.MaxReplays < 1:
@@ -94,7 +101,7 @@ func (r *replayCommand) check() error {
 	return nil
 }
 
-func (r *replayCommand) run(cmd *cobra.Command) error {
+func (r *replayCommand) run(cmd *cobra.Command) (err error) {
 	if err := r.check(); err != nil {
 		return err
 	}
@@ -103,6 +110,12 @@ func (r *replayCommand) run(cmd *cobra.Command) error {
 		return err
 	}
 	defer d.Close()
+	// Before anything is read: a file that cannot be used is told at once.
+	progress, err := r.openProgress()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, progress.Close()) }()
 	c, err := r.read(cmd.Context(), cmd, d, sel, true)
 	if err != nil {
 		return err
@@ -114,9 +127,13 @@ func (r *replayCommand) run(cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	summary, err := r.replay(cmd.Context(), d, run, c.Letters)
-	if closeErr := show.close(summary, run.Scanned()); err == nil {
+	summary, err := r.replay(cmd.Context(), d, run, c.Letters, progress)
+	if closeErr := show.close(summary, run.Scanned(), err); err == nil {
 		err = closeErr
+	}
+	if n := summary[replay.Replayed]; n > 0 && r.via == "topic" && !r.dry {
+		fmt.Fprintf(errs, "contactsync: %d records are back in their topics, and the service decides about them; this lists those that fail again: contactsync dlq list --since %s\n",
+			n, r.begun.UTC().Format(time.RFC3339))
 	}
 	if err == nil && summary[replay.Failed] > 0 {
 		return errReported // listed with their reasons
@@ -124,24 +141,23 @@ func (r *replayCommand) run(cmd *cobra.Command) error {
 	return err
 }
 
-func (r *replayCommand) replay(ctx context.Context, d *app.DeadLetters, run *replay.Replayer, letters []*deadletter.Found) (_ replay.Summary, err error) {
+// openProgress returns the progress file; without --progress one that is empty and nowhere.
+func (r *replayCommand) openProgress() (*replay.Progress, error) {
+	if r.dry || r.progress == "" {
+		return replay.ReadProgress(r.progress)
+	}
+	return replay.OpenProgress(r.progress)
+}
+
+func (r *replayCommand) replay(ctx context.Context, d *app.DeadLetters, run *replay.Replayer, letters []*deadletter.Found, progress *replay.Progress) (_ replay.Summary, err error) {
 	switch {
 	case r.dry && r.progress != "":
-		progress, err := replay.ReadProgress(r.progress)
-		if err != nil {
-			return nil, err
-		}
 		return run.DryRunToAPI(ctx, letters, progress)
 	case r.dry:
 		return run.DryRun(ctx, letters)
 	case r.via == "topic":
 		return run.ToTopic(ctx, letters)
 	}
-	progress, err := replay.OpenProgress(r.progress)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, progress.Close()) }()
 	api, err := d.API(r.share, progress)
 	if err != nil {
 		return nil, err
@@ -199,8 +215,8 @@ func (v *replayView) outcome(o replay.Outcome) {
 	switch {
 	case v.output == "json":
 		err = printJSON(v.out, outcomeJSON{f.Record.String(), v.word(o.Result), o.Detail, string(f.Reason), f.Stream, f.Contact})
-	case o.Result != replay.Replayed && o.Result != replay.Left:
-		_, err = fmt.Fprintf(v.out, "%-10s  %s  %s  %s  %s\n", o.Result, clean(f.Record.String()), clean(f.Stream), clean(f.Contact), clean(o.Detail))
+	case v.dry && o.Result == replay.Replayed, o.Result != replay.Replayed && o.Result != replay.Left:
+		_, err = fmt.Fprintf(v.out, "%-12s  %s  %s  %s  %s\n", v.word(o.Result), clean(f.Record.String()), clean(f.Stream), clean(f.Contact), clean(o.Detail))
 	}
 	if v.err == nil {
 		v.err = err
@@ -221,8 +237,8 @@ func (v *replayView) word(r replay.Result) string {
 	return string(r)
 }
 
-// close ends the bar and prints the summary.
-func (v *replayView) close(summary replay.Summary, scanned int) error {
+// close ends the bar and prints the summary, where there is something to sum up.
+func (v *replayView) close(summary replay.Summary, scanned int, failed error) error {
 	if v.bar != nil {
 		v.bar.Abort(false)
 		v.bars.Wait()
@@ -233,7 +249,9 @@ func (v *replayView) close(summary replay.Summary, scanned int) error {
 			parts = append(parts, fmt.Sprintf("%s %d", strings.ReplaceAll(v.word(r), "_", " "), n))
 		}
 	}
-	fmt.Fprintf(v.errs, "contactsync: %s; %d records of the source topics were read\n", strings.Join(parts, ", "), scanned)
+	if failed == nil || len(summary) > 0 {
+		fmt.Fprintf(v.errs, "contactsync: %s; %d records of the source topics were read\n", strings.Join(parts, ", "), scanned)
+	}
 	if v.err != nil {
 		return fmt.Errorf("print the outcomes: %w", v.err)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"contactsync/config"
+	"contactsync/lab/loopback"
 	"contactsync/lab/stub"
 )
 
@@ -97,8 +99,11 @@ func TestDLQ_ListShowStats(t *testing.T) {
 		!strings.Contains(stdout, `"position":"contacts/0@1","reason":"unresolved","stream":"st-1","contact":"c2","status":200`) || !strings.Contains(stdout, `"copies":2`) {
 		t.Errorf("list as json: code %d\n%s", code, stdout)
 	}
-	if code, stdout, _ := w.dlq("list", "--until", "2026-03-01T12:00:00Z"); code != 0 || strings.Count(stdout, "\n") != 1 {
-		t.Errorf("list until: code %d\n%s", code, stdout)
+	if code, stdout, stderr := w.dlq("list", "--until", "2026-03-01T12:00:00Z"); code != 0 || strings.Count(stdout, "\n") != 1 || !strings.Contains(stderr, "no letter is selected, of 2 in the topic") {
+		t.Errorf("list until: code %d\n%s%s", code, stdout, stderr)
+	}
+	if code, stdout, _ := w.dlq("list", "--contact", "c1", "--contact", "c2", "--stream", "st-1,st-2"); code != 0 || strings.Count(stdout, "\n") != 3 {
+		t.Errorf("list of two contacts: code %d\n%s", code, stdout)
 	}
 	for _, output := range []string{"table", "json"} {
 		code, stdout, stderr = w.dlq("show", "contacts/0@1", "-o", output)
@@ -120,8 +125,38 @@ func TestDLQ_ListShowStats(t *testing.T) {
 	if s.Letters != 2 || s.Copies != 1 || s.NonLetters != 1 || s.Reasons["rejected"] != 1 || s.Streams["st-1"] != 2 || s.Partitions["contacts/0"] != 2 || s.Last == nil {
 		t.Errorf("stats: %+v", s)
 	}
-	if code, stdout, _ := w.dlq("stats"); code != 0 || !strings.Contains(stdout, "further copies") {
-		t.Errorf("stats: code %d\n%s", code, stdout)
+	w.produce(&kgo.Record{Topic: "dead", Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("1")}, {Key: "contactsync-reason", Value: []byte("rejected")}}})
+	code, stdout, stderr = w.dlq("stats")
+	if code != 0 || !strings.Contains(stdout, "further copies") || !strings.Contains(stdout, "unreadable letters            1\n") || !strings.Contains(stderr, "1 messages of the topic were left out, as dead/0@4: ") {
+		t.Errorf("stats: code %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+// What cannot be asked at all is told at once, and not after minutes of trying again.
+func TestDLQ_KafkaIsNotThere(t *testing.T) {
+	t.Parallel()
+	closed, err := loopback.Free(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ topic, broker, want string }{
+		{"no-such-topic", "", `topic "no-such-topic" does not exist: create it`},
+		{"dead", closed[0], "connection refused"},
+	} {
+		file := settings(t, c.topic)
+		var environ []string
+		if c.broker != "" {
+			environ = []string{"CONTACTSYNC_KAFKA_BROKERS=" + c.broker}
+		}
+		for _, args := range [][]string{{"list"}, {"stats"}, {"show", "contacts/0@1"}, {"replay"}, {"replay", "--dry-run"}} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // asking again takes two
+			var out, errs strings.Builder
+			code := run(ctx, append([]string{"dlq", args[0], "--config", file}, args[1:]...), environ, &out, &errs)
+			if code != 1 || ctx.Err() != nil || !strings.Contains(errs.String(), c.want) || strings.Contains(errs.String(), "would replay") {
+				t.Errorf("%v: code %d\n%s%s", args, code, &out, &errs)
+			}
+			cancel()
+		}
 	}
 }
 
@@ -136,8 +171,13 @@ func TestDLQ_Replay(t *testing.T) {
 	if code != 0 || !strings.Contains(stdout, `"result":"would_replay"`) || !strings.Contains(stdout, `"result":"newer","detail":"update at contacts/0@2"`) {
 		t.Errorf("dry run: code %d\n%s%s", code, stdout, stderr)
 	}
+	code, stdout, stderr = w.dlq("replay", "--dry-run")
+	if code != 0 || stdout != "newer         contacts/0@1  st-1  c2  update at contacts/0@2\nwould_replay  contacts/0@0  st-1  c1  -\n" || strings.Contains(stderr, "back in their topics") {
+		t.Errorf("dry run as a table: code %d\n%s%s", code, stdout, stderr)
+	}
 	code, stdout, stderr = w.dlq("replay")
-	if code != 0 || stdout != "newer       contacts/0@1  st-1  c2  update at contacts/0@2\n" || !strings.Contains(stderr, "replayed 1, newer 1;") {
+	if code != 0 || stdout != "newer         contacts/0@1  st-1  c2  update at contacts/0@2\n" || !strings.Contains(stderr, "replayed 1, newer 1;") ||
+		!strings.Contains(stderr, "1 records are back in their topics") || !strings.Contains(stderr, "contactsync dlq list --since 20") {
 		t.Errorf("replay: code %d\n%s%s", code, stdout, stderr)
 	}
 	code, stdout, stderr = w.dlq("replay")
@@ -222,10 +262,16 @@ func TestDLQ_RefusesFlagsThatMakeNoSense(t *testing.T) {
 		{[]string{"show", "contacts"}, "want topic/partition@offset"},
 		{[]string{"replay", "--via", "mail"}, "--via"},
 		{[]string{"replay", "--via", "api"}, "--progress"},
-		{[]string{"replay", "--budget-share", "0"}, "--budget-share"},
+		{[]string{"replay", "--via", "api", "--progress", "p", "--budget-share", "0"}, "--budget-share"},
 		{[]string{"replay", "--max-replays", "0"}, "--max-replays"},
 		{[]string{"replay", "--via", "topic", "--progress", "p"}, "--progress"},
 		{[]string{"replay", "--limit", "-1"}, "--limit"},
+		{[]string{"replay", "--budget-share", "0.5"}, "--budget-share is for --via api"},
+		{[]string{"list", "--limit", "-1"}, "--limit"},
+		{[]string{"list", "--since", "1h", "--until", "2h"}, "--since 1h is not before --until 2h"},
+		{[]string{"list", "more"}, "takes no argument"},
+		{[]string{"show"}, "topic/partition@offset"},
+		{[]string{"lst"}, `unknown command "lst": did you mean list?`},
 	} {
 		if code, _, stderr := w.dlq(c.args...); code != 2 || !strings.Contains(stderr, c.want) {
 			t.Errorf("%v: code %d, %s", c.args, code, stderr)

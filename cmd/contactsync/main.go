@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -46,6 +47,31 @@ func usage(format string, a ...any) error {
 // errReported says that the reason has been printed already.
 var errReported = errors.New("reported")
 
+// group makes a command that only has others below it refuse an unknown one.
+func group(cmd *cobra.Command) {
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := cmd.CommandPath() + " --help lists them"
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return usage("unknown command %q: %s", args[0], hint)
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.FParseErrWhitelist.UnknownFlags = true // those of a command whose name is wrong: the name is what to tell
+}
+
+// noArgs refuses what stands behind a command that takes flags only.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usage("%s takes no argument: %q", cmd.CommandPath(), args)
+	}
+	return nil
+}
+
 // run is the program without its process: exit code 0 when it did what was
 // asked, 1 when it could not, 2 when the command line or the settings are wrong.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
@@ -59,6 +85,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	group(root)
 	root.AddCommand(runCommand(environ), checkCommand(environ), dlqCommand(environ), versionCommand())
 	err := root.ExecuteContext(ctx)
 	switch {

@@ -86,7 +86,7 @@ upstream:
 func TestCheck_Connect(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := program(t, "check", "--connect", "--config", settings(t, "dead"))
-	if code != 0 || !strings.HasSuffix(stdout, "ok\n") || !strings.Contains(stdout, "account acme: streams * to http://127.0.0.1") {
+	if code != 0 || !strings.Contains(stdout, "\nok: brokers, topics and hosts were reached") || !strings.Contains(stdout, "account acme: streams * to http://127.0.0.1") {
 		t.Errorf("code %d\n%s%s", code, stdout, stderr)
 	}
 	code, stdout, _ = program(t, "check", "--connect", "--config", settings(t, "no-such-topic"))
@@ -123,8 +123,17 @@ func TestVersion(t *testing.T) {
 	if code, stdout, _ := program(t, "version"); code != 0 || !strings.HasPrefix(stdout, "contactsync ") {
 		t.Errorf("code %d, %q", code, stdout)
 	}
-	if code, _, stderr := program(t, "no-such-command"); code == 0 || stderr == "" {
+	if code, _, stderr := program(t, "no-such-command", "-c", "x"); code != 2 || !strings.Contains(stderr, `unknown command "no-such-command"`) {
 		t.Errorf("unknown command: code %d, %q", code, stderr)
+	}
+	if code, _, stderr := program(t, "verison"); code != 2 || !strings.Contains(stderr, "did you mean version?") {
+		t.Errorf("a slip of the pen: code %d, %q", code, stderr)
+	}
+	if code, stdout, _ := program(t); code != 0 || !strings.Contains(stdout, "Available Commands") {
+		t.Errorf("no command: code %d, %q", code, stdout)
+	}
+	if code, _, stderr := program(t, "run"); code != 2 || !strings.Contains(stderr, "--config FILE") {
+		t.Errorf("no settings: code %d, %q", code, stderr)
 	}
 	if code, _, stderr := program(t, "run", "--no-such-flag"); code != 2 || !strings.Contains(stderr, "no-such-flag") {
 		t.Errorf("unknown flag: code %d, %q", code, stderr)

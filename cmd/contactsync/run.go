@@ -21,7 +21,7 @@ func runCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Run the service until SIGTERM or SIGINT; a second one leaves at once",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(file, environ, cmd.ErrOrStderr())
 			if err != nil {
@@ -50,6 +50,9 @@ func load(file string, environ []string, stderr io.Writer) (config.Config, error
 	cfg, err := config.Load(file, environ)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
+		if file == "" {
+			fmt.Fprintln(stderr, "contactsync: no settings file was named: --config FILE does")
+		}
 		return cfg, errSettings
 	}
 	return cfg, nil

@@ -52,7 +52,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			goVersion, rev := revision()
 			_, err := fmt.Fprintf(cmd.OutOrStdout(), "contactsync %s (revision %s, %s, %s/%s)\n", version(), rev, goVersion, runtime.GOOS, runtime.GOARCH)
