@@ -35,7 +35,7 @@ race: ## the same tests with the race detector
 	$(GO) test -race ./...
 
 e2e: ## built programs on Apache Kafka, one node and three; needs Java 17 and Maven, or KAFKA_BROKERS
-	$(GO) test -tags e2e -count=1 -timeout 20m -p 1 ./e2e/... # one at a time: a port of a broker that is down is free to others
+	$(GO) test -tags e2e -count=1 -timeout 40m -p 1 ./e2e/... # one at a time: a port of a broker that is down is free to others
 
 backlog: ## a million events on Apache Kafka: calls / floor, memory, CPU an event
 	$(GO) test -tags e2e -count=1 -timeout 10m -v -run TestBacklog ./e2e/

@@ -97,9 +97,9 @@ upstream:
 consumer:
   topics: [%s]
   group: %s
-  session_timeout: 6s
+  session_timeout: 12s
   heartbeat_interval: 500ms
-  drain_timeout: 3s
+  drain_timeout: 5s
   commit_interval: 200ms
   partition_check_interval: 1s
 %s`, quoted(cluster.Brokers()), r.letters, api.URL(), stub.LabAppID, secret, o.requests, r.topic, r.group, o.extra)

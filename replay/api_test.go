@@ -471,7 +471,7 @@ func TestToAPI_LooksAfterTheWait(t *testing.T) {
 	t.Parallel()
 	b := newAPIBench(t)
 	records := b.events(1, 1)
-	b.rule(stub.Rule{Name: "late", First: 1, Last: 1, Answer: &stub.Answer{Status: 429, Headers: map[string]string{"Retry-After": "1"}}})
+	b.rule(stub.Rule{Name: "late", First: 1, Last: 1, Answer: &stub.Answer{Status: 429, Headers: map[string]string{"Retry-After": "3"}}})
 	on := func(n int) {
 		if n == 1 { // the letter's own state is refused; what arrives then is the service's
 			time.AfterFunc(300*time.Millisecond, func() { b.produce(records[0].Partition, "c0000", body("c0000", 2, "")) })

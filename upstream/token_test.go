@@ -64,6 +64,11 @@ func claims(t *testing.T, token string, key any, now time.Time) jwt.MapClaims {
 	return got
 }
 
+func signedWith(token, key string) bool {
+	_, err := jwt.Parse(token, func(*jwt.Token) (any, error) { return []byte(key), nil }, jwt.WithoutClaimsValidation())
+	return err == nil
+}
+
 func TestToken_Claims(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_767_951_304, 0)

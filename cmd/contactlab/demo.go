@@ -98,7 +98,7 @@ func demo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	}
 	defer closeLog()
 	api := stub.DefaultConfig()
-	api.RateLimit, api.RateWindow = o.requests, o.window
+	api.RateLimit, api.RateWindow = arrivals(o.requests, 1), o.window
 	api.Latency, api.Jitter = 15*time.Millisecond, 10*time.Millisecond
 	if api.Scenario, err = readScenario(o.scenario); err != nil {
 		return err
@@ -236,7 +236,7 @@ func watch(ctx context.Context, w *world, o demoOptions, v *view, m *feed.Manife
 		case weather == "throttling" && age > o.throttle:
 			change("fine again", throttle, false)
 		}
-		if round%5 == 0 && live.done() {
+		if round%5 == 0 && live.done() && (o.outage == 0 || weather == "fine again") {
 			if all, err := drained(ctx, w.broker); err != nil || all {
 				return violations, err
 			}

@@ -88,7 +88,7 @@ func newPoisonRun(ctx context.Context, o proveOptions, answers []badAnswer) (_ *
 		}
 	}()
 	api := stub.DefaultConfig()
-	api.RateLimit, api.RateWindow = labRequests, labWindow
+	api.RateLimit, api.RateWindow = arrivals(labRequests, 1), labWindow
 	api.Latency, api.Jitter = 10*time.Millisecond, 10*time.Millisecond
 	api.Scenario.Rules = []stub.Rule{{Name: deadStream, Match: stub.Match{Streams: []string{deadStream}}, Answer: &stub.Answer{Status: 404}}}
 	for _, q := range refusedRows {

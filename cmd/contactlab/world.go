@@ -57,6 +57,13 @@ func (g *ground) account(id, url string, requests int, window time.Duration, str
 	}
 }
 
+// arrivals is how many calls the API must take in a window in which the replicas
+// together may start as many as requests. Those of the window before that a busy
+// machine has kept on their way arrive together with them.
+func arrivals(requests, replicas int) int {
+	return requests + replicas*config.DefaultConfig().Batcher.MaxInFlight
+}
+
 // settings are those of a service on this ground; the caller may alter them.
 func (g *ground) settings(accounts ...upstream.Account) config.Config {
 	cfg := config.DefaultConfig()

@@ -308,7 +308,7 @@ func (c *Cluster) printLocked(format string, args ...any) {
 // ask returns what the broker at addr, and no other, knows.
 func ask(ctx context.Context, addr string, topics ...string) (kadm.Metadata, error) {
 	// A broker that is starting, or paused, takes the connection and says nothing.
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	client, err := newAdmin(addr)
 	if err != nil {

@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // start runs a cluster of its own for one test.
 func start(t *testing.T, nodes int) (context.Context, *kafka.Cluster) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	cluster, err := kafka.Start(ctx, kafka.Options{Nodes: nodes, Log: t.Output()})
 	if err != nil {

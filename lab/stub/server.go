@@ -36,10 +36,12 @@ type Server struct {
 	closing chan struct{} // ends every wait
 	late    sync.WaitGroup
 	serving sync.WaitGroup
+	working sync.WaitGroup // calls, also those whose connection was taken over
 	close   sync.Once
 
 	mu    sync.RWMutex
 	lanes map[string]*lane
+	done  bool         // nothing begins any more
 	http  *http.Server // nil before Start
 	url   string
 	err   error // of serving
@@ -121,6 +123,10 @@ func (s *Server) Close() error {
 		}
 	}
 	s.serving.Wait()
+	s.mu.Lock()
+	s.done = true
+	s.mu.Unlock()
+	s.working.Wait()
 	s.late.Wait()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -141,9 +147,21 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.pages.ServeHTTP(w, r)
 	case tail != pathEnd, err != nil, name == "", strings.ContainsAny(name, "/\\"), name == ".", name == "..":
 		sendRefusal(w, refusal{http.StatusNotFound, "Not Found", 0}, 0)
-	default:
+	case s.begin():
+		defer s.working.Done()
 		s.bulkUpdate(w, r, name)
+	default:
+		panic(http.ErrAbortHandler)
 	}
+}
+
+func (s *Server) begin() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !s.done {
+		s.working.Add(1)
+	}
+	return !s.done
 }
 
 // Handler returns the server as a handler, for a listener of the caller's own.
