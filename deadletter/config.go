@@ -19,8 +19,6 @@ type Config struct {
 	BatchBytes contactsync.Size `yaml:"batch_bytes" env:"BATCH_BYTES"`
 	// Timeout bounds one write, the replicas' acknowledgement included.
 	Timeout time.Duration `yaml:"timeout" env:"TIMEOUT"`
-	// DetailBytes bounds the excerpt of the API's answer in the header contactsync-detail.
-	DetailBytes contactsync.Size `yaml:"detail_bytes" env:"DETAIL_BYTES"`
 	// EnvelopeBytes is how much of a record that is too large for the topic is
 	// kept. Set it to 0 to keep nothing but its hash, size and position.
 	EnvelopeBytes contactsync.Size `yaml:"envelope_bytes" env:"ENVELOPE_BYTES"`
@@ -32,7 +30,6 @@ func DefaultConfig() Config {
 		Linger:        10 * time.Millisecond,
 		BatchBytes:    1 << 20,
 		Timeout:       10 * time.Second,
-		DetailBytes:   1 << 10,
 		EnvelopeBytes: 4 << 10,
 	}
 }
@@ -55,9 +52,6 @@ func (c Config) Validate() []contactsync.Fault {
 	}
 	if c.Timeout < 100*time.Millisecond || c.Timeout > 5*time.Minute {
 		bad("timeout", "%v must lie between 100ms and 5m", c.Timeout)
-	}
-	if c.DetailBytes < 0 || c.DetailBytes > 16<<10 {
-		bad("detail_bytes", "%v must lie between 0B and 16KiB", c.DetailBytes)
 	}
 	if c.EnvelopeBytes < 0 || c.EnvelopeBytes > 256<<10 {
 		bad("envelope_bytes", "%v must lie between 0B and 256KiB", c.EnvelopeBytes)

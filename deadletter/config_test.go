@@ -23,17 +23,15 @@ func TestConfig_ValidateNamesEveryFault(t *testing.T) {
 		{"directory as topic", func(c *deadletter.Config) { c.Topic = ".." }, []string{"topic"}},
 		{
 			"too small",
-			func(c *deadletter.Config) {
-				c.Linger, c.BatchBytes, c.Timeout, c.DetailBytes, c.EnvelopeBytes = 0, 1, 0, -1, -1
-			},
-			[]string{"linger", "batch_bytes", "timeout", "detail_bytes", "envelope_bytes"},
+			func(c *deadletter.Config) { c.Linger, c.BatchBytes, c.Timeout, c.EnvelopeBytes = 0, 1, 0, -1 },
+			[]string{"linger", "batch_bytes", "timeout", "envelope_bytes"},
 		},
 		{
 			"too large",
 			func(c *deadletter.Config) {
-				c.Linger, c.BatchBytes, c.Timeout, c.DetailBytes, c.EnvelopeBytes = time.Hour, 1<<40, time.Hour, 1<<20, 1<<20
+				c.Linger, c.BatchBytes, c.Timeout, c.EnvelopeBytes = time.Hour, 1<<40, time.Hour, 1<<20
 			},
-			[]string{"linger", "batch_bytes", "timeout", "detail_bytes", "envelope_bytes"},
+			[]string{"linger", "batch_bytes", "timeout", "envelope_bytes"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

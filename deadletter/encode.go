@@ -47,6 +47,10 @@ const (
 	leastPositionsBytes = 8 << 10
 )
 
+// mostDetailBytes bounds the detail. Details are cut where they are made, to less: it
+// is for what forgets that.
+const mostDetailBytes = 1 << 10
+
 // What an envelope keeps of the record must be little, since it has to fit where
 // the record did not.
 const (
@@ -154,7 +158,7 @@ func (w *Writer) headers(l contactsync.Letter, kept []contactsync.Header) []cont
 	number(headerAttempts, l.Attempts)
 	text(headerFirst, formatTime(l.First))
 	text(headerLast, formatTime(l.Last))
-	text(headerDetail, excerpt(l.Detail, int(w.cfg.DetailBytes)))
+	text(headerDetail, excerpt(l.Detail, mostDetailBytes))
 	return headers
 }
 

@@ -12,7 +12,7 @@ type Kind uint8
 
 // The kinds of events. The zero value asks for nothing.
 const (
-	Broken    Kind = iota // no event: Fault says why
+	Broken    Kind = iota // no event that could be sent: Fault says why
 	Update                // the contact has the state in Contact.Body
 	Delete                // the contact is gone
 	Tombstone             // the record has no value; see TombstoneKey
@@ -55,18 +55,22 @@ type Event struct {
 	Kind   Kind
 	// Contact is complete in an update. A delete has the members that its record
 	// has, Stream and ID among them. In a broken event whose reason is invalid,
-	// Stream and ID hold what could be read of them; otherwise it is zero.
+	// Stream and ID hold what could be read of them; in an undecodable one, and in a
+	// tombstone, it is zero.
 	Contact Contact
 	Fault   *Fault // of a broken event; else nil
-	// Replay is set in an update or delete that was set aside once and put back.
+	// Replay is set in an event that was set aside once and put back.
 	Replay *Replay
 }
 
-// Fault says why a record is no event.
+// Fault says why a record is no event, or none that could be sent.
 type Fault struct {
-	Reason contactsync.Reason // undecodable or invalid
-	// Detail says what is wrong and where: at most 200 bytes of ASCII, with names
-	// of members that the format defines and byte offsets, never with a value.
+	// Reason is undecodable or invalid where Decode made the fault. One that is made
+	// later tells of an event that was read well: unmapped or unproven.
+	Reason contactsync.Reason
+	// Detail says what is wrong and where. Of Decode it is at most 200 bytes of ASCII,
+	// with names of members that the format defines and byte offsets, never with a
+	// value. No other has more of the event than the names of its stream and account.
 	Detail string
 }
 
