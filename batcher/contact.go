@@ -1,7 +1,6 @@
 package batcher
 
 import (
-	"slices"
 	"time"
 
 	"contactsync"
@@ -19,6 +18,10 @@ type mark struct {
 	claim  *claim
 	offset int64
 }
+
+// live reports whether events are of the present generation. What one contact or
+// letter stands for is all of one, because a generation ends as a whole.
+func live(marks []mark) bool { return len(marks) > 0 && marks[0].claim.live }
 
 // place says where a pending contact is.
 type place uint8
@@ -67,10 +70,8 @@ type contact struct {
 }
 
 // awaited reports whether somebody waits for what becomes of the contact: no delete
-// came after it, and an event of it belongs to a partition that is still owned.
-func (c *contact) awaited() bool {
-	return !c.deleted && slices.ContainsFunc(c.marks, func(m mark) bool { return m.claim.live })
-}
+// came after it, and its partitions are still owned.
+func (c *contact) awaited() bool { return !c.deleted && live(c.marks) }
 
 // list is an ordered set of contacts, linked through them.
 type list struct {

@@ -56,15 +56,13 @@ func (w *Window) refuse(ev *event.Event, m mark, why *event.Fault) {
 }
 
 func (w *Window) post(b *Burial) {
-	b.marks = liveMarks(b.marks)
-	if len(b.marks) == 0 {
+	if !live(b.marks) {
 		w.m.late.Inc()
 		return
 	}
 	b.Positions = make([]contactsync.Position, len(b.marks))
 	for i, m := range b.marks {
 		b.Positions[i] = contactsync.Position{Claim: m.claim.Claim, Offset: m.offset}
-		m.claim.letters++
 	}
 	b.charge = int64(contactOverhead + len(b.Record.Value) + len(b.Record.Key) + 2*markBytes*len(b.marks))
 	w.bytes += b.charge
@@ -92,8 +90,10 @@ func (w *Window) Buried(now time.Time, letters []*Burial) {
 	for _, b := range letters {
 		w.buried--
 		w.bytes -= b.charge
+		if !live(b.marks) {
+			w.orphans--
+		}
 		for _, m := range b.marks {
-			m.claim.letters--
 			if w.end(m) {
 				w.m.ended[endedDeadLetter].Inc()
 			}

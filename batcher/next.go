@@ -167,7 +167,6 @@ func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Fligh
 		l.account.sinceProbe = 0
 	}
 	w.flights[f] = struct{}{}
-	forClaims(f.rows, func(cl *claim) { cl.flights++ })
 	w.m.batches[f.Cut].Inc()
 	w.m.rows.Observe(float64(len(f.rows)))
 	w.reschedule(l)
@@ -212,19 +211,6 @@ func (w *Window) cutQueue(l *lane) ([]*contact, Cut) {
 		reason = CutRows
 	}
 	return rows, reason
-}
-
-// forClaims calls f once for each claim that has an event among rows.
-func forClaims(rows []*contact, f func(*claim)) {
-	var seen []*claim
-	for _, c := range rows {
-		for _, m := range c.marks {
-			if !slices.Contains(seen, m.claim) {
-				seen = append(seen, m.claim)
-				f(m.claim)
-			}
-		}
-	}
 }
 
 func later(a, b time.Time) time.Time {

@@ -17,7 +17,6 @@ func (w *Window) Settle(now time.Time, f *Flight, r contactsync.Result) {
 	l := f.lane
 	l.flights--
 	l.account.inFlight--
-	forClaims(f.rows, func(cl *claim) { cl.flights-- })
 	w.settle(f, r)
 	if len(l.contacts) == 0 && l.hold != nil && l.hold.kind == holdRejecting {
 		w.endHold(l) // no row is left to be tried
@@ -229,7 +228,9 @@ func (w *Window) land(c *contact) bool {
 		}
 		c.marks = nil
 	}
-	c.marks = liveMarks(c.marks)
+	if !live(c.marks) {
+		c.marks = nil
+	}
 	if newer != nil {
 		w.absorb(c, newer)
 	}
@@ -260,20 +261,17 @@ func (w *Window) absorb(c, newer *contact) {
 
 // delivered ends a row that the API has taken, and lets in what arrived meanwhile.
 func (w *Window) delivered(c *contact) {
-	late := true
+	if !live(c.marks) {
+		w.m.late.Inc()
+	}
 	for i, m := range c.marks {
-		if !w.end(m) {
-			continue
-		}
-		late = false
-		if i == len(c.marks)-1 {
+		switch {
+		case !w.end(m):
+		case i == len(c.marks)-1:
 			w.m.ended[endedDelivered].Inc()
-		} else {
+		default:
 			w.m.ended[endedSuperseded].Inc()
 		}
-	}
-	if late {
-		w.m.late.Inc()
 	}
 	if !c.deleted { // else what came after it is known already
 		w.memory.note(c.lane.stream, c.id, c.standing)
@@ -342,14 +340,4 @@ func (w *Window) wait(n int, longest time.Duration) time.Duration {
 		d = longest
 	}
 	return d/2 + time.Duration(w.rand.Int64N(int64(d/2)+1))
-}
-
-func liveMarks(marks []mark) []mark {
-	kept := marks[:0]
-	for _, m := range marks {
-		if m.claim.live {
-			kept = append(kept, m)
-		}
-	}
-	return kept
 }
