@@ -56,7 +56,7 @@ type contact struct {
 	bytes  int64     // what the window charges for it
 
 	sends     int       // requests that carried it
-	attempts  int       // answers that did not settle this row although they settled others
+	attempts  int       // readable answers about rows that left this one open
 	firstFail time.Time // first failure of a request with it
 
 	applied bool     // perhaps: a request with it, or with an older state, ended without an answer
