@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"contactsync"
+	"contactsync/event"
 )
 
 // contactOverhead is what the window charges for a pending contact besides its
@@ -72,6 +73,20 @@ type contact struct {
 // awaited reports whether somebody waits for what becomes of the contact: no delete
 // came after it, and its partitions are still owned.
 func (c *contact) awaited() bool { return !c.deleted && live(c.marks) }
+
+// compose lays newer members over a contact. Both bodies were valid objects when
+// they were decoded, so it does not go wrong; if it does, the older state is set
+// aside as a dead letter and the newer one goes on: nothing is lost.
+func (w *Window) compose(c *contact, body []byte, shape uint64) {
+	merged, mergedShape, err := event.Merge(c.body, body)
+	if err != nil {
+		w.bury(c, contactsync.ReasonUndecodable, "a newer event of the contact cannot be merged into it: "+err.Error(), 0)
+		c.marks = nil
+		c.body, c.shape, c.merged = body, shape, false
+		return
+	}
+	c.body, c.shape, c.merged = merged, mergedShape, true
+}
 
 // list is an ordered set of contacts, linked through them.
 type list struct {

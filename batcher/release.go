@@ -61,10 +61,3 @@ func (w *Window) Forget(now time.Time) {
 		w.dropEmpty(l)
 	}
 }
-
-// recharge brings what the window charges for a contact up to date.
-func (w *Window) recharge(c *contact) {
-	n := c.charge()
-	w.bytes += n - c.bytes
-	c.bytes = n
-}

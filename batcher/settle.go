@@ -147,14 +147,6 @@ func firstReason(rows []contactsync.Outcome) string {
 	return "the answer does not account for the rows"
 }
 
-func bodyBytes(rows []*contact) int64 {
-	n := int64(0)
-	for _, c := range rows {
-		n += rowBytes(c)
-	}
-	return n
-}
-
 // tryAgain sends rows once more, apart from the others of their stream: the
 // remainder that an answer left open, or whose reasons pass.
 func (w *Window) tryAgain(rows []*contact, r contactsync.Result) {

@@ -309,6 +309,13 @@ func (w *Window) unlink(c *contact) {
 	}
 }
 
+// recharge brings what the window charges for a contact up to date.
+func (w *Window) recharge(c *contact) {
+	n := c.charge()
+	w.bytes += n - c.bytes
+	c.bytes = n
+}
+
 func (w *Window) free(c *contact) {
 	c.at = gone
 	w.bytes -= c.bytes
