@@ -97,7 +97,7 @@ func (w *Window) endHold(l *lane) {
 	h := l.hold
 	l.hold = nil
 	l.calm()
-	w.note(noteReleased, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
+	w.note(noteHoldEnded, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
 		"lasted", w.now.Sub(h.since).String(), "probes", h.probes)
 }
 
@@ -109,7 +109,7 @@ func (w *Window) accountWorks(a *account) {
 		return
 	}
 	a.held, a.probe = false, time.Time{}
-	w.note(noteAccountReleased, "account", a.id, "lasted", w.now.Sub(a.heldSince).String())
+	w.note(noteAccountHoldEnded, "account", a.id, "lasted", w.now.Sub(a.heldSince).String())
 	for _, l := range w.inOrderOfName() {
 		if l.account == a && l.hold != nil {
 			l.calm()
@@ -148,7 +148,7 @@ func (w *Window) Expire(now time.Time) {
 				c.firstFail = later(h.since, c.since)
 			}
 			w.bury(c, h.kind.reason(), h.detail, h.status)
-			w.release(c)
+			w.endContact(c)
 			left--
 		}
 		w.reschedule(l)

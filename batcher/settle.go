@@ -268,7 +268,7 @@ func (w *Window) delivered(c *contact) {
 	if !c.deleted { // else what came after it is known already
 		w.memory.note(c.lane.stream, c.id, c.standing)
 	}
-	w.release(c)
+	w.endContact(c)
 }
 
 // fail makes a dead letter of a row that cannot be delivered. With keep it is
@@ -288,11 +288,12 @@ func (w *Window) fail(c *contact, reason contactsync.Reason, detail string, stat
 	}
 	c.attempts++
 	w.bury(c, reason, detail, status)
-	w.release(c)
+	w.endContact(c)
 }
 
-// release ends a contact that was in flight. What arrived behind it takes its place.
-func (w *Window) release(c *contact) {
+// endContact ends a contact that waits nowhere any more. What arrived behind it
+// while it was in flight takes its place.
+func (w *Window) endContact(c *contact) {
 	l := c.lane
 	delete(l.contacts, c.id)
 	if newer := c.newer; newer != nil {
