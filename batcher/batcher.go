@@ -61,8 +61,8 @@ type Batcher struct {
 	// Owned by Run.
 	window   *Window
 	senders  sync.WaitGroup
-	letters  []*Burial // taken from the window, not yet handed to the publisher
-	releases []*release
+	letters  []*Burial       // taken from the window, not yet handed to the publisher
+	releases []chan struct{} // closed when nothing is on its way any more
 	troubles troubles
 	teller   teller
 }
@@ -70,13 +70,6 @@ type Batcher struct {
 type landed struct {
 	flight *Flight
 	result contactsync.Result
-}
-
-// release is one wait for partitions to be given back.
-type release struct {
-	claims []contactsync.Claim
-	done   chan struct{}
-	given  map[*Flight]struct{} // given up: waited for, whatever their result
 }
 
 var errStopped = errors.New("the batcher has stopped")
@@ -139,7 +132,7 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	if ended := w.TakeEnded(); len(ended) > 0 {
 		b.deps.Acker.Done(ended)
 	}
-	b.finishReleases(now) // after what has ended is known: a final commit follows
+	b.finishRelease(now) // after what has ended is known: a final commit follows
 	wake := w.Wake()
 	if wake.IsZero() {
 		wake = now.Add(time.Hour)
@@ -205,29 +198,14 @@ func (b *Batcher) start(ctx context.Context, f *Flight) {
 	})
 }
 
-// finishReleases gives back the partitions of which nothing is on its way.
-func (b *Batcher) finishReleases(now time.Time) {
-	kept := b.releases[:0]
-	for _, r := range b.releases {
-		switch {
-		case r.given == nil && b.window.Drained(now, r.claims):
-			b.window.Forget(now, r.claims)
-			close(r.done)
-		case r.given != nil && !b.flying(r.given):
-			close(r.done)
-		default:
-			kept = append(kept, r)
-		}
+// finishRelease gives the partitions back when nothing of them is on its way.
+func (b *Batcher) finishRelease(now time.Time) {
+	if len(b.releases) == 0 || !b.window.Drained(now) {
+		return
 	}
-	clear(b.releases[len(kept):])
-	b.releases = kept
-}
-
-func (b *Batcher) flying(given map[*Flight]struct{}) bool {
-	for f := range given {
-		if _, out := b.window.flights[f]; out {
-			return true
-		}
+	b.window.Forget(now)
+	for _, done := range b.releases {
+		close(done)
 	}
-	return false
+	b.releases = nil
 }

@@ -443,7 +443,7 @@ func TestBatcher_ReleaseSendsAndWaits(t *testing.T) {
 		s.at(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if err := s.b.Release(ctx, []contactsync.Claim{testClaim}); err != nil {
+		if err := s.b.Release(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if since := time.Since(s.start); since != 3*time.Second {
@@ -482,7 +482,7 @@ func TestBatcher_ReleaseGivesUpAtTheDeadline(t *testing.T) {
 		late := errors.New("late")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, late)
 		defer cancel()
-		if err := s.b.Release(ctx, []contactsync.Claim{testClaim}); !errors.Is(err, late) {
+		if err := s.b.Release(ctx); !errors.Is(err, late) {
 			t.Fatalf("release: %v, want the cause", err)
 		}
 		if since := time.Since(s.start); since != 3*time.Second {

@@ -105,3 +105,11 @@ func halve(rows []*contact, due time.Time) (left, right *group) {
 	half := len(rows) / 2
 	return newGroup(rows[:half:half], due), newGroup(rows[half:], due)
 }
+
+func bodyBytes(rows []*contact) int64 {
+	n := int64(0)
+	for _, c := range rows {
+		n += rowBytes(c)
+	}
+	return n
+}

@@ -26,8 +26,9 @@ type Config struct {
 	BackoffMin time.Duration `yaml:"backoff_min" env:"BACKOFF_MIN"`
 	// BackoffMax is the longest wait of a stream between two attempts.
 	BackoffMax time.Duration `yaml:"backoff_max" env:"BACKOFF_MAX"`
-	// RowAttempts is how often a row may fail or stay unaccounted for, in answers
-	// that settle others, before it goes to the dead-letter topic.
+	// RowAttempts is how many answers in all, of those that can be read, may leave a
+	// row open: not accounted for, or refused without a reason or for one that
+	// passes. With the last of them it goes to the dead-letter topic.
 	RowAttempts int `yaml:"row_attempts" env:"ROW_ATTEMPTS"`
 	// AmbiguityHold is how long the contacts of a request that timed out or was
 	// cut off wait before they are sent again, so that the API can finish with the first.

@@ -1,10 +1,10 @@
 package batcher
 
 import (
-	"slices"
 	"time"
 
 	"contactsync"
+	"contactsync/event"
 )
 
 // contactOverhead is what the window charges for a pending contact besides its
@@ -19,6 +19,10 @@ type mark struct {
 	claim  *claim
 	offset int64
 }
+
+// live reports whether events are of the present generation. What one contact or
+// letter stands for is all of one, because a generation ends as a whole.
+func live(marks []mark) bool { return len(marks) > 0 && marks[0].claim.live }
 
 // place says where a pending contact is.
 type place uint8
@@ -53,7 +57,7 @@ type contact struct {
 	bytes  int64     // what the window charges for it
 
 	sends     int       // requests that carried it
-	attempts  int       // answers that did not settle this row although they settled others
+	attempts  int       // readable answers about rows that left this one open
 	firstFail time.Time // first failure of a request with it
 
 	applied bool     // perhaps: a request with it, or with an older state, ended without an answer
@@ -67,9 +71,21 @@ type contact struct {
 }
 
 // awaited reports whether somebody waits for what becomes of the contact: no delete
-// came after it, and an event of it belongs to a partition that is still owned.
-func (c *contact) awaited() bool {
-	return !c.deleted && slices.ContainsFunc(c.marks, func(m mark) bool { return m.claim.live })
+// came after it, and its partitions are still owned.
+func (c *contact) awaited() bool { return !c.deleted && live(c.marks) }
+
+// compose lays newer members over a contact. Both bodies were valid objects when
+// they were decoded, so it does not go wrong; if it does, the older state is set
+// aside as a dead letter and the newer one goes on: nothing is lost.
+func (w *Window) compose(c *contact, body []byte, shape uint64) {
+	merged, mergedShape, err := event.Merge(c.body, body)
+	if err != nil {
+		w.bury(c, contactsync.ReasonUndecodable, "a newer event of the contact cannot be merged into it: "+err.Error(), 0)
+		c.marks = nil
+		c.body, c.shape, c.merged = body, shape, false
+		return
+	}
+	c.body, c.shape, c.merged = merged, mergedShape, true
 }
 
 // list is an ordered set of contacts, linked through them.

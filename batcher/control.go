@@ -22,7 +22,8 @@ func (b *Batcher) Add(ctx context.Context, events []event.Event) error {
 	}
 }
 
-// Assign makes claims known; events of others are left out. See Window.Assign.
+// Assign makes the claims of a generation known; events of others are left out.
+// See Window.Assign.
 func (b *Batcher) Assign(claims []contactsync.Claim, catchUp bool) {
 	b.do(func(now time.Time) { b.window.Assign(now, claims, catchUp) })
 }
@@ -32,34 +33,32 @@ func (b *Batcher) CaughtUp(c contactsync.Claim) {
 	b.do(func(now time.Time) { b.window.CaughtUp(now, c) })
 }
 
-// Release gives claims back: it sends what may be sent at once, waits for what
+// Release gives all claims back: it sends what may be sent at once, waits for what
 // is on its way, and drops the rest. When ctx ends first, requests on their way
-// are given up and the cause of ctx is returned. In both cases no request with
-// rows of the claims is on its way afterwards, and none will start (I4). Nothing
-// may be added for the claims once Release is called.
-func (b *Batcher) Release(ctx context.Context, claims []contactsync.Claim) error {
-	r := &release{claims: claims, done: make(chan struct{})}
+// are given up and the cause of ctx is returned. In both cases no request is on
+// its way afterwards, and none will start (I4). Nothing may be added once Release
+// is called, and nothing assigned before it has returned.
+func (b *Batcher) Release(ctx context.Context) error {
+	done := make(chan struct{})
 	b.do(func(now time.Time) {
 		b.window.Drain(now)
-		b.releases = append(b.releases, r)
+		b.releases = append(b.releases, done)
 	})
 	select {
-	case <-r.done:
+	case <-done:
 		return nil
 	case <-b.stopped:
 		return errStopped
 	case <-ctx.Done():
 	}
 	b.do(func(now time.Time) {
-		r.given = map[*Flight]struct{}{}
-		b.window.Flying(claims, func(f *Flight) {
-			r.given[f] = struct{}{}
+		for f := range b.window.flights {
 			f.cancel()
-		})
-		b.window.Forget(now, claims)
+		}
+		b.window.Forget(now)
 	})
 	select {
-	case <-r.done:
+	case <-done:
 	case <-b.stopped:
 	}
 	return context.Cause(ctx)

@@ -7,8 +7,10 @@
 //
 //   - a contact is never in two requests in flight (I3), and what arrives while
 //     it is in one is merged and sent after it;
-//   - an event ends only when its row was delivered, its dead letter was
-//     acknowledged, or a delete came after it (I1, I2);
+//   - an event ends only when a row that stands for it was delivered, a dead
+//     letter that stands for it was acknowledged, or it was skipped and counted:
+//     it is a delete or a tombstone, one of these came after it, or it is older
+//     than what is known of its contact (I1, I2);
 //   - of the lanes that may be sent, the one with the oldest event goes first;
 //   - an answer that says nothing about a row keeps the row (I6).
 //

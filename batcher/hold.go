@@ -97,7 +97,7 @@ func (w *Window) endHold(l *lane) {
 	h := l.hold
 	l.hold = nil
 	l.calm()
-	w.note(noteReleased, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
+	w.note(noteHoldEnded, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
 		"lasted", w.now.Sub(h.since).String(), "probes", h.probes)
 }
 
@@ -109,7 +109,7 @@ func (w *Window) accountWorks(a *account) {
 		return
 	}
 	a.held, a.probe = false, time.Time{}
-	w.note(noteAccountReleased, "account", a.id, "lasted", w.now.Sub(a.heldSince).String())
+	w.note(noteAccountHoldEnded, "account", a.id, "lasted", w.now.Sub(a.heldSince).String())
 	for _, l := range w.inOrderOfName() {
 		if l.account == a && l.hold != nil {
 			l.calm()
@@ -148,53 +148,9 @@ func (w *Window) Expire(now time.Time) {
 				c.firstFail = later(h.since, c.since)
 			}
 			w.bury(c, h.kind.reason(), h.detail, h.status)
-			w.release(c)
+			w.endContact(c)
 			left--
 		}
 		w.reschedule(l)
 	}
-}
-
-// othersFirst is how many requests of other streams go before a stream on hold
-// may probe, where they are ready: however many streams are on hold, three
-// quarters of the account's calls are for the others.
-const othersFirst = 3
-
-// nextLane is the ready lane of an account that goes first: the one with the
-// oldest event. Streams on hold have old events, so they take turns with the
-// others. While the account is held it is one that was not refused yet, because
-// that can tell more, and of those the one with the youngest event: streams that
-// work have young ones.
-func (a *account) nextLane() *lane {
-	first := a.ready.lanes[0]
-	if !a.held && (first.hold == nil || a.sinceProbe >= othersFirst) {
-		return first
-	}
-	var others []*lane
-	for _, l := range a.ready.lanes {
-		if l.hold == nil {
-			others = append(others, l)
-		}
-	}
-	switch {
-	case len(others) == 0:
-		return first
-	case a.held:
-		return slices.MaxFunc(others, func(a, b *lane) int { return a.order.Compare(b.order) })
-	}
-	return slices.MinFunc(others, func(a, b *lane) int { return a.order.Compare(b.order) })
-}
-
-// mayStart is when the account as a whole lets a request start, but for its gate:
-// now, a time, or far where only a result can change it.
-func (a *account) mayStart(most int, now time.Time) time.Time {
-	switch {
-	case a.inFlight >= most, a.held && a.inFlight > 0:
-		return far
-	case a.again.After(now):
-		return a.again
-	case a.held && a.probe.After(now):
-		return a.probe
-	}
-	return now
 }

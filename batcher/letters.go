@@ -56,15 +56,13 @@ func (w *Window) refuse(ev *event.Event, m mark, why *event.Fault) {
 }
 
 func (w *Window) post(b *Burial) {
-	b.marks = liveMarks(b.marks)
-	if len(b.marks) == 0 {
+	if !live(b.marks) {
 		w.m.late.Inc()
 		return
 	}
 	b.Positions = make([]contactsync.Position, len(b.marks))
 	for i, m := range b.marks {
 		b.Positions[i] = contactsync.Position{Claim: m.claim.Claim, Offset: m.offset}
-		m.claim.letters++
 	}
 	b.charge = int64(contactOverhead + len(b.Record.Value) + len(b.Record.Key) + 2*markBytes*len(b.marks))
 	w.bytes += b.charge
@@ -92,8 +90,10 @@ func (w *Window) Buried(now time.Time, letters []*Burial) {
 	for _, b := range letters {
 		w.buried--
 		w.bytes -= b.charge
+		if !live(b.marks) {
+			w.orphans--
+		}
 		for _, m := range b.marks {
-			m.claim.letters--
 			if w.end(m) {
 				w.m.ended[endedDeadLetter].Inc()
 			}
@@ -108,18 +108,4 @@ func (w *Window) LettersWaiting() int {
 		n += len(cl.heldLetters)
 	}
 	return n
-}
-
-// compose lays newer members over a contact. Both bodies were valid objects when
-// they were decoded, so it does not go wrong; if it does, the older state is set
-// aside as a dead letter and the newer one goes on: nothing is lost.
-func (w *Window) compose(c *contact, body []byte, shape uint64) {
-	merged, mergedShape, err := event.Merge(c.body, body)
-	if err != nil {
-		w.bury(c, contactsync.ReasonUndecodable, "a newer event of the contact cannot be merged into it: "+err.Error(), 0)
-		c.marks = nil
-		c.body, c.shape, c.merged = body, shape, false
-		return
-	}
-	c.body, c.shape, c.merged = merged, mergedShape, true
 }

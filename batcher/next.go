@@ -74,6 +74,50 @@ func (w *Window) best() *account {
 	return best
 }
 
+// othersFirst is how many requests of other streams go before a stream on hold
+// may probe, where they are ready: however many streams are on hold, three
+// quarters of the account's calls are for the others.
+const othersFirst = 3
+
+// nextLane is the ready lane of an account that goes first: the one with the
+// oldest event. Streams on hold have old events, so they take turns with the
+// others. While the account is held it is one that was not refused yet, because
+// that can tell more, and of those the one with the youngest event: streams that
+// work have young ones.
+func (a *account) nextLane() *lane {
+	first := a.ready.lanes[0]
+	if !a.held && (first.hold == nil || a.sinceProbe >= othersFirst) {
+		return first
+	}
+	var others []*lane
+	for _, l := range a.ready.lanes {
+		if l.hold == nil {
+			others = append(others, l)
+		}
+	}
+	switch {
+	case len(others) == 0:
+		return first
+	case a.held:
+		return slices.MaxFunc(others, func(a, b *lane) int { return a.order.Compare(b.order) })
+	}
+	return slices.MinFunc(others, func(a, b *lane) int { return a.order.Compare(b.order) })
+}
+
+// mayStart is when the account as a whole lets a request start, but for its gate:
+// now, a time, or far where only a result can change it.
+func (a *account) mayStart(most int, now time.Time) time.Time {
+	switch {
+	case a.inFlight >= most, a.held && a.inFlight > 0:
+		return far
+	case a.again.After(now):
+		return a.again
+	case a.held && a.probe.After(now):
+		return a.probe
+	}
+	return now
+}
+
 // Wake returns when Next may answer differently although nothing else happens,
 // and the zero time where only an event or a result can change it.
 func (w *Window) Wake() time.Time {
@@ -167,7 +211,6 @@ func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Fligh
 		l.account.sinceProbe = 0
 	}
 	w.flights[f] = struct{}{}
-	forClaims(f.rows, func(cl *claim) { cl.flights++ })
 	w.m.batches[f.Cut].Inc()
 	w.m.rows.Observe(float64(len(f.rows)))
 	w.reschedule(l)
@@ -212,19 +255,6 @@ func (w *Window) cutQueue(l *lane) ([]*contact, Cut) {
 		reason = CutRows
 	}
 	return rows, reason
-}
-
-// forClaims calls f once for each claim that has an event among rows.
-func forClaims(rows []*contact, f func(*claim)) {
-	var seen []*claim
-	for _, c := range rows {
-		for _, m := range c.marks {
-			if !slices.Contains(seen, m.claim) {
-				seen = append(seen, m.claim)
-				f(m.claim)
-			}
-		}
-	}
 }
 
 func later(a, b time.Time) time.Time {

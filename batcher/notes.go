@@ -12,9 +12,9 @@ type noteKind uint8
 
 const (
 	noteHold noteKind = iota
-	noteReleased
+	noteHoldEnded
 	noteAccountHeld
-	noteAccountReleased
+	noteAccountHoldEnded
 	noteCeiling
 	noteMoved
 )
@@ -23,12 +23,12 @@ var noteTexts = [...]struct {
 	level slog.Level
 	text  string
 }{
-	noteHold:            {slog.LevelError, "stream is on hold: its contacts are kept and it is probed; see docs/holds.md for what to do"},
-	noteReleased:        {slog.LevelInfo, "stream is no longer on hold"},
-	noteAccountHeld:     {slog.LevelError, "account is on hold: several of its streams were refused and no answer about rows came in between; one request at a time probes it"},
-	noteAccountReleased: {slog.LevelInfo, "account is no longer on hold"},
-	noteCeiling:         {slog.LevelWarn, "a request was too large for the API: smaller ones are sent from now on"},
-	noteMoved:           {slog.LevelWarn, "a contact has events in two partitions, which have no order between them: key the topic by contact or by stream"},
+	noteHold:             {slog.LevelError, "stream is on hold: its contacts are kept and it is probed; see docs/holds.md for what to do"},
+	noteHoldEnded:        {slog.LevelInfo, "stream is no longer on hold"},
+	noteAccountHeld:      {slog.LevelError, "account is on hold: several of its streams were refused and no answer about rows came in between; one request at a time probes it"},
+	noteAccountHoldEnded: {slog.LevelInfo, "account is no longer on hold"},
+	noteCeiling:          {slog.LevelWarn, "a request was too large for the API: smaller ones are sent from now on"},
+	noteMoved:            {slog.LevelWarn, "a contact has events in two partitions, which have no order between them: key the topic by contact or by stream"},
 }
 
 // notesKept bounds what waits to be told. What is more is in the metrics.

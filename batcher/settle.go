@@ -17,7 +17,6 @@ func (w *Window) Settle(now time.Time, f *Flight, r contactsync.Result) {
 	l := f.lane
 	l.flights--
 	l.account.inFlight--
-	forClaims(f.rows, func(cl *claim) { cl.flights-- })
 	w.settle(f, r)
 	if len(l.contacts) == 0 && l.hold != nil && l.hold.kind == holdRejecting {
 		w.endHold(l) // no row is left to be tried
@@ -148,14 +147,6 @@ func firstReason(rows []contactsync.Outcome) string {
 	return "the answer does not account for the rows"
 }
 
-func bodyBytes(rows []*contact) int64 {
-	n := int64(0)
-	for _, c := range rows {
-		n += rowBytes(c)
-	}
-	return n
-}
-
 // tryAgain sends rows once more, apart from the others of their stream: the
 // remainder that an answer left open, or whose reasons pass.
 func (w *Window) tryAgain(rows []*contact, r contactsync.Result) {
@@ -229,7 +220,9 @@ func (w *Window) land(c *contact) bool {
 		}
 		c.marks = nil
 	}
-	c.marks = liveMarks(c.marks)
+	if !live(c.marks) {
+		c.marks = nil
+	}
 	if newer != nil {
 		w.absorb(c, newer)
 	}
@@ -260,25 +253,22 @@ func (w *Window) absorb(c, newer *contact) {
 
 // delivered ends a row that the API has taken, and lets in what arrived meanwhile.
 func (w *Window) delivered(c *contact) {
-	late := true
+	if !live(c.marks) {
+		w.m.late.Inc()
+	}
 	for i, m := range c.marks {
-		if !w.end(m) {
-			continue
-		}
-		late = false
-		if i == len(c.marks)-1 {
+		switch {
+		case !w.end(m):
+		case i == len(c.marks)-1:
 			w.m.ended[endedDelivered].Inc()
-		} else {
+		default:
 			w.m.ended[endedSuperseded].Inc()
 		}
-	}
-	if late {
-		w.m.late.Inc()
 	}
 	if !c.deleted { // else what came after it is known already
 		w.memory.note(c.lane.stream, c.id, c.standing)
 	}
-	w.release(c)
+	w.endContact(c)
 }
 
 // fail makes a dead letter of a row that cannot be delivered. With keep it is
@@ -298,11 +288,12 @@ func (w *Window) fail(c *contact, reason contactsync.Reason, detail string, stat
 	}
 	c.attempts++
 	w.bury(c, reason, detail, status)
-	w.release(c)
+	w.endContact(c)
 }
 
-// release ends a contact that was in flight. What arrived behind it takes its place.
-func (w *Window) release(c *contact) {
+// endContact ends a contact that waits nowhere any more. What arrived behind it
+// while it was in flight takes its place.
+func (w *Window) endContact(c *contact) {
 	l := c.lane
 	delete(l.contacts, c.id)
 	if newer := c.newer; newer != nil {
@@ -342,14 +333,4 @@ func (w *Window) wait(n int, longest time.Duration) time.Duration {
 		d = longest
 	}
 	return d/2 + time.Duration(w.rand.Int64N(int64(d/2)+1))
-}
-
-func liveMarks(marks []mark) []mark {
-	kept := marks[:0]
-	for _, m := range marks {
-		if m.claim.live {
-			kept = append(kept, m)
-		}
-	}
-	return kept
 }

@@ -39,18 +39,17 @@ type Window struct {
 	positions []contactsync.Position // ended since TakeEnded
 	letters   []*Burial              // to be published, since TakeLetters
 	buried    int                    // letters taken and not yet buried
+	orphans   int                    // of these, those of generations that are over
 }
 
 // claim is one owned partition.
 type claim struct {
 	contactsync.Claim
-	live        bool
+	live        bool // its generation is not over: requests and letters can outlive it
 	catching    bool
 	held        list      // contacts that wait for the end of catch-up
 	heldLetters []*Burial // and dead letters
 	open        int       // events not yet ended
-	flights     int       // requests on their way with its rows
-	letters     int       // letters not yet buried that end its events
 	first       int64     // offset of the first event that was added; -1 before it
 }
 
@@ -77,7 +76,8 @@ func NewWindow(cfg Config, gates func(account string) Gate, m *metrics.Batcher, 
 // Full reports whether the window holds what it may. Fetching pauses then.
 func (w *Window) Full() bool { return w.bytes >= int64(w.cfg.WindowBytes) }
 
-// Assign makes claims known. With catchUp their contacts are only gathered until
+// Assign makes claims known, all of one generation: what came before it has been
+// dropped by Forget. With catchUp their contacts are only gathered until
 // CaughtUp, so that what the previous owner had sent is not followed by an older
 // state. Events of unknown claims are not taken.
 func (w *Window) Assign(now time.Time, claims []contactsync.Claim, catchUp bool) {
@@ -153,7 +153,7 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 }
 
 func (w *Window) claimOf(c contactsync.Claim) *claim {
-	if w.last == nil || w.last.Claim != c || !w.last.live {
+	if w.last == nil || w.last.Claim != c {
 		w.last = w.claims[c]
 	}
 	return w.last
@@ -307,6 +307,13 @@ func (w *Window) unlink(c *contact) {
 		c.group = nil // the group leaves it out when it is next looked at
 	case inFlight, behind, gone:
 	}
+}
+
+// recharge brings what the window charges for a contact up to date.
+func (w *Window) recharge(c *contact) {
+	n := c.charge()
+	w.bytes += n - c.bytes
+	c.bytes = n
 }
 
 func (w *Window) free(c *contact) {

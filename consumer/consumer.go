@@ -18,7 +18,8 @@ import (
 )
 
 // Sink takes the events. The consumer calls Assign before the first Add of a
-// generation and Release after the last one.
+// generation and Release after the last one; the next generation begins when
+// Release has returned.
 type Sink interface {
 	// Assign makes claims known; with catchUp their contacts wait for CaughtUp.
 	Assign(claims []contactsync.Claim, catchUp bool)
@@ -27,9 +28,9 @@ type Sink interface {
 	Add(ctx context.Context, events []event.Event) error
 	// CaughtUp says that a claim's contacts may be sent.
 	CaughtUp(claim contactsync.Claim)
-	// Release returns when nothing of the claims is on its way any more, at the
-	// latest soon after ctx ended.
-	Release(ctx context.Context, claims []contactsync.Claim) error
+	// Release gives every claim back. It returns when nothing is on its way any
+	// more, at the latest soon after ctx ended.
+	Release(ctx context.Context) error
 }
 
 // Deps are the consumer's neighbours.

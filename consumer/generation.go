@@ -102,7 +102,7 @@ func (g *generation) drain() {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), g.c.cfg.DrainTimeout, errDrain)
 	defer cancel()
 	if len(g.claims) > 0 {
-		if err := g.c.deps.Sink.Release(ctx, g.claims); err != nil {
+		if err := g.c.deps.Sink.Release(ctx); err != nil {
 			g.c.deps.Metrics.DrainTimeouts.Inc()
 			g.c.deps.Log.Warn("requests on their way were given up; the next owner sends their contacts again", "cause", err)
 		}

@@ -66,7 +66,7 @@ func (s *sink) CaughtUp(c contactsync.Claim) {
 	s.caughtUp = append(s.caughtUp, c)
 }
 
-func (s *sink) Release(context.Context, []contactsync.Claim) error {
+func (s *sink) Release(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.released++

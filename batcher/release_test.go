@@ -1,0 +1,177 @@
+package batcher
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"contactsync"
+	"contactsync/event"
+	"contactsync/metrics"
+)
+
+// A dead letter that Kafka does not take belongs to a generation that is over: it
+// ends nothing, and the next generation can be given back without it.
+func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.publish = func(int) error {
+			if time.Since(s.start) < time.Minute {
+				return errors.New("not enough replicas")
+			}
+			return nil
+		}
+		s.add("broken")
+		late := errors.New("late")
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, late)
+		defer cancel()
+		if err := s.b.Release(ctx); !errors.Is(err, late) {
+			t.Fatalf("release: %v: it did not wait for the dead letter", err)
+		}
+
+		next := testClaim
+		next.Generation++
+		s.b.Assign([]contactsync.Claim{next}, false)
+		s.addWith(func(ev *event.Event) { ev.Record.Claim = next }, "a")
+		s.at(10 * time.Second)
+		s.wantEnded(1)
+		ctx, cancel = context.WithTimeoutCause(t.Context(), time.Second, late)
+		defer cancel()
+		if err := s.b.Release(ctx); err != nil || time.Since(s.start) != 10*time.Second {
+			t.Errorf("released after %v (%v): it waited for a dead letter of nobody", time.Since(s.start), err)
+		}
+		if n := s.b.Status().LettersWaiting; n != 1 {
+			t.Errorf("%d dead letters wait, want 1", n)
+		}
+		s.at(2 * time.Minute)
+		s.wantEnded(1)
+		if st := s.b.Status(); len(s.letters) != 1 || st.LettersWaiting != 0 || st.Bytes != 0 || s.b.window.orphans != 0 {
+			t.Errorf("%d dead letters written, left %+v", len(s.letters), st)
+		}
+	})
+}
+
+// generations is a window whose events are of the generation given.
+type generations struct {
+	*Window
+	now    time.Time
+	offset int64
+}
+
+func newGenerations() *generations {
+	return &generations{
+		Window: NewWindow(DefaultConfig(), func(string) Gate { return open{} }, &metrics.New(prometheus.NewRegistry()).Batcher, 1),
+		now:    time.Unix(1_700_000_000, 0),
+	}
+}
+
+func (g *generations) add(c contactsync.Claim, id string) int64 {
+	g.offset++
+	g.Add(g.now, &event.Event{
+		Record: contactsync.Record{Position: contactsync.Position{Claim: c, Offset: g.offset}, Time: g.now}, Kind: event.Update,
+		Contact: event.Contact{Stream: "st", ID: id, Account: "a", Body: []byte(`{}`)},
+	})
+	return g.offset
+}
+
+// send returns the next request when everything pending has lingered.
+func (g *generations) send(t *testing.T) *Flight {
+	t.Helper()
+	g.now = g.now.Add(time.Minute)
+	f := g.Next(g.now)
+	if f == nil {
+		t.Fatal("no request may start")
+	}
+	return f
+}
+
+// The answer to a request of a generation that is over settles nothing of the next
+// one, whose event of the same contact waits behind it and is then sent.
+func TestWindow_LateAnswerSettlesNothingOfTheNextGeneration(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]func(contactsync.Batch) contactsync.Result{
+		"delivered": allDelivered,
+		"refused": func(contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.BadRequest, Status: 412}
+		},
+		"canceled": func(contactsync.Batch) contactsync.Result { return contactsync.Result{Kind: contactsync.Canceled} },
+		"open": func(contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.Answered, Status: 200}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, next := newGenerations(), testClaim
+			next.Generation++
+			w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+			w.add(testClaim, "a")
+			old := w.send(t)
+			w.add(testClaim, "a")
+			w.Forget(w.now)
+			if w.pending != 1 || w.bytes == 0 {
+				t.Fatalf("%d contacts, %d bytes, want the one in flight", w.pending, w.bytes)
+			}
+			w.Assign(w.now, []contactsync.Claim{next}, false)
+			at := w.add(next, "a")
+			w.Settle(w.now, old, answer(old.Batch))
+			if ended := w.TakeEnded(); len(ended) != 0 || len(w.TakeLetters()) != 0 {
+				t.Fatalf("a late answer ended %v", ended)
+			}
+			f := w.send(t)
+			w.Settle(w.now, f, allDelivered(f.Batch))
+			if ended, want := w.TakeEnded(), []contactsync.Position{{Claim: next, Offset: at}}; !slices.Equal(ended, want) {
+				t.Errorf("ended %v, want %v", ended, want)
+			}
+			if w.pending != 0 || w.bytes != 0 {
+				t.Errorf("%d contacts and %d bytes are left", w.pending, w.bytes)
+			}
+		})
+	}
+}
+
+// Wherever a contact waits, nothing of it is left when the partitions are gone:
+// it is pending anew when its next owner is this process again.
+func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {
+	t.Parallel()
+	w := newGenerations()
+	behind := contactsync.Claim{Topic: "contacts", Partition: 2, Generation: testClaim.Generation}
+	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+	for _, id := range []string{"a", "b", "c", "d"} {
+		w.add(testClaim, id)
+	}
+	f := w.send(t)
+	w.Settle(w.now, f, contactsync.Result{Kind: contactsync.BadRequest, Status: 412})
+	half := w.send(t) // the other half waits for the answer to it
+	w.Assign(w.now, []contactsync.Claim{behind}, true)
+	w.add(behind, "x") // held back, with an event of a partition that is not
+	w.add(testClaim, "x")
+	w.add(testClaim, "queued")
+	w.add(testClaim, half.Batch.Rows[0].ID)
+	open := testutil.ToFloat64(w.m.released)
+	w.Forget(w.now)
+	if n := testutil.ToFloat64(w.m.released) - open; n != 8 {
+		t.Errorf("%v events counted as released, want 8", n)
+	}
+	if w.pending != len(half.Batch.Rows) {
+		t.Errorf("%d contacts pending, want the %d in flight", w.pending, len(half.Batch.Rows))
+	}
+	w.Settle(w.now, half, allDelivered(half.Batch))
+	if w.pending != 0 || w.bytes != 0 || len(w.TakeEnded()) != 0 || w.catchingUp != 0 || !w.Drained(w.now) {
+		t.Errorf("left: %+v", w.Status(w.now))
+	}
+	next := testClaim
+	next.Generation++
+	w.Assign(w.now, []contactsync.Claim{next}, false)
+	for _, id := range []string{"a", "b", "c", "d", "x", "queued"} {
+		w.add(next, id)
+	}
+	if f := w.send(t); len(f.Batch.Rows) != 6 {
+		t.Errorf("%d rows sent in the next generation, want all 6", len(f.Batch.Rows))
+	}
+}
