@@ -51,6 +51,11 @@ func (b *Batcher) Release(ctx context.Context) error {
 		return errStopped
 	case <-ctx.Done():
 	}
+	select {
+	case <-done: // in the same moment
+		return nil
+	default:
+	}
 	b.do(func(now time.Time) {
 		for f := range b.window.flights {
 			f.cancel()

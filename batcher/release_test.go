@@ -135,6 +135,30 @@ func TestWindow_LateAnswerSettlesNothingOfTheNextGeneration(t *testing.T) {
 	}
 }
 
+// Events that were given back are not counted as skipped as well, although their
+// contact was deleted while its request was on its way.
+func TestWindow_LateAnswerCountsNoDelete(t *testing.T) {
+	t.Parallel()
+	w := newGenerations()
+	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+	w.add(testClaim, "a")
+	old := w.send(t)
+	w.offset++
+	w.Add(w.now, &event.Event{
+		Record:  contactsync.Record{Position: contactsync.Position{Claim: testClaim, Offset: w.offset}, Time: w.now},
+		Contact: event.Contact{Stream: "st", ID: "a", Account: "a"}, Kind: event.Delete,
+	})
+	skipped, released := testutil.ToFloat64(w.m.ended[endedSkipped]), testutil.ToFloat64(w.m.released)
+	w.Forget(w.now)
+	w.Settle(w.now, old, contactsync.Result{Kind: contactsync.Unavailable})
+	if n := testutil.ToFloat64(w.m.released) - released; n != 1 {
+		t.Errorf("%v events counted as released, want 1", n)
+	}
+	if n := testutil.ToFloat64(w.m.ended[endedSkipped]) - skipped; n != 0 {
+		t.Errorf("%v events counted as skipped when they had been released", n)
+	}
+}
+
 // Wherever a contact waits, nothing of it is left when the partitions are gone:
 // it is pending anew when its next owner is this process again.
 func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {

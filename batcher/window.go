@@ -229,9 +229,10 @@ func (w *Window) resize(c *contact, change func()) {
 }
 
 func (w *Window) skip(m mark, reason counter) {
-	reason.Inc()
-	w.m.ended[endedSkipped].Inc()
-	w.end(m)
+	if w.end(m) {
+		reason.Inc()
+		w.m.ended[endedSkipped].Inc()
+	}
 }
 
 // end says that an event has ended.

@@ -88,7 +88,7 @@ func ParsePositions(text string) ([]contactsync.Position, error) {
 	for item := range strings.SplitSeq(text, ",") {
 		at, last, err := parseItem(item)
 		if err != nil {
-			return nil, fmt.Errorf("read positions: %q: %w", excerpt(item, 300), err)
+			return nil, fmt.Errorf("read positions: %w", err) // without what it holds: that may be anything
 		}
 		// Not last-at.Offset+1, which runs over for the widest range.
 		if last-at.Offset >= int64(maxPositions-len(positions)) {
