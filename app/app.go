@@ -21,6 +21,7 @@ import (
 	"contactsync/deadletter"
 	"contactsync/event"
 	"contactsync/kafkaconn"
+	"contactsync/kafkalog"
 	"contactsync/metrics"
 	"contactsync/upstream"
 )
@@ -184,6 +185,7 @@ func (a *App) Run(ctx context.Context) error {
 	working.Go(func() { failed(a.batcher.Run(work)) })
 	working.Go(func() { failed(a.upstream.Run(work)) })
 	consuming.Go(func() { failed(a.consumer.Run(poll)) })
+	working.Go(func() { a.checkLetters(work) })
 	a.log.Info("started", "admin", a.Addr(), "group", a.cfg.Consumer.Group, "topics", a.cfg.Consumer.Topics)
 
 	<-poll.Done()
@@ -213,6 +215,23 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	a.log.Info("stopped")
 	return nil
+}
+
+// checkLetters tells at the start that there is no topic for dead letters. The
+// service goes on: only what would be set aside, and the offsets behind it, wait.
+func (a *App) checkLetters(ctx context.Context) {
+	why := ""
+	for range 4 { // a topic that was made a moment ago may not be known everywhere
+		topics, err := a.kafka.TopicInfo(ctx, a.cfg.DeadLetter.Topic)
+		if err != nil || len(topics) == 0 {
+			return // the consumer tells of brokers that do not answer
+		}
+		if why = unreadable(topics[0]); why == "" || !kafkalog.Sleep(ctx, time.Second) {
+			return
+		}
+	}
+	a.log.Error("deadletter.topic cannot be used: events that have to be set aside wait for it, and so do the offsets behind them",
+		"topic", a.cfg.DeadLetter.Topic, "why", why)
 }
 
 // close closes the connections that are open.

@@ -3,11 +3,13 @@ package app_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,6 +38,35 @@ type world struct {
 	api     *stub.Server
 	cfg     config.Config
 	addr    string // admin pages of the replica that was started last
+	log     logText
+}
+
+// logText is the log of all replicas.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// logged reports whether one line of the log has all of these.
+func (w *world) logged(parts ...string) bool {
+	w.log.mu.Lock()
+	defer w.log.mu.Unlock()
+	for line := range strings.Lines(w.log.text.String()) {
+		all := true
+		for _, part := range parts {
+			all = all && strings.Contains(line, part)
+		}
+		if all {
+			return true
+		}
+	}
+	return false
 }
 
 func newWorld(t *testing.T, apiConfig func(*stub.Config)) *world {
@@ -94,7 +125,7 @@ func newWorld(t *testing.T, apiConfig func(*stub.Config)) *world {
 func (w *world) replica(o app.Options) (reg *prometheus.Registry, stop func() error) {
 	w.t.Helper()
 	o.Registry, o.Version = prometheus.NewRegistry(), "test"
-	o.Log = slog.New(slog.NewTextHandler(logWriter{w.t}, nil))
+	o.Log = slog.New(slog.NewTextHandler(io.MultiWriter(logWriter{w.t}, &w.log), nil))
 	a, err := app.New(w.t.Context(), w.cfg, o)
 	if err != nil {
 		w.t.Fatal(err)

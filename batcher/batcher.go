@@ -86,7 +86,7 @@ func New(cfg Config, deps Deps) *Batcher {
 		stopped:  make(chan struct{}),
 		window:   NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
 		troubles: troubles{log: deps.Log, open: map[string]*trouble{}},
-		teller:   teller{log: deps.Log},
+		teller:   teller{log: deps.Log, written: map[contactsync.Reason]int{}},
 	}
 }
 
@@ -181,10 +181,12 @@ func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker
 		b.letters = nil
 	case letters := <-b.buried:
 		b.window.Buried(time.Now(), letters)
+		b.teller.count(letters)
 	case <-timer.C:
 	case now := <-tick.C:
 		b.window.Expire(now)
 		b.teller.remind(now, b.window.Observe(now))
+		b.teller.report(now)
 	}
 }
 

@@ -368,6 +368,26 @@ func TestBatcher_LettersThatCannotBeWrittenAreTold(t *testing.T) {
 	})
 }
 
+func TestBatcher_DeadLettersAreToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		for i := range 90 {
+			s.at(time.Duration(i) * time.Second)
+			s.add("broken")
+		}
+		s.at(10 * time.Minute)
+		log := s.log.String()
+		if n := strings.Count(log, "set aside as dead letters"); n != 3 || len(s.letters) != 90 {
+			t.Errorf("%d dead letters told in %d lines, want 90 in 3:\n%s", len(s.letters), n, log)
+		}
+		for _, want := range []string{`letters=1 reasons="invalid=1"`, `letters=60 reasons="invalid=60"`, `letters=29 reasons="invalid=29"`} {
+			if !strings.Contains(log, want) {
+				t.Errorf("the log lacks %q:\n%s", want, log)
+			}
+		}
+	})
+}
+
 func TestBatcher_RejectedRowTakesItsEventsAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, nil)

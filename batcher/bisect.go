@@ -14,6 +14,9 @@ func (w *Window) refused(f *Flight, r contactsync.Result) {
 		w.refusedRow(f, contactsync.ReasonBadRequest, r)
 		return
 	}
+	if w.noting(noteRefused) {
+		w.note(noteRefused, "account", f.lane.account.id, "stream", f.lane.stream, "rows", len(f.rows), "status", r.Status, "detail", r.Detail)
+	}
 	rows := w.landAll(f, r)
 	w.other(f, false)
 	left, right := halve(rows, w.now)

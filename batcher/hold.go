@@ -38,12 +38,13 @@ const expireAtOnce = 1000
 // hold is a stream that cannot be delivered as it is, and is probed. Its contacts
 // stay pending; other streams are not touched.
 type hold struct {
-	kind   holdKind
-	since  time.Time
-	probes int // requests that were refused since
-	status int
-	detail string // of the last refusal
-	tried  trial  // of holdRejecting
+	kind    holdKind
+	since   time.Time
+	probes  int // requests that were refused since
+	status  int
+	detail  string // of the last refusal
+	tried   trial  // of holdRejecting
+	expired int    // contacts that hold_max has made dead letters of
 }
 
 // hold puts a stream on hold, or keeps it there after a probe in vain. It waits
@@ -92,13 +93,20 @@ func (w *Window) strike(l *lane) {
 	}
 }
 
+// Why a hold ends, as the log says it.
+const (
+	endedAnswer = "the API looks at its rows again"
+	endedRare   = "refusals are rare again"
+	endedEmpty  = "nothing of it is left to send"
+)
+
 // endHold ends the hold of a stream that is on hold.
-func (w *Window) endHold(l *lane) {
+func (w *Window) endHold(l *lane, why string) {
 	h := l.hold
 	l.hold = nil
 	l.calm()
-	w.note(noteHoldEnded, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
-		"lasted", w.now.Sub(h.since).String(), "probes", h.probes)
+	w.note(noteHoldEnded, "because", why, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
+		"lasted", w.now.Sub(h.since), "probes_refused", h.probes, "dead_letters", h.expired)
 }
 
 // accountWorks notes that the API has looked at rows of an account: what was put
@@ -109,7 +117,7 @@ func (w *Window) accountWorks(a *account) {
 		return
 	}
 	a.held, a.probe = false, time.Time{}
-	w.note(noteAccountHoldEnded, "account", a.id, "lasted", w.now.Sub(a.heldSince).String())
+	w.note(noteAccountHoldEnded, "account", a.id, "lasted", w.now.Sub(a.heldSince))
 	for _, l := range w.inOrderOfName() {
 		if l.account == a && l.hold != nil {
 			l.calm()
@@ -121,7 +129,7 @@ func (w *Window) accountWorks(a *account) {
 // review ends the hold of a stream whose rows were refused when that is rare again.
 func (w *Window) review(l *lane) {
 	if h := l.hold; h != nil && h.kind == holdRejecting && h.tried.passed(w.cfg.LetterShare) {
-		w.endHold(l)
+		w.endHold(l, endedRare)
 	}
 }
 
@@ -150,6 +158,10 @@ func (w *Window) Expire(now time.Time) {
 			w.bury(c, h.kind.reason(), h.detail, h.status)
 			w.endContact(c)
 			left--
+			if h.expired++; h.expired == 1 {
+				w.note(noteExpired, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
+					"held_for", w.now.Sub(h.since), "contacts", len(l.contacts)+1, "status", h.status, "detail", h.detail)
+			}
 		}
 		w.reschedule(l)
 	}

@@ -38,8 +38,12 @@ func (s *bench) sent(stream string) (n int) {
 	return n
 }
 
-func (s *bench) held(kind string) float64 {
-	return testutil.ToFloat64(s.m.Batcher.HeldStreams.WithLabelValues(kind))
+// held is how many streams are on hold, of all accounts.
+func (s *bench) held(kind string) (n float64) {
+	for _, a := range s.b.Status().Accounts {
+		n += testutil.ToFloat64(s.m.Batcher.HeldStreams.WithLabelValues(a.Account, kind))
+	}
+	return n
 }
 
 func TestBatcher_HoldsAStreamAndNoOther(t *testing.T) {
@@ -165,8 +169,16 @@ func TestBatcher_HoldMaxSetsContactsAside(t *testing.T) {
 		if len(s.letters) != 2 || s.letters[0].Reason != contactsync.ReasonStreamGone || s.letters[0].Status == 0 || len(s.letters[0].Positions) != 2 {
 			t.Fatalf("dead letters %+v", s.letters)
 		}
+		if log := s.log.String(); strings.Count(log, "has lasted for hold_max") != 1 || !strings.Contains(log, "stream=dead held_for=1h0m") || strings.Contains(log, "no longer") {
+			t.Errorf("the log does not say what hold_max has done:\n%s", log)
+		}
 		s.at(92 * time.Minute)
 		s.wantEnded(0, 1, 2, 3) // each contact has its hour
+		s.at(3 * time.Hour)
+		if log := s.log.String(); strings.Count(log, "has lasted for hold_max") != 1 ||
+			!strings.Contains(log, `no longer on hold" because="nothing of it is left to send" kind=stream_gone`) || !strings.Contains(log, "dead_letters=3") {
+			t.Errorf("the end of the hold looks like a recovery:\n%s", log)
+		}
 	})
 }
 

@@ -39,6 +39,7 @@ type account struct {
 	inFlight int
 	ceiling  ceiling
 	verdicts verdicts
+	letters  verdicts // of the refused ones those that became dead letters
 
 	sinceProbe int // requests since one of a stream on hold
 
@@ -54,6 +55,16 @@ type account struct {
 func (l *lane) empty(now time.Time) bool {
 	taken, refused := l.verdicts.lastMinute(now)
 	return len(l.contacts) == 0 && l.flights == 0 && !l.backoff.After(now) && l.hold == nil && taken+refused == 0
+}
+
+// events is how many events the lane's contacts stand for.
+func (l *lane) events() (n int) {
+	for _, c := range l.contacts {
+		if n += len(c.marks); c.newer != nil {
+			n += len(c.newer.marks)
+		}
+	}
+	return n
 }
 
 // dropEmpty forgets a lane of which nothing is left.

@@ -98,7 +98,7 @@ func (w *Window) inOrder(ev *event.Event, m mark) bool {
 			w.moved(ev, newest.Origin)
 		}
 		if s.olderThan(newest) {
-			w.skip(m, w.m.skippedStale)
+			w.stale(ev, m)
 			return false
 		}
 	}
@@ -106,7 +106,7 @@ func (w *Window) inOrder(ev *event.Event, m mark) bool {
 		return true
 	}
 	if gone, known := w.memory.find("", ev.Contact.ID); known && s.olderThan(gone) {
-		w.skip(m, w.m.skippedStale) // a tombstone that named no stream
+		w.stale(ev, m) // a tombstone that named no stream
 		return false
 	}
 	if !w.proven(ev.Replay, m) {
@@ -132,9 +132,19 @@ func (w *Window) proven(r *event.Replay, m mark) bool {
 	return !forgot || last < r.Checked
 }
 
+// stale ends an event that is older than what is known of its contact.
+func (w *Window) stale(ev *event.Event, m mark) {
+	w.skip(m, w.m.skippedStale)
+	if w.noting(noteStale) {
+		w.note(noteStale, "stream", ev.Contact.Stream, "position", ev.Record.String())
+	}
+}
+
 // moved counts a contact that was in another partition before: there is no order
 // between the two.
 func (w *Window) moved(ev *event.Event, from contactsync.Position) {
 	w.m.Moved.Inc()
-	w.note(noteMoved, "stream", ev.Contact.Stream, "before", from.String(), "now", ev.Record.String())
+	if w.noting(noteMoved) {
+		w.note(noteMoved, "stream", ev.Contact.Stream, "before", from.String(), "now", ev.Record.String())
+	}
 }

@@ -46,6 +46,9 @@ func TestBatcher_SkipsStaleEvents(t *testing.T) {
 		if s.stale() != 3 {
 			t.Errorf("%v events counted as stale, want 3", s.stale())
 		}
+		if got := strings.Count(s.log.String(), "older than what is known"); got != 1 || !strings.Contains(s.log.String(), "position=contacts/1@1") {
+			t.Errorf("told %d times, want once a minute, by the first:\n%s", got, &s.log)
+		}
 	})
 }
 

@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,9 +42,6 @@ func newSeries(m *metrics.Batcher) series {
 	}
 	for k := range holdKinds {
 		s.probes = append(s.probes, m.Probes.WithLabelValues(k.String()))
-		m.HeldStreams.WithLabelValues(k.String())
-		m.HeldContacts.WithLabelValues(k.String())
-		m.HeldFor.WithLabelValues(k.String())
 	}
 	for _, as := range []string{"delivered", "superseded", "dead_letter", "skipped"} {
 		s.ended = append(s.ended, m.Ended.WithLabelValues(as))
@@ -70,7 +68,7 @@ func (w *Window) Observe(now time.Time) (onHold holds) {
 	}
 	for _, l := range w.lanes {
 		if l.hold != nil && len(l.contacts) == 0 && l.flights == 0 && !l.backoff.After(w.now) {
-			w.endHold(l) // deletes have left nothing to probe with
+			w.endHold(l, endedEmpty) // deletes or hold_max have left nothing to probe with
 		}
 		if w.dropEmpty(l) {
 			continue
@@ -110,47 +108,71 @@ func (w *Window) Observe(now time.Time) (onHold holds) {
 	return onHold
 }
 
-// holds is what is on hold, by kind.
-type holds [holdKinds]struct {
+// holds is what is on hold.
+type holds struct {
+	of       [holdKinds]held
+	accounts []string // that have some, the first few by name
+}
+
+// held is what is on hold of one kind.
+type held struct {
 	streams, contacts int
 	longest           time.Duration
 }
 
 func (h *holds) streams() (n int) {
-	for k := range h {
-		n += h[k].streams
+	for _, k := range h.of {
+		n += k.streams
 	}
 	return n
 }
 
 func (h *holds) contacts() (n int) {
-	for k := range h {
-		n += h[k].contacts
+	for _, k := range h.of {
+		n += k.contacts
 	}
 	return n
 }
 
 func (h *holds) longest() (d time.Duration) {
-	for k := range h {
-		d = max(d, h[k].longest)
+	for _, k := range h.of {
+		d = max(d, k.longest)
 	}
 	return d
 }
 
+// accountsNamed is how many accounts with streams on hold the log names.
+const accountsNamed = 5
+
 // observeHolds brings the gauges of holds, ceilings and memory up to date.
 func (w *Window) observeHolds() (all holds) {
+	by := map[*account]*[holdKinds]held{}
+	for _, a := range w.accounts {
+		by[a] = &[holdKinds]held{}
+	}
 	for _, l := range w.lanes {
-		if h := l.hold; h != nil {
-			k := &all[h.kind]
+		h := l.hold
+		if h == nil {
+			continue
+		}
+		for _, k := range []*held{&all.of[h.kind], &by[l.account][h.kind]} {
 			k.streams++
 			k.contacts += len(l.contacts)
 			k.longest = max(k.longest, w.now.Sub(h.since))
 		}
+		if !slices.Contains(all.accounts, l.account.id) {
+			all.accounts = append(all.accounts, l.account.id)
+		}
 	}
-	for k := range holdKinds {
-		w.m.HeldStreams.WithLabelValues(k.String()).Set(float64(all[k].streams))
-		w.m.HeldContacts.WithLabelValues(k.String()).Set(float64(all[k].contacts))
-		w.m.HeldFor.WithLabelValues(k.String()).Set(all[k].longest.Seconds())
+	slices.Sort(all.accounts)
+	all.accounts = all.accounts[:min(len(all.accounts), accountsNamed)]
+	for a, kinds := range by {
+		for k, h := range kinds {
+			kind := holdKind(k).String()
+			w.m.HeldStreams.WithLabelValues(a.id, kind).Set(float64(h.streams))
+			w.m.HeldContacts.WithLabelValues(a.id, kind).Set(float64(h.contacts))
+			w.m.HeldFor.WithLabelValues(a.id, kind).Set(h.longest.Seconds())
+		}
 	}
 	held := 0
 	for _, a := range w.accounts {

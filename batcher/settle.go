@@ -19,7 +19,7 @@ func (w *Window) Settle(now time.Time, f *Flight, r contactsync.Result) {
 	l.account.inFlight--
 	w.settle(f, r)
 	if len(l.contacts) == 0 && l.hold != nil && l.hold.kind == holdRejecting {
-		w.endHold(l) // no row is left to be tried
+		w.endHold(l, endedEmpty)
 	}
 	w.reschedule(l)
 	w.dropEmpty(l)
@@ -80,7 +80,7 @@ func (w *Window) heard(f *Flight) {
 	case l.hold == nil:
 		l.calm()
 	case l.hold.kind != holdRejecting: // whose waits end with a row that is taken
-		w.endHold(l)
+		w.endHold(l, endedAnswer)
 	}
 	w.accountWorks(l.account)
 }

@@ -24,13 +24,18 @@ type Status struct {
 
 // AccountStatus is what the window knows of one account.
 type AccountStatus struct {
-	Account     string    `json:"account"`
-	HeldSince   time.Time `json:"held_since,omitzero"`
-	NextProbe   time.Time `json:"next_probe,omitzero"`
-	CeilingRows int       `json:"ceiling_rows"`
-	CeilingSize int64     `json:"ceiling_bytes"`
-	Taken       int       `json:"rows_taken_last_minute"`
-	Refused     int       `json:"rows_refused_last_minute"`
+	Account      string    `json:"account"`
+	HeldSince    time.Time `json:"held_since,omitzero"` // as a whole
+	NextProbe    time.Time `json:"next_probe,omitzero"`
+	HeldStreams  int       `json:"streams_on_hold"`
+	HeldContacts int       `json:"contacts_on_hold"`
+	HeldEvents   int       `json:"events_on_hold"`
+	CeilingRows  int       `json:"ceiling_rows"`
+	CeilingSize  int64     `json:"ceiling_bytes"`
+	Taken        int       `json:"rows_taken_last_minute"`
+	Refused      int       `json:"rows_refused_last_minute"`
+	Letters      int       `json:"dead_letters_of_refusals_last_minute"`
+	LetterRows   int       `json:"letter_rows"` // up to which they are written whatever their share
 }
 
 // HoldStatus is one stream on hold.
@@ -40,8 +45,9 @@ type HoldStatus struct {
 	Stream    string    `json:"stream"`
 	Since     time.Time `json:"since"`
 	NextProbe time.Time `json:"next_probe"`
-	Probes    int       `json:"probes"`
+	Probes    int       `json:"probes_refused"`
 	Contacts  int       `json:"contacts"`
+	Events    int       `json:"events"` // that the contacts stand for
 	Status    int       `json:"status"`
 	Detail    string    `json:"detail,omitzero"`
 }
@@ -53,13 +59,17 @@ func (w *Window) Status(now time.Time) Status {
 		Bytes: w.bytes, BytesLimit: int64(w.cfg.WindowBytes), PendingContacts: w.pending, Streams: len(w.lanes),
 		InFlightRequests: len(w.flights), LettersWaiting: w.LettersWaiting(), Accounts: []AccountStatus{}, Holds: []HoldStatus{},
 	}
+	by := map[*account]*AccountStatus{}
 	for _, a := range w.accounts {
 		t, r := a.verdicts.lastMinute(w.now)
-		as := AccountStatus{Account: a.id, CeilingRows: a.ceiling.rows, CeilingSize: a.ceiling.bytes, Taken: t, Refused: r}
-		if a.held {
-			as.HeldSince, as.NextProbe = a.heldSince, a.probe
+		_, letters := a.letters.lastMinute(w.now)
+		by[a] = &AccountStatus{
+			Account: a.id, CeilingRows: a.ceiling.rows, CeilingSize: a.ceiling.bytes,
+			Taken: t, Refused: r, Letters: letters, LetterRows: w.cfg.LetterRows,
 		}
-		s.Accounts = append(s.Accounts, as)
+		if a.held {
+			by[a].HeldSince, by[a].NextProbe = a.heldSince, a.probe
+		}
 	}
 	for _, l := range w.lanes {
 		if h := l.hold; h != nil {
@@ -67,11 +77,19 @@ func (w *Window) Status(now time.Time) Status {
 			if a := l.account; a.held {
 				next = later(next, a.probe)
 			}
+			events := l.events()
+			a := by[l.account]
+			a.HeldStreams++
+			a.HeldContacts += len(l.contacts)
+			a.HeldEvents += events
 			s.Holds = append(s.Holds, HoldStatus{
 				Kind: h.kind.String(), Account: l.account.id, Stream: l.stream, Since: h.since, NextProbe: next,
-				Probes: h.probes, Contacts: len(l.contacts), Status: h.status, Detail: h.detail,
+				Probes: h.probes, Contacts: len(l.contacts), Events: events, Status: h.status, Detail: h.detail,
 			})
 		}
+	}
+	for _, a := range w.accounts {
+		s.Accounts = append(s.Accounts, *by[a])
 	}
 	slices.SortFunc(s.Holds, func(a, b HoldStatus) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Stream, b.Stream))

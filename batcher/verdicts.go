@@ -8,8 +8,7 @@ const (
 )
 
 // verdicts counts the rows that the API took and refused for good in the last
-// minute, a slot of ten seconds at a time. Of an account only those count as
-// refused that became dead letters.
+// minute, a slot of ten seconds at a time.
 type verdicts struct {
 	slots [verdictSlots]struct {
 		number         int64 // of the slot, since 1970
@@ -49,7 +48,7 @@ const holdGrace = time.Minute
 // like that of the rows (I6).
 func (w *Window) judge(l *lane, taken, refused int) (keep bool) {
 	l.verdicts.add(w.now, taken, refused)
-	l.account.verdicts.add(w.now, taken, 0)
+	l.account.verdicts.add(w.now, taken, refused)
 	h := l.hold
 	trying := h != nil && h.kind == holdRejecting
 	if trying {
@@ -60,11 +59,11 @@ func (w *Window) judge(l *lane, taken, refused int) (keep bool) {
 	}
 	t, r := l.verdicts.lastMinute(w.now)
 	if float64(r) > w.cfg.LetterShare*float64(t+r) {
-		_, letters := l.account.verdicts.lastMinute(w.now)
+		_, letters := l.account.letters.lastMinute(w.now)
 		keep = letters+refused > w.cfg.LetterRows || trying && w.now.Sub(h.since) < holdGrace
 	}
 	if !keep {
-		l.account.verdicts.add(w.now, 0, refused)
+		l.account.letters.add(w.now, 0, refused)
 	}
 	return keep
 }

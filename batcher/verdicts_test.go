@@ -56,6 +56,9 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 				s.answer = outage
 				s.add(names(0, 300)...)
 				s.at(59 * time.Second)
+				if a := s.b.Status().Accounts[0]; a.Refused < 5 || a.Letters != len(s.letters) || a.LetterRows != 5 || a.HeldStreams != 1 || a.HeldEvents != 300-len(s.ended) {
+					t.Errorf("the status does not say what is going on: %+v, %d dead letters, %d events ended", a, len(s.letters), len(s.ended))
+				}
 				if first := len(s.letters); first > 5 || name == "each row" && first > 0 {
 					t.Errorf("I6: %d dead letters in the first minute, although everything was refused", first)
 				}

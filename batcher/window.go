@@ -340,6 +340,7 @@ func (w *Window) accountOf(id string) *account {
 	}
 	a := &account{id: id, gate: w.gates(id), ready: laneHeap{ready: true}, ceiling: newCeiling(w.cfg)}
 	w.accounts = append(w.accounts, a)
+	w.observeHolds() // so that its series are there before anything is held
 	return a
 }
 

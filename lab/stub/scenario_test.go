@@ -22,6 +22,8 @@ func TestParseScenario(t *testing.T) {
 		{"unknown key", "rules:\n- name: a\n  anwser: {}", "unknown field"},
 		{"no name", "rules:\n- answer: {status: 500}", "rule 1: a rule needs a name"},
 		{"nothing to do", "rules:\n- name: a", "needs an answer or rows"},
+		{"nothing to do to rows", "rules:\n- name: a\n  rows: {}", "rows changes nothing"},
+		{"two of a name", "rules:\n- name: a\n  answer: {}\n- name: a\n  answer: {}", "rule 2: a: there is a rule of that name already"},
 		{"share", "rules:\n- name: a\n  share: 2\n  answer: {}", "share 2"},
 		{"order", "rules:\n- name: a\n  first: 3\n  last: 2\n  answer: {}", "last not before first"},
 		{"time", "rules:\n- name: a\n  from: 3s\n  to: 2s\n  answer: {}", "must come after"},

@@ -1,0 +1,33 @@
+package app_test
+
+import (
+	"testing"
+	"time"
+
+	"contactsync/app"
+)
+
+// TestService_DeadLetterTopicIsMissing starts without the topic: that is told, what
+// can be delivered is, the rest waits, and goes on when somebody makes the topic.
+func TestService_DeadLetterTopicIsMissing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, nil)
+	w.cfg.DeadLetter.Topic = "made-later"
+	w.cfg.Batcher.BackoffMin, w.cfg.Batcher.BackoffMax = 50*time.Millisecond, 200*time.Millisecond
+	w.replica(app.Options{})
+	w.until("the log to say so", func() bool {
+		return w.logged("deadletter.topic cannot be used", `topic=made-later`, "does not exist: create it")
+	})
+	w.produce("k", "not JSON")
+	w.produce("k", contact("st-1", "good", 1))
+	w.until("the good contact", func() bool { return w.api.State()["st-1"]["good"] == 1 })
+	w.until("the log to say that the letter waits", func() bool { return w.logged("dead letters cannot be written") })
+	if n := w.committed(); n > 0 {
+		t.Errorf("I5: %d offsets are committed, and the dead letter is nowhere", n)
+	}
+	if _, err := w.admin.CreateTopic(t.Context(), 1, 1, nil, "made-later"); err != nil {
+		t.Fatal(err)
+	}
+	w.until("all offsets to be committed", func() bool { return w.committed() == 2 })
+	w.until("the log to say that it is over", func() bool { return w.logged("dead letters are written again", "attempts=") })
+}
