@@ -16,7 +16,7 @@ const minimal = "testdata/minimal.good.yaml"
 func TestLoad_GoodFiles(t *testing.T) {
 	t.Parallel()
 	files := glob(t, "testdata/*.good.yaml")
-	for _, file := range append(files, "../examples/contactsync.yaml") {
+	for _, file := range append(files, "../examples/contactsync.yaml", "../examples/lab.yaml") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
 			c, err := Load(file, nil)

@@ -112,6 +112,7 @@ func TestRun_Faults(t *testing.T) {
 		{"no scenario", []string{"stub", "--scenario", "/nonexistent"}, 1, "read the scenario"},
 		{"bad scenario", []string{"stub", "--scenario", write(t, "s.yaml", "rules: [{name: a}]")}, 2, "needs an answer or rows"},
 		{"bad address", []string{"stub", "--listen", "127.0.0.1:-1"}, 1, "start the stub"},
+		{"no partitions", []string{"broker", "--topics", "a=0"}, 2, "a=0"},
 		{"bad share", []string{"produce", "--poison", "2"}, 2, "share of poison"},
 	}
 	for _, tt := range tests {

@@ -13,6 +13,8 @@ type Options struct {
 	Topics map[string]int32
 	// Nodes is the number of brokers; 0 = 1.
 	Nodes int
+	// Port is that of the first broker, the others have the next ones; 0 = free ones.
+	Port int
 	// MinSession is the shortest session time-out that groups may ask for; 0 = 100 ms.
 	MinSession time.Duration
 	// Configs are broker settings as in server.properties.
@@ -33,6 +35,13 @@ func Start(o Options) (*Broker, error) {
 		session = 100 * time.Millisecond
 	}
 	opts := []kfake.Opt{kfake.NumBrokers(max(1, o.Nodes)), kfake.GroupMinSessionTimeout(session)}
+	if o.Port > 0 {
+		ports := make([]int, max(1, o.Nodes))
+		for i := range ports {
+			ports[i] = o.Port + i
+		}
+		opts = append(opts, kfake.Ports(ports...))
+	}
 	for topic, n := range o.Topics {
 		opts = append(opts, kfake.SeedTopics(n, topic))
 	}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"contactsync/lab/broker"
+)
+
+func brokerCommand() *cobra.Command {
+	o := broker.Options{Topics: map[string]int32{}}
+	topics := map[string]int{}
+	cmd := &cobra.Command{
+		Use:   "broker",
+		Short: "A Kafka in memory, to try the service without one",
+		Long: `Broker serves Kafka's protocol on loopback, with groups and transactions, until SIGINT
+or SIGTERM. It keeps everything in memory and nothing afterwards, and it is no measure
+of a real Kafka's speed. Topics are those named here; no other is ever created.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for topic, n := range topics {
+				if n < 1 || n > 1000 {
+					return fmt.Errorf("%w: --topics %s=%d: from 1 to 1000 partitions", errUsage, topic, n)
+				}
+				o.Topics[topic] = int32(n)
+			}
+			return runBroker(cmd.Context(), o, cmd.OutOrStdout())
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Port, "port", 9092, "port to listen on, and the next ones for more nodes; 0 for any")
+	f.IntVar(&o.Nodes, "nodes", 1, "number of brokers")
+	f.StringToIntVar(&topics, "topics", map[string]int{demoTopic: 6, demoLetters: 3}, "topics with their numbers of partitions")
+	return cmd
+}
+
+func runBroker(ctx context.Context, o broker.Options, out io.Writer) error {
+	b, err := broker.Start(o)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	fmt.Fprintf(out, "Kafka in memory at %s\n", strings.Join(b.Addrs(), ","))
+	<-ctx.Done()
+	return nil
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"contactsync/config"
+	"contactsync/lab/broker"
+	"contactsync/lab/stub"
+)
+
+func TestBroker_ServesItsTopicsUntilTheSignal(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	out, in := io.Pipe()
+	ended := make(chan int, 1)
+	var stderr bytes.Buffer
+	go func() {
+		code := run(ctx, []string{"broker", "--port", "0", "--nodes", "2", "--topics", "a=2,b=1"}, in, &stderr)
+		_ = in.Close()
+		ended <- code
+	}()
+	lines := bufio.NewScanner(out)
+	if !lines.Scan() {
+		t.Fatalf("no first line: %s", stderr.String())
+	}
+	addrs := strings.Split(lines.Text()[strings.LastIndex(lines.Text(), " ")+1:], ",")
+	if len(addrs) != 2 {
+		t.Fatalf("first line %q, want two brokers", lines.Text())
+	}
+	for topic, partitions := range map[string]int{"a": 2, "b": 1} {
+		if ends, err := broker.EndOffsets(t.Context(), addrs, topic); err != nil || len(ends) != partitions {
+			t.Errorf("topic %s has %d partitions, %v", topic, len(ends), err)
+		}
+	}
+	var errs bytes.Buffer
+	if code := run(t.Context(), []string{"produce", "--brokers", addrs[0], "--topic", "a", "--events", "10"}, io.Discard, &errs); code != 0 {
+		t.Errorf("produce: code %d, %s", code, errs.String())
+	}
+	stop()
+	if code := <-ended; code != 0 {
+		t.Errorf("exit code %d: %s", code, stderr.String())
+	}
+}
+
+// The example's settings fit what broker and stub do without flags.
+func TestBroker_ExampleFitsTheDefaults(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Load("../../examples/lab.yaml", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := cfg.Upstream.Accounts[0]
+	secret, err := os.ReadFile("../../" + a.Credentials.ClientSecretFile)
+	if err != nil || strings.TrimSpace(string(secret)) != stub.LabSecret || a.Credentials.ClientID != stub.LabAppID {
+		t.Errorf("the stub does not take these credentials: %v", err)
+	}
+	port, listen := brokerCommand().Flag("port").DefValue, stubCommand().Flag("listen").DefValue
+	if cfg.Kafka.Brokers[0] != "127.0.0.1:"+port || a.Host != "http://"+listen {
+		t.Errorf("brokers %v and host %s, want port %s and %s", cfg.Kafka.Brokers, a.Host, port, listen)
+	}
+	if cfg.Consumer.Topics[0] != demoTopic || cfg.DeadLetter.Topic != demoLetters {
+		t.Errorf("topics %v and %s", cfg.Consumer.Topics, cfg.DeadLetter.Topic)
+	}
+}
