@@ -137,8 +137,11 @@ func ParseScenario(text []byte) (Scenario, error) {
 		if err := r.validate(); err != nil {
 			return Scenario{}, fmt.Errorf("read the scenario: rule %d: %w", i+1, err)
 		}
-		if names[r.Name] {
+		switch {
+		case names[r.Name]:
 			return Scenario{}, fmt.Errorf("read the scenario: rule %d: %s: there is a rule of that name already", i+1, r.Name)
+		case r.Rows != nil && reflect.ValueOf(*r.Rows).IsZero():
+			return Scenario{}, fmt.Errorf("read the scenario: rule %d: %s: rows changes nothing: give it fail, drop, omit or another of its fields", i+1, r.Name)
 		}
 		names[r.Name] = true
 	}
@@ -157,8 +160,6 @@ func (r Rule) validate() error {
 		return fmt.Errorf("a rule needs a name")
 	case r.Answer == nil && r.Rows == nil:
 		return fmt.Errorf("%s: a rule needs an answer or rows", r.Name)
-	case r.Rows != nil && reflect.ValueOf(*r.Rows).IsZero():
-		return fmt.Errorf("%s: rows changes nothing: give it fail, drop, omit or another of its fields", r.Name)
 	case r.Share < 0 || r.Share > 1:
 		return fmt.Errorf("%s: share %v must lie between 0 and 1", r.Name, r.Share)
 	case r.Every < 0 || r.First < 0 || r.Last < 0 || r.Last > 0 && r.Last < r.First:
