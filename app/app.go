@@ -221,12 +221,14 @@ func (a *App) Run(ctx context.Context) error {
 // service goes on: only what would be set aside, and the offsets behind it, wait.
 func (a *App) checkLetters(ctx context.Context) {
 	why := ""
-	for range 4 { // a topic that was made a moment ago may not be known everywhere
-		topics, err := a.kafka.TopicInfo(ctx, a.cfg.DeadLetter.Topic)
-		if err != nil || len(topics) == 0 {
-			return // the consumer tells of brokers that do not answer
+	for answers := 0; answers < 4; { // a topic that was made a moment ago may not be known everywhere
+		if topics, err := a.kafka.TopicInfo(ctx, a.cfg.DeadLetter.Topic); err == nil && len(topics) > 0 { // else the consumer tells
+			if why = unreadable(topics[0]); why == "" {
+				return
+			}
+			answers++
 		}
-		if why = unreadable(topics[0]); why == "" || !kafkalog.Sleep(ctx, time.Second) {
+		if !kafkalog.Sleep(ctx, time.Second) {
 			return
 		}
 	}

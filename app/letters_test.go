@@ -1,10 +1,14 @@
 package app_test
 
 import (
+	"net"
+	"strconv"
 	"testing"
 	"time"
 
 	"contactsync/app"
+	"contactsync/lab/broker"
+	"contactsync/lab/loopback"
 )
 
 // TestService_DeadLetterTopicIsMissing starts without the topic: that is told, what
@@ -30,4 +34,31 @@ func TestService_DeadLetterTopicIsMissing(t *testing.T) {
 	}
 	w.until("all offsets to be committed", func() bool { return w.committed() == 2 })
 	w.until("the log to say that it is over", func() bool { return w.logged("dead letters are written again", "attempts=") })
+}
+
+// The same where Kafka comes later than the service.
+func TestService_DeadLetterTopicIsMissingInALateKafka(t *testing.T) {
+	t.Parallel()
+	addrs, err := loopback.Free(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t, nil)
+	w.cfg.Kafka.Brokers, w.cfg.DeadLetter.Topic = addrs, "made-never"
+	w.replica(app.Options{})
+	w.until("the service to ask in vain", func() bool { return w.logged("connection refused") })
+	_, port, err := net.SplitHostPort(addrs[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := broker.Start(broker.Options{Port: number, Topics: map[string]int32{"contacts": 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	w.until("the log to say so", func() bool { return w.logged("deadletter.topic cannot be used", "topic=made-never") })
 }

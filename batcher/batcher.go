@@ -65,6 +65,8 @@ type Batcher struct {
 	releases []chan struct{} // closed when nothing is on its way any more
 	troubles troubles
 	teller   teller
+
+	lettersTold time.Time // that Kafka does not take dead letters; owned by publishLoop
 }
 
 type landed struct {
@@ -112,6 +114,7 @@ func (b *Batcher) Run(ctx context.Context) error {
 		continue
 	}
 	publisher.Wait()
+	b.teller.flush(time.Now())
 	return nil
 }
 
@@ -200,12 +203,20 @@ func (b *Batcher) start(ctx context.Context, f *Flight) {
 	})
 }
 
+// forget drops all that was read. Dead letters that the publisher does not have are
+// part of that: their events are read again, and make the same letters.
+func (b *Batcher) forget(now time.Time) {
+	b.window.Untake(b.letters)
+	b.letters = nil
+	b.window.Forget(now)
+}
+
 // finishRelease gives the partitions back when nothing of them is on its way.
 func (b *Batcher) finishRelease(now time.Time) {
 	if len(b.releases) == 0 || !b.window.Drained(now) {
 		return
 	}
-	b.window.Forget(now)
+	b.forget(now)
 	for _, done := range b.releases {
 		close(done)
 	}

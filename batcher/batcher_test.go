@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
 	"contactsync"
@@ -39,6 +40,7 @@ type bench struct {
 	calls   []call
 	answer  func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result
 	publish func(n int) error
+	refuse  func(n int, l contactsync.Letter) bool // single letters of a write
 	letters []contactsync.Letter
 	tries   int
 	ended   []int64
@@ -125,7 +127,17 @@ func (s *bench) Publish(_ context.Context, letters []contactsync.Letter) ([]cont
 			return letters, err
 		}
 	}
-	s.letters = append(s.letters, letters...)
+	var left []contactsync.Letter
+	for _, l := range letters {
+		if s.refuse != nil && s.refuse(s.tries, l) {
+			left = append(left, l)
+		} else {
+			s.letters = append(s.letters, l)
+		}
+	}
+	if len(left) > 0 {
+		return left, errors.New("not all")
+	}
 	return nil, nil
 }
 
@@ -276,6 +288,27 @@ func TestBatcher_SecondRequestOfAContactWaitsForTheFirst(t *testing.T) {
 	})
 }
 
+func TestBatcher_CountsWhatIsInFlight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		answer := make(chan struct{})
+		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+			<-answer
+			return allDelivered(b)
+		}
+		s.add("a", "b", "c")
+		s.at(3 * time.Second)
+		if requests, rows := testutil.ToFloat64(s.m.Batcher.InFlightRequests), testutil.ToFloat64(s.m.Batcher.InFlightRows); requests != 1 || rows != 3 {
+			t.Errorf("%v requests with %v rows in flight, want 1 with 3", requests, rows)
+		}
+		close(answer)
+		s.at(5 * time.Second)
+		if rows := testutil.ToFloat64(s.m.Batcher.InFlightRows); rows != 0 {
+			t.Errorf("%v rows in flight after the answer", rows)
+		}
+	})
+}
+
 func TestBatcher_BacksOffAndKeepsRows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, 4*time.Second })
@@ -368,6 +401,67 @@ func TestBatcher_LettersThatCannotBeWrittenAreTold(t *testing.T) {
 	})
 }
 
+// A Kafka that takes dead letters at every second try is one trouble, not many.
+func TestBatcher_LettersInTroubleDoNotFloodTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.publish = func(n int) error {
+			if n%2 == 1 {
+				return errors.New("not enough replicas")
+			}
+			return nil
+		}
+		for i := range 120 {
+			s.at(time.Duration(i) * time.Second)
+			s.add("broken")
+		}
+		s.at(10 * time.Minute)
+		log := s.log.String()
+		failed, again := strings.Count(log, "cannot be written"), strings.Count(log, "written again")
+		if len(s.letters) != 120 || failed > 3 || again != failed {
+			t.Errorf("%d dead letters; told %d times that they cannot be written, and %d times that they are again:\n%s", len(s.letters), failed, again, log)
+		}
+	})
+}
+
+// Kafka takes some of the letters of one write: the others wait, and their offsets.
+func TestBatcher_LettersThatAreLeftOverWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.refuse = func(n int, l contactsync.Letter) bool {
+			return n == 1 || n == 3 && l.Record.Offset%2 == 0 // the first, alone; then three of six
+		}
+		s.add("broken")
+		s.at(100 * time.Millisecond)
+		s.add("broken", "broken", "broken", "broken", "broken", "broken")
+		s.at(600 * time.Millisecond)
+		s.wantEnded(0, 1, 3, 5)
+		s.at(time.Minute)
+		s.wantEnded(0, 1, 2, 3, 4, 5, 6)
+		if len(s.letters) != 7 {
+			t.Errorf("%d dead letters written, want each once", len(s.letters))
+		}
+	})
+}
+
+// What was set aside in the last minute is told at the end as well.
+func TestBatcher_LastDeadLettersAreToldAtTheEnd(t *testing.T) {
+	var log *logBuffer
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		log = &s.log
+		s.add("broken")
+		s.at(2 * time.Second)
+		s.add("broken", "broken")
+		s.at(4 * time.Second)
+		s.stop()
+		synctest.Wait()
+	})
+	if !strings.Contains(log.String(), "letters=2 ") {
+		t.Errorf("the last two dead letters are not told:\n%s", log)
+	}
+}
+
 func TestBatcher_DeadLettersAreToldOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, nil)
@@ -434,6 +528,9 @@ func TestBatcher_BisectsToTheRowAtFault(t *testing.T) {
 				}
 				if spent := len(s.calls) - 1; spent > 13 { // 2·log2(100)
 					t.Errorf("%d calls spent to find one row among 100", spent)
+				}
+				if got := strings.Count(s.log.String(), "refuses whole requests"); got != 1 || !strings.Contains(s.log.String(), "rows=100 status=412 detail=invalid") {
+					t.Errorf("told %d times, want once a minute, by the first:\n%s", got, &s.log)
 				}
 			})
 		})

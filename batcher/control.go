@@ -60,7 +60,7 @@ func (b *Batcher) Release(ctx context.Context) error {
 		for f := range b.window.flights {
 			f.cancel()
 		}
-		b.window.Forget(now)
+		b.forget(now)
 	})
 	select {
 	case <-done:

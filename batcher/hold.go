@@ -44,7 +44,7 @@ type hold struct {
 	status  int
 	detail  string // of the last refusal
 	tried   trial  // of holdRejecting
-	expired int    // contacts that hold_max has made dead letters of
+	letters int    // dead letters made of its contacts since
 }
 
 // hold puts a stream on hold, or keeps it there after a probe in vain. It waits
@@ -61,7 +61,7 @@ func (w *Window) hold(l *lane, kind holdKind, r contactsync.Result) {
 	}
 	if h.kind != kind {
 		if h.kind == holdRejecting || kind == holdRejecting {
-			h.since, h.tried = w.now, trial{} // another matter altogether
+			h.since, h.probes, h.letters, h.tried = w.now, 0, 0, trial{} // another matter altogether
 		}
 		w.note(noteHold, "kind", kind.String(), "account", l.account.id, "stream", l.stream, "status", r.Status, "detail", r.Detail)
 	}
@@ -106,7 +106,7 @@ func (w *Window) endHold(l *lane, why string) {
 	l.hold = nil
 	l.calm()
 	w.note(noteHoldEnded, "because", why, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
-		"lasted", w.now.Sub(h.since), "probes_refused", h.probes, "dead_letters", h.expired)
+		"lasted", w.now.Sub(h.since), "probes_refused", h.probes, "dead_letters", h.letters)
 }
 
 // accountWorks notes that the API has looked at rows of an account: what was put
@@ -158,9 +158,9 @@ func (w *Window) Expire(now time.Time) {
 			w.bury(c, h.kind.reason(), h.detail, h.status)
 			w.endContact(c)
 			left--
-			if h.expired++; h.expired == 1 {
+			if h.letters++; h.letters == 1 {
 				w.note(noteExpired, "kind", h.kind.String(), "account", l.account.id, "stream", l.stream,
-					"held_for", w.now.Sub(h.since), "contacts", len(l.contacts)+1, "status", h.status, "detail", h.detail)
+					"held_for", w.now.Sub(h.since), "pending", len(l.contacts)+1, "status", h.status, "detail", h.detail)
 			}
 		}
 		w.reschedule(l)

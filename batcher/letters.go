@@ -84,6 +84,12 @@ func (w *Window) TakeLetters() []*Burial {
 	return letters
 }
 
+// Untake takes back letters that were not handed on.
+func (w *Window) Untake(letters []*Burial) {
+	w.letters = append(w.letters, letters...)
+	w.buried -= len(letters)
+}
+
 // Buried says that Kafka has acknowledged these dead letters: their events end.
 func (w *Window) Buried(now time.Time, letters []*Burial) {
 	w.clock(now)

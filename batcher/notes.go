@@ -118,6 +118,12 @@ func (t *teller) count(letters []*Burial) {
 	}
 }
 
+// flush tells what is left to tell.
+func (t *teller) flush(now time.Time) {
+	t.reported = time.Time{}
+	t.report(now)
+}
+
 // report tells of the dead letters since the last time, at most once a minute. What
 // a letter says in detail may be about a person, and is not written to the log.
 func (t *teller) report(now time.Time) {

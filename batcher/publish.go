@@ -25,7 +25,8 @@ func (b *Batcher) publishLoop(ctx context.Context) {
 // publishAll reports whether Kafka has taken all; else ctx has ended. What fails
 // is told the first time, once a minute while it lasts, and when it is over.
 func (b *Batcher) publishAll(ctx context.Context, waiting []*Burial) bool {
-	var since, told time.Time
+	var since time.Time
+	told := false
 	for attempt := 0; ; attempt++ {
 		acked, left, err := b.publishOnce(ctx, waiting)
 		waiting = left
@@ -38,7 +39,7 @@ func (b *Batcher) publishAll(ctx context.Context, waiting []*Burial) bool {
 		}
 		now := time.Now()
 		if len(waiting) == 0 {
-			if attempt > 0 {
+			if told {
 				b.deps.Log.Info("dead letters are written again", "attempts", attempt+1, "lasted", now.Sub(since))
 			}
 			return true
@@ -47,8 +48,8 @@ func (b *Batcher) publishAll(ctx context.Context, waiting []*Burial) bool {
 		if attempt == 0 {
 			since = now
 		}
-		if now.Sub(told) >= remindEvery {
-			told = now
+		if now.Sub(b.lettersTold) >= remindEvery {
+			b.lettersTold, told = now, true
 			b.deps.Log.Error("dead letters cannot be written; their offsets wait", "letters", len(waiting), "attempts", attempt+1, "since", since, "err", err)
 		}
 		select {

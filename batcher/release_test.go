@@ -57,6 +57,36 @@ func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
 	})
 }
 
+// While Kafka takes no dead letters, each generation reads the same bad events again.
+// Their letters must not pile up, or the window is full of them in the end and
+// nothing else is read.
+func TestBatcher_LettersOfFormerGenerationsDoNotFillTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.WindowBytes = 256 << 10 })
+		s.publish = func(int) error { return errors.New("topic is missing") }
+		claim := testClaim
+		var bytes int64
+		for generation := range 20 {
+			s.offset = 0 // nothing was committed
+			for range 50 {
+				s.addWith(func(ev *event.Event) { ev.Record.Claim = claim }, "broken")
+			}
+			st := s.b.Status()
+			if generation == 1 {
+				bytes = st.Bytes
+			}
+			if generation > 1 && st.Bytes != bytes || st.LettersWaiting > 2*50 {
+				t.Fatalf("generation %d: %d letters wait, %d bytes, want as many as in generation 1: %d", generation, st.LettersWaiting, st.Bytes, bytes)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_ = s.b.Release(ctx) // in vain: Kafka does not take the letters
+			cancel()
+			claim.Generation++
+			s.b.Assign([]contactsync.Claim{claim}, false)
+		}
+	})
+}
+
 // generations is a window whose events are of the generation given.
 type generations struct {
 	*Window

@@ -287,6 +287,9 @@ func (w *Window) fail(c *contact, reason contactsync.Reason, detail string, stat
 		return
 	}
 	c.attempts++
+	if h := c.lane.hold; h != nil {
+		h.letters++
+	}
 	w.bury(c, reason, detail, status)
 	w.endContact(c)
 }

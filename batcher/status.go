@@ -73,7 +73,7 @@ func (w *Window) Status(now time.Time) Status {
 	}
 	for _, l := range w.lanes {
 		if h := l.hold; h != nil {
-			next := l.backoff
+			next := later(l.backoff, w.now)
 			if a := l.account; a.held {
 				next = later(next, a.probe)
 			}

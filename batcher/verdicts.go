@@ -64,6 +64,10 @@ func (w *Window) judge(l *lane, taken, refused int) (keep bool) {
 	}
 	if !keep {
 		l.account.letters.add(w.now, 0, refused)
+		if trying { // hold counts those that are kept
+			h.probes++
+			w.m.probes[holdRejecting].Inc()
+		}
 	}
 	return keep
 }

@@ -84,6 +84,59 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 	}
 }
 
+// The end of such a hold says what it has cost.
+func TestBatcher_RejectingHoldCountsItsLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+		refuse := rejects(func(string) bool { return true })
+		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
+			time.Sleep(50 * time.Millisecond)
+			return refuse(ctx, n, b)
+		}
+		s.add(names(0, 40)...)
+		for s.at(time.Second); len(s.ended) < 40; s.at(time.Since(s.start) + 90*time.Millisecond) {
+			st := s.b.Status()
+			if len(st.Holds) == 1 && st.Holds[0].NextProbe.Before(time.Now().Add(-time.Second)) {
+				t.Fatalf("after %v: the next probe was at %v", time.Since(s.start), st.Holds[0].NextProbe)
+			}
+		}
+		s.at(time.Since(s.start) + time.Hour)
+		probes := len(s.calls) - 1 // all but the request that began it
+		for _, want := range []string{"dead_letters=40", fmt.Sprintf("probes_refused=%d ", probes)} {
+			if !strings.Contains(s.log.String(), want) {
+				t.Errorf("the log lacks %q:\n%s", want, &s.log)
+			}
+		}
+		if n := testutil.ToFloat64(s.m.Batcher.Probes.WithLabelValues("rejecting")); n != float64(probes) {
+			t.Errorf("%v probes counted, want %d", n, probes)
+		}
+	})
+}
+
+// A stream that is unknown after its rows were refused is another matter: what the
+// end of that hold counts is its own.
+func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+		s.answer = rejects(func(string) bool { return true })
+		s.add(names(0, 40)...)
+		s.at(3 * time.Minute)
+		if len(s.letters) == 0 || s.held("rejecting") != 1 {
+			t.Fatalf("%d dead letters, %v streams on hold", len(s.letters), s.held("rejecting"))
+		}
+		s.answer = func(context.Context, int, contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.StreamGone, Status: 404}
+		}
+		s.at(4 * time.Minute)
+		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
+		from := len(s.calls)
+		s.at(time.Hour)
+		if log := s.log.String(); !strings.Contains(log, "kind=stream_gone") || !strings.Contains(log, "dead_letters=0") || strings.Contains(log, "dead_letters=5") || from == 0 {
+			t.Errorf("the hold of another kind has the numbers of the first:\n%s", log)
+		}
+	})
+}
+
 // A stream of which everything is bad gets rid of it at the pace of the budget,
 // without a hand, and does not slow the others.
 func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {

@@ -340,7 +340,11 @@ func (w *Window) accountOf(id string) *account {
 	}
 	a := &account{id: id, gate: w.gates(id), ready: laneHeap{ready: true}, ceiling: newCeiling(w.cfg)}
 	w.accounts = append(w.accounts, a)
-	w.observeHolds() // so that its series are there before anything is held
+	for k := range holdKinds { // its series are there before anything is held
+		w.m.HeldStreams.WithLabelValues(id, k.String())
+		w.m.HeldContacts.WithLabelValues(id, k.String())
+		w.m.HeldFor.WithLabelValues(id, k.String())
+	}
 	return a
 }
 

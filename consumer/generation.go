@@ -104,7 +104,7 @@ func (g *generation) drain() {
 	if len(g.claims) > 0 {
 		if err := g.c.deps.Sink.Release(ctx); err != nil {
 			g.c.deps.Metrics.DrainTimeouts.Inc()
-			g.c.deps.Log.Warn("requests on their way were given up; the next owner sends their contacts again", "cause", err)
+			g.c.deps.Log.Warn("not all that was on its way has ended in drain_timeout: requests and dead letters were given up, and the next owner reads their events again", "cause", err)
 		}
 	}
 	// The last commit has a time of its own: what was delivered and is not

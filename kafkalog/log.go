@@ -164,7 +164,7 @@ func (l *Log) retry(ctx context.Context, ask func(context.Context) error) error 
 		case waited > patience:
 			return fmt.Errorf("no answer for %v: %w", patience, err)
 		}
-		l.log.Warn("kafka does not answer; retried", "err", err)
+		l.log.Warn("asking Kafka failed; retried", "err", err)
 		if !Sleep(ctx, wait.NextBackOff()) {
 			return context.Cause(ctx)
 		}

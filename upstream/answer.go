@@ -264,6 +264,7 @@ func (a *answers) read(body []byte, rows []contactsync.Row, secrets []string) (s
 func (a *answers) outcomes(t *tally, c *counters, rows []contactsync.Row, secrets []string) settled {
 	s := settled{rows: make([]contactsync.Outcome, len(rows))}
 	delivered, failed, contradicted, limited := 0, 0, 0, 0
+	reasons := map[string]string{} // as they may be written: mostly there are few
 	for i := range rows {
 		o := &s.rows[i]
 		switch {
@@ -276,7 +277,12 @@ func (a *answers) outcomes(t *tally, c *counters, rows []contactsync.Row, secret
 			said := t.sayings[i]
 			text := said.String()
 			o.Transient = a.transient(text)
-			o.Reason = a.redactor.excerpt(text, secrets, rows[i:i+1])
+			reason, known := reasons[text]
+			if !known { // a reason may name another contact of the request as well
+				reason = a.redactor.excerpt(text, secrets, rows)
+				reasons[text] = reason
+			}
+			o.Reason = reason
 			if a.limit.MatchString(text) {
 				limited++
 			}

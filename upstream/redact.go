@@ -29,7 +29,7 @@ func newRedactor() *redactor {
 	return &redactor{
 		// Five digits in a row, or eight with the usual separators: shorter ones are
 		// codes and counts, these may be telephone numbers.
-		digits: regexp.MustCompile(`\p{Nd}{5,}|\p{Nd}(?:[ .()\-]{0,2}\p{Nd}){7,}`),
+		digits: regexp.MustCompile(`\p{Nd}{5,}|\p{Nd}(?:[ .()/\-]{0,2}\p{Nd}){7,}`),
 		// The beginning of every JSON web token: base64 of {" and a letter.
 		tokens: regexp.MustCompile(`eyJ[A-Za-z0-9_\-.=+/]*`),
 	}

@@ -22,20 +22,35 @@ func TestExcerpt(t *testing.T) {
 		"Invalid StreamId (code 4002)": "Invalid StreamId (code 4002)",
 		"duplicate 2445612345":         "duplicate ***",
 		"call +91 244-561-2345 or (244) 561 2345": "call *** *** or (***",
-		"401 4002":      "401 4002",
-		"phone ٢٤٤٥٦١٢": "phone ***",
+		"used by +49/170/1234-567, see 2/3":       "used by +***, see 2/3",
+		"401 4002":                                "401 4002",
+		"phone ٢٤٤٥٦١٢":                           "phone ***",
 		"bad eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.c2ln!": "bad ***!",
-		"bad eyJhb":                      "bad ***",
-		"token opaque-token-0123456789.": "token ***.",
-		"token opaque-token… cut":        "token ***… cut",
-		"ZOË O'BRIEN exists, mr. mrs":    "*** exists, ***. mrs",
-		"zoë's, zoëlogy":                 "***'s, zoëlogy",
-		"4711 at STRAßE \"7\"":           "*** at ***",
-		"one\r\ntwo\x1b[0m\u202e\xff":    "one\\r\\ntwo\\x1b[0m\\u202e\uFFFD",
+		"bad eyJhb":                               "bad ***",
+		"token opaque-token-0123456789.":          "token ***.",
+		"token opaque-token… cut":                 "token ***… cut",
+		"ZOË O'BRIEN exists, mr. mrs":             "*** exists, ***. mrs",
+		"zoë's, zoëlogy":                          "***'s, zoëlogy",
+		"4711 at STRAßE \"7\"":                    "*** at ***",
+		"one\r\ntwo\x1b[0m\u202e\xff":             "one\\r\\ntwo\\x1b[0m\\u202e\uFFFD",
 	} {
 		if got := newRedactor().excerpt(text, secrets, rows); got != want {
 			t.Errorf("%q: got %q, want %q", text, got, want)
 		}
+	}
+}
+
+// Why one row failed may name another contact of the same request.
+func TestAnswers_ReasonsNameNoOtherRow(t *testing.T) {
+	t.Parallel()
+	rows := []contactsync.Row{
+		{ID: "a", Body: []byte(`{"id":"a","fullName":"Jane Doe"}`)},
+		{ID: "b", Body: []byte(`{"id":"b","fullName":"Wilhelmine Musterfrau"}`)},
+	}
+	body := `{"totalRequested":2,"successful":1,"failed":1,"successfulRecords":[{"id":"b"}],"failedRecords":[{"id":"a","reason":"the same name as Wilhelmine Musterfrau has"}]}`
+	got, err := newAnswers(DefaultConfig().Answer, newRedactor()).read([]byte(body), rows, nil)
+	if err != nil || got.rows[0].Verdict != contactsync.Failed || got.rows[0].Reason != "the same name as *** has" {
+		t.Errorf("%+v, %v", got.rows, err)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -78,7 +78,7 @@ func outageSettings(cfg *config.Config, hour time.Duration) {
 }
 
 func newOutageRun(ctx context.Context, o proveOptions) (_ *outageRun, err error) {
-	r := &outageRun{hour: 12 * time.Second}
+	r := &outageRun{hour: 12 * time.Second, given: givenUp{contacts: map[feed.Contact]bool{}}}
 	if r.small = o.small; r.small {
 		r.hour = 3 * time.Second
 	}
@@ -323,8 +323,9 @@ func (r *outageRun) examine(ctx context.Context, m *feed.Manifest) (check.Report
 		}
 	}
 	if r.small {
-		in.MaxDuplicates = int(r.given.rows.Load())
-		in.MaxBackwards = in.MaxDuplicates
+		r.given.mu.Lock()
+		defer r.given.mu.Unlock()
+		in.MaxDuplicates, in.GivenUp = r.given.rows, r.given.contacts
 	}
 	if err := in.Kafka(ctx, r.broker.Addrs(), demoGroup, demoLetters); err != nil {
 		return check.Report{}, err
@@ -332,8 +333,12 @@ func (r *outageRun) examine(ctx context.Context, m *feed.Manifest) (check.Report
 	return check.Run(in), nil
 }
 
-// givenUp counts the rows of requests of which nobody knows what became.
-type givenUp struct{ rows atomic.Int64 }
+// givenUp notes the rows of requests of which nobody knows what became.
+type givenUp struct {
+	mu       sync.Mutex
+	rows     int
+	contacts map[feed.Contact]bool
+}
 
 func (g *givenUp) wrap(next batcher.Sender) batcher.Sender { return giving{next, g} }
 
@@ -345,7 +350,12 @@ type giving struct {
 func (s giving) Send(ctx context.Context, b contactsync.Batch) contactsync.Result {
 	r := s.Sender.Send(ctx, b)
 	if r.Ambiguous {
-		s.g.rows.Add(int64(len(b.Rows)))
+		s.g.mu.Lock()
+		defer s.g.mu.Unlock()
+		s.g.rows += len(b.Rows)
+		for _, row := range b.Rows {
+			s.g.contacts[feed.Contact{Stream: b.Stream, ID: row.ID}] = true
+		}
 	}
 	return r
 }

@@ -196,6 +196,20 @@ func TestDLQ_Replay(t *testing.T) {
 	}
 }
 
+// A replay that could not look at the source topics has no result to sum up.
+func TestDLQ_ReplayWithoutASource(t *testing.T) {
+	t.Parallel()
+	w := newLetterWorld(t)
+	w.letter(w.event("c1", 1), "c1", "rejected")
+	for _, args := range [][]string{{"--dry-run"}, {}} {
+		var out, errs strings.Builder
+		code := run(t.Context(), append([]string{"dlq", "replay", "--config", w.file}, args...), []string{"CONTACTSYNC_CONSUMER_TOPICS=no-such-topic"}, &out, &errs)
+		if code != 1 || !strings.Contains(errs.String(), "no-such-topic") || strings.Contains(errs.String(), "would replay") {
+			t.Errorf("%v: code %d\n%s%s", args, code, &out, &errs)
+		}
+	}
+}
+
 // TestDLQ_ReplayTellsWhatIsOwed: an earlier run was killed with letters on their way.
 func TestDLQ_ReplayTellsWhatIsOwed(t *testing.T) {
 	t.Parallel()

@@ -61,7 +61,6 @@ func group(cmd *cobra.Command) {
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	cmd.SuggestionsMinimumDistance = 2
-	cmd.FParseErrWhitelist.UnknownFlags = true // those of a command whose name is wrong: the name is what to tell
 }
 
 // noArgs refuses what stands behind a command that takes flags only.
@@ -84,7 +83,15 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usage("%w", err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if !cmd.HasSubCommands() {
+			return usage("%w", err)
+		}
+		if wrong := cmd.ValidateArgs(cmd.Flags().Args()); wrong != nil { // then its flags cannot be known either
+			return wrong
+		}
+		return usage("%w: it belongs to a command, and %s --help lists them", err, cmd.CommandPath())
+	})
 	group(root)
 	root.AddCommand(runCommand(environ), checkCommand(environ), dlqCommand(environ), versionCommand())
 	err := root.ExecuteContext(ctx)

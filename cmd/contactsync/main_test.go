@@ -129,7 +129,12 @@ func TestVersion(t *testing.T) {
 	if code, _, stderr := program(t, "verison"); code != 2 || !strings.Contains(stderr, "did you mean version?") {
 		t.Errorf("a slip of the pen: code %d, %q", code, stderr)
 	}
-	if code, stdout, _ := program(t); code != 0 || !strings.Contains(stdout, "Available Commands") {
+	for _, args := range [][]string{{"--config", "x"}, {"-c", "x"}, {"--version"}, {"dlq", "--bogus"}, {"dlq", "-o", "json"}} {
+		if code, _, stderr := program(t, args...); code != 2 || !strings.Contains(stderr, "it belongs to a command") {
+			t.Errorf("%v: code %d, %q", args, code, stderr)
+		}
+	}
+	if code, stdout, _ := program(t, []string{}...); code != 0 || !strings.Contains(stdout, "Available Commands") {
 		t.Errorf("no command: code %d, %q", code, stdout)
 	}
 	if code, _, stderr := program(t, "run"); code != 2 || !strings.Contains(stderr, "--config FILE") {

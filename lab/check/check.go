@@ -35,11 +35,12 @@ type Input struct {
 	MaxRows int
 
 	// What the run's faults allow. The zero values are those of a run without faults.
-	MaxDuplicates int                  // states applied again
-	MaxRepeated   int                  // dead letters written again
-	MaxBackwards  int                  // older states over newer ones, after an owner that was frozen
-	MaxRefused    int                  // calls above the rate limit
-	AllowReasons  []contactsync.Reason // of dead letters of good events
+	MaxDuplicates int                   // states applied again
+	MaxRepeated   int                   // dead letters written again
+	MaxBackwards  int                   // older states over newer ones, after an owner that was frozen
+	GivenUp       map[feed.Contact]bool // contacts of requests that the client gave up: what is applied of them late need not look so to the stub
+	MaxRefused    int                   // calls above the rate limit
+	AllowReasons  []contactsync.Reason  // of dead letters of good events
 }
 
 // Run holds the input against itself.
@@ -160,7 +161,7 @@ func (c *checker) applied(call *stub.Call, row stub.Row) {
 		c.forwards++
 	case row.Seq == k.last:
 		c.r.Duplicates++
-	case call.Late:
+	case call.Late, c.in.GivenUp[feed.Contact{Stream: call.Stream, ID: row.ID}]:
 		c.r.LateBackwards++
 	default:
 		c.note(&c.r.OutOfOrder, c.in.MaxBackwards, "I3: stream %s, contact %s: seq %d applied after %d", call.Stream, row.ID, row.Seq, k.last)

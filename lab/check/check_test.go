@@ -192,6 +192,11 @@ func TestRun_AllowsWhatIsExplained(t *testing.T) {
 			late.Late = true
 			in.Calls = append(in.Calls, late)
 		}},
+		{"applied late, although the stub did not see that the client had gone", func(in *Input) {
+			in.GivenUp = map[feed.Contact]bool{{Stream: "s", ID: "a"}: true}
+			in.MaxDuplicates = 1
+			in.Calls = append(in.Calls, call(4, "s", 40, 50, row("a", 2)), call(5, "s", 60, 70, row("a", 4)))
+		}},
 		{"letter of a good event for an allowed reason", func(in *Input) {
 			in.AllowReasons = []contactsync.Reason{contactsync.ReasonUnresolved}
 			in.Calls = slices.Delete(in.Calls, 1, 2)
