@@ -90,7 +90,7 @@ func newSimWorld(t *rapid.T, dir, secret string) *simWorld {
 		w.source = append(w.source, &simPartition{most: 1 << 20})
 	}
 	w.kafka = &simKafka{topics: map[string][]*simPartition{"t": w.source, "dlq": {{most: 1500}}}, now: func() time.Time { return w.clock }, wrote: func(contactsync.Record) {}}
-	for _, k := range simKeys[:1+w.draw(len(simKeys), "contacts")] {
+	for _, k := range simKeys[:2+w.draw(len(simKeys)-1, "contacts")] {
 		w.home[k] = []int{w.draw(partitions, "partition")}
 		if w.draw(3, "moves") == 0 {
 			w.home[k] = append(w.home[k], w.draw(partitions, "partition"))
@@ -397,7 +397,10 @@ func (r *simRun) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request
 	if fails && !after {
 		return nil, errors.New("the connection is cut")
 	}
-	if l, ok := req.(*listoffsets.Request); ok && l.Topics[0].Partitions[0].Timestamp < 0 {
+	if l, ok := req.(*listoffsets.Request); ok {
+		if l.Topics[0].Partitions[0].Timestamp >= 0 {
+			r.begins = r.w.begins(r.own)
+		}
 		for p := range r.seen {
 			r.seen[p] = r.w.source[p].end()
 		}
@@ -574,7 +577,7 @@ func (r *simRun) says(l *deadletter.Found) string {
 
 // begin reads the letters that a selection chooses.
 func (w *simWorld) begin(sel deadletter.Selection, o replay.Options) *simRun {
-	r := &simRun{w: w, opts: o, stop: func() {}, seen: make([]int64, len(w.source)), own: map[int]*deadletter.Found{}, seqs: map[*deadletter.Found]int{}, before: map[contactsync.Position]string{}, outcomes: map[contactsync.Position]replay.Outcome{}}
+	r := &simRun{w: w, opts: o, stop: func() {}, seen: make([]int64, len(w.source)), begins: make([]int64, len(w.source)), own: map[int]*deadletter.Found{}, seqs: map[*deadletter.Found]int{}, before: map[contactsync.Position]string{}, outcomes: map[contactsync.Position]replay.Outcome{}}
 	log := kafkalog.New(w.kafka, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler))
 	c, err := deadletter.Read(context.Background(), log, "dlq", sel, true)
 	if err != nil || c.Others > 0 || len(c.Problems) > 0 {
@@ -593,7 +596,6 @@ func (w *simWorld) begin(sel deadletter.Selection, o replay.Options) *simRun {
 			r.own[seq], r.seqs[l] = l, seq
 		}
 	}
-	r.begins = w.begins(r.own)
 	for _, l := range r.chosen {
 		r.before[l.Record.Position] = r.says(l)
 	}
@@ -804,8 +806,11 @@ func (w *simWorld) undisturbed(r *simRun) {
 
 // finish lets everything come to rest, and replays what is left.
 func (w *simWorld) finish() {
-	for range 4 {
-		w.service.drain(func(simKey, int) contactsync.Outcome { return contactsync.Outcome{Verdict: contactsync.Delivered} })
+	for round := range 5 {
+		if w.refuse = 0; round == 0 {
+			w.refuse = 100
+		}
+		w.service.drain(w.answer)
 		r := w.begin(deadletter.Selection{}, replay.Options{MaxReplays: 1 << 20, Unproven: true})
 		w.undisturbed(r)
 		r.settled()
@@ -870,11 +875,11 @@ func simulate(t *rapid.T, dir, secret string) {
 	if err := os.RemoveAll(w.progress); err != nil {
 		t.Fatal(err)
 	}
-	for range 1 + w.draw(5, "days") {
-		for range w.draw(40, "steps") {
+	for range 2 + w.draw(5, "days") {
+		for range w.draw(20, "steps") {
 			w.step()
 		}
-		if w.draw(2, "the service is up to date") == 0 {
+		if w.draw(4, "the service is up to date") > 0 {
 			w.service.drain(w.answer)
 		}
 		if w.draw(8, "trims") == 0 {
