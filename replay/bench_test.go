@@ -104,7 +104,13 @@ func body(id string, seq int, more string) []byte {
 
 func (b *bench) produce(partition int32, key string, value []byte, headers ...contactsync.Header) contactsync.Record {
 	b.t.Helper()
-	r := &kgo.Record{Topic: "contacts", Partition: partition, Key: []byte(key), Value: value}
+	return b.produceAt(time.Time{}, partition, key, value, headers...)
+}
+
+// produceAt produces a record of some time; the zero time is now.
+func (b *bench) produceAt(at time.Time, partition int32, key string, value []byte, headers ...contactsync.Header) contactsync.Record {
+	b.t.Helper()
+	r := &kgo.Record{Topic: "contacts", Partition: partition, Key: []byte(key), Value: value, Timestamp: at}
 	for _, h := range headers {
 		r.Headers = append(r.Headers, kgo.RecordHeader(h))
 	}

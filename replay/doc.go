@@ -5,7 +5,8 @@
 //     event first stood up to a moment before, and held nothing newer of its contact.
 //     What arrives in between is for the service to see: the record that is written
 //     back says up to which offset was looked (event.HeaderChecked);
-//   - of several letters of one contact only the newest is replayed;
+//   - of several letters of one contact only the newest is replayed, and of equally
+//     old ones in two partitions just one;
 //   - a run may be killed at any point and started again with the same selection.
 //     Written back to its topic, a letter is found there by event.HeaderReplayOf;
 //     sent to the API, it is in the progress file;

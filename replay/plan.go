@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -52,7 +53,7 @@ func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Found) ([]*ta
 	r.scan = &scan{
 		log: r.deps.Log, decode: r.deps.Decode, parts: map[contactsync.Claim]*part{},
 		watched: map[contactKey]*target{}, byID: map[string][]*target{}, byRecord: map[contactsync.Position]*target{},
-		met: map[contactsync.Position]bool{}, topics: r.deps.Topics,
+		chosen: map[contactsync.Position]*target{}, met: map[contactsync.Position]bool{}, topics: r.deps.Topics,
 	}
 	var open []*target
 	for _, t := range targets {
@@ -73,6 +74,11 @@ func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Found) ([]*ta
 	}
 	for _, t := range open {
 		t.newest = r.scan.watched[t.contact()]
+		for _, at := range append([]contactsync.Position{t.record.Position, t.place.Origin}, t.letter.Positions...) {
+			if at.Claim != t.newest.place.Origin.Claim { // within a partition the offsets tell
+				r.scan.chosen[at] = t
+			}
+		}
 	}
 	for key, t := range r.scan.watched {
 		r.scan.byID[key.id] = append(r.scan.byID[key.id], t)
@@ -92,11 +98,18 @@ func (t *target) contact() contactKey {
 
 // supersedes reports whether a letter is newer than another one of its contact. Two
 // of the same event, the second after a replay, differ in where they were read last.
+// Of two that are equally old, in two partitions, one has to be it, or none of them
+// could ever be replayed: nobody can tell which, so their positions decide.
 func (t *target) supersedes(other *target) bool {
 	if t.place.Origin == other.place.Origin {
 		return t.record.Offset > other.record.Offset
 	}
-	return t.place.After(other.place)
+	after := t.place.After(other.place)
+	if after && other.place.After(t.place) {
+		a, b := t.place.Origin, other.place.Origin
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition)) > 0
+	}
+	return after
 }
 
 // bounds asks for the partitions of all topics that the service reads: a newer event

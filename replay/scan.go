@@ -36,6 +36,7 @@ type scan struct {
 	watched  map[contactKey]*target           // the newest letter of each contact
 	byID     map[string][]*target             // the same by the contact's id alone
 	byRecord map[contactsync.Position]*target // every letter by its record's position
+	chosen   map[contactsync.Position]*target // the letter of events that lie in another partition than the contact's newest letter
 	met      map[contactsync.Position]bool    // of each letter's record and first event: whether it was in the log
 	records  int
 }
@@ -129,10 +130,23 @@ func (s *scan) record(rec contactsync.Record) {
 	}
 }
 
+// see takes in an event of a contact. One that a chosen letter stands for counts with
+// its letter, unless the producer says otherwise: by the records' times it could be
+// newer than its own letter, into which the service has merged it.
 func (s *scan) see(key contactKey, e event.Event) {
-	if t := s.watched[key]; t != nil {
-		t.see(e)
+	t := s.watched[key]
+	if t == nil {
+		return
 	}
+	p := e.Place()
+	l := s.chosen[e.Record.Position]
+	if l == nil {
+		l = s.chosen[p.Origin]
+	}
+	if l != nil && (l == t || t.supersedes(l)) && p.Said(t.place) <= 0 {
+		return
+	}
+	t.see(e)
 }
 
 // proves reports whether everything behind the event of a letter was read, and was

@@ -426,3 +426,47 @@ func TestReplay_ALetterDoesNotHideWhatLiesBeforeIt(t *testing.T) {
 		}
 	}
 }
+
+// TestDryRun_LettersOfTwoPartitions: where only the records' times tell the order of a
+// contact's events, they must not make each of its letters older than the other, or one
+// older than itself.
+func TestDryRun_LettersOfTwoPartitions(t *testing.T) {
+	t.Parallel()
+	at := time.UnixMilli(1_700_000_000_000)
+	for _, test := range []struct {
+		name   string
+		other  time.Time // of the event in partition 0; that of the letter in partition 1 is at
+		chosen bool      // the one in partition 0 is a chosen letter, too
+		merged bool      // the letter in partition 1 stands for it
+		more   string    // what it says of the order
+		want   replay.Result
+	}{
+		{"equally old, and a letter", at, true, false, "", replay.Replayed},
+		{"equally old, and no letter", at, false, false, "", replay.Newer},
+		{"a newer letter", at.Add(time.Second), true, false, "", replay.Newer},
+		{"merged, and its record is younger", at.Add(time.Second), false, true, "", replay.Replayed},
+		{"merged, and newer by its version", at, false, true, `,"version":2`, replay.Newer},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			other := b.produceAt(test.other, 0, "c", body("c", 1, test.more))
+			main := letter(b.produceAt(at, 1, "c", body("c", 2, `,"version":1`)))
+			all := []*deadletter.Found{main}
+			if test.chosen {
+				all = append(all, letter(other))
+			}
+			if test.merged {
+				main.Positions = []contactsync.Position{other.Position, main.Record.Position}
+			}
+			run, outcomes := b.run(replay.Options{}, nil)
+			sum, err := run.DryRun(t.Context(), all)
+			if got := outcomes[main.Record.Position]; err != nil || got.Result != test.want {
+				t.Errorf("%s (%s), want %s; %v", got.Result, got.Detail, test.want, err)
+			}
+			if test.chosen && (sum[replay.Replayed] != 1 || sum[replay.Newer] != 1) {
+				t.Errorf("of the two letters %v, want one", sum)
+			}
+		})
+	}
+}
