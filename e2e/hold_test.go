@@ -24,10 +24,7 @@ const fastHolds = "batcher: {backoff_min: 100ms, backoff_max: 1s, hold_probe_max
 func credentialsRefused(t *testing.T, cluster *kafka.Cluster) {
 	r := newRig(t, cluster, rigOptions{extra: fastHolds})
 	put(t, r, stub.Rule{Name: "refused", Off: true, Answer: &stub.Answer{Status: 401}})
-	replicas := r.replicas(2)
-	until(t, "both replicas to own partitions", func() bool {
-		return series(replicas[0], "consumer_assigned_partitions") == 3 && series(replicas[1], "consumer_assigned_partitions") == 3
-	})
+	replicas := r.pair()
 	generations := series(replicas[0], "consumer_generations_total")
 	r.api.Turn("refused", true)
 	r.feed(func(c *feed.Config) { c.Events, c.Contacts, c.Streams, c.Rate = 12_000, 3_000, 10, 1_000 }) // twelve seconds
@@ -59,7 +56,7 @@ func oneStreamGone(t *testing.T, cluster *kafka.Cluster) {
 	r := newRig(t, cluster, rigOptions{extra: fastHolds})
 	gone := feed.StreamName(3)
 	put(t, r, stub.Rule{Name: "gone", Match: stub.Match{Streams: []string{gone}}, Answer: &stub.Answer{Status: 404}})
-	replicas := r.replicas(2)
+	replicas := r.pair()
 	r.feed(func(c *feed.Config) { c.Events, c.Contacts, c.Streams = 20_000, 4_000, 10 })
 	delivered := func() (contacts int) {
 		for _, state := range r.api.State() {

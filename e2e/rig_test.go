@@ -125,6 +125,18 @@ func (r *rig) replicas(n int) []*replica {
 	return all
 }
 
+// pair starts two service processes and waits until each has half of the partitions.
+// While contacts cannot be delivered, what ends behind them is not committed: a
+// replica that joined then would read it again, and rightly end it a second time.
+func (r *rig) pair() []*replica {
+	r.t.Helper()
+	both := r.replicas(2)
+	until(r.t, "both replicas to own partitions", func() bool {
+		return series(both[0], "consumer_assigned_partitions") == 3 && series(both[1], "consumer_assigned_partitions") == 3
+	})
+	return both
+}
+
 // feed produces events and waits until Kafka has them.
 func (r *rig) feed(change func(*feed.Config)) {
 	r.t.Helper()

@@ -217,9 +217,8 @@ func apiAway(t *testing.T, cluster *kafka.Cluster) {
 	if err := r.api.Put(stub.Rule{Name: "away", Answer: &stub.Answer{Status: 503, Body: stub.HTML}}); err != nil {
 		t.Fatal(err)
 	}
-	arrives := load(r)
-	replicas := r.replicas(2)
-	arrives()
+	replicas := r.pair()
+	load(r)()
 	if rows := r.api.Stats().AppliedRows; rows != 0 {
 		t.Fatalf("the API took %d rows while it was away", rows)
 	}
