@@ -146,16 +146,16 @@ func (w *simWorld) contacts() []simKey {
 // step lets the world go on: mostly events, and the service at work.
 func (w *simWorld) step() {
 	switch n := w.draw(20, "step"); {
-	case n < 7:
+	case n < 6:
 		w.produce()
-	case n < 12:
+	case n < 11:
 		p := w.draw(len(w.source), "fetched partition")
 		for range 1 + w.draw(6, "fetched records") {
 			w.service.fetch(p)
 		}
-	case n < 16:
+	case n < 14:
 		w.service.send(w.answer, w.draw(4, "hold") == 0)
-	case n < 19:
+	case n < 18:
 		w.service.bury(w.draw(10, "crash between letters and commit") != 0)
 	default:
 		w.service.restart(w.draw(2, "process") == 0)
@@ -379,7 +379,7 @@ func (r *simRun) request() (fails, after bool) {
 	if r.quiet {
 		return false, false
 	}
-	for range max(0, r.w.draw(6, "meanwhile")-3) {
+	for range pick(r.w, "meanwhile", 0, 0, 0, 0, 0, 1, 2, 8) {
 		r.w.step()
 	}
 	switch r.w.draw(24, "fault") {
@@ -454,31 +454,43 @@ func (r *simRun) isNewest(seq int, of contactsync.Position) {
 }
 
 // givesWay reports whether an event is part of a chosen letter that is not newer than
-// another one. "Of two letters that are equally old one is replayed, and the events
-// that a letter stands for count with it", unless their producer says otherwise.
+// another one, or older than such a part. "What a chosen letter stands for goes by that
+// letter, as far as only the records' times tell".
 func (r *simRun) givesWay(e, letter *simEvent) bool {
-	l := r.stands(e.at)
-	if l == nil || e.says(letter) > 0 {
+	if e.says(letter) > 0 {
 		return false
 	}
-	seq := r.seqs[l]
-	return seq > 0 && r.w.events[seq].order(letter) <= 0
-}
-
-// stands returns the chosen letter that stands for an event.
-func (r *simRun) stands(at contactsync.Position) *deadletter.Found {
-	for _, l := range r.chosen {
-		if slices.Contains(l.Positions, at) {
-			return l
+	for l, seq := range r.seqs {
+		if l.Stream != letter.keys[0].stream || l.Contact != letter.keys[0].id || r.w.events[seq].order(letter) > 0 {
+			continue
 		}
-		if origin, err := event.ReadOrigin(l.Record); err == nil && origin.Origin == at {
-			return l
+		for n := 1; n < len(r.w.events); n++ {
+			part := &r.w.events[n]
+			if (n == seq || slices.Contains(l.Positions, part.at)) && (part == e || part.order(e) > 0) && part.says(letter) <= 0 {
+				return true
+			}
 		}
 	}
-	return nil
+	return false
 }
 
-// api is the API as the run sees it.
+// stands returns the chosen letter that stands for an event, its own one before one
+// into which it was merged.
+func (r *simRun) stands(at contactsync.Position) *deadletter.Found {
+	var merged *deadletter.Found
+	for _, l := range r.chosen {
+		origin, err := event.ReadOrigin(l.Record)
+		switch {
+		case err == nil && origin.Origin == at:
+			return l
+		case slices.Contains(l.Positions, at):
+			merged = l
+		}
+	}
+	return merged
+}
+
+// simAPI is the API as the run sees it.
 type simAPI struct{ *simRun }
 
 func (r simAPI) RoundTrip(req *http.Request) (*http.Response, error) {
