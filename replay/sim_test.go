@@ -660,9 +660,30 @@ func (r *simRun) deps() replay.Deps {
 				r.w.t.Fatalf("(b) letter %v ends twice: %s and %s", at, other.Result, o.Result)
 			}
 			r.outcomes[at] = o
+			r.settles(simKey{o.Letter.Stream, o.Letter.Contact})
 			r.w.note("  letter %v, positions %v: %s (%s)", at, o.Letter.Positions, o.Result, o.Detail)
 		},
 	}
+}
+
+// settles checks a contact that the run has given a state to the API, and is done with:
+// there is no newer update where the log was looked at, or it is owed.
+func (r *simRun) settles(key simKey) {
+	w := r.w
+	s := w.state[key]
+	if s.by != r || r.pays(key) {
+		return
+	}
+	w.newerThan(key, s.seq, func(n int, e *simEvent, order int) {
+		if order <= 0 || e.kind != event.Update || !w.visible(e, r.seen) || r.unseen(e, w.events[s.seq].at) || r.givesWay(e, &w.events[s.seq]) {
+			return
+		}
+		gone := w.cyclic(key, s.seq, n) // or a delete came after it
+		w.newerThan(key, n, func(_ int, e *simEvent, _ int) { gone = gone || e.kind != event.Update })
+		if !gone {
+			w.t.Fatalf("(d) contact %v: the run has left seq %d at the API, not %d, and it is not owed", key, s.seq, n)
+		}
+	})
 }
 
 // simWarnings notes that a run said that something is owed.
