@@ -559,7 +559,7 @@ func (r *simRun) sends(key simKey, seq int) {
 		return
 	}
 	w.newerThan(key, seq, func(n int, e *simEvent, order int) {
-		if order > 0 && e.kind == event.Update && w.visible(e, r.seen) && !w.cyclic(key, seq, n) && !r.givesWay(e, &w.events[seq]) {
+		if order > 0 && e.kind == event.Update && w.visible(e, r.seen) && !w.inCircles(key) && !r.givesWay(e, &w.events[seq]) {
 			w.t.Fatalf("(d) contact %v: owed, and seq %d is sent although seq %d is newer", key, seq, n)
 		}
 	})
@@ -678,7 +678,7 @@ func (r *simRun) settles(key simKey) {
 		if order <= 0 || e.kind != event.Update || !w.visible(e, r.seen) || r.unseen(e, w.events[s.seq].at) || r.givesWay(e, &w.events[s.seq]) {
 			return
 		}
-		gone := w.cyclic(key, s.seq, n) // or a delete came after it
+		gone := w.inCircles(key) // or a delete came after it
 		w.newerThan(key, n, func(_ int, e *simEvent, _ int) { gone = gone || e.kind != event.Update })
 		if !gone {
 			w.t.Fatalf("(d) contact %v: the run has left seq %d at the API, not %d, and it is not owed", key, s.seq, n)
