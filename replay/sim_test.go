@@ -785,6 +785,8 @@ func (r *simRun) owes(killed bool) {
 			continue
 		}
 		owed := r.pays(key)
+		// "Where the newest of a contact is a delete or a tombstone, nothing more is sent".
+		w.newerThan(key, s.seq, func(_ int, e *simEvent, _ int) { owed = owed || e.kind != event.Update })
 		for _, before := range w.history[key] {
 			e := &w.events[before]
 			if e.order(&w.events[s.seq]) <= 0 || owed || w.cyclic(key, s.seq, before) || !w.visible(e, r.seen) || r.unseen(e, w.events[s.seq].at) || r.givesWay(e, &w.events[s.seq]) {
