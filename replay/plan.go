@@ -22,20 +22,41 @@ type target struct {
 	replay event.Replay // how often it was replayed, and where it first stood
 	place  event.Place
 
-	newest  *target // the newest letter of the contact; itself where it is that one
-	already bool    // the scan met a replay of it
-	newer   *state  // the newest event of the contact that is newer than the letter
-	tried   bool    // this run has tried to write it back
-	ended   bool
+	newest   *target      // the newest letter of the contact; itself where it is that one
+	outdated bool         // by what the producer says of an event that was met
+	covered  *event.Place // the newest event that looks newer than the letter, and is part of it or of an older one
+	already  bool         // the scan met a replay of it
+	newer    *state       // the newest event of the contact that is newer than the letter
+	tried    bool         // this run has tried to write it back
+	ended    bool
 }
 
 // see takes in an event of the target's contact.
 func (t *target) see(e event.Event) {
 	p := e.Place()
-	if !p.After(t.place) || t.newer != nil && t.newer.place.After(p) {
+	t.outdated = t.outdated || p.Said(t.place) > 0
+	if !p.After(t.place) || t.newer != nil && t.newer.place.After(p) || t.covers(p) {
 		return
 	}
 	t.newer = &state{place: p, kind: e.Kind, at: e.Record.Position, contact: e.Contact}
+}
+
+// cover takes in an event that the target is newer than, whatever its record's time
+// is: what is older than that event is older than the target.
+func (t *target) cover(p event.Place) {
+	if !p.After(t.place) || t.covers(p) {
+		return
+	}
+	t.covered = &p
+	if t.newer != nil && t.covers(t.newer.place) {
+		t.newer = nil
+	}
+}
+
+// covers reports whether an event is no newer than one that was covered. Where the
+// producer says that something is newer than the target, that counts.
+func (t *target) covers(p event.Place) bool {
+	return !t.outdated && t.covered != nil && !p.After(*t.covered)
 }
 
 // plan makes a target of each letter, ends those that cannot be replayed whatever

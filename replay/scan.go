@@ -144,6 +144,7 @@ func (s *scan) see(key contactKey, e event.Event) {
 		l = s.chosen[p.Origin]
 	}
 	if l != nil && (l == t || t.supersedes(l)) && p.Said(t.place) <= 0 {
+		t.cover(p)
 		return
 	}
 	t.see(e)

@@ -146,16 +146,16 @@ func (w *simWorld) contacts() []simKey {
 // step lets the world go on: mostly events, and the service at work.
 func (w *simWorld) step() {
 	switch n := w.draw(20, "step"); {
-	case n < 7:
+	case n < 6:
 		w.produce()
-	case n < 12:
+	case n < 11:
 		p := w.draw(len(w.source), "fetched partition")
 		for range 1 + w.draw(6, "fetched records") {
 			w.service.fetch(p)
 		}
-	case n < 16:
+	case n < 14:
 		w.service.send(w.answer, w.draw(4, "hold") == 0)
-	case n < 19:
+	case n < 18:
 		w.service.bury(w.draw(10, "crash between letters and commit") != 0)
 	default:
 		w.service.restart(w.draw(2, "process") == 0)
@@ -268,15 +268,19 @@ func (w *simWorld) cyclic(key simKey, older, newer int) bool {
 }
 
 // crossed reports whether a letter that is the older one by its own event also stands
-// for one that is behind the other letter's: then both are newer.
+// for one that is newer than the other letter: "two such letters can each have
+// something newer than the other, and are skipped then".
 func (r *simRun) crossed() bool {
 	for l, seq := range r.seqs {
 		for other, than := range r.seqs {
-			at, last := r.w.events[than].at, r.w.events[seq].at
-			if l != other && last.Claim != at.Claim && slices.ContainsFunc(l.Positions, func(p contactsync.Position) bool {
-				return p.Claim == at.Claim && p.Offset > at.Offset && l.Stream == other.Stream && l.Contact == other.Contact
-			}) {
-				return true
+			if l == other || l.Stream != other.Stream || l.Contact != other.Contact {
+				continue
+			}
+			for n := range r.w.events {
+				part := &r.w.events[n]
+				if n != seq && slices.Contains(l.Positions, part.at) && part.order(&r.w.events[than]) > 0 && r.w.events[seq].order(&r.w.events[than]) <= 0 {
+					return true
+				}
 			}
 		}
 	}
@@ -379,7 +383,7 @@ func (r *simRun) request() (fails, after bool) {
 	if r.quiet {
 		return false, false
 	}
-	for range max(0, r.w.draw(6, "meanwhile")-3) {
+	for range pick(r.w, "meanwhile", 0, 0, 0, 0, 0, 1, 2, 8) {
 		r.w.step()
 	}
 	switch r.w.draw(24, "fault") {
@@ -454,31 +458,43 @@ func (r *simRun) isNewest(seq int, of contactsync.Position) {
 }
 
 // givesWay reports whether an event is part of a chosen letter that is not newer than
-// another one. "Of two letters that are equally old one is replayed, and the events
-// that a letter stands for count with it", unless their producer says otherwise.
+// another one, or older than such a part. "What a chosen letter stands for goes by that
+// letter, as far as only the records' times tell".
 func (r *simRun) givesWay(e, letter *simEvent) bool {
-	l := r.stands(e.at)
-	if l == nil || e.says(letter) > 0 {
+	if e.says(letter) > 0 {
 		return false
 	}
-	seq := r.seqs[l]
-	return seq > 0 && r.w.events[seq].order(letter) <= 0
-}
-
-// stands returns the chosen letter that stands for an event.
-func (r *simRun) stands(at contactsync.Position) *deadletter.Found {
-	for _, l := range r.chosen {
-		if slices.Contains(l.Positions, at) {
-			return l
+	for l, seq := range r.seqs {
+		if l.Stream != letter.keys[0].stream || l.Contact != letter.keys[0].id || r.w.events[seq].order(letter) > 0 {
+			continue
 		}
-		if origin, err := event.ReadOrigin(l.Record); err == nil && origin.Origin == at {
-			return l
+		for n := 1; n < len(r.w.events); n++ {
+			part := &r.w.events[n]
+			if (n == seq || slices.Contains(l.Positions, part.at)) && (part == e || part.order(e) > 0) && part.says(letter) <= 0 {
+				return true
+			}
 		}
 	}
-	return nil
+	return false
 }
 
-// api is the API as the run sees it.
+// stands returns the chosen letter that stands for an event, its own one before one
+// into which it was merged.
+func (r *simRun) stands(at contactsync.Position) *deadletter.Found {
+	var merged *deadletter.Found
+	for _, l := range r.chosen {
+		origin, err := event.ReadOrigin(l.Record)
+		switch {
+		case err == nil && origin.Origin == at:
+			return l
+		case slices.Contains(l.Positions, at):
+			merged = l
+		}
+	}
+	return merged
+}
+
+// simAPI is the API as the run sees it.
 type simAPI struct{ *simRun }
 
 func (r simAPI) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -547,7 +563,7 @@ func (r *simRun) sends(key simKey, seq int) {
 		return
 	}
 	w.newerThan(key, seq, func(n int, e *simEvent, order int) {
-		if order > 0 && e.kind == event.Update && w.visible(e, r.seen) && !w.cyclic(key, seq, n) && !r.givesWay(e, &w.events[seq]) {
+		if order > 0 && e.kind == event.Update && w.visible(e, r.seen) && !w.inCircles(key) && !r.givesWay(e, &w.events[seq]) {
 			w.t.Fatalf("(d) contact %v: owed, and seq %d is sent although seq %d is newer", key, seq, n)
 		}
 	})
@@ -648,9 +664,30 @@ func (r *simRun) deps() replay.Deps {
 				r.w.t.Fatalf("(b) letter %v ends twice: %s and %s", at, other.Result, o.Result)
 			}
 			r.outcomes[at] = o
+			r.settles(simKey{o.Letter.Stream, o.Letter.Contact})
 			r.w.note("  letter %v, positions %v: %s (%s)", at, o.Letter.Positions, o.Result, o.Detail)
 		},
 	}
+}
+
+// settles checks a contact that the run has given a state to the API, and is done with:
+// there is no newer update where the log was looked at, or it is owed.
+func (r *simRun) settles(key simKey) {
+	w := r.w
+	s := w.state[key]
+	if s.by != r || r.pays(key) {
+		return
+	}
+	w.newerThan(key, s.seq, func(n int, e *simEvent, order int) {
+		if order <= 0 || e.kind != event.Update || !w.visible(e, r.seen) || r.unseen(e, w.events[s.seq].at) || r.givesWay(e, &w.events[s.seq]) {
+			return
+		}
+		gone := w.inCircles(key) // or a delete came after it
+		w.newerThan(key, n, func(_ int, e *simEvent, _ int) { gone = gone || e.kind != event.Update })
+		if !gone {
+			w.t.Fatalf("(d) contact %v: the run has left seq %d at the API, not %d, and it is not owed", key, s.seq, n)
+		}
+	})
 }
 
 // simWarnings notes that a run said that something is owed.
@@ -752,6 +789,8 @@ func (r *simRun) owes(killed bool) {
 			continue
 		}
 		owed := r.pays(key)
+		// "Where the newest of a contact is a delete or a tombstone, nothing more is sent".
+		w.newerThan(key, s.seq, func(_ int, e *simEvent, _ int) { owed = owed || e.kind != event.Update })
 		for _, before := range w.history[key] {
 			e := &w.events[before]
 			if e.order(&w.events[s.seq]) <= 0 || owed || w.cyclic(key, s.seq, before) || !w.visible(e, r.seen) || r.unseen(e, w.events[s.seq].at) || r.givesWay(e, &w.events[s.seq]) {
