@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -26,7 +27,17 @@ import (
 	"contactsync/replay"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain has the simulation play the same worlds each time: others, and more of
+// them, with -rapid.seed=0 -rapid.checks=N.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "rapid.seed" })
+	if !chosen && flag.Set("rapid.seed", "1") != nil {
+		panic("BUG: rapid has no such flag any more")
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // bench is an embedded broker with a source topic of two partitions.
 type bench struct {
