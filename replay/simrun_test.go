@@ -134,7 +134,7 @@ func (r *simRun) isNewest(seq int, of contactsync.Position) {
 		switch {
 		case e.at.Offset >= r.seen[e.at.Partition]:
 			return
-		case r.givesWay(e, &w.events[seq]), r.unseen(e, w.events[seq].at):
+		case r.givesWay(e, &w.events[seq]), r.unseen(e, w.events[seq].at), w.inCircles(key):
 			less, w.unseen[[2]int{seq, n}] = true, true
 			return
 		}
