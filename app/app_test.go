@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 
 	"contactsync/app"
 	"contactsync/config"
+	"contactsync/lab/logbuffer"
 	"contactsync/lab/stub"
 	"contactsync/upstream"
 )
@@ -37,27 +37,13 @@ type world struct {
 	admin   *kadm.Client
 	api     *stub.Server
 	cfg     config.Config
-	addr    string // admin pages of the replica that was started last
-	log     logText
-}
-
-// logText is the log of all replicas.
-type logText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
+	addr    string           // admin pages of the replica that was started last
+	log     logbuffer.Buffer // of all replicas
 }
 
 // logged reports whether one line of the log has all of these.
 func (w *world) logged(parts ...string) bool {
-	w.log.mu.Lock()
-	defer w.log.mu.Unlock()
-	for line := range strings.Lines(w.log.text.String()) {
+	for line := range strings.Lines(w.log.String()) {
 		all := true
 		for _, part := range parts {
 			all = all && strings.Contains(line, part)

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"contactsync"
+	"contactsync/lab/logbuffer"
 )
 
 func result(k contactsync.Kind) contactsync.Result {
@@ -22,8 +23,8 @@ func result(k contactsync.Kind) contactsync.Result {
 }
 
 // newTestGates returns n gates of one host without a limit of requests.
-func newTestGates(n int, requests int) ([]*Gate, *syncBuffer) {
-	log := &syncBuffer{}
+func newTestGates(n int, requests int) ([]*Gate, *logbuffer.Buffer) {
+	log := &logbuffer.Buffer{}
 	gauge := func() prometheus.Gauge { return prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"}) }
 	br := newBreaker("api.test", DefaultConfig().Breaker, slog.New(slog.NewTextHandler(log, nil)), gauge())
 	gates := make([]*Gate, n)

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"contactsync"
+	"contactsync/lab/logbuffer"
 	"contactsync/metrics"
 )
 
@@ -29,28 +29,10 @@ const (
 	testAccount = "65f7d49a5dd06e2cefa45012"
 )
 
-// syncBuffer is a log that can be read while it is written.
-type syncBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buf.String()
-}
-
 // bench is a client with all that it is made of.
 type bench struct {
 	*Client
-	log     *syncBuffer
+	log     *logbuffer.Buffer
 	metrics *metrics.Upstream
 	secret  string // path of the secret's file
 }
@@ -67,7 +49,7 @@ func newTestClient(t testing.TB, host string, adjust func(*Config, *Deps)) *benc
 	}}
 	cfg.SetDefaults()
 	set := metrics.New(prometheus.NewRegistry())
-	log := &syncBuffer{}
+	log := &logbuffer.Buffer{}
 	deps := Deps{Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: &set.Upstream, Version: "test"}
 	if adjust != nil {
 		adjust(&cfg, &deps)

@@ -16,10 +16,12 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"contactsync/lab/logbuffer"
 )
 
 // newTestTokens returns a source over credentials whose secret file exists.
-func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *syncBuffer) {
+func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *logbuffer.Buffer) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "secret")
 	writeFile(t, file, testSecret+"\n")
@@ -34,7 +36,7 @@ func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *sync
 	if c.validate("", &faults); faults != nil {
 		t.Fatal(faults)
 	}
-	log := &syncBuffer{}
+	log := &logbuffer.Buffer{}
 	s := &tokenSource{
 		account: testAccount, cfg: c, log: slog.New(slog.NewTextHandler(log, nil)),
 		minted: prometheus.NewCounter(prometheus.CounterOpts{Name: "minted"}),
@@ -241,7 +243,7 @@ func TestSecret_IsNeverWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var log syncBuffer
+	var log logbuffer.Buffer
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "s", s, "h", h, "p", &h)
 	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "s", s, "h", h, "p", &h)
 	written := string(encoded) + log.String() +

@@ -1,0 +1,136 @@
+package batcher
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"contactsync"
+	"contactsync/lab/logbuffer"
+)
+
+func TestBatcher_DeadLetterBeforeItsOffsetEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.publish = func(n int) error {
+			if n < 4 {
+				return errors.New("not enough replicas")
+			}
+			return nil
+		}
+		s.add("broken", "a")
+		s.at(time.Second)
+		s.wantCalls("500ms a")
+		s.wantEnded(1) // everything else goes on
+		s.at(time.Minute)
+		s.wantEnded(0, 1)
+		if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonInvalid || s.letters[0].Positions[0].Offset != 0 {
+			t.Errorf("dead letters %+v", s.letters)
+		}
+	})
+}
+
+func TestBatcher_LettersThatCannotBeWrittenAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second })
+		s.publish = func(n int) error {
+			if n <= 90 { // a try a second
+				return errors.New("not enough replicas")
+			}
+			return nil
+		}
+		s.add("broken")
+		s.at(time.Hour)
+		s.wantEnded(0)
+		for text, want := range map[string]int{
+			"cannot be written": 2, "not enough replicas": 2, "attempts=61": 1, "written again": 1, "attempts=91 lasted=1m30s": 1,
+		} {
+			if got := strings.Count(s.log.String(), text); got != want {
+				t.Errorf("%q is told %d times, want %d:\n%s", text, got, want, &s.log)
+			}
+		}
+	})
+}
+
+// A Kafka that takes dead letters at every second try is one trouble, not many.
+func TestBatcher_LettersInTroubleDoNotFloodTheLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.publish = func(n int) error {
+			if n%2 == 1 {
+				return errors.New("not enough replicas")
+			}
+			return nil
+		}
+		for i := range 120 {
+			s.at(time.Duration(i) * time.Second)
+			s.add("broken")
+		}
+		s.at(10 * time.Minute)
+		log := s.log.String()
+		failed, again := strings.Count(log, "cannot be written"), strings.Count(log, "written again")
+		if len(s.letters) != 120 || failed > 3 || again != failed {
+			t.Errorf("%d dead letters; told %d times that they cannot be written, and %d times that they are again:\n%s", len(s.letters), failed, again, log)
+		}
+	})
+}
+
+// Kafka takes some of the letters of one write: the others wait, and their offsets.
+func TestBatcher_LettersThatAreLeftOverWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		s.refuse = func(n int, l contactsync.Letter) bool {
+			return n == 1 || n == 3 && l.Record.Offset%2 == 0 // the first, alone; then three of six
+		}
+		s.add("broken")
+		s.at(100 * time.Millisecond)
+		s.add("broken", "broken", "broken", "broken", "broken", "broken")
+		s.at(600 * time.Millisecond)
+		s.wantEnded(0, 1, 3, 5)
+		s.at(time.Minute)
+		s.wantEnded(0, 1, 2, 3, 4, 5, 6)
+		if len(s.letters) != 7 {
+			t.Errorf("%d dead letters written, want each once", len(s.letters))
+		}
+	})
+}
+
+// What was set aside in the last minute is told at the end as well.
+func TestBatcher_LastDeadLettersAreToldAtTheEnd(t *testing.T) {
+	var log *logbuffer.Buffer
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		log = &s.log
+		s.add("broken")
+		s.at(2 * time.Second)
+		s.add("broken", "broken")
+		s.at(4 * time.Second)
+		s.stop()
+		synctest.Wait()
+	})
+	if !strings.Contains(log.String(), "letters=2 ") {
+		t.Errorf("the last two dead letters are not told:\n%s", log)
+	}
+}
+
+func TestBatcher_DeadLettersAreToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, nil)
+		for i := range 90 {
+			s.at(time.Duration(i) * time.Second)
+			s.add("broken")
+		}
+		s.at(10 * time.Minute)
+		log := s.log.String()
+		if n := strings.Count(log, "set aside as dead letters"); n != 3 || len(s.letters) != 90 {
+			t.Errorf("%d dead letters told in %d lines, want 90 in 3:\n%s", len(s.letters), n, log)
+		}
+		for _, want := range []string{`letters=1 reasons="invalid=1"`, `letters=60 reasons="invalid=60"`, `letters=29 reasons="invalid=29"`} {
+			if !strings.Contains(log, want) {
+				t.Errorf("the log lacks %q:\n%s", want, log)
+			}
+		}
+	})
+}
