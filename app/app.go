@@ -222,10 +222,13 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) checkLetters(ctx context.Context) {
 	why := ""
 	for answers := 0; answers < 4; { // a topic that was made a moment ago may not be known everywhere
-		if topics, err := a.kafka.TopicInfo(ctx, a.cfg.DeadLetter.Topic); err == nil && len(topics) > 0 { // else the consumer tells
-			if why = unreadable(topics[0]); why == "" {
-				return
-			}
+		now, err := lettersTopic(ctx, a.kafka, a.cfg.DeadLetter.Topic)
+		switch {
+		case err != nil: // the consumer tells of brokers that do not answer
+		case now == "":
+			return
+		default:
+			why = now
 			answers++
 		}
 		if !kafkalog.Sleep(ctx, time.Second) {

@@ -120,6 +120,15 @@ func unreadable(t kafkaconn.Topic) string {
 	return ""
 }
 
+// lettersTopic asks why the dead-letter topic cannot be used; why is empty where it can.
+func lettersTopic(ctx context.Context, kafka *kafkaconn.Conn, name string) (why string, err error) {
+	topics, err := kafka.TopicInfo(ctx, name)
+	if err != nil || len(topics) == 0 {
+		return "", err
+	}
+	return unreadable(topics[0]), nil
+}
+
 // Usable reports whether nothing fatal was found.
 func Usable(found []Finding) error {
 	var errs []error

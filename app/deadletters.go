@@ -47,16 +47,11 @@ func (d *DeadLetters) Reach(ctx context.Context) error {
 	if err := d.kafka.CheckVersions(ctx); err != nil {
 		return err
 	}
-	topics, err := d.kafka.TopicInfo(ctx, d.cfg.DeadLetter.Topic)
-	if err != nil {
-		return err
+	why, err := lettersTopic(ctx, d.kafka, d.cfg.DeadLetter.Topic)
+	if err == nil && why != "" {
+		err = fmt.Errorf("deadletter.topic: topic %q %s", d.cfg.DeadLetter.Topic, why)
 	}
-	for _, t := range topics {
-		if why := unreadable(t); why != "" {
-			return fmt.Errorf("deadletter.topic: topic %q %s", t.Name, why)
-		}
-	}
-	return nil
+	return err
 }
 
 // Read returns the selected letters; see deadletter.Read.

@@ -146,44 +146,41 @@ const accountsNamed = 5
 
 // observeHolds brings the gauges of holds, ceilings and memory up to date.
 func (w *Window) observeHolds() (all holds) {
-	by := map[*account]*[holdKinds]held{}
-	for _, a := range w.accounts {
-		by[a] = &[holdKinds]held{}
-	}
+	by := map[*account][holdKinds]held{}
 	for _, l := range w.lanes {
 		h := l.hold
 		if h == nil {
 			continue
 		}
-		for _, k := range []*held{&all.of[h.kind], &by[l.account][h.kind]} {
+		kinds, named := by[l.account]
+		if !named {
+			all.accounts = append(all.accounts, l.account.id)
+		}
+		for _, k := range []*held{&all.of[h.kind], &kinds[h.kind]} {
 			k.streams++
 			k.contacts += len(l.contacts)
 			k.longest = max(k.longest, w.now.Sub(h.since))
 		}
-		if !slices.Contains(all.accounts, l.account.id) {
-			all.accounts = append(all.accounts, l.account.id)
-		}
+		by[l.account] = kinds
 	}
 	slices.Sort(all.accounts)
 	all.accounts = all.accounts[:min(len(all.accounts), accountsNamed)]
-	for a, kinds := range by {
-		for k, h := range kinds {
+	whole := 0
+	for _, a := range w.accounts {
+		if a.held {
+			whole++
+		}
+		for k, h := range by[a] {
 			kind := holdKind(k).String()
 			w.m.HeldStreams.WithLabelValues(a.id, kind).Set(float64(h.streams))
 			w.m.HeldContacts.WithLabelValues(a.id, kind).Set(float64(h.contacts))
 			w.m.HeldFor.WithLabelValues(a.id, kind).Set(h.longest.Seconds())
 		}
-	}
-	held := 0
-	for _, a := range w.accounts {
-		if a.held {
-			held++
-		}
 		a.ceiling.recover(w.now)
 		w.m.CeilingRows.WithLabelValues(a.id).Set(float64(a.ceiling.rows))
 		w.m.CeilingBytes.WithLabelValues(a.id).Set(float64(a.ceiling.bytes))
 	}
-	w.m.HeldAccounts.Set(float64(held))
+	w.m.HeldAccounts.Set(float64(whole))
 	w.m.Remembered.Set(float64(w.memory.len()))
 	return all
 }
