@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 GO    ?= go
-TOOL  := $(GO) tool -modfile=tools/go.mod
+TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
@@ -57,11 +57,11 @@ fmt: ## format
 	$(TOOL) golangci-lint fmt ./...
 
 docs: ## generate docs/configuration.md and docs/answers.md
-	$(GO) run ./config/gendoc
-	$(GO) run ./upstream/gendoc
+	$(GO) run ./tools/configdoc
+	$(GO) run ./tools/answersdoc
 
 docs-check: ## fail where a generated document is stale
-	$(GO) test -count=1 -run '^TestDocument_' ./config/gendoc ./upstream/gendoc
+	$(GO) test -count=1 -run '^TestDocument_' ./tools/configdoc ./tools/answersdoc
 
 FUZZTIME ?= 10s
 

@@ -1,4 +1,4 @@
-module contactsync
+module github.com/contactsync/contactsync
 
 go 1.26.0
 

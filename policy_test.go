@@ -46,29 +46,49 @@ func packages(t *testing.T) []goPackage {
 	}
 }
 
+const module = "github.com/contactsync/contactsync"
+
+// TestPolicy_TopLevel keeps the top of the repository to what a visitor expects.
+func TestPolicy_TopLevel(t *testing.T) {
+	t.Parallel()
+	want := []string{
+		".ci", ".github", "batcher", "cmd", "consumer", "docs", "e2e", "examples", "helm", "internal", "metrics", "testdata", "tools", "upstream",
+	}
+	out, err := exec.CommandContext(t.Context(), "git", "ls-files").Output()
+	if err != nil {
+		t.Skip("not a git checkout")
+	}
+	for path := range strings.Lines(string(out)) {
+		if dir, _, below := strings.Cut(path, "/"); below && !slices.Contains(want, dir) {
+			t.Errorf("%s lies at the top: put it under internal, docs, e2e, examples or tools", dir)
+		}
+	}
+}
+
 // TestPolicy_Imports keeps the direction of imports: the stages meet in app and
 // in the root's values, and the service's binary links nothing of the lab.
 func TestPolicy_Imports(t *testing.T) {
 	t.Parallel()
-	stages := []string{"contactsync/consumer", "contactsync/batcher", "contactsync/upstream", "contactsync/deadletter", "contactsync/kafkaconn"}
-	kafka := []string{"contactsync/kafkaconn", "contactsync/consumer", "contactsync/consumer/consumertest", "contactsync/deadletter", "contactsync/kafkalog"}
+	stages := []string{module + "/consumer", module + "/batcher", module + "/upstream", module + "/internal/deadletter", module + "/internal/kafkaconn"}
+	above := []string{module + "/internal/replay", module + "/internal/app"}
+	kafka := []string{module + "/internal/kafkaconn", module + "/consumer", module + "/consumer/consumertest", module + "/internal/deadletter", module + "/internal/kafkalog"}
 	for _, p := range packages(t) {
 		for _, imp := range p.Imports {
 			if slices.Contains(stages, p.ImportPath) && slices.Contains(stages, imp) {
 				t.Errorf("%s imports its sibling %s", p.ImportPath, imp)
 			}
-			if slices.Contains(stages, p.ImportPath) && (imp == "contactsync/replay" || imp == "contactsync/app") {
+			if slices.Contains(stages, p.ImportPath) && slices.Contains(above, imp) {
 				t.Errorf("%s imports %s, which lies above it", p.ImportPath, imp)
 			}
 			if strings.HasPrefix(imp, "github.com/segmentio/kafka-go") && !slices.Contains(kafka, p.ImportPath) {
 				t.Errorf("%s imports %s: only %v do", p.ImportPath, imp, kafka)
 			}
 		}
-		if p.ImportPath != "contactsync/cmd/contactsync" {
+		if p.ImportPath != module+"/cmd/contactsync" {
 			continue
 		}
 		for _, dep := range p.Deps {
-			if strings.HasPrefix(dep, "contactsync/lab") || strings.HasPrefix(dep, "contactsync/e2e") || strings.Contains(dep, "franz-go") {
+			if strings.HasPrefix(dep, module+"/internal/lab") || strings.HasPrefix(dep, module+"/e2e") || strings.Contains(dep, "franz-go") {
 				t.Errorf("the service links %s", dep)
 			}
 		}
@@ -78,7 +98,7 @@ func TestPolicy_Imports(t *testing.T) {
 func TestPolicy_RootIsStandardLibraryOnly(t *testing.T) {
 	t.Parallel()
 	for _, p := range packages(t) {
-		if p.ImportPath != "contactsync" {
+		if p.ImportPath != module {
 			continue
 		}
 		for _, imp := range p.Imports {

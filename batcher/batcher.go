@@ -8,9 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // Sender makes one request and says what became of it. It returns soon after ctx

@@ -16,10 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.uber.org/goleak"
 
-	"contactsync"
-	"contactsync/event"
-	"contactsync/lab/logbuffer"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/lab/logbuffer"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -3,7 +3,7 @@ package batcher
 import (
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // refused handles an answer that refuses a request as a whole because of what

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"pgregory.net/rapid"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // takesAtMost answers as an API that takes requests up to a size.

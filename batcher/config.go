@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // Config is the batcher's part of the settings.
@@ -12,13 +12,13 @@ type Config struct {
 	// MaxRows bounds the contacts in one request. The API documents no limit.
 	MaxRows int `yaml:"max_rows" env:"MAX_ROWS"`
 	// MaxBytes bounds the body of one request; one contact larger than it goes alone.
-	MaxBytes contactsync.Size `yaml:"max_bytes" env:"MAX_BYTES"`
+	MaxBytes setting.Size `yaml:"max_bytes" env:"MAX_BYTES"`
 	// Linger is how long the oldest pending event of a stream waits for company
 	// before a request is cut that is not full.
 	Linger time.Duration `yaml:"linger" env:"LINGER"`
 	// WindowBytes bounds everything between fetch and outcome. When it is full,
 	// fetching pauses; heartbeats go on.
-	WindowBytes contactsync.Size `yaml:"window_bytes" env:"WINDOW_BYTES"`
+	WindowBytes setting.Size `yaml:"window_bytes" env:"WINDOW_BYTES"`
 	// MaxInFlight bounds the requests of one account that are on their way at once.
 	MaxInFlight int `yaml:"max_in_flight" env:"MAX_IN_FLIGHT"`
 	// BackoffMin is the first wait of a stream after a request that failed; it
@@ -74,10 +74,10 @@ func DefaultConfig() Config {
 }
 
 // Validate returns every fault of the settings.
-func (c Config) Validate() []contactsync.Fault {
-	var faults []contactsync.Fault
+func (c Config) Validate() []setting.Error {
+	var faults []setting.Error
 	bad := func(key, format string, args ...any) {
-		faults = append(faults, contactsync.Fault{Key: key, Problem: fmt.Sprintf(format, args...)})
+		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
 	}
 	if c.MaxRows < 1 || c.MaxRows > 100_000 {
 		bad("max_rows", "%d must lie between 1 and 100000", c.MaxRows)

@@ -3,8 +3,8 @@ package batcher
 import (
 	"time"
 
-	"contactsync"
-	"contactsync/event"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
 )
 
 // contactOverhead is what the window charges for a pending contact besides its

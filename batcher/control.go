@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"contactsync"
-	"contactsync/event"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
 )
 
 // Add hands over events, in the order of their offsets within each partition. It

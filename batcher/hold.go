@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // holdKind says why a stream is on hold.

@@ -11,9 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // byStream answers some streams with a kind, and delivers all others.

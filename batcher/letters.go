@@ -3,8 +3,8 @@ package batcher
 import (
 	"time"
 
-	"contactsync"
-	"contactsync/event"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
 )
 
 // Burial is a dead letter on its way to the dead-letter topic. The events that it

@@ -3,8 +3,8 @@ package batcher
 import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
-	"contactsync"
-	"contactsync/event"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
 )
 
 // standing is the place of a state in the order of its contact's states.

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // Cut says what made a request ready.

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // noteKind is something that happened in the window and that an operator wants to

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // publishLoop writes dead letters until Kafka has them. Those that it does not

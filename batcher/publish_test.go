@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"contactsync"
-	"contactsync/lab/logbuffer"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 )
 
 func TestBatcher_DeadLetterBeforeItsOffsetEnds(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // A dead letter that Kafka does not take belongs to a generation that is over: it

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // Settle takes the result of a flight: rows that are done end, rows that were

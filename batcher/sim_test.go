@@ -12,9 +12,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/setting"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // world is everything around a Window, in virtual time: partitions with events,
@@ -80,7 +81,7 @@ const simPartitions = 3
 func newWorld(t *rapid.T) *world {
 	cfg := DefaultConfig()
 	cfg.MaxRows = rapid.IntRange(1, 7).Draw(t, "max rows")
-	cfg.MaxBytes = contactsync.Size(rapid.IntRange(40, 600).Draw(t, "max bytes"))
+	cfg.MaxBytes = setting.Size(rapid.IntRange(40, 600).Draw(t, "max bytes"))
 	cfg.MaxInFlight = rapid.IntRange(1, 4).Draw(t, "max in flight")
 	cfg.Linger = time.Duration(rapid.IntRange(0, 900).Draw(t, "linger")) * time.Millisecond
 	cfg.RowAttempts = rapid.IntRange(1, 4).Draw(t, "row attempts")

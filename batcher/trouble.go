@@ -5,7 +5,7 @@ import (
 	"log/slog"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // remindEvery is how often a trouble that lasts is told again.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"contactsync"
-	"contactsync/event"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
 )
 
 // rejects answers rows of some ids as refused, each for itself.

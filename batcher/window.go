@@ -7,9 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"contactsync"
-	"contactsync/event"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // Window holds every pending contact of every lane, from fetch to outcome. It

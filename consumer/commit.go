@@ -9,7 +9,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"contactsync/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafkalog"
 )
 
 // commitPoll is how often the commit loop looks whether commit_events is reached.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // Config is the consumer's part of the settings.
@@ -25,14 +25,14 @@ type Config struct {
 	DrainTimeout time.Duration `yaml:"drain_timeout" env:"DRAIN_TIMEOUT"`
 	// FetchMinBytes is how much data a fetch waits for, up to fetch_max_wait. A
 	// small value wakes the client for each record and costs CPU at a steady rate.
-	FetchMinBytes contactsync.Size `yaml:"fetch_min_bytes" env:"FETCH_MIN_BYTES"`
+	FetchMinBytes setting.Size `yaml:"fetch_min_bytes" env:"FETCH_MIN_BYTES"`
 	// FetchMaxBytes bounds one fetch of one partition. One record batch larger than it is still read.
-	FetchMaxBytes contactsync.Size `yaml:"fetch_max_bytes" env:"FETCH_MAX_BYTES"`
+	FetchMaxBytes setting.Size `yaml:"fetch_max_bytes" env:"FETCH_MAX_BYTES"`
 	// FetchMaxWait is how long a fetch may wait for fetch_min_bytes; it adds to an event's age.
 	FetchMaxWait time.Duration `yaml:"fetch_max_wait" env:"FETCH_MAX_WAIT"`
 	// MaxBatchBytes bounds one record batch once decompressed. A partition with a
 	// larger one halts, so that a compression bomb cannot take the memory of every replica in turn.
-	MaxBatchBytes contactsync.Size `yaml:"max_batch_bytes" env:"MAX_BATCH_BYTES"`
+	MaxBatchBytes setting.Size `yaml:"max_batch_bytes" env:"MAX_BATCH_BYTES"`
 	// CommitInterval is the time between offset commits.
 	CommitInterval time.Duration `yaml:"commit_interval" env:"COMMIT_INTERVAL"`
 	// CommitEvents commits earlier once this many events have ended since the last commit.
@@ -78,10 +78,10 @@ func DefaultConfig() Config {
 }
 
 // Validate returns every fault of the settings.
-func (c Config) Validate() []contactsync.Fault {
-	var faults []contactsync.Fault
+func (c Config) Validate() []setting.Error {
+	var faults []setting.Error
 	bad := func(key, format string, args ...any) {
-		faults = append(faults, contactsync.Fault{Key: key, Problem: fmt.Sprintf(format, args...)})
+		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
 	}
 	if len(c.Topics) == 0 {
 		bad("topics", "name at least one topic to read")

@@ -11,10 +11,10 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"contactsync"
-	"contactsync/event"
-	"contactsync/kafkalog"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // Sink takes the events. The consumer calls Assign before the first Add of a

@@ -8,9 +8,9 @@ import (
 
 	"github.com/segmentio/kafka-go/protocol/fetch"
 
-	"contactsync"
-	"contactsync/event"
-	"contactsync/kafkalog"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/kafkalog"
 )
 
 // chunkEvents and chunkBytes bound what is handed to the sink at once: enough that

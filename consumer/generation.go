@@ -11,8 +11,8 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"contactsync"
-	"contactsync/kafkalog"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/kafkalog"
 )
 
 // Why a generation stops before the group ends it.

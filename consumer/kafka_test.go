@@ -6,7 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
 
-	"contactsync/consumer/consumertest"
+	"github.com/contactsync/contactsync/consumer/consumertest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

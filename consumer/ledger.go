@@ -5,7 +5,7 @@ import (
 	"sort"
 	"sync"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // ledger knows which positions of one claim are open: read, and not yet ended.

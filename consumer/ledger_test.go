@@ -5,7 +5,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // TestLedger_WatermarkIsTheFirstOpenPosition compares the ledger with a plain set.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	"contactsync/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafkalog"
 )
 
 // endSettles is how long a committed offset may lie beyond the end of its

@@ -5,8 +5,8 @@ package e2e
 import (
 	"testing"
 
-	"contactsync/consumer/consumertest"
-	"contactsync/e2e/kafka"
+	"github.com/contactsync/contactsync/consumer/consumertest"
+	"github.com/contactsync/contactsync/e2e/kafka"
 )
 
 // TestContract runs the consumer's contract on Apache Kafka, the same suite that

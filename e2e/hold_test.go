@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"contactsync/e2e/kafka"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/e2e/kafka"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // fastHolds are waits scaled to a test's length.

@@ -14,10 +14,10 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"contactsync/e2e/kafka"
-	"contactsync/event"
-	"contactsync/lab/broker"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/e2e/kafka"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // TestReplay has ten thousand dead letters put back by a program that is killed

@@ -23,7 +23,7 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "contactsync")
-	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "contactsync/cmd/contactsync")
+	cmd := exec.Command("go", "build", "-trimpath", "-o", path, "github.com/contactsync/contactsync/cmd/contactsync")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the service: %w\n%s", err, out)
 	}

@@ -11,11 +11,11 @@ import (
 	"testing"
 	"time"
 
-	"contactsync/e2e/kafka"
-	"contactsync/lab/broker"
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/e2e/kafka"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/check"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // rig is one run: topics on a real Kafka, the API's stand-in, service processes,

@@ -7,10 +7,10 @@ import (
 	"testing"
 	"time"
 
-	"contactsync/e2e/kafka"
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/e2e/kafka"
+	"github.com/contactsync/contactsync/internal/lab/check"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // TestSecondSignal leaves at once although a request is on its way, and loses

@@ -9,7 +9,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
-	"contactsync/config"
+	"github.com/contactsync/contactsync/internal/config"
 )
 
 // TestValues_HoldSettingsThatTheServiceTakes loads the settings of every example

@@ -3,7 +3,7 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // Set is every series of the service, by the stage that writes it.

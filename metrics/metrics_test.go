@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // TestNew_NamesAreInOrder runs Prometheus' own lint over every series.

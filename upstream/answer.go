@@ -12,7 +12,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // errOdd says that an answer is JSON but none to a bulk update.

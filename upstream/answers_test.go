@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // badAnswer is one line of testdata/answers/answers.jsonl.

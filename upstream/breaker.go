@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sony/gobreaker/v2"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // breakerBuckets divide the interval: failures leave it a tenth at a time.

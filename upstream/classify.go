@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // Row is one line of the table from what came back to what it means.

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // TestTable has a reply for every row of the table, and knows no other rows.

@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"contactsync"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync/internal/setting"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // Deps are what a Client needs of the program around it.
@@ -119,7 +119,7 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 
 // CheckFiles returns the faults of the files that the settings name. It
 // expects settings without a fault of their own.
-func (c Config) CheckFiles() []contactsync.Fault {
+func (c Config) CheckFiles() []setting.Error {
 	var bad faultList
 	for i, a := range c.Accounts {
 		if _, err := readKey(a.Credentials); err != nil {

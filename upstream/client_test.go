@@ -21,8 +21,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"contactsync"
-	"contactsync/lab/loopback"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/loopback"
 )
 
 // TestSend_Golden sends the vendor's sample request and reads its sample answer.

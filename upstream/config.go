@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // Config is the API's part of the settings.
@@ -18,7 +18,7 @@ type Config struct {
 	ThrottleMax time.Duration `yaml:"throttle_max" env:"THROTTLE_MAX"`
 	// MaxAnswerBytes bounds one answer, as received and once decompressed. It is
 	// held in memory for each request in flight.
-	MaxAnswerBytes contactsync.Size `yaml:"max_answer_bytes" env:"MAX_ANSWER_BYTES"`
+	MaxAnswerBytes setting.Size `yaml:"max_answer_bytes" env:"MAX_ANSWER_BYTES"`
 	// Proxy says how to reach the API: none (connect directly) or environment
 	// (as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say).
 	Proxy string `yaml:"proxy" env:"PROXY"`

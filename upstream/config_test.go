@@ -10,7 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // goodConfig is valid without any file.

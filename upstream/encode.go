@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"sync"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 const (

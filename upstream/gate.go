@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sony/gobreaker/v2"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // Gate admits the requests of one account: its budget and the breaker of its

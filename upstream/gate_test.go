@@ -10,8 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"contactsync"
-	"contactsync/lab/logbuffer"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 )
 
 func result(k contactsync.Kind) contactsync.Result {

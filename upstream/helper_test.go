@@ -16,9 +16,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
-	"contactsync"
-	"contactsync/lab/logbuffer"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/logbuffer"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

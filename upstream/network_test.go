@@ -2,17 +2,11 @@ package upstream
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -22,47 +16,27 @@ import (
 	"testing"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/authority"
 )
 
-// authority signs certificates for the tests.
-type authority struct {
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-}
-
-func newAuthority(t *testing.T) *authority {
+func newAuthority(t *testing.T) *authority.Authority {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	a, err := authority.New()
 	if err != nil {
-		t.Fatal(err)
-	}
-	a := &authority{key: key}
-	root := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "an authority of the tests"},
-		NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, root, root, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.cert, err = x509.ParseCertificate(der); err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
-// server returns a configuration that shows a certificate for ip until the time given.
-func (a *authority) server(t *testing.T, ip string, until time.Time) *tls.Config {
+// showing returns a configuration that shows a certificate for ip until the time given.
+func showing(t *testing.T, a *authority.Authority, ip string, until time.Time) *tls.Config {
 	t.Helper()
-	leaf := &x509.Certificate{
-		SerialNumber: big.NewInt(2), NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: until, IPAddresses: []net.IP{net.ParseIP(ip)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, a.cert, &a.key.PublicKey, a.key)
+	pair, err := a.Issue(x509.Certificate{NotAfter: until, IPAddresses: []net.IP{net.ParseIP(ip)}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: a.key}}}
+	return &tls.Config{Certificates: []tls.Certificate{pair}}
 }
 
 // The host's certificate changes while the client runs. One that cannot be
@@ -71,8 +45,8 @@ func TestSend_CertificateChanges(t *testing.T) {
 	t.Parallel()
 	mine := newAuthority(t)
 	soon := time.Now().Add(time.Hour)
-	good := mine.server(t, "127.0.0.1", soon)
-	old := mine.server(t, "127.0.0.1", soon)
+	good := showing(t, mine, "127.0.0.1", soon)
+	old := showing(t, mine, "127.0.0.1", soon)
 	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 
 	var shown atomic.Pointer[tls.Config]
@@ -86,7 +60,7 @@ func TestSend_CertificateChanges(t *testing.T) {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	writeFile(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: mine.cert.Raw})))
+	writeFile(t, ca, string(mine.PEM))
 	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile = ca })
 
 	for _, step := range []struct {
@@ -95,11 +69,11 @@ func TestSend_CertificateChanges(t *testing.T) {
 		detail string // of the refusal; empty where the answer counts
 	}{
 		{"at the start", good, ""},
-		{"renewed", mine.server(t, "127.0.0.1", soon), ""},
-		{"expired", mine.server(t, "127.0.0.1", time.Now().Add(-time.Minute)), "expired"},
+		{"renewed", showing(t, mine, "127.0.0.1", soon), ""},
+		{"expired", showing(t, mine, "127.0.0.1", time.Now().Add(-time.Minute)), "expired"},
 		{"mended", good, ""},
-		{"of another host", mine.server(t, "127.0.0.2", soon), "127.0.0.2"},
-		{"of another authority", newAuthority(t).server(t, "127.0.0.1", soon), "unknown authority"},
+		{"of another host", showing(t, mine, "127.0.0.2", soon), "127.0.0.2"},
+		{"of another authority", showing(t, newAuthority(t), "127.0.0.1", soon), "unknown authority"},
 		{"TLS 1.1", old, "protocol version"},
 		{"mended again", good, ""},
 	} {

@@ -8,7 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 const (

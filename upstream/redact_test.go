@@ -8,7 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 func TestExcerpt(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	"net/url"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // errNoAnswer is the cause of an attempt's context when its time is up.

@@ -10,7 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // TestSend_Time lets hosts take their time, in a bubble whose clock is exact.

@@ -17,7 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"contactsync/lab/logbuffer"
+	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 )
 
 // newTestTokens returns a source over credentials whose secret file exists.

@@ -8,19 +8,20 @@ import (
 	"strings"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // faultList collects faults under a key prefix.
-type faultList []contactsync.Fault
+type faultList []setting.Error
 
 func (l *faultList) add(key, format string, args ...any) {
-	*l = append(*l, contactsync.Fault{Key: key, Problem: fmt.Sprintf(format, args...)})
+	*l = append(*l, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
 }
 
 // Validate returns every fault of the settings. It opens no file and expects
 // SetDefaults to have been called.
-func (c Config) Validate() []contactsync.Fault {
+func (c Config) Validate() []setting.Error {
 	var bad faultList
 	if len(c.Accounts) == 0 {
 		bad.add("accounts", "name at least one account")

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"contactsync"
+	"github.com/contactsync/contactsync"
 )
 
 // signalLog tells on a channel when a line with some words is logged.

@@ -11,10 +11,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"contactsync"
-	"contactsync/lab/check"
-	"contactsync/lab/stub"
-	"contactsync/upstream"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/check"
+	"github.com/contactsync/contactsync/internal/lab/stub"
+	"github.com/contactsync/contactsync/upstream"
 )
 
 // proveAnswers plays every case, one after the other, and prints a line for each.

@@ -7,8 +7,8 @@ import (
 	"strconv"
 	"time"
 
-	"contactsync"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // played is one answer that the proof plays to the service, and what must become

@@ -14,11 +14,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"contactsync"
-	"contactsync/batcher"
-	"contactsync/config"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // What keeps a request from being answered, where no stub can bring it about.

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"contactsync/upstream"
+	"github.com/contactsync/contactsync/upstream"
 )
 
 // A row of the table that nothing plays would be a promise that nothing keeps.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"contactsync/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/broker"
 )
 
 func brokerCommand() *cobra.Command {

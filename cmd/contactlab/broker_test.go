@@ -9,9 +9,9 @@ import (
 	"strings"
 	"testing"
 
-	"contactsync/config"
-	"contactsync/lab/broker"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 func TestBroker_ServesItsTopicsUntilTheSignal(t *testing.T) {

@@ -14,11 +14,11 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"contactsync"
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/plant"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/check"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/plant"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // demoOptions say what the demo runs.

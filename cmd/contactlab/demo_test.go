@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"contactsync/lab/plant"
+	"github.com/contactsync/contactsync/internal/lab/plant"
 )
 
 // smallDemo is the demo at a size for tests: everything happens, in seconds.

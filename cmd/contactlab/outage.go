@@ -10,13 +10,13 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"contactsync"
-	"contactsync/batcher"
-	"contactsync/config"
-	"contactsync/lab/broker"
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/check"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // trouble is a part of the outage.

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"contactsync/config"
+	"github.com/contactsync/contactsync/internal/config"
 )
 
 func TestProveOutage(t *testing.T) {

@@ -12,9 +12,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"contactsync"
-	"contactsync/lab/check"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/check"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // provePoison runs healthy traffic twice, without poison and with it, and

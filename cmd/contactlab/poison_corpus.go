@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
-	"contactsync"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // badEvent is one line of event/testdata/poison.jsonl: a value that is no event.
@@ -49,7 +49,7 @@ type badAnswer struct {
 
 // corpora are the files of what must be survived.
 func corpora(root string) (events []badEvent, answers []badAnswer, err error) {
-	if err := readLines(filepath.Join(root, "event/testdata/poison.jsonl"), &events); err != nil {
+	if err := readLines(filepath.Join(root, "internal/event/testdata/poison.jsonl"), &events); err != nil {
 		return nil, nil, err
 	}
 	return events, answers, readLines(filepath.Join(root, "upstream/testdata/answers/answers.jsonl"), &answers)

@@ -9,11 +9,11 @@ import (
 	"slices"
 	"time"
 
-	"contactsync"
-	"contactsync/lab/check"
-	"contactsync/lab/feed"
-	"contactsync/lab/stub"
-	"contactsync/upstream"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/check"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/stub"
+	"github.com/contactsync/contactsync/upstream"
 )
 
 // The vendor's minute is a second here, as in the demo: 60 calls of an account.

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 func TestProvePoison(t *testing.T) {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"contactsync/lab/broker"
-	"contactsync/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/feed"
 )
 
 type produceOptions struct {

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"contactsync/lab/broker"
-	"contactsync/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/feed"
 )
 
 func TestProduce_CreatesTheTopicAndWritesTheManifest(t *testing.T) {

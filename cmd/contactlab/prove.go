@@ -12,7 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"contactsync/config"
+	"github.com/contactsync/contactsync/internal/config"
 )
 
 // proveOptions say how a proof runs.

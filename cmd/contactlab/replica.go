@@ -13,12 +13,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"contactsync/app"
-	"contactsync/batcher"
-	"contactsync/config"
-	"contactsync/lab/loopback"
-	"contactsync/lab/plant"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/lab/loopback"
+	"github.com/contactsync/contactsync/internal/lab/plant"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // replica is one running service, with counters of its own.

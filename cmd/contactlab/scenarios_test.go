@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"contactsync/lab/stub"
-	"contactsync/upstream"
+	"github.com/contactsync/contactsync/internal/lab/stub"
+	"github.com/contactsync/contactsync/upstream"
 )
 
 const scenariosDoc = "../../docs/scenarios.md"

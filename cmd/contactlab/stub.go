@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 type stubOptions struct {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 func write(t *testing.T, name, text string) string {

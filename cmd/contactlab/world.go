@@ -7,10 +7,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"contactsync/config"
-	"contactsync/lab/broker"
-	"contactsync/lab/stub"
-	"contactsync/upstream"
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/stub"
+	"github.com/contactsync/contactsync/upstream"
 )
 
 const (

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"contactsync/app"
+	"github.com/contactsync/contactsync/internal/app"
 )
 
 func checkCommand(environ []string) *cobra.Command {

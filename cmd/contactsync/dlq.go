@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"contactsync"
-	"contactsync/app"
-	"contactsync/deadletter"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/deadletter"
 )
 
 func dlqCommand(environ []string) *cobra.Command {

@@ -14,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"contactsync"
-	"contactsync/deadletter"
-	"contactsync/event"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/internal/event"
 )
 
 func dlqListCommand(environ []string) *cobra.Command {

@@ -13,9 +13,9 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
-	"contactsync/app"
-	"contactsync/deadletter"
-	"contactsync/replay"
+	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/internal/replay"
 )
 
 func dlqReplayCommand(environ []string) *cobra.Command {

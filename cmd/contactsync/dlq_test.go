@@ -12,9 +12,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"contactsync/config"
-	"contactsync/lab/loopback"
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/lab/loopback"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // letterWorld is a broker with a few dead letters in it, and the settings for it.

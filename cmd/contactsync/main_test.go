@@ -11,7 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"contactsync/lab/stub"
+	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // program runs the command line in process.

@@ -9,8 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
-	"contactsync/app"
-	"contactsync/config"
+	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/config"
 )
 
 // errSettings says that the settings are wrong; the faults have been printed.

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // release is set by the build: -ldflags "-X main.release=1.2.3".

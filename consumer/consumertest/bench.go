@@ -15,10 +15,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"contactsync"
-	"contactsync/consumer"
-	"contactsync/event"
-	"contactsync/metrics"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // patience is how long the suite waits for something that must happen.

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"sync"
 
-	"contactsync"
-	"contactsync/consumer"
-	"contactsync/event"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/event"
 )
 
 // sink takes events for a member and ends them as told.

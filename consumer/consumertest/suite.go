@@ -12,8 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"contactsync"
-	"contactsync/consumer"
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/consumer"
 )
 
 // Run runs the whole suite on a cluster.

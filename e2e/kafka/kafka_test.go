@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
-	"contactsync/e2e/kafka"
+	"github.com/contactsync/contactsync/e2e/kafka"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

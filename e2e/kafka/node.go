@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"strings"
 
-	"contactsync/lab/loopback"
+	"github.com/contactsync/contactsync/internal/lab/loopback"
 )
 
 // javaFlags keep a node small and quick to start: what a test asks of it never

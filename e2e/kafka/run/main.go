@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"contactsync/e2e/kafka"
+	"github.com/contactsync/contactsync/e2e/kafka"
 )
 
 func main() {

@@ -1,0 +1,156 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/kafkaconn"
+	"github.com/contactsync/contactsync/internal/setting"
+	"github.com/contactsync/contactsync/metrics"
+	"github.com/contactsync/contactsync/upstream"
+)
+
+// Finding is one thing that Check found outside of the settings file.
+type Finding struct {
+	Fatal   bool // the service would not work; otherwise worth a look
+	Problem string
+}
+
+// CheckFiles looks at the files that the settings name.
+func CheckFiles(cfg config.Config) []Finding {
+	var found []Finding
+	for _, f := range cfg.Upstream.CheckFiles() {
+		found = append(found, Finding{true, "upstream." + f.Key + ": " + f.Problem})
+	}
+	if conn, err := kafkaconn.New(cfg.Kafka, slog.New(slog.DiscardHandler)); err != nil {
+		found = append(found, Finding{true, err.Error()})
+	} else {
+		conn.Close()
+	}
+	return found
+}
+
+// CheckConnect asks what the settings point to: the brokers and their versions,
+// the topics to read, the dead-letter topic, and each host of the API. It sends
+// no contact, no token, and creates nothing.
+func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Finding {
+	var found []Finding
+	fatal := func(err error) { found = append(found, Finding{true, err.Error()}) }
+	m := metrics.New(prometheus.NewRegistry())
+	if client, err := upstream.New(cfg.Upstream, upstream.Deps{Log: log, Metrics: &m.Upstream, Version: "check"}); err != nil {
+		fatal(err)
+	} else {
+		for _, err := range client.Probe(ctx) {
+			fatal(err)
+		}
+		if err := client.Close(); err != nil {
+			fatal(err)
+		}
+	}
+	conn, err := kafkaconn.New(cfg.Kafka, log)
+	if err != nil {
+		fatal(err)
+		return found
+	}
+	defer conn.Close()
+	if err := conn.CheckVersions(ctx); err != nil {
+		fatal(err)
+		return found // without brokers there is nothing to ask about topics
+	}
+	topics, err := conn.TopicInfo(ctx, append([]string{cfg.DeadLetter.Topic}, cfg.Consumer.Topics...)...)
+	if err != nil {
+		fatal(err)
+		return found
+	}
+	for _, t := range topics {
+		found = append(found, checkTopic(cfg, t)...)
+	}
+	return found
+}
+
+// checkTopic compares a topic with what the service needs of it.
+func checkTopic(cfg config.Config, t kafkaconn.Topic) []Finding {
+	dead := t.Name == cfg.DeadLetter.Topic
+	key := "consumer.topics"
+	if dead {
+		key = "deadletter.topic"
+	}
+	var found []Finding
+	add := func(fatal bool, format string, args ...any) {
+		found = append(found, Finding{fatal, fmt.Sprintf("%s: topic %q ", key, t.Name) + fmt.Sprintf(format, args...)})
+	}
+	if why := unreadable(t); why != "" {
+		add(true, "%s", why)
+		return found
+	}
+	if t.ConfigErr != nil {
+		add(false, "does not show its settings, so they were not checked: %v", t.ConfigErr)
+		return found
+	}
+	compact := strings.Contains(t.CleanupPolicy, "compact")
+	switch {
+	case dead && compact:
+		add(true, "has cleanup.policy %s: compaction would drop dead letters that share a key", t.CleanupPolicy)
+	case compact:
+		add(false, "has cleanup.policy %s: events that compaction removes before they are read are never sent; the newest of each key stays", t.CleanupPolicy)
+	}
+	if dead && t.MaxMessageBytes > 0 && t.MaxMessageBytes < cfg.Event.MaxEventBytes+64<<10 {
+		add(false, "takes messages up to %v, less than event.max_event_bytes (%v) and headers: larger dead letters are cut to an envelope", t.MaxMessageBytes, cfg.Event.MaxEventBytes)
+	}
+	if dead && t.Replicas > 1 && t.MinInsyncReplicas < 2 {
+		add(false, "has min.insync.replicas %d: a dead letter counts as written once a single broker has it", t.MinInsyncReplicas)
+	}
+	return found
+}
+
+// unreadable says why a topic cannot be used at all; empty where it can.
+func unreadable(t kafkaconn.Topic) string {
+	switch {
+	case t.Err != nil:
+		return fmt.Sprintf("cannot be described: %v", t.Err)
+	case !t.Exists:
+		return "does not exist: create it, or correct the name; the service never creates one"
+	}
+	return ""
+}
+
+// lettersTopic asks why the dead-letter topic cannot be used; why is empty where it can.
+func lettersTopic(ctx context.Context, kafka *kafkaconn.Conn, name string) (why string, err error) {
+	topics, err := kafka.TopicInfo(ctx, name)
+	if err != nil || len(topics) == 0 {
+		return "", err
+	}
+	return unreadable(topics[0]), nil
+}
+
+// Usable reports whether nothing fatal was found.
+func Usable(found []Finding) error {
+	var errs []error
+	for _, f := range found {
+		if f.Fatal {
+			errs = append(errs, errors.New(f.Problem))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Shares tells what is sent where, one line an account, for a person to compare
+// with what was meant.
+func Shares(cfg config.Config) []string {
+	var lines []string
+	for _, a := range cfg.Upstream.Accounts {
+		budget := "no limit"
+		if n := a.Budget.Requests; n != nil && *n > 0 {
+			budget = fmt.Sprintf("%d requests in %v (%s)", *n, a.Budget.Window, a.Budget.Share)
+		}
+		lines = append(lines, fmt.Sprintf("account %s: streams %s to %s, %s", a.ID, strings.Join(a.Streams, ", "), a.Host, budget))
+	}
+	return append(lines, fmt.Sprintf("requests of at most %d contacts and %v, after %v at the latest; window %v",
+		cfg.Batcher.MaxRows, setting.Size(cfg.Batcher.MaxBytes), cfg.Batcher.Linger, setting.Size(cfg.Batcher.WindowBytes)))
+}

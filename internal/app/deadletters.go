@@ -1,0 +1,96 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/kafkaconn"
+	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/replay"
+	"github.com/contactsync/contactsync/metrics"
+	"github.com/contactsync/contactsync/upstream"
+)
+
+// DeadLetters is what an operator does with the dead-letter topic, with the
+// settings of the service and next to it.
+type DeadLetters struct {
+	cfg   config.Config
+	log   *slog.Logger
+	kafka *kafkaconn.Conn
+	topic *kafkalog.Log
+}
+
+// OpenDeadLetters connects to Kafka when it first asks something.
+func OpenDeadLetters(cfg config.Config, log *slog.Logger) (*DeadLetters, error) {
+	kafkaconn.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
+	conn, err := kafkaconn.New(cfg.Kafka, log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...)
+	if err != nil {
+		return nil, err
+	}
+	return &DeadLetters{
+		cfg: cfg, log: log, kafka: conn,
+		topic: kafkalog.New(conn.Transport(), cfg.Kafka.Brokers, cfg.Kafka.RequestTimeout, log),
+	}, nil
+}
+
+// Reach asks Kafka once. A wrong password, name or address is then told at once,
+// and not after the patience that a running cluster deserves.
+func (d *DeadLetters) Reach(ctx context.Context) error {
+	if err := d.kafka.CheckVersions(ctx); err != nil {
+		return err
+	}
+	why, err := lettersTopic(ctx, d.kafka, d.cfg.DeadLetter.Topic)
+	if err == nil && why != "" {
+		err = fmt.Errorf("deadletter.topic: topic %q %s", d.cfg.DeadLetter.Topic, why)
+	}
+	return err
+}
+
+// Read returns the selected letters; see deadletter.Read.
+func (d *DeadLetters) Read(ctx context.Context, sel deadletter.Selection, withValues bool) (deadletter.Contents, error) {
+	return deadletter.Read(ctx, d.topic, d.cfg.DeadLetter.Topic, sel, withValues)
+}
+
+// Replayer returns a run that replays letters.
+func (d *DeadLetters) Replayer(o replay.Options, each func(replay.Outcome)) (*replay.Replayer, error) {
+	decoder, err := event.NewDecoder(d.cfg.Event)
+	if err != nil {
+		return nil, err
+	}
+	return replay.New(replay.Deps{
+		Log: d.topic, Topics: d.cfg.Consumer.Topics, Decode: decoder.Decode,
+		Route: upstream.NewRouter(d.cfg.Upstream.Accounts).Route, Logger: d.log, Each: each,
+	}, o), nil
+}
+
+// API returns what sends letters to the API with a share of each account's
+// budget. The budget does not know of the service, which spends its own: together
+// they may spend more than the account has, by that share.
+func (d *DeadLetters) API(share float64, progress *replay.Progress) (replay.API, error) {
+	cfg := d.cfg.Upstream
+	cfg.Accounts = slices.Clone(cfg.Accounts)
+	for i := range cfg.Accounts {
+		cfg.Accounts[i].Budget.Share = upstream.ShareSplit // full would take no share
+	}
+	client, err := upstream.New(cfg, upstream.Deps{Log: d.log, Metrics: &metrics.New(prometheus.NewRegistry()).Upstream, Version: "replay"})
+	if err != nil {
+		return replay.API{}, err
+	}
+	const whole = 10_000
+	client.SetShare(time.Now(), max(1, int(share*whole)), whole)
+	return replay.API{
+		Client: client, Progress: progress, MaxRows: d.cfg.Batcher.MaxRows, MaxBytes: int(d.cfg.Batcher.MaxBytes),
+		Attempts: d.cfg.Batcher.RowAttempts, Hold: d.cfg.Batcher.AmbiguityHold,
+	}, nil
+}
+
+// Close closes the connections to Kafka.
+func (d *DeadLetters) Close() { d.kafka.Close() }

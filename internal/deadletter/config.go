@@ -1,0 +1,60 @@
+package deadletter
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	"github.com/contactsync/contactsync/internal/setting"
+)
+
+// Config is the dead-letter topic's part of the settings.
+type Config struct {
+	// Topic to write dead letters to. It must exist: it is never created.
+	Topic string `yaml:"topic" env:"TOPIC"`
+	// Linger is how long a letter waits for others of its partition to share a request with.
+	Linger time.Duration `yaml:"linger" env:"LINGER"`
+	// BatchBytes bounds the letters that share one request. Keep it at or below the
+	// topic's max.message.bytes; a larger record goes alone.
+	BatchBytes setting.Size `yaml:"batch_bytes" env:"BATCH_BYTES"`
+	// Timeout bounds one write, the replicas' acknowledgement included.
+	Timeout time.Duration `yaml:"timeout" env:"TIMEOUT"`
+	// EnvelopeBytes is how much of a record that is too large for the topic is
+	// kept. Set it to 0 to keep nothing but its hash, size and position.
+	EnvelopeBytes setting.Size `yaml:"envelope_bytes" env:"ENVELOPE_BYTES"`
+}
+
+// DefaultConfig returns the defaults. Topic has none.
+func DefaultConfig() Config {
+	return Config{
+		Linger:        10 * time.Millisecond,
+		BatchBytes:    1 << 20,
+		Timeout:       10 * time.Second,
+		EnvelopeBytes: 4 << 10,
+	}
+}
+
+// Validate returns every fault of the settings.
+func (c Config) Validate() []setting.Error {
+	var faults []setting.Error
+	bad := func(key, format string, args ...any) {
+		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
+	}
+	legal := regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
+	if !legal.MatchString(c.Topic) || c.Topic == "." || c.Topic == ".." {
+		bad("topic", "%q is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores", c.Topic)
+	}
+	if c.Linger < time.Millisecond || c.Linger > 10*time.Second {
+		bad("linger", "%v must lie between 1ms and 10s", c.Linger)
+	}
+	if c.BatchBytes < 64<<10 || c.BatchBytes > 64<<20 {
+		bad("batch_bytes", "%v must lie between 64KiB and 64MiB", c.BatchBytes)
+	}
+	if c.Timeout < 100*time.Millisecond || c.Timeout > 5*time.Minute {
+		bad("timeout", "%v must lie between 100ms and 5m", c.Timeout)
+	}
+	if c.EnvelopeBytes < 0 || c.EnvelopeBytes > 256<<10 {
+		bad("envelope_bytes", "%v must lie between 0B and 256KiB", c.EnvelopeBytes)
+	}
+	return faults
+}

@@ -1,0 +1,108 @@
+package deadletter
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// ErrNotLetter says that a record of the topic is not a dead letter of this service.
+var ErrNotLetter = errors.New("not a dead letter: it has no header " + headerForm)
+
+// Decode makes a record of the dead-letter topic a letter again, with its own
+// record's topic, partition, offset, time and headers. The letter's generations are
+// 0, and its detail and positions are as they were written: bounded, the positions
+// in order. Copies is for Read to count.
+func Decode(rec contactsync.Record) (*Found, error) {
+	d := decoder{headers: map[string]string{}}
+	for _, h := range rec.Headers {
+		if strings.HasPrefix(h.Key, prefix) {
+			d.headers[h.Key] = string(h.Value)
+		}
+	}
+	switch found, ok := d.headers[headerForm]; {
+	case !ok:
+		return nil, ErrNotLetter
+	case found != form:
+		return nil, fmt.Errorf("read dead letter: it has form %q and this release reads form %s: use a newer one", found, form)
+	}
+	f := &Found{At: rec.Position, Written: rec.Time, PositionsLeft: int(d.number(headerPositionsLeft, 31))}
+	f.Letter = contactsync.Letter{
+		Record: contactsync.Record{
+			Position: contactsync.Position{
+				Claim:  contactsync.Claim{Topic: d.headers[headerTopic], Partition: int32(d.number(headerPartition, 31))},
+				Offset: d.number(headerOffset, 63),
+			},
+			Time:    d.time(headerTime),
+			Key:     rec.Key,
+			Value:   rec.Value,
+			Headers: own(rec.Headers),
+		},
+		Stream:   d.headers[headerStream],
+		Contact:  d.headers[headerContact],
+		Reason:   contactsync.Reason(d.headers[headerReason]),
+		Detail:   d.headers[headerDetail],
+		Status:   int(d.number(headerStatus, 31)),
+		Attempts: int(d.number(headerAttempts, 31)),
+		First:    d.time(headerFirst),
+		Last:     d.time(headerLast),
+	}
+	var err error
+	if f.Positions, err = ParsePositions(d.headers[headerPositions]); err != nil {
+		d.fail(headerPositions, err)
+	}
+	if d.headers[headerTruncated] == "true" {
+		f.Record.Value, f.Envelope = nil, &Envelope{}
+		if json.Unmarshal(rec.Value, f.Envelope) != nil || !f.Envelope.Truncated {
+			d.fail(headerTruncated, errors.New("the value is not an envelope"))
+		}
+	}
+	if d.err != nil {
+		return nil, d.err
+	}
+	return f, nil
+}
+
+// decoder reads headers and keeps the first fault. It names the header but not
+// what it holds, which may be a contact's.
+type decoder struct {
+	headers map[string]string
+	err     error
+}
+
+func (d *decoder) fail(header string, err error) {
+	if d.err == nil {
+		d.err = fmt.Errorf("read dead letter: header %s: %w", header, err)
+	}
+}
+
+// number reads a number of so many bits that is not negative; 0 where it is missing.
+func (d *decoder) number(header string, bits int) int64 {
+	text, ok := d.headers[header]
+	if !ok {
+		return 0
+	}
+	n, err := strconv.ParseUint(text, 10, bits)
+	if err != nil {
+		d.fail(header, errors.New("it is not a number in range"))
+	}
+	return int64(n)
+}
+
+// time reads a time; the zero time where it is missing.
+func (d *decoder) time(header string) time.Time {
+	text, ok := d.headers[header]
+	if !ok {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		d.fail(header, errors.New("it is not a time as RFC 3339 writes it"))
+	}
+	return t
+}

@@ -1,0 +1,168 @@
+package deadletter_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/metrics"
+)
+
+func TestSelection_Match(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	letter := &deadletter.Found{
+		Letter: contactsync.Letter{
+			Record: contactsync.Record{Position: contactsync.Position{Claim: contactsync.Claim{Topic: "t"}, Offset: 5}},
+			Stream: "st-1", Contact: "c1", Reason: contactsync.ReasonRejected, Last: at,
+		},
+		Written: at.Add(time.Hour),
+	}
+	undated := &deadletter.Found{Written: at}
+	for _, c := range []struct {
+		name   string
+		sel    deadletter.Selection
+		letter *deadletter.Found
+		want   bool
+	}{
+		{"all", deadletter.Selection{}, letter, true},
+		{"stream", deadletter.Selection{Streams: []string{"st-1"}}, letter, true},
+		{"one of two streams", deadletter.Selection{Streams: []string{"st-2", "st-1"}}, letter, true},
+		{"other stream", deadletter.Selection{Streams: []string{"st-2"}}, letter, false},
+		{"contact", deadletter.Selection{Contacts: []string{"c1"}}, letter, true},
+		{"other contact", deadletter.Selection{Contacts: []string{"c"}}, letter, false},
+		{"one of two reasons", deadletter.Selection{Reasons: []contactsync.Reason{"invalid", "rejected"}}, letter, true},
+		{"other reason", deadletter.Selection{Reasons: []contactsync.Reason{"invalid"}}, letter, false},
+		{"since", deadletter.Selection{Since: at}, letter, true},
+		{"since later", deadletter.Selection{Since: at.Add(1)}, letter, false},
+		{"until", deadletter.Selection{Until: at}, letter, false},
+		{"until later", deadletter.Selection{Until: at.Add(1)}, letter, true},
+		{"undated: since", deadletter.Selection{Since: at}, undated, true},
+		{"undated: since later", deadletter.Selection{Since: at.Add(1)}, undated, false},
+		{"record", deadletter.Selection{Record: letter.Record.Position}, letter, true},
+		{"other record", deadletter.Selection{Record: contactsync.Position{Claim: contactsync.Claim{Topic: "t"}, Offset: 6}}, letter, false},
+		{"one of two conditions", deadletter.Selection{Streams: []string{"st-1"}, Contacts: []string{"c2"}}, letter, false},
+	} {
+		if got := c.sel.Match(c.letter); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	b, err := broker.Start(broker.Options{Topics: map[string]int32{"dead": 3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	ctx, cancel := context.WithCancel(context.Background())
+	transport := &kafka.Transport{Context: ctx}
+	t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
+	cfg := deadletter.DefaultConfig()
+	cfg.Topic = "dead"
+	w := deadletter.New(cfg, deadletter.Deps{
+		Transport: transport, Brokers: b.Addrs(), Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter,
+	})
+	t.Cleanup(func() { _ = w.Close() })
+	log := kafkalog.New(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	letter := func(offset int64, reason contactsync.Reason) contactsync.Letter {
+		return contactsync.Letter{
+			Record: contactsync.Record{
+				Position: contactsync.Position{Claim: contactsync.Claim{Topic: "contacts", Partition: 1}, Offset: offset},
+				Key:      fmt.Append(nil, offset), Value: []byte("{}"),
+			},
+			Stream: "st-1", Reason: reason, Last: at.Add(time.Duration(offset) * time.Second),
+		}
+	}
+	var letters []contactsync.Letter
+	for i := range 50 {
+		letters = append(letters, letter(int64(50-i), contactsync.ReasonRejected))
+	}
+	publish := func(letters ...contactsync.Letter) {
+		t.Helper()
+		if _, err := w.Publish(t.Context(), letters); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(letters...)
+	publish(letter(7, contactsync.ReasonUnresolved), letter(8, contactsync.ReasonRejected)) // after a crash: written again
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	for _, r := range []*kgo.Record{
+		{Topic: "dead", Value: []byte("somebody else's")},
+		{Topic: "dead", Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("99")}}},
+		{Topic: "dead", Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("1")}}}, // of where, it does not say
+		{Topic: "dead", Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("1")}, {Key: "contactsync-positions-left", Value: []byte("many")}}},
+	} {
+		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	all, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all.Letters) != 50 || all.Others != 1 || len(all.Problems) != 3 {
+		t.Fatalf("%d letters, %d others, problems %v: want 50, 1 and three", len(all.Letters), all.Others, all.Problems)
+	}
+	for i, f := range all.Letters {
+		if f.Record.Offset != int64(i+1) || f.Record.Value != nil {
+			t.Errorf("letter %d is %v with the value %q", i, f.Record, f.Record.Value)
+		}
+	}
+	if f := all.Letters[6]; f.Copies != 2 || f.Reason != contactsync.ReasonUnresolved {
+		t.Errorf("of two copies the newest counts: %d copies, reason %s", f.Copies, f.Reason)
+	}
+	// A clock that went back: within a partition the log says which copy is newer.
+	old := &kgo.Record{Topic: "dead", Partition: 2, Timestamp: at.Add(-time.Hour)}
+	for name, value := range map[string]string{
+		"form": "1", "reason": "bad_request", "topic": "contacts", "partition": "1", "offset": "99", "positions": "contacts/1@99",
+	} {
+		old.Headers = append(old.Headers, kgo.RecordHeader{Key: "contactsync-" + name, Value: []byte(value)})
+	}
+	earlier := *old
+	earlier.Timestamp = at
+	manual, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(manual.Close)
+	for i := range earlier.Headers {
+		if h := &earlier.Headers[i]; h.Key == "contactsync-reason" {
+			earlier.Headers = append([]kgo.RecordHeader(nil), earlier.Headers...)
+			earlier.Headers[i].Value = []byte("rejected")
+		}
+	}
+	for _, r := range []*kgo.Record{&earlier, old} {
+		if err := manual.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonBadRequest}}, false)
+	if err != nil || len(one.Letters) != 1 || one.Letters[0].Copies != 2 {
+		t.Errorf("%+v, %v: want the copy that was written last", one.Letters, err)
+	}
+	some, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonRejected}}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(some.Letters) != 49 || string(some.Letters[0].Record.Value) != "{}" {
+		t.Errorf("%d letters, want those whose newest copy is rejected: 49", len(some.Letters))
+	}
+}

@@ -1,0 +1,391 @@
+package deadletter_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl/plain"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/goleak"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/metrics"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const topic = "events.dead"
+
+// bench is a broker with a writer to it.
+type bench struct {
+	cluster *kfake.Cluster
+	writer  *deadletter.Writer
+	metrics *metrics.DeadLetter
+	client  *kgo.Client // reads the topic, and administers it
+}
+
+func newBench(t *testing.T, opts ...kfake.Opt) *bench {
+	t.Helper()
+	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(4, topic)}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(cluster.Close)
+	b := &bench{cluster: cluster, metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter}
+	b.client, err = kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.client.Close)
+	b.writer = b.newWriter(t, topic, &kafka.Transport{MetadataTTL: 200 * time.Millisecond})
+	return b
+}
+
+func (b *bench) newWriter(t *testing.T, name string, transport *kafka.Transport) *deadletter.Writer {
+	t.Helper()
+	cfg := deadletter.DefaultConfig()
+	cfg.Topic = name
+	if faults := cfg.Validate(); len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	w := deadletter.New(cfg, deadletter.Deps{
+		Transport: transport, Brokers: b.cluster.ListenAddrs(), Log: slog.New(slog.DiscardHandler), Metrics: b.metrics, Version: "test",
+	})
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		transport.CloseIdleConnections()
+	})
+	return w
+}
+
+// read returns the next n letters of the topic, by the offset of their record.
+func (b *bench) read(t *testing.T, n int) map[int64]*deadletter.Found {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	found := map[int64]*deadletter.Found{}
+	for count := 0; count < n; {
+		fetches := b.client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			t.Fatalf("%d of %d letters are in the topic: %v", count, n, err)
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			count++
+			at := contactsync.Position{Claim: contactsync.Claim{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset}
+			rec := contactsync.Record{Position: at, Key: r.Key, Value: r.Value, Time: r.Timestamp}
+			for _, h := range r.Headers {
+				rec.Headers = append(rec.Headers, contactsync.Header(h))
+			}
+			l, err := deadletter.Decode(rec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, twice := found[l.Record.Offset]; twice {
+				t.Errorf("letter %d is there twice", l.Record.Offset)
+			}
+			found[l.Record.Offset] = l
+		})
+	}
+	return found
+}
+
+// set changes a setting of the topic.
+func (b *bench) set(t *testing.T, name, value string) {
+	t.Helper()
+	answers, err := kadm.NewClient(b.client).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: name, Value: &value}}, topic)
+	if err == nil {
+		err = answers[0].Err
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func letter(offset int64, key, value string) contactsync.Letter {
+	place := contactsync.Position{Claim: contactsync.Claim{Topic: "events", Partition: 3, Generation: 9}, Offset: offset}
+	return contactsync.Letter{
+		Record: contactsync.Record{
+			Position: place, Time: time.Date(2020, 1, 2, 3, 4, 5, 6e6, time.UTC), Key: []byte(key), Value: []byte(value),
+			Headers: []contactsync.Header{{Key: "trace", Value: []byte("t-" + key)}},
+		},
+		Positions: []contactsync.Position{place}, Stream: "stream", Contact: key, Reason: contactsync.ReasonRejected,
+		Detail: "refused", Status: 422, Attempts: 2, First: time.Unix(1_700_000_000, 1), Last: time.Unix(1_700_000_001, 2),
+	}
+}
+
+func offsets(letters []contactsync.Letter) []int64 {
+	var all []int64
+	for _, l := range letters {
+		all = append(all, l.Record.Offset)
+	}
+	return all
+}
+
+func publish(t *testing.T, w *deadletter.Writer, letters ...contactsync.Letter) {
+	t.Helper()
+	if unsent, err := w.Publish(t.Context(), letters); err != nil || len(unsent) > 0 {
+		t.Fatalf("unsent %v: %v", offsets(unsent), err)
+	}
+}
+
+func TestPublish_KeepsTheRecordAndItsPartition(t *testing.T) {
+	t.Parallel()
+	var produces, unsafe atomic.Int64
+	b := newBench(t)
+	b.cluster.ControlKey(0, func(r kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		produces.Add(1)
+		if r.(*kmsg.ProduceRequest).Acks != -1 {
+			unsafe.Add(1)
+		}
+		return nil, nil, false
+	})
+	started := time.Now()
+	var letters []contactsync.Letter
+	for i := range int64(20) {
+		letters = append(letters, letter(i, fmt.Sprintf("key-%d", i), fmt.Sprintf(`{"n":%d}`, i)))
+	}
+	letters[7].Record.Value = nil // a tombstone
+	letters[8].Record.Value = []byte{}
+	publish(t, b.writer, letters...)
+	if produces.Load() == 0 || unsafe.Load() > 0 {
+		t.Errorf("%d of %d requests do not ask for every replica's acknowledgement", unsafe.Load(), produces.Load())
+	}
+
+	found := b.read(t, len(letters))
+	for _, want := range letters {
+		got := found[want.Record.Offset]
+		if got == nil || got.Envelope != nil {
+			t.Fatalf("letter %d: %+v", want.Record.Offset, got)
+		}
+		want.Record.Generation, want.Positions[0].Generation = 0, 0
+		if r := got.Record; string(r.Key) != string(want.Record.Key) || string(r.Value) != string(want.Record.Value) || (r.Value == nil) != (want.Record.Value == nil) {
+			t.Errorf("record %q: %q, want %q: %q", r.Key, r.Value, want.Record.Key, want.Record.Value)
+		}
+		if got.Record.Position != want.Record.Position || got.Positions[0] != want.Positions[0] || got.Reason != want.Reason ||
+			got.Status != 422 || got.Attempts != 2 || got.Detail != "refused" || got.Stream != "stream" || got.Contact != want.Contact ||
+			!got.First.Equal(want.First) || !got.Last.Equal(want.Last) || !got.Record.Time.Equal(want.Record.Time) {
+			t.Errorf("got %+v\nwant %+v", got, want)
+		}
+		// With the record's time the topic's retention could drop the letter at once.
+		if got.Written.Before(started.Add(-time.Minute)) {
+			t.Errorf("the letter has the time %v", got.Written)
+		}
+		// The reference for Java's partitioning is another client.
+		sent := b.client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: want.Record.Key, Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("1")}}})
+		if r, err := sent.First(); err != nil || r.Partition != got.At.Partition {
+			t.Errorf("key %s is in partition %d, want %d: %v", want.Record.Key, got.At.Partition, r.Partition, err)
+		}
+	}
+}
+
+// refuse answers every produce request that has the mark with an error code.
+func (b *bench) refuse(mark string, code int16, times int) {
+	b.cluster.ControlKey(0, func(r kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.KeepControl()
+		request := r.(*kmsg.ProduceRequest)
+		if partition := request.Topics[0].Partitions[0]; times != 0 && strings.Contains(string(partition.Records), mark) {
+			times--
+			response := request.ResponseKind().(*kmsg.ProduceResponse)
+			answer := kmsg.NewProduceResponseTopic()
+			answer.Topic = request.Topics[0].Topic
+			part := kmsg.NewProduceResponseTopicPartition()
+			part.Partition, part.ErrorCode = partition.Partition, code
+			answer.Partitions = append(answer.Partitions, part)
+			response.Topics = append(response.Topics, answer)
+			return response, nil, true
+		}
+		return nil, nil, false
+	})
+}
+
+// One partition cannot be written: the others must count as sent, or they would
+// be written again; and those of the one must not, or they would be lost.
+func TestPublish_ReturnsWhatWasNotAcknowledged(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.refuse("key-a", 19, 1) // NOT_ENOUGH_REPLICAS
+	letters := []contactsync.Letter{letter(1, "key-a", "1"), letter(2, "key-b", "2"), letter(3, "key-a", "3")}
+	unsent, err := b.writer.Publish(t.Context(), letters)
+	if got := fmt.Sprint(offsets(unsent)); got != "[1 3]" {
+		t.Errorf("unsent %v, want [1 3]", got)
+	}
+	if !errors.Is(err, kafka.NotEnoughReplicas) || !strings.Contains(err.Error(), "min.insync.replicas") || !strings.Contains(err.Error(), topic) {
+		t.Errorf("error %v", err)
+	}
+	if len(unsent) > 0 && unsent[0].Record.Generation != 9 {
+		t.Error("a letter comes back changed")
+	}
+	publish(t, b.writer, unsent...)
+	if found := b.read(t, 3); len(found) != 3 {
+		t.Errorf("%d letters in the topic, want 3", len(found))
+	}
+}
+
+func TestPublish_OneBadRecordDoesNotHoldItsNeighbours(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.refuse("poison", 87, -1) // INVALID_RECORD
+	letters := []contactsync.Letter{letter(1, "key", "good"), letter(2, "key", "poison"), letter(3, "key", "good")}
+	unsent, err := b.writer.Publish(t.Context(), letters)
+	if got := fmt.Sprint(offsets(unsent)); got != "[2]" || !errors.Is(err, kafka.InvalidRecord) {
+		t.Errorf("unsent %v: %v", got, err)
+	}
+	if strings.Contains(fmt.Sprint(err), "poison") {
+		t.Errorf("the error repeats the record: %v", err)
+	}
+	b.read(t, 2)
+}
+
+func TestPublish_CutsWhatTheTopicDoesNotTake(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.set(t, "max.message.bytes", "100000")
+	large := strings.Repeat("x", 200_000)
+	letters := []contactsync.Letter{
+		letter(1, "key", "small"),
+		letter(2, "key", large),
+		letter(3, "key", strings.Repeat("y", 60_000)), // fits, but not with the next
+		letter(4, "key", strings.Repeat("z", 60_000)),
+		letter(5, "key", strings.Repeat("v", 2<<20)), // larger than a shared request
+	}
+	publish(t, b.writer, letters...)
+	found := b.read(t, len(letters))
+	for _, want := range letters {
+		got := found[want.Record.Offset]
+		if got == nil {
+			t.Fatalf("letter %d is missing", want.Record.Offset)
+		}
+		envelope := got.Envelope
+		if whole := len(want.Record.Value) < 100_000; whole != (envelope == nil) {
+			t.Errorf("record of %d bytes, envelope %v", len(want.Record.Value), envelope != nil)
+		} else if whole && string(got.Record.Value) != string(want.Record.Value) {
+			t.Errorf("record %d has changed", want.Record.Offset)
+		} else if !whole && (envelope.Size != len(want.Record.Value) || string(envelope.Head) != string(want.Record.Value[:4<<10]) || envelope.Position != want.Record.String()) {
+			t.Errorf("envelope of %d bytes at %s with %d bytes", envelope.Size, envelope.Position, len(envelope.Head))
+		}
+		if got.Reason != want.Reason || string(got.Record.Key) != "key" || got.Record.Headers[0].Key != "trace" {
+			t.Errorf("letter %d lost its reason, key or headers", want.Record.Offset)
+		}
+	}
+	if n := testutil.ToFloat64(b.metrics.Truncated); n != 2 {
+		t.Errorf("%v letters counted as truncated, want 2", n)
+	}
+}
+
+func TestPublish_LargerThanARequestButNotThanTheTopic(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.set(t, "max.message.bytes", "5000000")
+	publish(t, b.writer, letter(1, "key", strings.Repeat("x", 3<<20)))
+	if f := b.read(t, 1)[1]; f == nil || f.Envelope != nil {
+		t.Error("a record that the topic takes was cut")
+	}
+}
+
+func TestPublish_NotEvenTheEnvelopeFits(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.set(t, "max.message.bytes", "200")
+	unsent, err := b.writer.Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value")})
+	if len(unsent) != 1 || !errors.Is(err, kafka.MessageSizeTooLarge) || !strings.Contains(err.Error(), "max.message.bytes") {
+		t.Errorf("%d unsent: %v", len(unsent), err)
+	}
+	if n := testutil.ToFloat64(b.metrics.Truncated); n != 0 {
+		t.Errorf("%v letters counted as truncated although none was written", n)
+	}
+}
+
+func TestPublish_MissingTopicIsNotCreated(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, kfake.AllowAutoTopicCreation())
+	for _, transport := range []*kafka.Transport{{}, {MetadataTopics: []string{"missing"}}} {
+		unsent, err := b.newWriter(t, "missing", transport).Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value")})
+		if len(unsent) != 1 || !errors.Is(err, kafka.UnknownTopicOrPartition) || !strings.Contains(err.Error(), "create it with") {
+			t.Errorf("%d unsent: %v", len(unsent), err)
+		}
+	}
+	if topics, err := kadm.NewClient(b.client).ListTopics(t.Context()); err != nil || topics.Has("missing") {
+		t.Errorf("topics %v: %v", topics.Names(), err)
+	}
+}
+
+func TestPublish_WithoutTheRightToWrite(t *testing.T) {
+	t.Parallel()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic), kfake.EnableACLs(), kfake.EnableSASL(),
+		kfake.User("PLAIN", "user", "pass", kfake.ACL{
+			Resource: kmsg.ACLResourceTypeTopic, Name: topic, Pattern: kmsg.ACLResourcePatternTypeLiteral,
+			Operation: kmsg.ACLOperationDescribe, Allow: true,
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	b := &bench{cluster: cluster, metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter}
+	w := b.newWriter(t, topic, &kafka.Transport{SASL: plain.Mechanism{Username: "user", Password: "pass"}})
+	unsent, err := w.Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value")})
+	if len(unsent) != 1 || !errors.Is(err, kafka.TopicAuthorizationFailed) || !strings.Contains(err.Error(), "WRITE") {
+		t.Errorf("%d unsent: %v", len(unsent), err)
+	}
+}
+
+func TestPublish_ReturnsWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	answer := make(chan struct{})
+	b.cluster.ControlKey(0, func(kmsg.Request) (kmsg.Response, error, bool) {
+		cancel() // the request is on its way, and the broker does not answer it
+		b.cluster.SleepControl(func() { <-answer })
+		return nil, nil, false
+	})
+	letters := []contactsync.Letter{letter(1, "key", "1"), letter(2, "other", "2")}
+	unsent, err := b.writer.Publish(ctx, letters)
+	close(answer)
+	if len(unsent) != 2 || !errors.Is(err, context.Canceled) {
+		t.Errorf("%d unsent: %v", len(unsent), err)
+	}
+	unsent, err = b.writer.Publish(ctx, letters)
+	if len(unsent) != 2 || !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %d unsent: %v", len(unsent), err)
+	}
+}
+
+func TestPublish_NothingAndAfterClose(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	publish(t, b.writer)
+	if err := b.writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	unsent, err := b.writer.Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value")})
+	if len(unsent) != 1 || !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("%d unsent: %v", len(unsent), err)
+	}
+}
+
+func TestPublish_BrokersDown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.cluster.Close()
+	unsent, err := b.writer.Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value"), letter(2, "key", "value")})
+	if len(unsent) != 2 || err == nil || !strings.Contains(err.Error(), topic) {
+		t.Errorf("%d unsent: %v", len(unsent), err)
+	}
+}

@@ -1,0 +1,80 @@
+package event
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/contactsync/contactsync/internal/setting"
+)
+
+// Config is the event's part of the settings.
+type Config struct {
+	// Format is how a record's value is written: native, the JSON object with
+	// streamId and contact that the documentation describes.
+	Format string `yaml:"format" env:"FORMAT"`
+	// Validation says how much of a contact is checked before it is sent: strict
+	// (every field that the API documents as required is there and has the right
+	// form) or lenient (the id only, and the API decides).
+	Validation string `yaml:"validation" env:"VALIDATION"`
+	// MaxEventBytes bounds the value and the key of a record. A larger record goes
+	// to the dead-letter topic.
+	MaxEventBytes setting.Size `yaml:"max_event_bytes" env:"MAX_EVENT_BYTES"`
+	// MaxDepth bounds how deep objects and arrays nest in a value; the outermost
+	// object counts as 1.
+	MaxDepth int `yaml:"max_depth" env:"MAX_DEPTH"`
+}
+
+// The formats and the ways to validate.
+const (
+	NativeFormat = "native"
+	Strict       = "strict"
+	Lenient      = "lenient"
+)
+
+const (
+	minEventBytes = setting.Size(1 << 10)
+	maxEventBytes = setting.Size(64 << 20)
+	// minDepth lets the native format through: event, contact, cellPhone.
+	minDepth = 3
+	maxDepth = 1000
+)
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		Format:        NativeFormat,
+		Validation:    Strict,
+		MaxEventBytes: 256 << 10,
+		MaxDepth:      32,
+	}
+}
+
+// Validate returns every fault of the settings.
+func (c Config) Validate() []setting.Error {
+	var faults []setting.Error
+	bad := func(key, format string, args ...any) {
+		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
+	}
+	if reading(c.Format) == nil {
+		bad("format", "%q is unknown: native", c.Format)
+	}
+	if c.Validation != Strict && c.Validation != Lenient {
+		bad("validation", "%q is unknown: strict or lenient", c.Validation)
+	}
+	if c.MaxEventBytes < minEventBytes || c.MaxEventBytes > maxEventBytes {
+		bad("max_event_bytes", "%v must lie between %v and %v", c.MaxEventBytes, minEventBytes, maxEventBytes)
+	}
+	if c.MaxDepth < minDepth || c.MaxDepth > maxDepth {
+		bad("max_depth", "%d must lie between %d and %d", c.MaxDepth, minDepth, maxDepth)
+	}
+	return faults
+}
+
+// check returns the faults of the settings as one error.
+func (c Config) check() error {
+	var errs []error
+	for _, f := range c.Validate() {
+		errs = append(errs, fmt.Errorf("event setting %s: %s", f.Key, f.Problem))
+	}
+	return errors.Join(errs...)
+}

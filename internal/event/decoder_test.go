@@ -1,0 +1,261 @@
+package event
+
+import (
+	"bytes"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// typical is an event of the size that the budget of a microsecond is for.
+const (
+	typicalBody = `{"id":"6964af60450340957c61a2b3","firstName":"john","lastName":"doee","fullName":"john doee","salutation":"mr",` +
+		`"cellPhone":{"extension":"+","phoneNumber":"2445612345","countryCode":"+91"}}`
+	typical = `{"streamId":"st-7dc994f0-4436-5134-9fa8-a942625a1b2c","contact":` + typicalBody +
+		`,"accountId":"65f7d49a5dd0","version":17,"occurredAt":"2026-01-12T09:55:04.840Z"}`
+)
+
+func newTestDecoder(t testing.TB, change func(*Config)) *Decoder {
+	t.Helper()
+	cfg := DefaultConfig()
+	if change != nil {
+		change(&cfg)
+	}
+	d, err := NewDecoder(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func lenient(c *Config) { c.Validation = Lenient }
+
+func TestDecode_Good(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 12, 9, 55, 4, 840e6, time.UTC)
+	for _, c := range []struct {
+		name    string
+		change  func(*Config)
+		value   string
+		kind    Kind
+		contact Contact
+	}{
+		{
+			name: "typical", value: typical, kind: Update,
+			contact: Contact{Stream: "st-7dc994f0-4436-5134-9fa8-a942625a1b2c", ID: "6964af60450340957c61a2b3", Account: "65f7d49a5dd0", Body: []byte(typicalBody), Version: 17, HasVersion: true, OccurredAt: at},
+		},
+		{
+			name: "least", value: `{"streamId":"s","contact":` + typicalBody + `}`, kind: Update,
+			contact: Contact{Stream: "s", ID: "6964af60450340957c61a2b3", Body: []byte(typicalBody)},
+		},
+		{
+			name: "members in another order", value: `{"op":"update","contact":` + typicalBody + `,"version":-1,"streamId":"s"}`, kind: Update,
+			contact: Contact{Stream: "s", ID: "6964af60450340957c61a2b3", Body: []byte(typicalBody), Version: -1, HasVersion: true},
+		},
+		{
+			name: "white space is kept inside the body only", value: " {\n\"streamId\" : \"s\" ,\t\"contact\" : { \"id\" : \"a\" }\r\n}\n", change: lenient, kind: Update,
+			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{ "id" : "a" }`)},
+		},
+		{
+			name: "escapes", value: `{"stream\u0049d":"st\u002d1","contact":{"\u0069d":"\u0061"},"op":"\u0075pdate","occurredAt":"2026-01-12T11:55:04.84\u002b02:00"}`, change: lenient, kind: Update,
+			contact: Contact{Stream: "st-1", ID: "a", Body: []byte(`{"\u0069d":"\u0061"}`), OccurredAt: at},
+		},
+		{
+			name: "unknown members", value: `{"StreamId":1,"streamId":"s","x":{"y":[{}]},"contact":{"id":"a","email":null,"tags":["b",{"c":[]}],"more":{"id":2}}}`, change: lenient, kind: Update,
+			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a","email":null,"tags":["b",{"c":[]}],"more":{"id":2}}`)},
+		},
+		{
+			name: "lenient takes any field", value: `{"streamId":"s","contact":{"id":"a","firstName":null,"cellPhone":"+91"}}`, change: lenient, kind: Update,
+			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a","firstName":null,"cellPhone":"+91"}`)},
+		},
+		{
+			name: "delete with an id only", value: `{"streamId":"s","contact":{"id":"a"},"op":"delete","version":9223372036854775807}`, kind: Delete,
+			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a"}`), Version: 1<<63 - 1, HasVersion: true},
+		},
+		{
+			name: "delete does not check fields", value: `{"streamId":"s","contact":{"firstName":1,"id":"a","cellPhone":null},"op":"delete"}`, kind: Delete,
+			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"firstName":1,"id":"a","cellPhone":null}`)},
+		},
+		{
+			name: "as deep as allowed", value: `{"streamId":"s","contact":{"id":"a","x":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}}`, change: lenient, kind: Update,
+			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a","x":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}`)},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			d := newTestDecoder(t, c.change)
+			value := []byte(c.value)
+			e := d.Decode(contactsync.Record{Value: value})
+			if e.Kind != c.kind || e.Fault != nil {
+				t.Fatalf("%v with fault %v: want %v", e.Kind, e.Fault, c.kind)
+			}
+			if e.Contact.Shape == 0 {
+				t.Error("no shape")
+			}
+			e.Contact.Shape = 0
+			if !reflect.DeepEqual(e.Contact, c.contact) {
+				t.Errorf("contact\n%+v, want\n%+v", e.Contact, c.contact)
+			}
+			at := bytes.Index(value, e.Contact.Body)
+			if &e.Contact.Body[0] != &value[at] || cap(e.Contact.Body) != len(e.Contact.Body) {
+				t.Error("the body is not a closed part of the value")
+			}
+		})
+	}
+}
+
+func TestDecode_Faults(t *testing.T) {
+	t.Parallel()
+	event := func(contact string) string { return `{"streamId":"st-1","contact":` + contact + `}` }
+	strict := func(old, with string) string { return event(strings.Replace(typicalBody, old, with, 1)) }
+	for _, c := range []struct{ name, value, want string }{
+		{"empty", "", "undecodable: the value is empty: a tombstone has none"},
+		{"white space", "  ", "undecodable: the value holds white space only (at byte 0)"},
+		{"byte order mark", "\xef\xbb\xbf{}", "undecodable: the value starts with a byte order mark (BOM): write plain UTF-8 (at byte 0)"},
+		{"not JSON", `{"streamId":"s",}`, "undecodable: not JSON (at byte 15)"},
+		{"cut", `{"streamId":"s","contact":{"id":"a"`, "undecodable: the value ends too early, in contact (at byte 35)"},
+		{"not UTF-8", "{\"contact\":{\"id\":\"\xff\"}}", "undecodable: not UTF-8, in contact.id (at byte 18)"},
+		{"lone surrogate", `{"contact":{"cellPhone":{"extension":"\ud800"}}}`, "undecodable: an escape is wrong or half of a surrogate pair, in contact.cellPhone.extension (at byte 38)"},
+		{"control character", "{\"contact\":{\"x\":\"\x01\"}}", "undecodable: a control character, in contact.* (at byte 17)"},
+		{"duplicate", `{"streamId":"s","stream\u0049d":"s"}`, "undecodable: an object has the same member twice, in streamId (at byte 16)"},
+		{"number as a name", `{"contact":{1:2}}`, "undecodable: a member's name is not a string, in contact (at byte 12)"},
+		{"too deep", `{"x":` + strings.Repeat("[", 40), "undecodable: objects and arrays nest deeper than 32 levels (at byte 37)"},
+		{"trailing", `{} {}`, "undecodable: data follows the JSON value (at byte 2)"},
+		{"too large", typical + strings.Repeat(" ", 256<<10), fmt.Sprintf("undecodable: the value has %d bytes: at most 262144", len(typical)+256<<10)},
+		{"an array", `[]`, "invalid: the event is an array: want an object"},
+		{"no stream", `{"contact":{"id":"a"}}`, "invalid: streamId is missing"},
+		{"no contact", `{"streamId":"s"}`, "invalid: contact is missing"},
+		{"stream is a number", `{"streamId":1}`, "invalid: streamId is a number: want a string (before byte 13)"},
+		{"stream with a path", `{"streamId":"../x"}`, "invalid: streamId does not match ^[A-Za-z0-9_-]{1,64}$ (before byte 18)"},
+		{"account with a path", `{"accountId":"../x"}`, "invalid: accountId does not match ^[A-Za-z0-9_-]{1,64}$ (before byte 19)"},
+		{"contact is null", `{"contact":null}`, "invalid: contact is null: want an object (before byte 15)"},
+		{"id is missing", event(`{}`), "invalid: contact.id is missing"},
+		{"id is a number", event(`{"id":1}`), "invalid: contact.id is a number: want a string (before byte 36)"},
+		{"id is not plain", event(`{"id":"a b"}`), "invalid: contact.id does not match ^[A-Za-z0-9_-]{1,64}$ (before byte 40)"},
+		{"version is a string", `{"version":"1"}`, "invalid: version is a string: want an integer (before byte 14)"},
+		{"version is too large", `{"version":1e400}`, "invalid: version is not an integer of 64 bits (before byte 16)"},
+		{"occurredAt", `{"occurredAt":"yesterday"}`, "invalid: occurredAt is not a time as in RFC 3339 (before byte 25)"},
+		{"op", `{"op":"drop"}`, "invalid: op is unknown: want update or delete (before byte 12)"},
+		{"a field is missing", strict(`"salutation":"mr",`, ``), "invalid: contact.salutation is missing"},
+		{"a field is null", strict(`"john"`, `null`), "invalid: contact.firstName is null: want a string (before byte 78)"},
+		{"a field is an object", strict(`"john"`, `{"a":1}`), "invalid: contact.firstName is an object: want a string (before byte 75)"},
+		{"a field is empty", strict(`"john"`, `""`), "invalid: contact.firstName is empty (before byte 76)"},
+		{"a part of the phone is missing", strict(`"extension":"+",`, ``), "invalid: contact.cellPhone.extension is missing"},
+		{"phone is a string", event(`{"id":"a","cellPhone":"+91"}`), "invalid: contact.cellPhone is a string: want an object (before byte 56)"},
+		{"phone number", strict("2445612345", "244 561"), "invalid: contact.cellPhone.phoneNumber is not made of digits only (before byte 192)"},
+		{"country code", strict("+91", "0091"), "invalid: contact.cellPhone.countryCode is not + and one to three digits (before byte 216)"},
+		{"the first fault counts", `{"streamId":1,"version":"1","contact":[]}`, "invalid: streamId is a number: want a string (before byte 13)"},
+		{"well-formed comes first", `{"streamId":1,"contact":}`, "undecodable: not JSON, in contact (at byte 24)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			e := newTestDecoder(t, nil).Decode(contactsync.Record{Value: []byte(c.value)})
+			if e.Kind != Broken || e.Fault == nil || e.Fault.Error() != c.want {
+				t.Errorf("%v, %v\nwant %s", e.Kind, e.Fault, c.want)
+			}
+		})
+	}
+}
+
+func TestDecode_InvalidEventsKeepTheirNames(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t, nil)
+	e := d.Decode(contactsync.Record{Value: []byte(`{"streamId":"s","contact":{"id":"a"}}`)})
+	if e.Fault == nil || e.Contact.Stream != "s" || e.Contact.ID != "a" {
+		t.Errorf("contact %+v with %v: want s and a", e.Contact, e.Fault)
+	}
+	e = d.Decode(contactsync.Record{Value: []byte(`{"streamId":"../s","contact":{"id":"a"}}`)})
+	if e.Fault == nil || e.Contact.Stream != "" || e.Contact.ID != "a" {
+		t.Errorf("contact %+v with %v: want no stream and a", e.Contact, e.Fault)
+	}
+}
+
+func TestDecode_Tombstone(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t, func(c *Config) { c.MaxEventBytes = 1 << 10 })
+	e := d.Decode(contactsync.Record{Key: []byte("s/a")})
+	if e.Kind != Tombstone || e.Fault != nil || string(e.Record.Key) != "s/a" || e.Contact.Stream != "" {
+		t.Errorf("%+v: want a tombstone", e)
+	}
+	e = d.Decode(contactsync.Record{Key: make([]byte, 1025)})
+	if e.Kind != Broken || e.Fault.Error() != "undecodable: the key has 1025 bytes: at most 1024" {
+		t.Errorf("%v, %v: want a fault of the key", e.Kind, e.Fault)
+	}
+}
+
+// The budget of a microsecond leaves room for the id and little else.
+func TestDecode_Allocations(t *testing.T) {
+	d := newTestDecoder(t, nil)
+	rec := contactsync.Record{Value: []byte(typical)}
+	if n := testing.AllocsPerRun(100, func() { d.Decode(rec) }); n > 3 {
+		t.Errorf("%v allocations an event: at most 3", n)
+	}
+}
+
+func TestNative_ReadsBack(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{
+		typical,
+		`{"streamId":"s","contact":{"id":"a"}}`,
+		`{"streamId":"s","contact":{ "id":"a" },"version":0,"occurredAt":"2026-01-12T11:55:04.123456789+02:00"}`,
+	} {
+		d := newTestDecoder(t, lenient)
+		want := d.Decode(contactsync.Record{Value: []byte(value)})
+		written := Native(want.Contact)
+		got := d.Decode(contactsync.Record{Value: written})
+		if !reflect.DeepEqual(got.Contact, want.Contact) || got.Kind != Update {
+			t.Errorf("%s\nreads as %+v (%v)\nwant     %+v", written, got.Contact, got.Fault, want.Contact)
+		}
+	}
+}
+
+func TestNames_AreBounded(t *testing.T) {
+	t.Parallel()
+	n := names{}
+	for i := range maxKnown + 10 {
+		if _, ok := n.get(fmt.Appendf(nil, "st-%d", i)); !ok {
+			t.Fatalf("st-%d refused", i)
+		}
+		n.get([]byte("../x"))
+	}
+	if len(n) > maxKnown || n["../x"] != "" {
+		t.Errorf("%d names: at most %d, and none that is refused", len(n), maxKnown)
+	}
+}
+
+func TestTombstoneKey(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ key, stream, id string }{
+		{"st-1/a_B", "st-1", "a_B"},
+		{"st-1:a", "st-1", "a"},
+		{"6964af60450340957c61a2b3", "", "6964af60450340957c61a2b3"},
+		{"", "", ""},
+		{"/", "", ""},
+		{"st-1/", "", ""},
+		{"/a", "", ""},
+		{"st-1/a/b", "", ""},
+		{"st-1:a/b", "", ""},
+		{"../a", "", ""},
+		{"a b", "", ""},
+		{`{"id":"a"}`, "", ""},
+		{strings.Repeat("a", 65), "", ""},
+		{"st-1/" + strings.Repeat("a", 65), "", ""},
+	} {
+		if stream, id := TombstoneKey([]byte(c.key)); stream != c.stream || id != c.id {
+			t.Errorf("%q names %q, %q: want %q, %q", c.key, stream, id, c.stream, c.id)
+		}
+	}
+}
+
+func TestKind_String(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[Kind]string{Broken: "broken", Update: "update", Delete: "delete", Tombstone: "tombstone", 99: "broken"} {
+		if kind.String() != want {
+			t.Errorf("%d is %q: want %q", kind, kind, want)
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package event
+
+import (
+	"bytes"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// Kind says what an event asks for.
+type Kind uint8
+
+// The kinds of events. The zero value asks for nothing.
+const (
+	Broken    Kind = iota // no event that could be sent: Fault says why
+	Update                // the contact has the state in Contact.Body
+	Delete                // the contact is gone
+	Tombstone             // the record has no value; see TombstoneKey
+	kindCount
+)
+
+var kindNames = [kindCount]string{"broken", "update", "delete", "tombstone"}
+
+// String names the kind as metrics and logs do.
+func (k Kind) String() string {
+	if k < kindCount {
+		return kindNames[k]
+	}
+	return kindNames[Broken]
+}
+
+// Contact is what an event says of one contact.
+type Contact struct {
+	Stream  string
+	ID      string
+	Account string // as the event says; empty where it does not
+
+	// Body is the contact object as it came: a part of the record's value, not a
+	// copy. Nobody may write to it.
+	Body []byte
+	// Shape is a hash of the names of all members in Body, at every level outside
+	// arrays and in any order. Of two bodies of equal shape the newer one leaves
+	// nothing of the older, so it replaces it without Merge. It means nothing
+	// outside this process.
+	Shape uint64
+
+	Version    int64 // meaningful with HasVersion
+	HasVersion bool
+	OccurredAt time.Time // in UTC; zero where the event does not say
+}
+
+// Event is one record and what it means.
+type Event struct {
+	Record contactsync.Record
+	Kind   Kind
+	// Contact is complete in an update. A delete has the members that its record
+	// has, Stream and ID among them. In a broken event whose reason is invalid,
+	// Stream and ID hold what could be read of them; in an undecodable one, and in a
+	// tombstone, it is zero.
+	Contact Contact
+	Fault   *Fault // of a broken event; else nil
+	// Replay is set in an event that was set aside once and put back.
+	Replay *Replay
+}
+
+// Fault says why a record is no event, or none that could be sent.
+type Fault struct {
+	// Reason is undecodable or invalid where Decode made the fault. One that is made
+	// later tells of an event that was read well: unmapped or unproven.
+	Reason contactsync.Reason
+	// Detail says what is wrong and where. Of Decode it is at most 200 bytes of ASCII,
+	// with names of members that the format defines and byte offsets, never with a
+	// value. No other has more of the event than the names of its stream and account.
+	Detail string
+}
+
+// Error returns the reason and the detail.
+func (f *Fault) Error() string { return string(f.Reason) + ": " + f.Detail }
+
+// TombstoneKey reads the contact that a tombstone's key names. The key is
+// "<streamId>/<contactId>", "<streamId>:<contactId>", or a contact's id alone, in
+// which case stream is empty. Both results are empty where the key is none of
+// these or a name has characters outside A-Z, a-z, 0-9, _ and -, or more than 64.
+func TombstoneKey(key []byte) (stream, id string) {
+	if at := bytes.IndexAny(key, "/:"); at >= 0 {
+		if !contactsync.IsName(key[:at]) || !contactsync.IsName(key[at+1:]) {
+			return "", ""
+		}
+		return string(key[:at]), string(key[at+1:])
+	}
+	if !contactsync.IsName(key) {
+		return "", ""
+	}
+	return "", string(key)
+}

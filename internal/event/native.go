@@ -1,0 +1,231 @@
+package event
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/contactsync/contactsync"
+)
+
+// draft is a native event while it is read. Only the first fault of each sort
+// counts, and none of them ends the reading: what is not well-formed must be
+// found first, and op, which may stand behind the contact, decides which count.
+type draft struct {
+	contact    Contact
+	have       fieldSet
+	hasContact bool
+	hasStream  bool
+	deleted    bool
+	fault      *Fault // of what every event needs
+	fields     *Fault // of the contact's fields, which a delete does without
+}
+
+func (w *draft) refuse(format string, args ...any) {
+	if w.fault == nil {
+		w.fault = newFault(contactsync.ReasonInvalid, format, args...)
+	}
+}
+
+func (w *draft) refuseField(format string, args ...any) {
+	if w.fields == nil {
+		w.fields = newFault(contactsync.ReasonInvalid, format, args...)
+	}
+}
+
+// native reads the JSON object {streamId, contact, accountId, version,
+// occurredAt, op}; other members are ignored once they are known to be well-formed.
+func (d *Decoder) native(rec contactsync.Record) (Kind, Contact, *Fault) {
+	d.in.reset(rec.Value)
+	var w draft
+	err := d.envelope(&w)
+	if err == nil {
+		err = d.in.end()
+	}
+	if err != nil {
+		return Broken, Contact{}, d.in.undecodable(err)
+	}
+	d.missing(&w)
+	switch {
+	case w.fault != nil:
+		return Broken, Contact{Stream: w.contact.Stream, ID: w.contact.ID}, w.fault
+	case w.deleted:
+		return Delete, w.contact, nil
+	case w.fields != nil:
+		return Broken, Contact{Stream: w.contact.Stream, ID: w.contact.ID}, w.fields
+	}
+	return Update, w.contact, nil
+}
+
+// envelope reads the outermost value.
+func (d *Decoder) envelope(w *draft) error {
+	if k := d.in.json.PeekKind(); k != '{' {
+		w.refuse("the event is %s: want an object", describe(k))
+		return d.in.skip()
+	}
+	if err := d.in.open(); err != nil {
+		return err
+	}
+	for {
+		quoted, err := d.in.quotedName()
+		if quoted == nil {
+			return err
+		}
+		switch string(d.in.text(quoted)) {
+		case "streamId":
+			w.hasStream = true
+			w.contact.Stream, err = d.name(w, "streamId", d.streams)
+		case "accountId":
+			w.contact.Account, err = d.name(w, "accountId", d.accounts)
+		case "contact":
+			w.hasContact = true
+			err = d.contact(w)
+		case "version":
+			err = d.version(w)
+		case "occurredAt":
+			err = d.occurredAt(w)
+		case "op":
+			err = d.op(w)
+		default:
+			err = d.in.skip()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// word reads a member that has to be a string; ok is false where it is not one,
+// which it has refused then.
+func (d *Decoder) word(w *draft, member string) (text []byte, ok bool, err error) {
+	kind := d.in.json.PeekKind()
+	value, err := d.in.scalar(kind)
+	if err != nil {
+		return nil, false, err
+	}
+	if kind != '"' {
+		w.refuse("%s is %s: want a string (before byte %d)", member, describe(kind), d.in.at())
+		return nil, false, nil
+	}
+	return d.in.text(value), true, nil
+}
+
+func (d *Decoder) name(w *draft, member string, n names) (string, error) {
+	text, ok, err := d.word(w, member)
+	if !ok {
+		return "", err
+	}
+	name, ok := n.get(text)
+	if !ok {
+		w.refuse("%s does not match %s (before byte %d)", member, contactsync.NamePattern, d.in.at())
+	}
+	return name, nil
+}
+
+func (d *Decoder) version(w *draft) error {
+	kind := d.in.json.PeekKind()
+	value, err := d.in.scalar(kind)
+	if err != nil {
+		return err
+	}
+	if kind != '0' {
+		w.refuse("version is %s: want an integer (before byte %d)", describe(kind), d.in.at())
+		return nil
+	}
+	n, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil {
+		w.refuse("version is not an integer of 64 bits (before byte %d)", d.in.at())
+		return nil
+	}
+	w.contact.Version, w.contact.HasVersion = n, true
+	return nil
+}
+
+func (d *Decoder) occurredAt(w *draft) error {
+	text, ok, err := d.word(w, "occurredAt")
+	if !ok {
+		return err
+	}
+	// UnmarshalText is stricter than Parse, which takes forms outside RFC 3339.
+	// The zero time is refused because it would read as absent.
+	var t time.Time
+	if err := t.UnmarshalText(text); err != nil || t.IsZero() {
+		w.refuse("occurredAt is not a time as in RFC 3339 (before byte %d)", d.in.at())
+		return nil
+	}
+	w.contact.OccurredAt = t.UTC()
+	return nil
+}
+
+func (d *Decoder) op(w *draft) error {
+	text, ok, err := d.word(w, "op")
+	if !ok {
+		return err
+	}
+	switch string(text) {
+	case "update":
+	case "delete":
+		w.deleted = true
+	default:
+		w.refuse("op is unknown: want update or delete (before byte %d)", d.in.at())
+	}
+	return nil
+}
+
+// contact reads the contact and notes where it is.
+func (d *Decoder) contact(w *draft) error {
+	if kind := d.in.json.PeekKind(); kind != '{' {
+		if err := d.in.skip(); err != nil {
+			return err
+		}
+		w.refuse("contact is %s: want an object (before byte %d)", describe(kind), d.in.at())
+		return nil
+	}
+	if err := d.in.open(); err != nil {
+		return err
+	}
+	start := d.in.at() - 1
+	if err := d.members(w, inContact, root); err != nil {
+		return err
+	}
+	end := d.in.at()
+	w.contact.Body = d.in.value[start:end:end]
+	return nil
+}
+
+// missing refuses a draft that lacks a member.
+func (d *Decoder) missing(w *draft) {
+	switch {
+	case w.fault != nil:
+	case !w.hasStream:
+		w.refuse("streamId is missing")
+	case !w.hasContact:
+		w.refuse("contact is missing")
+	case w.contact.ID == "":
+		w.refuse("contact.id is missing")
+	case d.strict:
+		if f, ok := w.have.lacks(); ok {
+			w.refuseField("%s is missing", fieldPaths[f])
+		}
+	}
+}
+
+// describe says what a value is without saying what it holds.
+func describe(k jsontext.Kind) string {
+	switch k {
+	case 'n':
+		return "null"
+	case 't', 'f':
+		return "a boolean"
+	case '"':
+		return "a string"
+	case '0':
+		return "a number"
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	}
+	return "no value"
+}

@@ -1,0 +1,78 @@
+package event
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+func aReplay() Replay {
+	at := func(offset int64) contactsync.Position {
+		return contactsync.Position{Claim: contactsync.Claim{Topic: "contacts", Partition: 3}, Offset: offset}
+	}
+	return Replay{Count: 2, Of: at(70), Origin: at(7), OriginTime: time.Unix(1_700_000_000, 5).UTC(), Checked: 1234}
+}
+
+func TestReplay_HeadersAreReadBack(t *testing.T) {
+	t.Parallel()
+	want := aReplay()
+	got, err := ReadReplay(append([]contactsync.Header{{Key: "trace"}}, want.Headers()...))
+	if err != nil || got == nil || *got != want {
+		t.Fatalf("read %+v, %v: want %+v", got, err, want)
+	}
+	if got, err := ReadReplay([]contactsync.Header{{Key: "trace"}, {Key: HeaderReplays, Value: []byte("2")}}); got != nil || err != nil {
+		t.Errorf("a record that was only set aside before is read as replay %+v, %v", got, err)
+	}
+}
+
+// A replay that does not say where it stood could beat a newer event.
+func TestDecode_RefusesAReplayWithoutItsPlace(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t, nil)
+	whole := aReplay()
+	if e := d.Decode(contactsync.Record{Value: []byte(typical), Headers: whole.Headers()}); e.Kind != Update || e.Replay == nil || e.Replay.Origin.Offset != 7 {
+		t.Fatalf("a whole replay: %v, %v, %+v", e.Kind, e.Fault, e.Replay)
+	}
+	for _, name := range []string{HeaderReplays, HeaderReplayOf, HeaderOrigin, HeaderOriginTime, HeaderChecked} {
+		for _, value := range []string{"private words", "a/b@c", "t/1@-4", "-1", ""} {
+			headers := aReplay().Headers()
+			for i := range headers {
+				if headers[i].Key == name {
+					headers[i].Value = []byte(value)
+				}
+			}
+			e := d.Decode(contactsync.Record{Value: []byte(typical), Headers: headers})
+			if e.Kind != Broken || e.Fault == nil || e.Fault.Reason != contactsync.ReasonInvalid || e.Contact.Body != nil || e.Contact.ID == "" {
+				t.Errorf("%s %q: %v, %v", name, value, e.Kind, e.Fault)
+				continue
+			}
+			checkDetail(t, e.Fault)
+			if strings.Contains(e.Fault.Detail, "private") {
+				t.Errorf("the fault repeats the header: %v", e.Fault)
+			}
+		}
+	}
+}
+
+func TestReadOrigin(t *testing.T) {
+	t.Parallel()
+	rec := contactsync.Record{Position: contactsync.Position{Claim: contactsync.Claim{Topic: "contacts", Partition: 3}, Offset: 99}, Time: time.Unix(1_800_000_000, 0)}
+	if got, err := ReadOrigin(rec); err != nil || got.Origin != rec.Position || !got.OriginTime.Equal(rec.Time) || got.Count != 0 {
+		t.Errorf("never replayed: %+v, %v", got, err)
+	}
+	for _, h := range aReplay().Headers() {
+		if KeepsWithRecord(h.Key) {
+			rec.Headers = append(rec.Headers, h)
+		}
+	}
+	want := aReplay()
+	if got, err := ReadOrigin(rec); err != nil || got.Origin != want.Origin || !got.OriginTime.Equal(want.OriginTime) || got.Count != 2 {
+		t.Errorf("replayed twice: %+v, %v", got, err)
+	}
+	rec.Headers = rec.Headers[:1]
+	if _, err := ReadOrigin(rec); err == nil {
+		t.Error("a count without a place is taken")
+	}
+}

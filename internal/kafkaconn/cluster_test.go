@@ -1,0 +1,223 @@
+package kafkaconn_test
+
+import (
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+
+	"github.com/contactsync/contactsync/internal/kafkaconn"
+)
+
+func TestCheckVersions_AcceptsACurrentCluster(t *testing.T) {
+	t.Parallel()
+	cluster := newCluster(t, kfake.NumBrokers(3))
+	if err := newConn(t, configFor(cluster.ListenAddrs()...)).CheckVersions(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCheckVersions_NamesWhatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	// offer answers as a broker that has changed the range of one API.
+	offer := func(key, lowest, highest int16) func(*kmsg.ApiVersionsResponse) {
+		return func(r *kmsg.ApiVersionsResponse) {
+			for i := range r.ApiKeys {
+				if k := &r.ApiKeys[i]; k.ApiKey == key {
+					k.MinVersion, k.MaxVersion = lowest, highest
+				}
+			}
+		}
+	}
+	for _, test := range []struct {
+		name   string
+		change func(*kmsg.ApiVersionsResponse)
+		want   string
+	}{
+		{"as it is", func(*kmsg.ApiVersionsResponse) {}, ""},
+		{"lower end raised past what is sent", offer(1, 12, 17), "takes Fetch (API key 1) in versions 12 to 17, but this service sends 4 to 11"},
+		{"lower end raised to what is sent", offer(1, 11, 17), ""},
+		{"upper end too low", offer(0, 0, 2), "takes Produce (API key 0) in versions 0 to 2"},
+		{"fixed version dropped", offer(14, 1, 5), "takes SyncGroup (API key 14) in versions 1 to 5, but this service sends 0"},
+		{"the higher of two fixed versions dropped", offer(11, 3, 9), "takes JoinGroup (API key 11) in versions 3 to 9, but this service sends 1 to 2"},
+		{"the lower of two fixed versions dropped", offer(11, 2, 9), ""},
+		{"metadata of the group dropped", offer(3, 7, 13), "takes Metadata (API key 3) in versions 7 to 13, but this service sends [1 6]"},
+		{
+			"API missing",
+			func(r *kmsg.ApiVersionsResponse) {
+				kept := r.ApiKeys[:0]
+				for _, k := range r.ApiKeys {
+					if k.ApiKey != 8 {
+						kept = append(kept, k)
+					}
+				}
+				r.ApiKeys = kept
+			},
+			"does not offer OffsetCommit (API key 8)",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cluster := newCluster(t)
+			cluster.ControlKey(18, func(request kmsg.Request) (kmsg.Response, error, bool) {
+				cluster.KeepControl()
+				response := request.ResponseKind().(*kmsg.ApiVersionsResponse)
+				for key, highest := range highestVersions() {
+					k := kmsg.NewApiVersionsResponseApiKey()
+					k.ApiKey, k.MaxVersion = key, highest
+					response.ApiKeys = append(response.ApiKeys, k)
+				}
+				test.change(response)
+				return response, nil, true
+			})
+			broker := cluster.ListenAddrs()[0]
+			err := newConn(t, configFor(broker)).CheckVersions(t.Context())
+			switch {
+			case test.want == "" && err != nil:
+				t.Error(err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), "broker "+broker+" "+test.want)):
+				t.Errorf("error %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// highestVersions returns the highest version of each API in Kafka 4.0.
+func highestVersions() map[int16]int16 {
+	versions := map[int16]int16{}
+	kversion.V4_0_0().EachMaxKeyVersion(func(key, highest int16) { versions[key] = highest })
+	return versions
+}
+
+func TestCheckVersions_LeavesOutABrokerThatIsDown(t *testing.T) {
+	t.Parallel()
+	cluster := newCluster(t)
+	cluster.ControlKey(3, func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		response := request.ResponseKind().(*kmsg.MetadataResponse)
+		for _, port := range []int32{1, portOf(t, cluster.ListenAddrs()[0])} {
+			b := kmsg.NewMetadataResponseBroker()
+			b.NodeID, b.Host, b.Port = port, "127.0.0.1", port
+			response.Brokers = append(response.Brokers, b)
+		}
+		return response, nil, true
+	})
+	c := newConn(t, configFor("127.0.0.1:1", cluster.ListenAddrs()[0]))
+	if err := c.CheckVersions(t.Context()); err != nil {
+		t.Error(err)
+	}
+	alone := newConn(t, configFor("127.0.0.1:1"))
+	if err := alone.CheckVersions(t.Context()); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("error %v, want the address that does not answer", err)
+	}
+}
+
+func TestTopicInfo_DescribesAndCreatesNothing(t *testing.T) {
+	t.Parallel()
+	cluster := newCluster(t, kfake.NumBrokers(3), kfake.AllowAutoTopicCreation())
+	admin := newAdmin(t, cluster)
+	settings := map[string]*string{
+		"cleanup.policy": new("compact,delete"), "min.insync.replicas": new("2"), "max.message.bytes": new("2097152"),
+	}
+	if _, err := admin.CreateTopic(t.Context(), 6, 3, settings, "events"); err != nil {
+		t.Fatal(err)
+	}
+	// The shared transport knows one topic only; TopicInfo must not depend on it.
+	c := newConn(t, configFor(cluster.ListenAddrs()...), "events")
+	topics, err := c.TopicInfo(t.Context(), "missing", "events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(topics) != 2 {
+		t.Fatalf("%d topics", len(topics))
+	}
+	want := kafkaconn.Topic{
+		Name: "events", Exists: true, Replicas: 3, CleanupPolicy: "compact,delete",
+		MinInsyncReplicas: 2, MaxMessageBytes: 2 << 20,
+	}
+	if topics[0] != (kafkaconn.Topic{Name: "missing"}) {
+		t.Errorf("missing: %+v", topics[0])
+	}
+	if topics[1] != want {
+		t.Errorf("events: %+v\nwant %+v", topics[1], want)
+	}
+	if listed, err := admin.ListTopics(t.Context()); err != nil || listed.Has("missing") {
+		t.Errorf("the missing topic was created: %v, %v", listed.Names(), err)
+	}
+}
+
+func TestTopicInfo_WithoutTheRightToReadSettings(t *testing.T) {
+	t.Parallel()
+	right := kfake.ACL{
+		Resource: kmsg.ACLResourceTypeTopic, Name: "events", Pattern: kmsg.ACLResourcePatternTypeLiteral,
+		Operation: kmsg.ACLOperationDescribe, Allow: true,
+	}
+	cluster := newCluster(t, kfake.SeedTopics(2, "events", "secret"), kfake.EnableACLs(), kfake.EnableSASL(),
+		kfake.User("PLAIN", "user", "pass", right))
+	cfg := configFor(cluster.ListenAddrs()...)
+	cfg.SASL = kafkaconn.SASL{
+		Mechanism: kafkaconn.Plain, Username: "user", AllowPlaintext: true,
+		PasswordFile: write(t, t.TempDir(), "password", []byte("pass")),
+	}
+	topics, err := newConn(t, cfg).TopicInfo(t.Context(), "events", "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !topics[0].Exists || topics[0].Replicas != 1 || topics[0].ConfigErr == nil {
+		t.Errorf("events: %+v, want it described but for its settings", topics[0])
+	}
+	if topics[1].Exists || topics[1].Err == nil {
+		t.Errorf("secret: %+v, want an error", topics[1])
+	}
+}
+
+func TestTopicInfo_ClusterDown(t *testing.T) {
+	t.Parallel()
+	c := newConn(t, configFor("127.0.0.1:1"))
+	if _, err := c.TopicInfo(t.Context(), "events"); err == nil {
+		t.Error("no error without a broker")
+	}
+	if topics, err := c.TopicInfo(t.Context()); topics != nil || err != nil {
+		t.Errorf("no topics asked for: %v, %v", topics, err)
+	}
+}
+
+// Every metadata request of this package must forbid auto-creation.
+func TestConn_NeverAsksForCreation(t *testing.T) {
+	t.Parallel()
+	cluster := newCluster(t, kfake.SeedTopics(1, "events"))
+	var asked, allowed atomic.Int64
+	cluster.ControlKey(3, func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		asked.Add(1)
+		if r := request.(*kmsg.MetadataRequest); r.Version < 4 || r.AllowAutoTopicCreation {
+			allowed.Add(1)
+		}
+		return nil, nil, false
+	})
+	c := newConn(t, configFor(cluster.ListenAddrs()...), "events", "missing")
+	if err := c.CheckVersions(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.TopicInfo(t.Context(), "missing"); err != nil {
+		t.Fatal(err)
+	}
+	if asked.Load() == 0 || allowed.Load() > 0 {
+		t.Errorf("%d of %d metadata requests allow the broker to create a topic", allowed.Load(), asked.Load())
+	}
+}
+
+func newAdmin(t *testing.T, cluster *kfake.Cluster) *kadm.Client {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return kadm.NewClient(client)
+}

@@ -1,0 +1,176 @@
+package kafkaconn
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/contactsync/contactsync/internal/setting"
+)
+
+// Config is how to reach Kafka.
+type Config struct {
+	// Brokers to ask for the cluster's layout, as host:port. Name two or three, so
+	// that one of them may be down when the service starts.
+	Brokers []string `yaml:"brokers" env:"BROKERS"`
+	// ClientID names the service in the brokers' logs and quotas.
+	ClientID string `yaml:"client_id" env:"CLIENT_ID"`
+	// TLS encrypts the connections and lets the brokers know the service by a certificate.
+	TLS TLS `yaml:"tls" envPrefix:"TLS_"`
+	// SASL logs the service in with a name and a password.
+	SASL SASL `yaml:"sasl" envPrefix:"SASL_"`
+	// DialTimeout bounds how long a connection may take to be ready, TLS and SASL
+	// included. One address gets a third of it to accept, so that a dead broker
+	// leaves time for the next.
+	DialTimeout time.Duration `yaml:"dial_timeout" env:"DIAL_TIMEOUT"`
+	// RequestTimeout bounds one request and its answer.
+	RequestTimeout time.Duration `yaml:"request_timeout" env:"REQUEST_TIMEOUT"`
+	// MetadataTTL is the longest time that the cluster's layout is kept. It bounds
+	// how long a partition whose leader moved is asked for at the old one.
+	MetadataTTL time.Duration `yaml:"metadata_ttl" env:"METADATA_TTL"`
+}
+
+// TLS is the encryption of the connections. Files are read for each new
+// connection. Versions below 1.2 are refused.
+type TLS struct {
+	// Enabled turns TLS on.
+	Enabled bool `yaml:"enabled" env:"ENABLED"`
+	// CAFile holds the certificates (PEM) that may sign a broker's. Without it the system's are used.
+	CAFile string `yaml:"ca_file" env:"CA_FILE"`
+	// CertFile holds the service's own certificate (PEM), where brokers ask for one.
+	CertFile string `yaml:"cert_file" env:"CERT_FILE"`
+	// KeyFile holds the key (PEM) of cert_file.
+	KeyFile string `yaml:"key_file" env:"KEY_FILE"`
+	// ServerName is the name that every broker's certificate must carry, where it
+	// is not the host that the broker is reached by.
+	ServerName string `yaml:"server_name" env:"SERVER_NAME"`
+}
+
+// SASL is the login.
+type SASL struct {
+	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty for no login.
+	Mechanism string `yaml:"mechanism" env:"MECHANISM"`
+	// Username to log in with.
+	Username string `yaml:"username" env:"USERNAME"`
+	// PasswordFile holds the password. It is read for each new connection; line
+	// ends after the password are left out.
+	PasswordFile string `yaml:"password_file" env:"PASSWORD_FILE"`
+	// AllowPlaintext lets PLAIN send the password over a connection without TLS.
+	AllowPlaintext bool `yaml:"allow_plaintext" env:"ALLOW_PLAINTEXT"`
+}
+
+// The SASL mechanisms.
+const (
+	Plain       = "PLAIN"
+	ScramSHA256 = "SCRAM-SHA-256"
+	ScramSHA512 = "SCRAM-SHA-512"
+)
+
+// DefaultConfig returns the defaults. Brokers has none.
+func DefaultConfig() Config {
+	return Config{
+		ClientID:       "contactsync",
+		DialTimeout:    10 * time.Second,
+		RequestTimeout: 30 * time.Second,
+		MetadataTTL:    2 * time.Second,
+	}
+}
+
+// Validate returns every fault of the settings. It reads no file.
+func (c Config) Validate() []setting.Error {
+	var faults []setting.Error
+	bad := func(key, format string, args ...any) {
+		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
+	}
+	if len(c.Brokers) == 0 {
+		bad("brokers", "name at least one broker as host:port")
+	}
+	seen := map[string]bool{}
+	for i, b := range c.Brokers {
+		key := fmt.Sprintf("brokers[%d]", i)
+		if problem := brokerFault(b); problem != "" {
+			bad(key, "%q %s", b, problem)
+		} else if seen[b] {
+			bad(key, "%q is named twice", b)
+		}
+		seen[b] = true
+	}
+	if c.ClientID == "" || strings.ContainsFunc(c.ClientID, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		bad("client_id", "%q must be a word of visible ASCII characters", c.ClientID)
+	}
+	for _, d := range []struct {
+		key         string
+		value       time.Duration
+		least, most time.Duration
+	}{
+		{"dial_timeout", c.DialTimeout, 100 * time.Millisecond, 5 * time.Minute},
+		{"request_timeout", c.RequestTimeout, 100 * time.Millisecond, 5 * time.Minute},
+		// Metadata requests time out after it too: less would never see an answer.
+		{"metadata_ttl", c.MetadataTTL, 100 * time.Millisecond, 5 * time.Minute},
+	} {
+		if d.value < d.least || d.value > d.most {
+			bad(d.key, "%v must lie between %v and %v", d.value, d.least, d.most)
+		}
+	}
+	c.TLS.validate(bad)
+	c.SASL.validate(bad, c.TLS.Enabled)
+	return faults
+}
+
+func brokerFault(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" {
+		return "is not host:port"
+	}
+	if strings.ContainsAny(host, "/ ,@") {
+		return "has a host with characters that none may have: write host:port, without a scheme"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return "has no port between 1 and 65535"
+	}
+	return ""
+}
+
+func (t TLS) validate(bad func(key, format string, args ...any)) {
+	if !t.Enabled {
+		for _, f := range []struct{ key, value string }{
+			{"tls.ca_file", t.CAFile},
+			{"tls.cert_file", t.CertFile},
+			{"tls.key_file", t.KeyFile},
+			{"tls.server_name", t.ServerName},
+		} {
+			if f.value != "" {
+				bad(f.key, "is set but tls.enabled is false: turn TLS on or leave it out")
+			}
+		}
+		return
+	}
+	if (t.CertFile == "") != (t.KeyFile == "") {
+		bad("tls.cert_file", "cert_file and key_file go together: set both or none")
+	}
+}
+
+func (s SASL) validate(bad func(key, format string, args ...any), encrypted bool) {
+	switch s.Mechanism {
+	case "":
+		if s.Username != "" || s.PasswordFile != "" {
+			bad("sasl.mechanism", "is empty although a login is set: %s, %s or %s", Plain, ScramSHA256, ScramSHA512)
+		}
+		return
+	case Plain:
+		if !encrypted && !s.AllowPlaintext {
+			bad("sasl.mechanism", "PLAIN without TLS sends the password readable: enable tls, use SCRAM, or set sasl.allow_plaintext")
+		}
+	case ScramSHA256, ScramSHA512:
+	default:
+		bad("sasl.mechanism", "%q is unknown: %s, %s or %s", s.Mechanism, Plain, ScramSHA256, ScramSHA512)
+	}
+	if s.Username == "" {
+		bad("sasl.username", "is missing")
+	}
+	if s.PasswordFile == "" {
+		bad("sasl.password_file", "is missing: name a file that holds the password")
+	}
+}

@@ -1,0 +1,239 @@
+package kafkaconn_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"github.com/contactsync/contactsync/internal/kafkaconn"
+)
+
+// reach asks for the metadata on both ways into the cluster.
+func reach(t *testing.T, c *kafkaconn.Conn, broker string) error {
+	t.Helper()
+	_, viaTransport := c.Client().Metadata(t.Context(), &kafka.MetadataRequest{})
+	conn, viaDialer := c.Dialer().DialContext(t.Context(), "tcp", broker)
+	if viaDialer == nil {
+		_, viaDialer = conn.Brokers()
+		_ = conn.Close()
+	}
+	if (viaTransport == nil) != (viaDialer == nil) {
+		t.Errorf("transport: %v, dialer: %v", viaTransport, viaDialer)
+	}
+	return errors.Join(viaTransport, viaDialer)
+}
+
+func TestConn_LogsInWithTheFilesAsTheyAre(t *testing.T) {
+	t.Parallel()
+	for _, mechanism := range []string{kafkaconn.Plain, kafkaconn.ScramSHA256, kafkaconn.ScramSHA512} {
+		t.Run(mechanism, func(t *testing.T) {
+			t.Parallel()
+			ca := newAuthority(t)
+			cluster := newCluster(t, kfake.EnableSASL(), kfake.Superuser(mechanism, "user", "rotated-secret"), kfake.TLS(ca.brokerTLS(t, "broker")))
+			broker, dir := cluster.ListenAddrs()[0], t.TempDir()
+			cfg := configFor(broker)
+			cfg.TLS = kafkaconn.TLS{Enabled: true, CAFile: write(t, dir, "ca.pem", ca.PEM)}
+			cfg.SASL = kafkaconn.SASL{Mechanism: mechanism, Username: "user", PasswordFile: write(t, dir, "password", []byte("outdated-secret\n"))}
+
+			refused := newConn(t, cfg)
+			err := reach(t, refused, broker)
+			if err == nil {
+				t.Fatal("logged in with a wrong password")
+			}
+			if strings.Contains(err.Error(), "secret") {
+				t.Errorf("the error tells the password: %v", err)
+			}
+			// The same Conn must log in with what the file holds by now.
+			write(t, dir, "password", []byte("rotated-secret\n"))
+			conn, err := refused.Dialer().DialContext(t.Context(), "tcp", broker)
+			if err != nil {
+				t.Fatalf("after the rotation: %v", err)
+			}
+			_ = conn.Close()
+			if err := reach(t, newConn(t, cfg), broker); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestConn_VerifiesTheBroker(t *testing.T) {
+	t.Parallel()
+	ca, stranger := newAuthority(t), newAuthority(t)
+	old := ca.brokerTLS(t, "broker")
+	old.MinVersion, old.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+	for _, test := range []struct {
+		name   string
+		broker *tls.Config
+		as     string
+		want   string // part of the error; empty where the connection must come up
+	}{
+		{"known authority", ca.brokerTLS(t, "broker"), "", ""},
+		{"another name, as configured", ca.brokerTLS(t, "kafka.test"), "kafka.test", ""},
+		{"another name", ca.brokerTLS(t, "kafka.test"), "", "certificate"},
+		{"unknown authority", stranger.brokerTLS(t, "broker"), "", "unknown authority"},
+		{"outdated protocol", old, "", "version"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			broker := newCluster(t, kfake.TLS(test.broker)).ListenAddrs()[0]
+			cfg := configFor(broker)
+			cfg.TLS = kafkaconn.TLS{Enabled: true, CAFile: write(t, t.TempDir(), "ca.pem", ca.PEM), ServerName: test.as}
+			err := reach(t, newConn(t, cfg), broker)
+			switch {
+			case test.want == "" && err != nil:
+				t.Error(err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestConn_ShowsItsCertificate(t *testing.T) {
+	t.Parallel()
+	ca, dir := newAuthority(t), t.TempDir()
+	settings := ca.brokerTLS(t, "broker")
+	settings.ClientAuth = tls.RequireAndVerifyClientCert
+	settings.ClientCAs = x509.NewCertPool()
+	settings.ClientCAs.AppendCertsFromPEM(ca.PEM)
+	broker := newCluster(t, kfake.TLS(settings)).ListenAddrs()[0]
+	cert, key := ca.issue(t, "client")
+
+	cfg := configFor(broker)
+	cfg.TLS = kafkaconn.TLS{Enabled: true, CAFile: write(t, dir, "ca.pem", ca.PEM)}
+	if err := reach(t, newConn(t, cfg), broker); err == nil {
+		t.Error("connected without a certificate")
+	}
+	cfg.TLS.CertFile, cfg.TLS.KeyFile = write(t, dir, "cert.pem", cert), write(t, dir, "key.pem", key)
+	if err := reach(t, newConn(t, cfg), broker); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNew_RefusesFilesThatCannotServe(t *testing.T) {
+	t.Parallel()
+	dir, ca := t.TempDir(), newAuthority(t)
+	cert, _ := ca.issue(t, "client")
+	_, otherKey := ca.issue(t, "client")
+	missing := filepath.Join(dir, "missing")
+	junk := write(t, dir, "junk", []byte("not PEM"))
+	for _, test := range []struct {
+		name string
+		tls  kafkaconn.TLS
+		sasl kafkaconn.SASL
+		want []string
+	}{
+		{"missing authority", kafkaconn.TLS{Enabled: true, CAFile: missing}, kafkaconn.SASL{}, []string{"tls.ca_file", missing}},
+		{"authority is junk", kafkaconn.TLS{Enabled: true, CAFile: junk}, kafkaconn.SASL{}, []string{"tls.ca_file", junk}},
+		{
+			"key of another certificate",
+			kafkaconn.TLS{Enabled: true, CertFile: write(t, dir, "cert", cert), KeyFile: write(t, dir, "key", otherKey)},
+			kafkaconn.SASL{},
+			[]string{"tls.cert_file", "tls.key_file"},
+		},
+		{"missing password", kafkaconn.TLS{}, kafkaconn.SASL{Mechanism: kafkaconn.ScramSHA256, Username: "u", PasswordFile: missing}, []string{"sasl.password_file", missing}},
+		{
+			"empty password",
+			kafkaconn.TLS{},
+			kafkaconn.SASL{Mechanism: kafkaconn.ScramSHA256, Username: "u", PasswordFile: write(t, dir, "empty", []byte("\n"))},
+			[]string{"sasl.password_file", "empty"},
+		},
+		{
+			"huge password",
+			kafkaconn.TLS{},
+			kafkaconn.SASL{Mechanism: kafkaconn.Plain, Username: "u", PasswordFile: write(t, dir, "huge", make([]byte, 2<<20))},
+			[]string{"sasl.password_file", "larger"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := configFor("127.0.0.1:1")
+			cfg.TLS, cfg.SASL = test.tls, test.sasl
+			_, err := kafkaconn.New(cfg, slog.New(slog.DiscardHandler))
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, part := range test.want {
+				if !strings.Contains(err.Error(), part) {
+					t.Errorf("%q does not name %q", err, part)
+				}
+			}
+		})
+	}
+}
+
+// A broker that accepts and says nothing must not hold the dialer: the consumer
+// group dials without a context of its own and would stand still for ever.
+func TestDialer_GivesUpOnASilentBroker(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	cfg := configFor(listener.Addr().String())
+	cfg.DialTimeout = 200 * time.Millisecond
+	cfg.SASL = kafkaconn.SASL{Mechanism: kafkaconn.ScramSHA256, Username: "u", PasswordFile: write(t, t.TempDir(), "password", []byte("p"))}
+	if _, err := newConn(t, cfg).Dialer().Dial("tcp", cfg.Brokers[0]); err == nil {
+		t.Error("connected to a broker that never answered")
+	}
+}
+
+func TestConn_CloseIsFinal(t *testing.T) {
+	t.Parallel()
+	broker := newCluster(t).ListenAddrs()[0]
+	c := newConn(t, configFor(broker))
+	held, err := c.Dialer().DialContext(t.Context(), "tcp", broker)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := reach(t, c, broker); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	c.Close()
+	if _, err := held.Brokers(); err == nil {
+		t.Error("a connection in use outlived Close")
+	}
+	if err := reach(t, c, broker); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("after Close: %v, want %v", err, net.ErrClosed)
+	}
+}
+
+func TestConn_KnowsTheGivenTopicsOnly(t *testing.T) {
+	t.Parallel()
+	broker := newCluster(t, kfake.SeedTopics(1, "events", "other")).ListenAddrs()[0]
+	c := newConn(t, configFor(broker), "events")
+	res, err := c.Client().Metadata(t.Context(), &kafka.MetadataRequest{Topics: []string{"events", "other"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Topics[0].Error != nil || !errors.Is(res.Topics[1].Error, kafka.UnknownTopicOrPartition) {
+		t.Errorf("errors %v and %v", res.Topics[0].Error, res.Topics[1].Error)
+	}
+	all, err := newConn(t, configFor(broker)).Client().Metadata(t.Context(), &kafka.MetadataRequest{})
+	if err != nil || len(all.Topics) != 2 {
+		t.Errorf("%d topics without a choice, error %v", len(all.Topics), err)
+	}
+}
+
+func TestNew_ReadsNoFileOfAPartThatIsOff(t *testing.T) {
+	t.Parallel()
+	cfg := configFor("127.0.0.1:1")
+	cfg.TLS.CAFile = filepath.Join(t.TempDir(), "missing")
+	c, err := kafkaconn.New(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}

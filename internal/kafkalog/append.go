@@ -1,0 +1,97 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/contactsync/contactsync"
+)
+
+// appendBytes bounds the records that share a request: a topic that takes less in
+// one batch than Kafka's default would refuse larger ones, and one large record
+// goes alone.
+const appendBytes = 512 << 10
+
+// ErrRefused says that a topic does not take a record as it is: it is too large,
+// or has no key and the topic is compacted. Trying again does not help.
+var ErrRefused = errors.New("the topic refuses the record")
+
+// Append writes records to the end of a partition, in their order and with their
+// keys, values and headers, and waits until every in-sync replica has them. Their
+// position and time are not looked at: they get those of now.
+//
+// It makes one attempt, and returns how many of the first records are known to be
+// written. With ErrRefused the one behind those is not, and no other either; with
+// any other error nothing is known of the rest.
+func (l *Log) Append(ctx context.Context, claim contactsync.Claim, records []contactsync.Record) (written int, err error) {
+	single := false // the batch was refused as a whole: alone, the good ones pass
+	for written < len(records) {
+		n, size := 1, RecordSize(records[written])
+		for !single && written+n < len(records) {
+			if size += RecordSize(records[written+n]); size > appendBytes {
+				break
+			}
+			n++
+		}
+		err := denied(l.produce(ctx, claim, records[written:written+n]), "WRITE")
+		switch {
+		case err == nil:
+			written += n
+		case Refused(err) && n > 1:
+			single = true
+		case Refused(err):
+			return written, fmt.Errorf("append to %v: %w: %w", claim, ErrRefused, err)
+		default:
+			return written, fmt.Errorf("append to %v: %w", claim, err)
+		}
+	}
+	return written, nil
+}
+
+func (l *Log) produce(ctx context.Context, claim contactsync.Claim, records []contactsync.Record) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, errors.New("the broker did not acknowledge in time"))
+	defer cancel()
+	now := time.Now()
+	batch := make([]kafka.Record, 0, len(records))
+	for _, r := range records {
+		m := kafka.Record{Time: now, Key: kafka.NewBytes(r.Key), Value: kafka.NewBytes(r.Value)} // nil stays none
+		for _, h := range r.Headers {
+			m.Headers = append(m.Headers, kafka.Header(h))
+		}
+		batch = append(batch, m)
+	}
+	res, err := l.client.Produce(ctx, &kafka.ProduceRequest{
+		Addr: l.addr, Topic: claim.Topic, Partition: int(claim.Partition),
+		RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(batch...),
+	})
+	if err != nil {
+		return err
+	}
+	return res.Error
+}
+
+// TooLarge reports whether a topic refuses a record because of its size.
+func TooLarge(err error) bool {
+	return errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
+}
+
+// Refused reports whether the fault may lie in one record of a batch, and not in the
+// topic or the cluster. That the time of a record is out of range is none of those:
+// all are written with that of now.
+func Refused(err error) bool {
+	return TooLarge(err) || errors.Is(err, kafka.InvalidRecord) || errors.Is(err, kafka.InvalidMessage)
+}
+
+// RecordSize is at least what kafka-go counts for a record and what a broker stores:
+// lengths and overheads are taken at their largest.
+func RecordSize(r contactsync.Record) int {
+	size := 64 + len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		size += 20 + len(h.Key) + len(h.Value)
+	}
+	return size
+}

@@ -1,0 +1,42 @@
+package kafkalog_test
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+)
+
+// BenchmarkLog_Read reads 200,000 typical events a time.
+func BenchmarkLog_Read(b *testing.B) {
+	k, err := broker.Start(broker.Options{Topics: map[string]int32{"contacts": 1}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer k.Close()
+	const events = 200_000
+	cfg := feed.DefaultConfig()
+	cfg.Events = events
+	if _, err := feed.Produce(b.Context(), k.Addrs(), cfg, nil); err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	defer cancel()
+	transport := &kafka.Transport{Context: ctx}
+	defer transport.CloseIdleConnections()
+	log := kafkalog.New(transport, k.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
+	for b.Loop() {
+		got := 0
+		if _, err := log.Read(b.Context(), claim(0), 0, events, func(contactsync.Record) { got++ }); err != nil || got != events {
+			b.Fatal(got, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*events), "ns/event")
+}

@@ -1,0 +1,108 @@
+package kafkalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/fetch"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/setting"
+)
+
+// readCommitted has brokers hold back records of open transactions.
+const readCommitted = 1
+
+// FetchRequest asks a partition's leader for records.
+type FetchRequest struct {
+	Claim              contactsync.Claim
+	Offset             int64
+	MinBytes, MaxBytes setting.Size
+	MaxWait            time.Duration // how long the broker may wait for MinBytes
+	Timeout            time.Duration // for the answer, on top of MaxWait
+}
+
+var errFetchTimeout = errors.New("the broker did not answer the fetch in time")
+
+// Fetch makes one attempt. Of its errors Cause tells which will pass.
+func Fetch(ctx context.Context, transport kafka.RoundTripper, addr net.Addr, r FetchRequest) (*fetch.ResponsePartition, error) {
+	// A fetch may wait at the broker for data; only past that it is late.
+	ctx, cancel := context.WithTimeoutCause(ctx, r.MaxWait+r.Timeout, errFetchTimeout)
+	defer cancel()
+	res, err := transport.RoundTrip(ctx, addr, &fetch.Request{
+		ReplicaID: -1, MaxWaitTime: int32(r.MaxWait.Milliseconds()),
+		MinBytes: int32(r.MinBytes), MaxBytes: int32(r.MaxBytes),
+		IsolationLevel: readCommitted, SessionID: -1, SessionEpoch: -1,
+		Topics: []fetch.RequestTopic{{
+			Topic: r.Claim.Topic,
+			Partitions: []fetch.RequestPartition{{
+				Partition: r.Claim.Partition, CurrentLeaderEpoch: -1, FetchOffset: r.Offset,
+				LogStartOffset: -1, PartitionMaxBytes: int32(r.MaxBytes),
+			}},
+		}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Claim, r.Offset, err)
+	}
+	answer := res.(*fetch.Response)
+	code := answer.ErrorCode
+	if code == 0 && (len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1) {
+		return nil, fmt.Errorf("fetch %v from offset %d: the answer does not hold the partition", r.Claim, r.Offset)
+	}
+	if code == 0 {
+		code = answer.Topics[0].Partitions[0].ErrorCode
+	}
+	if code != 0 {
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Claim, r.Offset, kafka.Error(code))
+	}
+	return &answer.Topics[0].Partitions[0], nil
+}
+
+// The causes of a failed fetch, as metrics name them.
+const (
+	CauseLeader  = "leader"  // the partition's leader has moved or is not known yet
+	CauseOffset  = "offset"  // the offset does not exist
+	CauseNetwork = "network" // a broker is away
+	CauseDecode  = "decode"  // corrupt, or larger than allowed: it will not read better soon
+	CauseOther   = "other"
+)
+
+// Cause names why a fetch failed.
+func Cause(err error) string {
+	var network net.Error
+	switch {
+	case errors.Is(err, kafka.NotLeaderForPartition), errors.Is(err, kafka.LeaderNotAvailable),
+		errors.Is(err, kafka.UnknownTopicOrPartition), errors.Is(err, kafka.FencedLeaderEpoch):
+		return CauseLeader
+	case errors.Is(err, kafka.OffsetOutOfRange):
+		return CauseOffset
+	case isKafkaError(err): // each of them has the methods of a net.Error
+		return CauseOther
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
+		return CauseNetwork
+	}
+	if _, ok := errors.AsType[interface {
+		error
+		BatchTooLarge() bool
+	}](err); ok || errors.Is(err, ErrUnreadable) {
+		return CauseDecode
+	}
+	// kafka-go gives these no type.
+	for _, text := range []string{"crc32 checksum mismatch", "unsupported compression codec", "unsupported message version"} {
+		if strings.Contains(err.Error(), text) {
+			return CauseDecode
+		}
+	}
+	return CauseOther
+}
+
+func isKafkaError(err error) bool {
+	_, ok := errors.AsType[kafka.Error](err)
+	return ok
+}

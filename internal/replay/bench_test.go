@@ -1,0 +1,251 @@
+package replay_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/replay"
+)
+
+// TestMain has the simulation play the same worlds each time: others, and more of
+// them, with -rapid.seed=0 -rapid.checks=N.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "rapid.seed" })
+	if !chosen && flag.Set("rapid.seed", "1") != nil {
+		panic("BUG: rapid has no such flag any more")
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// bench is an embedded broker with a source topic of two partitions.
+type bench struct {
+	t         *testing.T
+	broker    *broker.Broker
+	client    *kgo.Client
+	transport *faulty
+	topics    []string // that the service reads
+}
+
+// faulty loses answers of the broker and, once it is cut, lets nothing through.
+type faulty struct {
+	*kafka.Transport
+
+	mu       sync.Mutex
+	writes   int
+	onWrite  func(n int) (lose, cut bool) // asked with the number of the write
+	cutOff   bool
+	afterCut func()
+}
+
+func (f *faulty) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
+	f.mu.Lock()
+	var lose, cut bool
+	if _, ok := req.(*produce.Request); ok && f.onWrite != nil {
+		f.writes++
+		lose, cut = f.onWrite(f.writes)
+	}
+	gone := f.cutOff
+	f.cutOff = f.cutOff || cut
+	f.mu.Unlock()
+	if gone {
+		return nil, fmt.Errorf("the connection is cut")
+	}
+	res, err := f.Transport.RoundTrip(ctx, addr, req)
+	if cut && f.afterCut != nil {
+		f.afterCut()
+	}
+	if lose || cut {
+		return nil, fmt.Errorf("the answer is lost")
+	}
+	return res, err
+}
+
+func newBench(t *testing.T) *bench {
+	t.Helper()
+	b, err := broker.Start(broker.Options{Topics: map[string]int32{"contacts": 2, "foreign": 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	w := &bench{t: t, broker: b, client: client, topics: []string{"contacts"}}
+	w.connect()
+	return w
+}
+
+// connect makes a transport without faults, as a new process has.
+func (b *bench) connect() {
+	ctx, cancel := context.WithCancel(context.Background())
+	transport := &kafka.Transport{Context: ctx}
+	b.t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
+	b.transport = &faulty{Transport: transport}
+}
+
+// body is an event of the native format.
+func body(id string, seq int, more string) []byte {
+	return fmt.Appendf(nil, `{"streamId":"st-1","contact":{"id":%q,"firstName":"Jane","lastName":"Doe","fullName":"Jane Doe","salutation":"Mrs",`+
+		`"cellPhone":{"extension":"+","phoneNumber":"2445671234","countryCode":"+91"},"seq":%d}%s}`, id, seq, more)
+}
+
+func (b *bench) produce(partition int32, key string, value []byte, headers ...contactsync.Header) contactsync.Record {
+	b.t.Helper()
+	return b.produceAt(time.Time{}, partition, key, value, headers...)
+}
+
+// produceAt produces a record of some time; the zero time is now.
+func (b *bench) produceAt(at time.Time, partition int32, key string, value []byte, headers ...contactsync.Header) contactsync.Record {
+	b.t.Helper()
+	r := &kgo.Record{Topic: "contacts", Partition: partition, Key: []byte(key), Value: value, Timestamp: at}
+	for _, h := range headers {
+		r.Headers = append(r.Headers, kgo.RecordHeader(h))
+	}
+	if err := b.client.ProduceSync(b.t.Context(), r).FirstErr(); err != nil {
+		b.t.Fatal(err)
+	}
+	return contactsync.Record{
+		Position: contactsync.Position{Claim: contactsync.Claim{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
+		Time:     r.Timestamp, Key: r.Key, Value: r.Value, Headers: headers,
+	}
+}
+
+// event produces an update of a contact.
+func (b *bench) event(id string, seq int, more string) contactsync.Record {
+	b.t.Helper()
+	return b.produce(int32(len(id)%2), id, body(id, seq, more))
+}
+
+// events produces an update of each contact, in one request a partition.
+func (b *bench) events(n, seq int) []contactsync.Record {
+	b.t.Helper()
+	records := make([]*kgo.Record, n)
+	for i := range records {
+		id := fmt.Sprintf("c%04d", i)
+		records[i] = &kgo.Record{Topic: "contacts", Partition: int32(i % 2), Key: []byte(id), Value: body(id, seq, "")}
+	}
+	if err := b.client.ProduceSync(b.t.Context(), records...).FirstErr(); err != nil {
+		b.t.Fatal(err)
+	}
+	all := make([]contactsync.Record, n)
+	for i, r := range records {
+		all[i] = contactsync.Record{
+			Position: contactsync.Position{Claim: contactsync.Claim{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
+			Time:     r.Timestamp, Key: r.Key, Value: r.Value,
+		}
+	}
+	return all
+}
+
+func letter(rec contactsync.Record) *deadletter.Found {
+	return &deadletter.Found{Letter: contactsync.Letter{Record: rec, Stream: "st-1", Contact: string(rec.Key), Reason: contactsync.ReasonRejected}}
+}
+
+// cut makes a letter one whose record was too large for its topic.
+func cut(l *deadletter.Found) *deadletter.Found {
+	hash := sha256.Sum256(l.Record.Value)
+	l.Envelope = &deadletter.Envelope{Truncated: true, SHA256: hex.EncodeToString(hash[:]), Size: len(l.Record.Value)}
+	l.Record.Value = nil
+	return l
+}
+
+func letters(records []contactsync.Record) []*deadletter.Found {
+	all := make([]*deadletter.Found, len(records))
+	for i, r := range records {
+		all[i] = letter(r)
+	}
+	return all
+}
+
+// run returns a Replayer and what it says of each letter, by the record's position.
+func (b *bench) run(o replay.Options, each func(replay.Outcome)) (*replay.Replayer, map[contactsync.Position]replay.Outcome) {
+	b.t.Helper()
+	decoder, err := event.NewDecoder(event.DefaultConfig())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if o.MaxReplays == 0 {
+		o.MaxReplays = 3
+	}
+	outcomes := map[contactsync.Position]replay.Outcome{}
+	return replay.New(replay.Deps{
+		Log:    kafkalog.New(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
+		Topics: b.topics, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
+		Route: func(stream, _ string) (string, bool) { return "acme", stream == "st-1" },
+		Each: func(o replay.Outcome) {
+			if other, ok := outcomes[o.Letter.Record.Position]; ok {
+				b.t.Errorf("letter %v ends twice: %s and %s", o.Letter.Record.Position, other.Result, o.Result)
+			}
+			outcomes[o.Letter.Record.Position] = o
+			if each != nil {
+				each(o)
+			}
+		},
+	}, o), outcomes
+}
+
+// replays reads the source topic and returns the replays in it, by what they are of.
+func (b *bench) replays() map[contactsync.Position][]contactsync.Record {
+	b.t.Helper()
+	all, err := broker.ReadAll(b.t.Context(), b.broker.Addrs(), "contacts")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	found := map[contactsync.Position][]contactsync.Record{}
+	for _, r := range all {
+		rec := contactsync.Record{
+			Position: contactsync.Position{Claim: contactsync.Claim{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
+			Key:      r.Key, Value: r.Value, Time: r.Timestamp,
+		}
+		for _, h := range r.Headers {
+			rec.Headers = append(rec.Headers, contactsync.Header(h))
+		}
+		re, err := event.ReadReplay(rec.Headers)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if re != nil {
+			found[re.Of] = append(found[re.Of], rec)
+		}
+	}
+	return found
+}
+
+// once checks that each of the records was replayed exactly once, and no other.
+func (b *bench) once(records []contactsync.Record) {
+	b.t.Helper()
+	found := b.replays()
+	for _, r := range records {
+		if n := len(found[r.Position]); n != 1 {
+			b.t.Errorf("%v was replayed %d times, want once", r.Position, n)
+		}
+		delete(found, r.Position)
+	}
+	for _, at := range slices.Collect(maps.Keys(found)) {
+		b.t.Errorf("%v was replayed and must not be", at)
+	}
+}

@@ -1,0 +1,86 @@
+package contactsync
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Claim is one partition during one generation of the consumer group. A
+// partition that comes back after a rebalance is a new claim, so what belongs to
+// an ended generation can never be taken for the current one.
+type Claim struct {
+	Topic      string
+	Partition  int32
+	Generation int32
+}
+
+// String prints the claim as topic/partition, which is what an operator looks for.
+func (c Claim) String() string { return fmt.Sprintf("%s/%d", c.Topic, c.Partition) }
+
+// Position says where an event is in Kafka. It is comparable and printable.
+type Position struct {
+	Claim
+	Offset int64
+}
+
+// String prints the position as topic/partition@offset.
+func (p Position) String() string { return fmt.Sprintf("%s/%d@%d", p.Topic, p.Partition, p.Offset) }
+
+// ParsePosition reads what Position.String prints. The generation is 0.
+func ParsePosition(text string) (Position, error) {
+	fault := func(problem string) (Position, error) {
+		return Position{}, fmt.Errorf("read position: %s: want topic/partition@offset", problem)
+	}
+	place, offset, ok := strings.Cut(text, "@")
+	slash := strings.LastIndexByte(place, '/')
+	if !ok || slash < 1 {
+		return fault("a part is missing")
+	}
+	partition, err := strconv.ParseUint(place[slash+1:], 10, 31)
+	if err != nil {
+		return fault("the partition is not a number")
+	}
+	n, err := strconv.ParseUint(offset, 10, 63)
+	if err != nil {
+		return fault("the offset is not a number")
+	}
+	return Position{Claim: Claim{Topic: place[:slash], Partition: int32(partition)}, Offset: int64(n)}, nil
+}
+
+// Header is one header of a Kafka record.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Record is one Kafka record. Its slices are its own: nothing else writes to
+// them, and they may be kept.
+type Record struct {
+	Position
+	Time    time.Time // as the record carries it: set by the producer or the broker
+	Key     []byte    // nil where the record has none
+	Value   []byte    // nil for a tombstone
+	Headers []Header
+}
+
+// NamePattern is the one form of stream, account and contact ids. Nothing of that
+// form can lead to another path, host or header. The API documents none; its ids
+// are hexadecimal, and those of streams begin with st-.
+const NamePattern = `^[A-Za-z0-9_-]{1,64}$`
+
+// IsName reports whether text matches NamePattern.
+func IsName[T string | []byte](text T) bool {
+	if len(text) == 0 || len(text) > 64 {
+		return false
+	}
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}

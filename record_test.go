@@ -1,0 +1,53 @@
+package contactsync
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func FuzzParsePosition(f *testing.F) {
+	for _, seed := range []string{
+		"contacts/3@70", "a/b/0@0", "t/2147483647@9223372036854775807", "t/2147483648@0", "t/0@9223372036854775808",
+		"", "@", "/0@0", "t@0", "t/0", "t/-1@0", "t/0@-1", "t/+1@0", "t/01@007", "a@b/0@0", " t/0@0", "t/0@0 ",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p, err := ParsePosition(text)
+		if err != nil {
+			if p != (Position{}) {
+				t.Fatalf("%q: position %v beside the error %v", text, p, err)
+			}
+			if len(text) > 3 && strings.Contains(err.Error(), text) {
+				t.Fatalf("the error repeats what it could not read: %v", err)
+			}
+			return
+		}
+		if p.Topic == "" || p.Partition < 0 || p.Offset < 0 || p.Generation != 0 {
+			t.Fatalf("%q is read as %+v", text, p)
+		}
+		again, err := ParsePosition(p.String())
+		if err != nil || again != p {
+			t.Fatalf("%q is read as %v, which is read as %v, %v", text, p, again, err)
+		}
+	})
+}
+
+func TestIsName(t *testing.T) {
+	t.Parallel()
+	pattern := regexp.MustCompile(NamePattern)
+	names := []string{
+		"st-7dc994f0-4436-5134-9fa8-a942625a1b2c", "6964af60450340957c61a2b3", "_", "-", "Z", strings.Repeat("a", 64),
+		"", ".", "..", "../a", "a/b", `a\b`, "a?b", "a#b", "a;b", "%2e%2e", "a%2fb", "a b", "a\r\nb", "a\n", "\na", "a\tb", "a\x00b", "a\x7f",
+		"․․", "⁄a", "a\ufeff", "café", "a.b", "a:b", "a@b", strings.Repeat("a", 65),
+	}
+	for c := range 256 { // each byte, alone
+		names = append(names, string([]byte{byte(c)}))
+	}
+	for _, name := range names {
+		if want := pattern.MatchString(name); IsName(name) != want || IsName([]byte(name)) != want {
+			t.Errorf("%q is a name: want %v", name, want)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/setting"
+)
+
+const intro = `# Configuration
+
+<!-- Written by go run ./tools/configdoc from the comments in the code. Change them, not this file. -->
+
+The settings come from three places, each over the one before:
+
+1. the defaults below;
+2. one YAML file, where one is named; [an example](../examples/contactsync.yaml) shows one account;
+3. the environment: ` + "`CONTACTSYNC_`" + `, the section and the key, in capitals. An empty variable counts as not set.
+
+Every fault is reported at once, with its line or its variable, and any fault keeps the service from starting.
+Unknown keys, keys given twice and unknown variables that begin with ` + "`CONTACTSYNC_`" + ` are faults. The variables that
+Kubernetes sets for a Service of that name (` + "`CONTACTSYNC_SERVICE_HOST`, `CONTACTSYNC_PORT`" + ` and the like) are left
+alone. ` + "`contactsync check --print`" + ` shows the settings that result.
+
+How values are written:
+
+| type | in the file | in the environment |
+| --- | --- | --- |
+| text, whole number, number | as it is; quotes are allowed | as it is |
+| true or false | ` + "`true`, `false`" + ` | the same |
+| duration | ` + "`500ms`, `10s`, `2m`, `1h30m`; a number needs its unit, save `0`" + ` | the same |
+| size | ` + "`65536`, `64KiB`, `1MiB`, `2GiB`" + ` | the same |
+| list of text | ` + "`[a, b]`" + ` or one ` + "`- a`" + ` a line; it replaces the default | ` + "`a,b`" + ` |
+| list of groups, mapping | in the file only | |
+
+The file is UTF-8, one document, at most 1 MiB, without anchors, aliases and tags. No setting holds a secret: those are
+read from the files that ` + "`…_file`" + ` settings name.
+`
+
+// render writes the document for the module in root. Its error names every field
+// without a comment.
+func render(root string) ([]byte, error) {
+	var out bytes.Buffer
+	var errs []error
+	out.WriteString(intro)
+	source := &comments{root: root, read: map[string]bool{}, text: map[string]string{}}
+	for _, k := range config.Keys() {
+		text, err := source.of(k.Owner, k.Field)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !strings.Contains(k.Path, ".") {
+			fmt.Fprintf(&out, "\n## %s\n\n%s\n\n| key | type | default | environment | description |\n| --- | --- | --- | --- | --- |\n", k.Path, text)
+			continue
+		}
+		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s |\n",
+			code(k.Path), typeName(k), code(k.Default), code(k.Env), cell(describe(k, text)))
+	}
+	return out.Bytes(), errors.Join(errs...)
+}
+
+// describe replaces the Go name that a comment begins with by the key, unless it
+// reads as a plain word.
+func describe(k config.Key, text string) string {
+	rest, ok := strings.CutPrefix(text, k.Field+" ")
+	if !ok || !strings.ContainsFunc(k.Field[1:], unicode.IsUpper) || strings.ToUpper(k.Field) == k.Field {
+		return text
+	}
+	return code(k.Path[strings.LastIndexByte(k.Path, '.')+1:]) + " " + rest
+}
+
+func typeName(k config.Key) string {
+	t := k.Type
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch {
+	case t == reflect.TypeFor[time.Duration]():
+		return "duration"
+	case t == reflect.TypeFor[setting.Size]():
+		return "size"
+	case k.Group() && t.Kind() == reflect.Slice:
+		return "list of groups"
+	case k.Group():
+		return "group"
+	}
+	switch t.Kind() {
+	case reflect.Slice:
+		return "list of text"
+	case reflect.Map:
+		return "mapping"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.String:
+		return "text"
+	case reflect.Float32, reflect.Float64:
+		return "number"
+	}
+	return "whole number"
+}
+
+func code(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "`" + cell(text) + "`"
+}
+
+// cell keeps a text from ending its cell.
+func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
