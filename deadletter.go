@@ -29,9 +29,9 @@ func Reasons() []Reason {
 	}
 }
 
-// Letter is what goes to the dead-letter topic: the record, why it is there, and
+// DeadLetter is what goes to the dead-letter topic: the record, why it is there, and
 // every position that it stands for.
-type Letter struct {
+type DeadLetter struct {
 	Record    Record     // the newest event; its Value holds the merged contact where older events were merged into it
 	Positions []Position // every event that this letter ends, the record's own included
 	Stream    string     // empty where the record could not be read that far

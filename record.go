@@ -7,28 +7,43 @@ import (
 	"time"
 )
 
+// TopicPartition is one partition of a topic. It is comparable and printable.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
+
+// String prints topic/partition.
+func (p TopicPartition) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
+
 // Claim is one partition during one generation of the consumer group. A
 // partition that comes back after a rebalance is a new claim, so what belongs to
 // an ended generation can never be taken for the current one.
 type Claim struct {
-	Topic      string
-	Partition  int32
+	TopicPartition
 	Generation int32
 }
 
-// String prints the claim as topic/partition, which is what an operator looks for.
-func (c Claim) String() string { return fmt.Sprintf("%s/%d", c.Topic, c.Partition) }
-
-// Position says where an event is in Kafka. It is comparable and printable.
+// Position says where a record is in Kafka, whoever reads it and when. It is
+// comparable and printable.
 type Position struct {
-	Claim
+	TopicPartition
 	Offset int64
 }
 
 // String prints the position as topic/partition@offset.
-func (p Position) String() string { return fmt.Sprintf("%s/%d@%d", p.Topic, p.Partition, p.Offset) }
+func (p Position) String() string { return fmt.Sprintf("%v@%d", p.TopicPartition, p.Offset) }
 
-// ParsePosition reads what Position.String prints. The generation is 0.
+// Ended is an event that needs no more work, as the owner of a claim counts it.
+type Ended struct {
+	Claim
+	Offset int64
+}
+
+// Position is where the event is in Kafka.
+func (e Ended) Position() Position { return Position{e.TopicPartition, e.Offset} }
+
+// ParsePosition reads what Position.String prints.
 func ParsePosition(text string) (Position, error) {
 	fault := func(problem string) (Position, error) {
 		return Position{}, fmt.Errorf("read position: %s: want topic/partition@offset", problem)
@@ -46,7 +61,7 @@ func ParsePosition(text string) (Position, error) {
 	if err != nil {
 		return fault("the offset is not a number")
 	}
-	return Position{Claim: Claim{Topic: place[:slash], Partition: int32(partition)}, Offset: int64(n)}, nil
+	return Position{TopicPartition{place[:slash], int32(partition)}, int64(n)}, nil
 }
 
 // Header is one header of a Kafka record.
@@ -59,11 +74,15 @@ type Header struct {
 // them, and they may be kept.
 type Record struct {
 	Position
-	Time    time.Time // as the record carries it: set by the producer or the broker
-	Key     []byte    // nil where the record has none
-	Value   []byte    // nil for a tombstone
-	Headers []Header
+	Generation int32     // in which it was read; 0 outside of a consumer group
+	Time       time.Time // as the record carries it: set by the producer or the broker
+	Key        []byte    // nil where the record has none
+	Value      []byte    // nil for a tombstone
+	Headers    []Header
 }
+
+// Claim is the claim under which the record was read.
+func (r *Record) Claim() Claim { return Claim{r.TopicPartition, r.Generation} }
 
 // NamePattern is the one form of stream, account and contact ids. Nothing of that
 // form can lead to another path, host or header. The API documents none; its ids

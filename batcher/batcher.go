@@ -22,13 +22,13 @@ type Sender interface {
 // Publisher writes dead letters and returns those that Kafka did not
 // acknowledge, with the reason. It keeps nothing.
 type Publisher interface {
-	Publish(ctx context.Context, letters []contactsync.Letter) (unsent []contactsync.Letter, err error)
+	Publish(ctx context.Context, letters []contactsync.DeadLetter) (unsent []contactsync.DeadLetter, err error)
 }
 
 // Acker is told which events have ended. It does not block and keeps nothing of
 // the slice.
 type Acker interface {
-	Done(ended []contactsync.Position)
+	Done(ended []contactsync.Ended)
 }
 
 // Deps are the batcher's neighbours.

@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var testClaim = contactsync.Claim{Topic: "contacts", Partition: 1, Generation: 4}
+var testClaim = contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 1}, Generation: 4}
 
 // bench is a running batcher with fakes around it. It lives in a synctest bubble.
 type bench struct {
@@ -41,8 +41,8 @@ type bench struct {
 	calls   []call
 	answer  func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result
 	publish func(n int) error
-	refuse  func(n int, l contactsync.Letter) bool // single letters of a write
-	letters []contactsync.Letter
+	refuse  func(n int, l contactsync.DeadLetter) bool // single letters of a write
+	letters []contactsync.DeadLetter
 	tries   int
 	ended   []int64
 }
@@ -101,7 +101,7 @@ func (s *bench) Send(ctx context.Context, b contactsync.Batch) contactsync.Resul
 	return answer(ctx, n, b)
 }
 
-func (s *bench) Publish(_ context.Context, letters []contactsync.Letter) ([]contactsync.Letter, error) {
+func (s *bench) Publish(_ context.Context, letters []contactsync.DeadLetter) ([]contactsync.DeadLetter, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tries++
@@ -110,7 +110,7 @@ func (s *bench) Publish(_ context.Context, letters []contactsync.Letter) ([]cont
 			return letters, err
 		}
 	}
-	var left []contactsync.Letter
+	var left []contactsync.DeadLetter
 	for _, l := range letters {
 		if s.refuse != nil && s.refuse(s.tries, l) {
 			left = append(left, l)
@@ -124,7 +124,7 @@ func (s *bench) Publish(_ context.Context, letters []contactsync.Letter) ([]cont
 	return nil, nil
 }
 
-func (s *bench) Done(ended []contactsync.Position) {
+func (s *bench) Done(ended []contactsync.Ended) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range ended {
@@ -151,7 +151,7 @@ func (s *bench) addWith(change func(*event.Event), ids ...string) {
 		body := fmt.Sprintf(`{"id":%q,"seq":%d}`, id, s.offset)
 		value := fmt.Sprintf(`{"streamId":%q,"contact":%s}`, stream, body)
 		ev := event.Event{
-			Record: contactsync.Record{Position: contactsync.Position{Claim: testClaim, Offset: s.offset}, Time: time.Now(), Value: []byte(value)},
+			Record: contactsync.Record{Position: contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: s.offset}, Generation: testClaim.Generation, Time: time.Now(), Value: []byte(value)},
 			Kind:   event.Update, Contact: event.Contact{Stream: stream, ID: id, Account: "a", Body: []byte(body), Shape: 1},
 		}
 		if id == "broken" {
@@ -434,7 +434,7 @@ func TestBatcher_ReleaseSendsAndWaits(t *testing.T) {
 		next := testClaim
 		next.Generation++
 		s.b.Assign([]contactsync.Claim{next}, false)
-		testEvent := event.Event{Kind: event.Update, Record: contactsync.Record{Position: contactsync.Position{Claim: next}}, Contact: event.Contact{Stream: "st", ID: "d", Account: "a", Body: []byte(`{}`)}}
+		testEvent := event.Event{Kind: event.Update, Record: contactsync.Record{Position: contactsync.Position{TopicPartition: next.TopicPartition}, Generation: next.Generation}, Contact: event.Contact{Stream: "st", ID: "d", Account: "a", Body: []byte(`{}`)}}
 		if err := s.b.Add(t.Context(), []event.Event{testEvent}); err != nil {
 			t.Fatal(err)
 		}
@@ -475,9 +475,9 @@ func TestBatcher_ReleaseGivesUpAtTheDeadline(t *testing.T) {
 func TestBatcher_CatchUpHoldsContactsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, func(c *Config) { c.MaxRows = 2 })
-		behind := contactsync.Claim{Topic: "contacts", Partition: 2, Generation: 4}
+		behind := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 2}, Generation: 4}
 		s.b.Assign([]contactsync.Claim{behind}, true)
-		old := event.Event{Kind: event.Update, Record: contactsync.Record{Position: contactsync.Position{Claim: behind}}, Contact: event.Contact{Stream: "st", ID: "x", Account: "a", Body: []byte(`{"old":1}`), Shape: 7}}
+		old := event.Event{Kind: event.Update, Record: contactsync.Record{Position: contactsync.Position{TopicPartition: behind.TopicPartition}, Generation: behind.Generation}, Contact: event.Contact{Stream: "st", ID: "x", Account: "a", Body: []byte(`{"old":1}`), Shape: 7}}
 		if err := s.b.Add(t.Context(), []event.Event{old}); err != nil {
 			t.Fatal(err)
 		}
@@ -495,10 +495,12 @@ func TestBatcher_CatchUpHoldsContactsBack(t *testing.T) {
 func TestBatcher_CatchUpHoldsBackAContactOfTwoPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, func(c *Config) { c.MaxRows = 2 })
-		behind := contactsync.Claim{Topic: "contacts", Partition: 2, Generation: 4}
+		behind := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 2}, Generation: 4}
 		s.b.Assign([]contactsync.Claim{behind}, true)
 		s.add("x")
-		s.addWith(func(ev *event.Event) { ev.Record.Claim = behind }, "x")
+		s.addWith(func(ev *event.Event) {
+			ev.Record.TopicPartition, ev.Record.Generation = behind.TopicPartition, behind.Generation
+		}, "x")
 		s.add("a")
 		s.at(time.Minute)
 		s.wantCalls()

@@ -27,7 +27,7 @@ func BenchmarkWindow(b *testing.B) {
 		ids[i] = fmt.Sprintf("6964af60%016x", i)
 	}
 	w := NewWindow(DefaultConfig(), func(string) Gate { return open{} }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
-	claim := contactsync.Claim{Topic: "contacts", Generation: 1}
+	claim := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts"}, Generation: 1}
 	now := time.Unix(1_700_000_000, 0)
 	w.Assign(now, []contactsync.Claim{claim}, false)
 	b.ReportAllocs()
@@ -35,7 +35,7 @@ func BenchmarkWindow(b *testing.B) {
 	for b.Loop() {
 		contact := n / 10 % contacts
 		w.Add(now, &event.Event{
-			Record: contactsync.Record{Position: contactsync.Position{Claim: claim, Offset: int64(n)}, Time: now, Value: body}, Kind: event.Update,
+			Record: contactsync.Record{Position: contactsync.Position{TopicPartition: claim.TopicPartition, Offset: int64(n)}, Generation: claim.Generation, Time: now, Value: body}, Kind: event.Update,
 			Contact: event.Contact{Stream: names[contact%streams], ID: ids[contact], Account: "a", Body: body, Shape: 1},
 		})
 		if n++; n%1000 == 0 {

@@ -247,7 +247,7 @@ func TestWindow_ManyHoldsDoNotStarveTheOthers(t *testing.T) {
 		for i := range n {
 			id := fmt.Sprint("c", i)
 			w.Add(now, &event.Event{
-				Record: contactsync.Record{Position: contactsync.Position{Claim: testClaim, Offset: offset}, Time: now}, Kind: event.Update,
+				Record: contactsync.Record{Position: contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: offset}, Generation: testClaim.Generation, Time: now}, Kind: event.Update,
 				Contact: event.Contact{Stream: stream, ID: id, Account: "a", Body: []byte(`{}`)},
 			})
 			offset++
@@ -401,7 +401,7 @@ func TestWindow_DeadStreamsDoNotDelayALiveOne(t *testing.T) {
 				w.Assign(now, []contactsync.Claim{testClaim}, false)
 				add := func(stream, id string) {
 					w.Add(now, &event.Event{
-						Record: contactsync.Record{Position: contactsync.Position{Claim: testClaim, Offset: offset}, Time: now}, Kind: event.Update,
+						Record: contactsync.Record{Position: contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: offset}, Generation: testClaim.Generation, Time: now}, Kind: event.Update,
 						Contact: event.Contact{Stream: stream, ID: id, Account: "a", Body: []byte(`{}`)},
 					})
 					offset++

@@ -10,7 +10,7 @@ import (
 // Burial is a dead letter on its way to the dead-letter topic. The events that it
 // stands for end only when Buried says that Kafka has acknowledged it.
 type Burial struct {
-	contactsync.Letter
+	contactsync.DeadLetter
 
 	marks  []mark
 	charge int64
@@ -35,7 +35,7 @@ func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, stat
 		first = w.now
 	}
 	w.post(&Burial{
-		Letter: contactsync.Letter{
+		DeadLetter: contactsync.DeadLetter{
 			Record: record, Stream: c.lane.stream, Contact: c.id, Reason: reason, Detail: detail,
 			Status: status, Attempts: c.sends, First: first, Last: w.now,
 		},
@@ -45,14 +45,14 @@ func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, stat
 
 // refuse makes a dead letter of an event that cannot be sent at all.
 func (w *Window) refuse(ev *event.Event, m mark, why *event.Fault) {
-	l := contactsync.Letter{
+	l := contactsync.DeadLetter{
 		Record: ev.Record, Stream: ev.Contact.Stream, Contact: ev.Contact.ID,
 		Reason: contactsync.ReasonUndecodable, First: w.now, Last: w.now,
 	}
 	if why != nil {
 		l.Reason, l.Detail = why.Reason, why.Detail
 	}
-	w.post(&Burial{Letter: l, marks: []mark{m}})
+	w.post(&Burial{DeadLetter: l, marks: []mark{m}})
 }
 
 func (w *Window) post(b *Burial) {
@@ -62,7 +62,7 @@ func (w *Window) post(b *Burial) {
 	}
 	b.Positions = make([]contactsync.Position, len(b.marks))
 	for i, m := range b.marks {
-		b.Positions[i] = contactsync.Position{Claim: m.claim.Claim, Offset: m.offset}
+		b.Positions[i] = contactsync.Position{TopicPartition: m.claim.TopicPartition, Offset: m.offset}
 	}
 	b.charge = int64(contactOverhead + len(b.Record.Value) + len(b.Record.Key) + 2*markBytes*len(b.marks))
 	w.bytes += b.charge

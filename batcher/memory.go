@@ -37,14 +37,14 @@ type contactKey struct{ stream, id string }
 // It bounds its own size, and knows what it has forgotten.
 type memory struct {
 	known  *simplelru.LRU[contactKey, standing] // nil: nothing is remembered
-	forgot map[contactsync.Claim]int64          // by partition, over all generations: the highest offset of what was forgotten
+	forgot map[contactsync.TopicPartition]int64 // by partition, over all generations: the highest offset of what was forgotten
 }
 
 func newMemory(most int) memory {
-	m := memory{forgot: map[contactsync.Claim]int64{}}
+	m := memory{forgot: map[contactsync.TopicPartition]int64{}}
 	if most > 0 {
 		m.known, _ = simplelru.NewLRU(most, func(_ contactKey, s standing) {
-			p := s.Origin.Claim
+			p := s.Origin.TopicPartition
 			m.forgot[p] = max(m.forgot[p], s.read)
 		}) // it fails only for a size below 1
 	}
@@ -94,7 +94,7 @@ func (w *Window) inOrder(ev *event.Event, m mark) bool {
 	s := standingOf(ev)
 	newest, known := w.newest(ev.Contact.Stream, ev.Contact.ID)
 	if known {
-		if !s.replayed && !newest.replayed && s.Origin.Claim != newest.Origin.Claim {
+		if !s.replayed && !newest.replayed && s.Origin.TopicPartition != newest.Origin.TopicPartition {
 			w.moved(ev, newest.Origin)
 		}
 		if s.olderThan(newest) {
@@ -123,9 +123,8 @@ func (w *Window) inOrder(ev *event.Event, m mark) bool {
 // replayer looked at what lies below Checked, this window has read all from there
 // on, and has forgotten nothing of it.
 func (w *Window) proven(r *event.Replay, m mark) bool {
-	here := m.claim.Claim
-	here.Generation = 0
-	if w.memory.known == nil || here != r.Origin.Claim || m.claim.first > r.Checked {
+	here := m.claim.TopicPartition
+	if w.memory.known == nil || here != r.Origin.TopicPartition || m.claim.first > r.Checked {
 		return false
 	}
 	last, forgot := w.memory.forgot[here]

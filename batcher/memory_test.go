@@ -86,9 +86,11 @@ func TestBatcher_RemembersABoundedNumber(t *testing.T) {
 func TestBatcher_ReportsAContactInTwoPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, nil)
-		other := contactsync.Claim{Topic: "contacts", Partition: 9, Generation: 4}
+		other := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 9}, Generation: 4}
 		s.b.Assign([]contactsync.Claim{other}, false)
-		elsewhere := func(ev *event.Event) { ev.Record.Claim = other }
+		elsewhere := func(ev *event.Event) {
+			ev.Record.TopicPartition, ev.Record.Generation = other.TopicPartition, other.Generation
+		}
 		s.add("a", "b")
 		s.addWith(elsewhere, "a") // while it is pending
 		s.at(time.Second)
@@ -107,7 +109,7 @@ func TestBatcher_ReportsAContactInTwoPartitions(t *testing.T) {
 // replayOf makes an event the replay of one that stood at an offset.
 func replayOf(origin, checked int64) func(*event.Event) {
 	return func(ev *event.Event) {
-		at := contactsync.Position{Claim: contactsync.Claim{Topic: testClaim.Topic, Partition: testClaim.Partition}, Offset: origin}
+		at := contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: testClaim.Topic, Partition: testClaim.Partition}, Offset: origin}
 		ev.Replay = &event.Replay{Count: 1, Of: at, Origin: at, OriginTime: ev.Record.Time.Add(-time.Hour), Checked: checked}
 	}
 }
@@ -136,9 +138,11 @@ func TestBatcher_ReplayNeverBeatsANewerState(t *testing.T) {
 		}, nil, 1},
 		{"newer comes after it", func(s *bench) { s.addWith(replayOf(2, 10), "a"); s.add("a") }, []string{"500ms a"}, 0},
 		{"as old in another partition", func(s *bench) {
-			other := contactsync.Claim{Topic: testClaim.Topic, Partition: 9, Generation: testClaim.Generation}
+			other := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: testClaim.Topic, Partition: 9}, Generation: testClaim.Generation}
 			s.b.Assign([]contactsync.Claim{other}, false)
-			s.addWith(func(ev *event.Event) { ev.Record.Claim, ev.Record.Time = other, ev.Record.Time.Add(-time.Hour) }, "a")
+			s.addWith(func(ev *event.Event) {
+				ev.Record.TopicPartition, ev.Record.Generation, ev.Record.Time = other.TopicPartition, other.Generation, ev.Record.Time.Add(-time.Hour)
+			}, "a")
 			s.addWith(replayOf(2, 11), "a")
 		}, []string{"500ms a"}, 1},
 		{"an older replay after a newer one", func(s *bench) {
@@ -249,11 +253,13 @@ func TestBatcher_OlderReplayAfterANewerOneThatIsForgotten(t *testing.T) {
 func TestBatcher_EquallyOldInAnotherPartitionIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, nil)
-		other := contactsync.Claim{Topic: "contacts", Partition: 9, Generation: 4}
+		other := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 9}, Generation: 4}
 		s.b.Assign([]contactsync.Claim{other}, false)
 		noon := time.Now()
 		at := func(claim contactsync.Claim) func(*event.Event) {
-			return func(ev *event.Event) { ev.Record.Claim, ev.Record.Time = claim, noon }
+			return func(ev *event.Event) {
+				ev.Record.TopicPartition, ev.Record.Generation, ev.Record.Time = claim.TopicPartition, claim.Generation, noon
+			}
 		}
 		s.addWith(at(testClaim), "a")
 		s.at(time.Second)
@@ -303,7 +309,7 @@ func TestBatcher_NothingOlderAfterWhatMayHaveBeenApplied(t *testing.T) {
 func TestStanding_Order(t *testing.T) {
 	t.Parallel()
 	at := func(partition int32, offset int64) contactsync.Position {
-		return contactsync.Position{Claim: contactsync.Claim{Topic: "t", Partition: partition}, Offset: offset}
+		return contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: partition}, Offset: offset}
 	}
 	noon := time.Unix(1_700_000_000, 0)
 	v := func(n int64) standing {

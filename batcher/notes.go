@@ -82,7 +82,7 @@ type teller struct {
 	reminded time.Time // of streams on hold
 
 	written  map[contactsync.Reason]int // dead letters since they were last told of
-	newest   contactsync.Letter
+	newest   contactsync.DeadLetter
 	reported time.Time
 }
 
@@ -114,7 +114,7 @@ func (t *teller) remind(now time.Time, h holds) {
 func (t *teller) count(letters []*Burial) {
 	for _, l := range letters {
 		t.written[l.Reason]++
-		t.newest = l.Letter
+		t.newest = l.DeadLetter
 	}
 }
 

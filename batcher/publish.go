@@ -61,9 +61,9 @@ func (b *Batcher) publishAll(ctx context.Context, waiting []*Burial) bool {
 }
 
 func (b *Batcher) publishOnce(ctx context.Context, burials []*Burial) (acked, waiting []*Burial, err error) {
-	letters := make([]contactsync.Letter, len(burials))
+	letters := make([]contactsync.DeadLetter, len(burials))
 	for i, l := range burials {
-		letters[i] = l.Letter
+		letters[i] = l.DeadLetter
 	}
 	unsent, err := b.deps.Publisher.Publish(ctx, letters)
 	left := make(map[contactsync.Position]bool, len(unsent))

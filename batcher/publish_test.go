@@ -81,7 +81,7 @@ func TestBatcher_LettersInTroubleDoNotFloodTheLog(t *testing.T) {
 func TestBatcher_LettersThatAreLeftOverWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, nil)
-		s.refuse = func(n int, l contactsync.Letter) bool {
+		s.refuse = func(n int, l contactsync.DeadLetter) bool {
 			return n == 1 || n == 3 && l.Record.Offset%2 == 0 // the first, alone; then three of six
 		}
 		s.add("broken")

@@ -38,7 +38,9 @@ func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
 		next := testClaim
 		next.Generation++
 		s.b.Assign([]contactsync.Claim{next}, false)
-		s.addWith(func(ev *event.Event) { ev.Record.Claim = next }, "a")
+		s.addWith(func(ev *event.Event) {
+			ev.Record.TopicPartition, ev.Record.Generation = next.TopicPartition, next.Generation
+		}, "a")
 		s.at(10 * time.Second)
 		s.wantEnded(1)
 		ctx, cancel = context.WithTimeoutCause(t.Context(), time.Second, late)
@@ -69,7 +71,9 @@ func TestBatcher_LettersOfFormerGenerationsDoNotFillTheWindow(t *testing.T) {
 		for generation := range 20 {
 			s.offset = 0 // nothing was committed
 			for range 50 {
-				s.addWith(func(ev *event.Event) { ev.Record.Claim = claim }, "broken")
+				s.addWith(func(ev *event.Event) {
+					ev.Record.TopicPartition, ev.Record.Generation = claim.TopicPartition, claim.Generation
+				}, "broken")
 			}
 			st := s.b.Status()
 			if generation == 1 {
@@ -104,7 +108,7 @@ func newGenerations() *generations {
 func (g *generations) add(c contactsync.Claim, id string) int64 {
 	g.offset++
 	g.Add(g.now, &event.Event{
-		Record: contactsync.Record{Position: contactsync.Position{Claim: c, Offset: g.offset}, Time: g.now}, Kind: event.Update,
+		Record: contactsync.Record{Position: contactsync.Position{TopicPartition: c.TopicPartition, Offset: g.offset}, Generation: c.Generation, Time: g.now}, Kind: event.Update,
 		Contact: event.Contact{Stream: "st", ID: id, Account: "a", Body: []byte(`{}`)},
 	})
 	return g.offset
@@ -155,7 +159,7 @@ func TestWindow_LateAnswerSettlesNothingOfTheNextGeneration(t *testing.T) {
 			}
 			f := w.send(t)
 			w.Settle(w.now, f, allDelivered(f.Batch))
-			if ended, want := w.TakeEnded(), []contactsync.Position{{Claim: next, Offset: at}}; !slices.Equal(ended, want) {
+			if ended, want := w.TakeEnded(), []contactsync.Ended{{Claim: next, Offset: at}}; !slices.Equal(ended, want) {
 				t.Errorf("ended %v, want %v", ended, want)
 			}
 			if w.pending != 0 || w.bytes != 0 {
@@ -175,7 +179,7 @@ func TestWindow_LateAnswerCountsNoDelete(t *testing.T) {
 	old := w.send(t)
 	w.offset++
 	w.Add(w.now, &event.Event{
-		Record:  contactsync.Record{Position: contactsync.Position{Claim: testClaim, Offset: w.offset}, Time: w.now},
+		Record:  contactsync.Record{Position: contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: w.offset}, Generation: testClaim.Generation, Time: w.now},
 		Contact: event.Contact{Stream: "st", ID: "a", Account: "a"}, Kind: event.Delete,
 	})
 	skipped, released := testutil.ToFloat64(w.m.ended[endedSkipped]), testutil.ToFloat64(w.m.released)
@@ -194,7 +198,7 @@ func TestWindow_LateAnswerCountsNoDelete(t *testing.T) {
 func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {
 	t.Parallel()
 	w := newGenerations()
-	behind := contactsync.Claim{Topic: "contacts", Partition: 2, Generation: testClaim.Generation}
+	behind := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 2}, Generation: testClaim.Generation}
 	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
 	for _, id := range []string{"a", "b", "c", "d"} {
 		w.add(testClaim, id)

@@ -40,7 +40,7 @@ type world struct {
 	seq      map[string]int            // last seq produced, per contact
 	api      map[string]map[string]int // what the API holds, per contact
 	applied  map[string]int            // highest seq applied, per contact
-	letters  []contactsync.Letter
+	letters  []contactsync.DeadLetter
 	flights  []*Flight
 	inFlight map[string]bool
 	restarts bool            // a takeover is by another process, which remembers nothing
@@ -122,7 +122,7 @@ func (s *world) begin() {
 func (s *world) claims() []contactsync.Claim {
 	var all []contactsync.Claim
 	for p := range simPartitions {
-		all = append(all, contactsync.Claim{Topic: "t", Partition: int32(p), Generation: s.gen})
+		all = append(all, contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: int32(p)}, Generation: s.gen})
 	}
 	return all
 }
@@ -225,7 +225,7 @@ func (s *world) fetch(p int) {
 		return
 	}
 	e := s.logs[p][s.read[p]]
-	rec := contactsync.Record{Position: contactsync.Position{Claim: s.claims()[p], Offset: int64(s.read[p])}, Time: s.now, Key: []byte(e.contact), Headers: e.headers}
+	rec := contactsync.Record{Position: contactsync.Position{TopicPartition: s.claims()[p].TopicPartition, Offset: int64(s.read[p])}, Generation: s.claims()[p].Generation, Time: s.now, Key: []byte(e.contact), Headers: e.headers}
 	if e.kind != event.Tombstone {
 		rec.Value = []byte(e.value)
 	}
@@ -350,7 +350,7 @@ func (s *world) answer(i int) {
 func (s *world) bury() {
 	letters := s.w.TakeLetters()
 	for _, b := range letters {
-		s.letters = append(s.letters, b.Letter)
+		s.letters = append(s.letters, b.DeadLetter)
 	}
 	s.w.Buried(s.now, letters)
 	s.settleEnded()
@@ -397,7 +397,7 @@ func (s *world) takeover() {
 	s.commit()
 	w, late, charge := s.w, s.w.TakeLetters(), int64(0) // Kafka has these when the next generation has begun
 	for _, b := range late {
-		s.letters = append(s.letters, b.Letter)
+		s.letters = append(s.letters, b.DeadLetter)
 		charge += b.charge
 	}
 	w.Forget(s.now)

@@ -35,11 +35,11 @@ type Window struct {
 
 	memory memory // what was accepted of contacts that are not pending any more
 
-	notes     []Note                 // to be told, since TakeNotes
-	positions []contactsync.Position // ended since TakeEnded
-	letters   []*Burial              // to be published, since TakeLetters
-	buried    int                    // letters taken and not yet buried
-	orphans   int                    // of these, those of generations that are over
+	notes   []Note              // to be told, since TakeNotes
+	ended   []contactsync.Ended // since TakeEnded
+	letters []*Burial           // to be published, since TakeLetters
+	buried  int                 // letters taken and not yet buried
+	orphans int                 // of these, those of generations that are over
 }
 
 // claim is one owned partition.
@@ -123,7 +123,7 @@ func (w *Window) StopCatchingUp(now time.Time) {
 // event of a claim that is not known is counted as released and left out.
 func (w *Window) Add(now time.Time, ev *event.Event) {
 	w.clock(now)
-	cl := w.claimOf(ev.Record.Claim)
+	cl := w.claimOf(ev.Record.Claim())
 	if cl == nil {
 		w.m.released.Inc()
 		return
@@ -241,7 +241,7 @@ func (w *Window) end(m mark) bool {
 		return false
 	}
 	m.claim.open--
-	w.positions = append(w.positions, contactsync.Position{Claim: m.claim.Claim, Offset: m.offset})
+	w.ended = append(w.ended, contactsync.Ended{Claim: m.claim.Claim, Offset: m.offset})
 	return true
 }
 
@@ -373,8 +373,8 @@ func compareClaims(a, b contactsync.Claim) int {
 
 // TakeEnded returns the positions that ended since the last call. The slice is
 // the caller's until the next call.
-func (w *Window) TakeEnded() []contactsync.Position {
-	ended := w.positions
-	w.positions = nil
+func (w *Window) TakeEnded() []contactsync.Ended {
+	ended := w.ended
+	w.ended = nil
 	return ended
 }

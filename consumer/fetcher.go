@@ -115,7 +115,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 			f.target = part.HighWatermark
 		}
 	}
-	walk := kafkalog.Walk{Claim: f.claim, Next: offset}
+	walk := kafkalog.Walk{Partition: f.claim.TopicPartition, Next: offset}
 	var events []event.Event
 	var offsets []int64
 	size := 0
@@ -138,6 +138,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		if addErr != nil {
 			return
 		}
+		rec.Generation = f.claim.Generation
 		ev := f.decode(rec)
 		counts.add(&ev)
 		if events == nil {
@@ -188,7 +189,7 @@ func (t tally) add(ev *event.Event) {
 func (f *fetcher) fetch(ctx context.Context, offset int64) (*fetch.ResponsePartition, error) {
 	cfg := f.c.cfg
 	return kafkalog.Fetch(ctx, f.c.deps.Transport, f.c.addr, kafkalog.FetchRequest{
-		Claim: f.claim, Offset: offset, MinBytes: cfg.FetchMinBytes, MaxBytes: cfg.FetchMaxBytes,
+		Partition: f.claim.TopicPartition, Offset: offset, MinBytes: cfg.FetchMinBytes, MaxBytes: cfg.FetchMaxBytes,
 		MaxWait: cfg.FetchMaxWait, Timeout: f.c.deps.RequestTimeout,
 	})
 }

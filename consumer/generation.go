@@ -83,7 +83,7 @@ func (c *Consumer) newGeneration(gen *kafka.Generation, stop context.CancelCause
 	g := &generation{c: c, id: gen.ID, member: gen.MemberID, stop: stop}
 	for topic, parts := range gen.Assignments {
 		for _, p := range parts {
-			claim := contactsync.Claim{Topic: topic, Partition: int32(p.ID), Generation: gen.ID}
+			claim := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: topic, Partition: int32(p.ID)}, Generation: gen.ID}
 			f := &fetcher{c: c, claim: claim, ledger: newLedger(), decode: c.deps.Decoder(), assigned: time.Now(), target: -1}
 			f.ledger.start(max(p.Offset, 0))
 			if p.Offset >= 0 {

@@ -147,7 +147,7 @@ func NewLedgers() *Ledgers { return &Ledgers{byID: map[contactsync.Claim]*ledger
 
 // Done notes that events have ended. Those of a generation that is over move
 // nothing.
-func (s *Ledgers) Done(ended []contactsync.Position) {
+func (s *Ledgers) Done(ended []contactsync.Ended) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var last contactsync.Claim

@@ -72,16 +72,16 @@ func TestLedger_RefusesAnOffsetTwice(t *testing.T) {
 
 func TestLedgers_EndedGenerationMovesNothing(t *testing.T) {
 	t.Parallel()
-	old := contactsync.Claim{Topic: "t", Partition: 1, Generation: 1}
-	now := contactsync.Claim{Topic: "t", Partition: 1, Generation: 2}
+	old := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: 1}, Generation: 1}
+	now := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: 1}, Generation: 2}
 	s, l := NewLedgers(), newLedger()
 	l.opened([]int64{0, 1})
 	s.add(now, l)
-	s.Done([]contactsync.Position{{Claim: old, Offset: 0}, {Claim: old, Offset: 1}})
+	s.Done([]contactsync.Ended{{Claim: old, Offset: 0}, {Claim: old, Offset: 1}})
 	if got := l.watermark(); got != 0 {
 		t.Fatalf("I4: an answer of generation 1 moved the watermark of generation 2 to %d", got)
 	}
-	s.Done([]contactsync.Position{{Claim: now, Offset: 0}})
+	s.Done([]contactsync.Ended{{Claim: now, Offset: 0}})
 	if got := l.watermark(); got != 1 {
 		t.Fatalf("watermark %d, want 1", got)
 	}

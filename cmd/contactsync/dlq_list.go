@@ -254,7 +254,7 @@ func statsOf(c deadletter.Contents) statsJSON {
 		s.Events += len(f.Positions) + f.PositionsLeft
 		s.Reasons[string(f.Reason)]++
 		s.Streams[f.Stream]++
-		s.Partitions[f.Record.Claim.String()]++
+		s.Partitions[f.Record.TopicPartition.String()]++
 		if i == 0 {
 			s.First = known(f.Failed())
 		}

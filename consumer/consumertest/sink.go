@@ -18,7 +18,7 @@ type sink struct {
 	keep     func(contactsync.Record) bool // events that stay open; nil ends all at once
 	block    chan struct{}                 // Add waits for it; nil for not at all
 	records  []contactsync.Record
-	open     []contactsync.Position
+	open     []contactsync.Ended
 	claims   []contactsync.Claim
 	caughtUp []contactsync.Claim
 	released int
@@ -44,16 +44,16 @@ func (s *sink) Add(ctx context.Context, events []event.Event) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var ended []contactsync.Position
+	var ended []contactsync.Ended
 	for _, e := range events {
-		if !slices.Contains(s.claims, e.Record.Claim) {
+		if !slices.Contains(s.claims, e.Record.Claim()) {
 			s.early = append(s.early, e.Record.Position)
 		}
 		s.records = append(s.records, e.Record)
 		if s.keep != nil && s.keep(e.Record) {
-			s.open = append(s.open, e.Record.Position)
+			s.open = append(s.open, contactsync.Ended{Claim: e.Record.Claim(), Offset: e.Record.Offset})
 		} else {
-			ended = append(ended, e.Record.Position)
+			ended = append(ended, contactsync.Ended{Claim: e.Record.Claim(), Offset: e.Record.Offset})
 		}
 	}
 	s.ledgers.Done(ended)

@@ -32,11 +32,11 @@ func Decode(rec contactsync.Record) (*Found, error) {
 		return nil, fmt.Errorf("read dead letter: it has form %q and this release reads form %s: use a newer one", found, form)
 	}
 	f := &Found{At: rec.Position, Written: rec.Time, PositionsLeft: int(d.number(headerPositionsLeft, 31))}
-	f.Letter = contactsync.Letter{
+	f.DeadLetter = contactsync.DeadLetter{
 		Record: contactsync.Record{
 			Position: contactsync.Position{
-				Claim:  contactsync.Claim{Topic: d.headers[headerTopic], Partition: int32(d.number(headerPartition, 31))},
-				Offset: d.number(headerOffset, 63),
+				TopicPartition: contactsync.TopicPartition{Topic: d.headers[headerTopic], Partition: int32(d.number(headerPartition, 31))},
+				Offset:         d.number(headerOffset, 63),
 			},
 			Time:    d.time(headerTime),
 			Key:     rec.Key,

@@ -71,7 +71,7 @@ type Envelope struct {
 
 // whole makes the letter a record of the dead-letter topic that has all of its own
 // record.
-func (w *Writer) whole(l contactsync.Letter) contactsync.Record {
+func (w *Writer) whole(l contactsync.DeadLetter) contactsync.Record {
 	rec := contactsync.Record{Key: l.Record.Key, Value: l.Record.Value, Headers: w.headers(l, own(l.Record.Headers))}
 	room := int(w.cfg.BatchBytes) - kafkalog.RecordSize(rec) - 128 // the positions' headers have names too
 	return withPositions(rec, l, min(max(room, leastPositionsBytes), mostPositionsBytes))
@@ -79,7 +79,7 @@ func (w *Writer) whole(l contactsync.Letter) contactsync.Record {
 
 // envelope makes the letter one without its record's value. The key stays, since it
 // decides the partition, unless it is itself too large.
-func (w *Writer) envelope(l contactsync.Letter) (contactsync.Record, error) {
+func (w *Writer) envelope(l contactsync.DeadLetter) (contactsync.Record, error) {
 	hash := sha256.Sum256(l.Record.Value)
 	e := Envelope{
 		Truncated: true,
@@ -133,7 +133,7 @@ func replayOnly(headers []contactsync.Header) []contactsync.Header {
 }
 
 // headers returns the kept headers and those of the letter, but for its positions.
-func (w *Writer) headers(l contactsync.Letter, kept []contactsync.Header) []contactsync.Header {
+func (w *Writer) headers(l contactsync.DeadLetter, kept []contactsync.Header) []contactsync.Header {
 	headers := append(make([]contactsync.Header, 0, len(kept)+18), kept...)
 	text := func(key, value string) {
 		if value != "" {
@@ -163,7 +163,7 @@ func (w *Writer) headers(l contactsync.Letter, kept []contactsync.Header) []cont
 }
 
 // withPositions adds the letter's positions in at most limit bytes.
-func withPositions(rec contactsync.Record, l contactsync.Letter, limit int) contactsync.Record {
+func withPositions(rec contactsync.Record, l contactsync.DeadLetter, limit int) contactsync.Record {
 	text, left := FormatPositions(l.Positions, limit)
 	if text != "" {
 		rec.Headers = append(rec.Headers, contactsync.Header{Key: headerPositions, Value: []byte(text)})

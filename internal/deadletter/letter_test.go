@@ -28,7 +28,7 @@ func newCodec(cfg Config) *Writer {
 }
 
 // letterOf draws a letter as the service makes them: positions in order.
-func letterOf(t *rapid.T) contactsync.Letter {
+func letterOf(t *rapid.T) contactsync.DeadLetter {
 	text := rapid.StringN(0, 20, 40)
 	maybe := func(name string) []byte {
 		return rapid.OneOf(rapid.Just([]byte(nil)), rapid.SliceOfN(rapid.Byte(), 0, 30)).Draw(t, name)
@@ -40,8 +40,8 @@ func letterOf(t *rapid.T) contactsync.Letter {
 		return time.Time{}
 	}
 	place := contactsync.Position{
-		Claim:  contactsync.Claim{Topic: "events", Partition: rapid.Int32Range(0, 100).Draw(t, "partition")},
-		Offset: rapid.Int64Range(0, 1<<62).Draw(t, "offset"),
+		TopicPartition: contactsync.TopicPartition{Topic: "events", Partition: rapid.Int32Range(0, 100).Draw(t, "partition")},
+		Offset:         rapid.Int64Range(0, 1<<62).Draw(t, "offset"),
 	}
 	var headers []contactsync.Header
 	for range rapid.IntRange(0, 4).Draw(t, "headers") {
@@ -53,7 +53,7 @@ func letterOf(t *rapid.T) contactsync.Letter {
 		place.Offset += rapid.Int64Range(1, 3).Draw(t, "step")
 		positions = append(positions, place)
 	}
-	return contactsync.Letter{
+	return contactsync.DeadLetter{
 		Record: contactsync.Record{
 			Position: positions[0], Time: moment("time"), Key: maybe("key"), Value: maybe("value"), Headers: headers,
 		},
@@ -75,7 +75,7 @@ func TestDecode_IsTheInverse(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := letterOf(t)
 		rec := w.whole(want)
-		rec.Position, rec.Time = contactsync.Position{Claim: contactsync.Claim{Topic: "dead", Partition: 2}, Offset: 5}, time.Unix(1_800_000_000, 0)
+		rec.Position, rec.Time = contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "dead", Partition: 2}, Offset: 5}, time.Unix(1_800_000_000, 0)
 		got, err := Decode(rec)
 		if err != nil || got.Envelope != nil {
 			t.Fatalf("%+v, error %v", got, err)
@@ -107,7 +107,7 @@ func TestDecode_IsTheInverse(t *testing.T) {
 }
 
 // compare compares all but the value.
-func compare(t *rapid.T, got *Found, want contactsync.Letter) {
+func compare(t *rapid.T, got *Found, want contactsync.DeadLetter) {
 	t.Helper()
 	if !got.First.Equal(want.First) || !got.Last.Equal(want.Last) || !got.Record.Time.Equal(want.Record.Time) {
 		t.Fatalf("times %v %v %v, want %v %v %v", got.First, got.Last, got.Record.Time, want.First, want.Last, want.Record.Time)
@@ -133,15 +133,15 @@ func compare(t *rapid.T, got *Found, want contactsync.Letter) {
 func TestMessage_ReplacesHeadersOfAnEarlierLife(t *testing.T) {
 	t.Parallel()
 	w := newCodec(DefaultConfig())
-	first := contactsync.Letter{Reason: contactsync.ReasonRejected, Status: 422, Detail: "old"}
+	first := contactsync.DeadLetter{Reason: contactsync.ReasonRejected, Status: 422, Detail: "old"}
 	record := contactsync.Record{Headers: []contactsync.Header{{Key: "trace", Value: []byte("1")}, {Key: event.HeaderReplays, Value: []byte("2")}}}
-	for _, h := range w.whole(contactsync.Letter{Record: record, Reason: first.Reason, Status: first.Status, Detail: first.Detail}).Headers {
+	for _, h := range w.whole(contactsync.DeadLetter{Record: record, Reason: first.Reason, Status: first.Status, Detail: first.Detail}).Headers {
 		if h.Key != "trace" && h.Key != event.HeaderReplays {
 			record.Headers = append(record.Headers, h)
 		}
 	}
 	seen := map[string]string{}
-	for _, h := range w.whole(contactsync.Letter{Record: record, Reason: contactsync.ReasonInvalid}).Headers {
+	for _, h := range w.whole(contactsync.DeadLetter{Record: record, Reason: contactsync.ReasonInvalid}).Headers {
 		if old, twice := seen[h.Key]; twice {
 			t.Errorf("header %s is there as %q and %q", h.Key, old, h.Value)
 		}
@@ -165,7 +165,7 @@ func TestMessage_Bounds(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	w := newCodec(cfg)
-	l := contactsync.Letter{
+	l := contactsync.DeadLetter{
 		Record: contactsync.Record{
 			Key: make([]byte, 1<<20), Value: make([]byte, 4<<20), Time: time.UnixMilli(1 << 60),
 			Headers: []contactsync.Header{{Key: "large", Value: make([]byte, 1<<20)}, {Key: event.HeaderReplays, Value: []byte("3")}},
@@ -173,7 +173,7 @@ func TestMessage_Bounds(t *testing.T) {
 		Detail: strings.Repeat("é", 4<<10),
 	}
 	for i := range int64(100_000) { // each alone: nothing to draw together
-		l.Positions = append(l.Positions, contactsync.Position{Claim: contactsync.Claim{Topic: "events"}, Offset: 2 * i})
+		l.Positions = append(l.Positions, contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "events"}, Offset: 2 * i})
 	}
 	small := l
 	small.Record.Key, small.Record.Value, small.Record.Headers = []byte("k"), []byte("v"), nil
@@ -216,7 +216,7 @@ func TestMessage_Bounds(t *testing.T) {
 
 func TestDecode_Refuses(t *testing.T) {
 	t.Parallel()
-	valid := newCodec(DefaultConfig()).whole(contactsync.Letter{Reason: contactsync.ReasonInvalid, Status: 1, First: time.Unix(1, 0)})
+	valid := newCodec(DefaultConfig()).whole(contactsync.DeadLetter{Reason: contactsync.ReasonInvalid, Status: 1, First: time.Unix(1, 0)})
 	if _, err := Decode(valid); err != nil {
 		t.Fatal(err)
 	}
@@ -252,7 +252,7 @@ func TestDecode_Refuses(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	rec := newCodec(DefaultConfig()).whole(contactsync.Letter{Reason: contactsync.ReasonInvalid, Positions: make([]contactsync.Position, 1)})
+	rec := newCodec(DefaultConfig()).whole(contactsync.DeadLetter{Reason: contactsync.ReasonInvalid, Positions: make([]contactsync.Position, 1)})
 	for _, h := range rec.Headers {
 		f.Add(h.Key, h.Value, []byte("v"))
 	}

@@ -13,7 +13,7 @@ import (
 
 // Found is a letter as the topic holds it.
 type Found struct {
-	contactsync.Letter
+	contactsync.DeadLetter
 
 	// Envelope is not nil where the record was too large for the topic. The letter has
 	// no value then: what Envelope holds is not the record and must not be sent in its
@@ -58,8 +58,8 @@ func Read(ctx context.Context, log *kafkalog.Log, topic string, sel Selection, w
 		return Contents{}, fmt.Errorf("read dead letters: %w", err)
 	}
 	for p, b := range bounds {
-		claim := contactsync.Claim{Topic: topic, Partition: int32(p)}
-		if _, err := log.Read(ctx, claim, b.First, b.End, r.record); err != nil {
+		partition := contactsync.TopicPartition{Topic: topic, Partition: int32(p)}
+		if _, err := log.Read(ctx, partition, b.First, b.End, r.record); err != nil {
 			return Contents{}, fmt.Errorf("read dead letters: %w", err)
 		}
 	}

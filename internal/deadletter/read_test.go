@@ -22,8 +22,8 @@ func TestSelection_Match(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	letter := &deadletter.Found{
-		Letter: contactsync.Letter{
-			Record: contactsync.Record{Position: contactsync.Position{Claim: contactsync.Claim{Topic: "t"}, Offset: 5}},
+		DeadLetter: contactsync.DeadLetter{
+			Record: contactsync.Record{Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t"}, Offset: 5}},
 			Stream: "st-1", Contact: "c1", Reason: contactsync.ReasonRejected, Last: at,
 		},
 		Written: at.Add(time.Hour),
@@ -50,7 +50,7 @@ func TestSelection_Match(t *testing.T) {
 		{"undated: since", deadletter.Selection{Since: at}, undated, true},
 		{"undated: since later", deadletter.Selection{Since: at.Add(1)}, undated, false},
 		{"record", deadletter.Selection{Record: letter.Record.Position}, letter, true},
-		{"other record", deadletter.Selection{Record: contactsync.Position{Claim: contactsync.Claim{Topic: "t"}, Offset: 6}}, letter, false},
+		{"other record", deadletter.Selection{Record: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t"}, Offset: 6}}, letter, false},
 		{"one of two conditions", deadletter.Selection{Streams: []string{"st-1"}, Contacts: []string{"c2"}}, letter, false},
 	} {
 		if got := c.sel.Match(c.letter); got != c.want {
@@ -77,20 +77,20 @@ func TestRead(t *testing.T) {
 	t.Cleanup(func() { _ = w.Close() })
 	log := kafkalog.New(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	letter := func(offset int64, reason contactsync.Reason) contactsync.Letter {
-		return contactsync.Letter{
+	letter := func(offset int64, reason contactsync.Reason) contactsync.DeadLetter {
+		return contactsync.DeadLetter{
 			Record: contactsync.Record{
-				Position: contactsync.Position{Claim: contactsync.Claim{Topic: "contacts", Partition: 1}, Offset: offset},
+				Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 1}, Offset: offset},
 				Key:      fmt.Append(nil, offset), Value: []byte("{}"),
 			},
 			Stream: "st-1", Reason: reason, Last: at.Add(time.Duration(offset) * time.Second),
 		}
 	}
-	var letters []contactsync.Letter
+	var letters []contactsync.DeadLetter
 	for i := range 50 {
 		letters = append(letters, letter(int64(50-i), contactsync.ReasonRejected))
 	}
-	publish := func(letters ...contactsync.Letter) {
+	publish := func(letters ...contactsync.DeadLetter) {
 		t.Helper()
 		if _, err := w.Publish(t.Context(), letters); err != nil {
 			t.Fatal(err)

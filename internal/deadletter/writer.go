@@ -83,7 +83,7 @@ func balance(m kafka.Message, partitions ...int) int {
 // It takes about Linger and one answer of Kafka; each batch of a partition may
 // take up to Timeout. When ctx ends it returns at once. What is on its way then
 // may still be written although it is returned.
-func (w *Writer) Publish(ctx context.Context, letters []contactsync.Letter) (unsent []contactsync.Letter, err error) {
+func (w *Writer) Publish(ctx context.Context, letters []contactsync.DeadLetter) (unsent []contactsync.DeadLetter, err error) {
 	failed := make([]error, len(letters)) // by letter; nil once it is written
 	var together, alone, large []int
 	records := make([]contactsync.Record, len(letters))
@@ -118,7 +118,7 @@ func (w *Writer) Publish(ctx context.Context, letters []contactsync.Letter) (uns
 }
 
 // writeEnvelopes writes the letters at these indexes without their records.
-func (w *Writer) writeEnvelopes(ctx context.Context, letters []contactsync.Letter, at []int, records []contactsync.Record, failed []error) {
+func (w *Writer) writeEnvelopes(ctx context.Context, letters []contactsync.DeadLetter, at []int, records []contactsync.Record, failed []error) {
 	var ready []int
 	for _, i := range at {
 		if records[i], failed[i] = w.envelope(letters[i]); failed[i] == nil {

@@ -87,7 +87,7 @@ func (b *bench) read(t *testing.T, n int) map[int64]*deadletter.Found {
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			count++
-			at := contactsync.Position{Claim: contactsync.Claim{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset}
+			at := contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset}
 			rec := contactsync.Record{Position: at, Key: r.Key, Value: r.Value, Time: r.Timestamp}
 			for _, h := range r.Headers {
 				rec.Headers = append(rec.Headers, contactsync.Header(h))
@@ -117,11 +117,11 @@ func (b *bench) set(t *testing.T, name, value string) {
 	}
 }
 
-func letter(offset int64, key, value string) contactsync.Letter {
-	place := contactsync.Position{Claim: contactsync.Claim{Topic: "events", Partition: 3, Generation: 9}, Offset: offset}
-	return contactsync.Letter{
+func letter(offset int64, key, value string) contactsync.DeadLetter {
+	place := contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "events", Partition: 3}, Offset: offset}
+	return contactsync.DeadLetter{
 		Record: contactsync.Record{
-			Position: place, Time: time.Date(2020, 1, 2, 3, 4, 5, 6e6, time.UTC), Key: []byte(key), Value: []byte(value),
+			Position: place, Generation: 9, Time: time.Date(2020, 1, 2, 3, 4, 5, 6e6, time.UTC), Key: []byte(key), Value: []byte(value),
 			Headers: []contactsync.Header{{Key: "trace", Value: []byte("t-" + key)}},
 		},
 		Positions: []contactsync.Position{place}, Stream: "stream", Contact: key, Reason: contactsync.ReasonRejected,
@@ -129,7 +129,7 @@ func letter(offset int64, key, value string) contactsync.Letter {
 	}
 }
 
-func offsets(letters []contactsync.Letter) []int64 {
+func offsets(letters []contactsync.DeadLetter) []int64 {
 	var all []int64
 	for _, l := range letters {
 		all = append(all, l.Record.Offset)
@@ -137,7 +137,7 @@ func offsets(letters []contactsync.Letter) []int64 {
 	return all
 }
 
-func publish(t *testing.T, w *deadletter.Writer, letters ...contactsync.Letter) {
+func publish(t *testing.T, w *deadletter.Writer, letters ...contactsync.DeadLetter) {
 	t.Helper()
 	if unsent, err := w.Publish(t.Context(), letters); err != nil || len(unsent) > 0 {
 		t.Fatalf("unsent %v: %v", offsets(unsent), err)
@@ -157,7 +157,7 @@ func TestPublish_KeepsTheRecordAndItsPartition(t *testing.T) {
 		return nil, nil, false
 	})
 	started := time.Now()
-	var letters []contactsync.Letter
+	var letters []contactsync.DeadLetter
 	for i := range int64(20) {
 		letters = append(letters, letter(i, fmt.Sprintf("key-%d", i), fmt.Sprintf(`{"n":%d}`, i)))
 	}
@@ -174,7 +174,7 @@ func TestPublish_KeepsTheRecordAndItsPartition(t *testing.T) {
 		if got == nil || got.Envelope != nil {
 			t.Fatalf("letter %d: %+v", want.Record.Offset, got)
 		}
-		want.Record.Generation, want.Positions[0].Generation = 0, 0
+		want.Record.Generation = 0
 		if r := got.Record; string(r.Key) != string(want.Record.Key) || string(r.Value) != string(want.Record.Value) || (r.Value == nil) != (want.Record.Value == nil) {
 			t.Errorf("record %q: %q, want %q: %q", r.Key, r.Value, want.Record.Key, want.Record.Value)
 		}
@@ -221,7 +221,7 @@ func TestPublish_ReturnsWhatWasNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.refuse("key-a", 19, 1) // NOT_ENOUGH_REPLICAS
-	letters := []contactsync.Letter{letter(1, "key-a", "1"), letter(2, "key-b", "2"), letter(3, "key-a", "3")}
+	letters := []contactsync.DeadLetter{letter(1, "key-a", "1"), letter(2, "key-b", "2"), letter(3, "key-a", "3")}
 	unsent, err := b.writer.Publish(t.Context(), letters)
 	if got := fmt.Sprint(offsets(unsent)); got != "[1 3]" {
 		t.Errorf("unsent %v, want [1 3]", got)
@@ -242,7 +242,7 @@ func TestPublish_OneBadRecordDoesNotHoldItsNeighbours(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.refuse("poison", 87, -1) // INVALID_RECORD
-	letters := []contactsync.Letter{letter(1, "key", "good"), letter(2, "key", "poison"), letter(3, "key", "good")}
+	letters := []contactsync.DeadLetter{letter(1, "key", "good"), letter(2, "key", "poison"), letter(3, "key", "good")}
 	unsent, err := b.writer.Publish(t.Context(), letters)
 	if got := fmt.Sprint(offsets(unsent)); got != "[2]" || !errors.Is(err, kafka.InvalidRecord) {
 		t.Errorf("unsent %v: %v", got, err)
@@ -258,7 +258,7 @@ func TestPublish_CutsWhatTheTopicDoesNotTake(t *testing.T) {
 	b := newBench(t)
 	b.set(t, "max.message.bytes", "100000")
 	large := strings.Repeat("x", 200_000)
-	letters := []contactsync.Letter{
+	letters := []contactsync.DeadLetter{
 		letter(1, "key", "small"),
 		letter(2, "key", large),
 		letter(3, "key", strings.Repeat("y", 60_000)), // fits, but not with the next
@@ -303,7 +303,7 @@ func TestPublish_NotEvenTheEnvelopeFits(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.set(t, "max.message.bytes", "200")
-	unsent, err := b.writer.Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value")})
+	unsent, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
 	if len(unsent) != 1 || !errors.Is(err, kafka.MessageSizeTooLarge) || !strings.Contains(err.Error(), "max.message.bytes") {
 		t.Errorf("%d unsent: %v", len(unsent), err)
 	}
@@ -316,7 +316,7 @@ func TestPublish_MissingTopicIsNotCreated(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, kfake.AllowAutoTopicCreation())
 	for _, transport := range []*kafka.Transport{{}, {MetadataTopics: []string{"missing"}}} {
-		unsent, err := b.newWriter(t, "missing", transport).Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value")})
+		unsent, err := b.newWriter(t, "missing", transport).Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
 		if len(unsent) != 1 || !errors.Is(err, kafka.UnknownTopicOrPartition) || !strings.Contains(err.Error(), "create it with") {
 			t.Errorf("%d unsent: %v", len(unsent), err)
 		}
@@ -339,7 +339,7 @@ func TestPublish_WithoutTheRightToWrite(t *testing.T) {
 	defer cluster.Close()
 	b := &bench{cluster: cluster, metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter}
 	w := b.newWriter(t, topic, &kafka.Transport{SASL: plain.Mechanism{Username: "user", Password: "pass"}})
-	unsent, err := w.Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value")})
+	unsent, err := w.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
 	if len(unsent) != 1 || !errors.Is(err, kafka.TopicAuthorizationFailed) || !strings.Contains(err.Error(), "WRITE") {
 		t.Errorf("%d unsent: %v", len(unsent), err)
 	}
@@ -355,7 +355,7 @@ func TestPublish_ReturnsWhenItsContextEnds(t *testing.T) {
 		b.cluster.SleepControl(func() { <-answer })
 		return nil, nil, false
 	})
-	letters := []contactsync.Letter{letter(1, "key", "1"), letter(2, "other", "2")}
+	letters := []contactsync.DeadLetter{letter(1, "key", "1"), letter(2, "other", "2")}
 	unsent, err := b.writer.Publish(ctx, letters)
 	close(answer)
 	if len(unsent) != 2 || !errors.Is(err, context.Canceled) {
@@ -374,7 +374,7 @@ func TestPublish_NothingAndAfterClose(t *testing.T) {
 	if err := b.writer.Close(); err != nil {
 		t.Fatal(err)
 	}
-	unsent, err := b.writer.Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value")})
+	unsent, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
 	if len(unsent) != 1 || !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("%d unsent: %v", len(unsent), err)
 	}
@@ -384,7 +384,7 @@ func TestPublish_BrokersDown(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.cluster.Close()
-	unsent, err := b.writer.Publish(t.Context(), []contactsync.Letter{letter(1, "key", "value"), letter(2, "key", "value")})
+	unsent, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value"), letter(2, "key", "value")})
 	if len(unsent) != 2 || err == nil || !strings.Contains(err.Error(), topic) {
 		t.Errorf("%d unsent: %v", len(unsent), err)
 	}

@@ -12,7 +12,7 @@ type Place struct {
 	Version    int64 // meaningful with HasVersion
 	HasVersion bool
 	OccurredAt time.Time            // zero where the event does not say
-	Origin     contactsync.Position // where the event was first read, also of a replay; its generation is 0
+	Origin     contactsync.Position // where the event was first read, also of a replay
 	Time       time.Time            // of the record at that place
 }
 
@@ -26,7 +26,6 @@ func (e *Event) Place() Place {
 	if e.Replay != nil {
 		p.Origin, p.Time = e.Replay.Origin, e.Replay.OriginTime
 	}
-	p.Origin.Generation = 0 // a partition's order goes on over all generations
 	return p
 }
 
@@ -51,7 +50,7 @@ func (p Place) After(q Place) bool {
 	if said := p.Said(q); said != 0 {
 		return said > 0
 	}
-	if p.Origin.Claim == q.Origin.Claim {
+	if p.Origin.TopicPartition == q.Origin.TopicPartition {
 		return p.Origin.Offset > q.Origin.Offset
 	}
 	return !p.Time.Before(q.Time)

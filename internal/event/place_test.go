@@ -10,7 +10,7 @@ import (
 func TestPlace_After(t *testing.T) {
 	t.Parallel()
 	at := func(partition int32, offset int64) contactsync.Position {
-		return contactsync.Position{Claim: contactsync.Claim{Topic: "t", Partition: partition}, Offset: offset}
+		return contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: partition}, Offset: offset}
 	}
 	clock := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	letter := Place{Version: 5, HasVersion: true, OccurredAt: clock, Origin: at(1, 50), Time: clock}
@@ -81,7 +81,7 @@ func TestPlace_Said(t *testing.T) {
 func TestEvent_Place(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	first := contactsync.Position{Claim: contactsync.Claim{Topic: "t", Partition: 3}, Offset: 7}
+	first := contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: 3}, Offset: 7}
 	want := Place{Version: 5, HasVersion: true, OccurredAt: noon.Add(-1), Origin: first, Time: noon}
 	contact := Contact{Version: 5, HasVersion: true, OccurredAt: noon.Add(-1)}
 	live := Event{Contact: contact, Record: contactsync.Record{Position: first, Time: noon}}

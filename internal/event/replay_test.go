@@ -10,7 +10,7 @@ import (
 
 func aReplay() Replay {
 	at := func(offset int64) contactsync.Position {
-		return contactsync.Position{Claim: contactsync.Claim{Topic: "contacts", Partition: 3}, Offset: offset}
+		return contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 3}, Offset: offset}
 	}
 	return Replay{Count: 2, Of: at(70), Origin: at(7), OriginTime: time.Unix(1_700_000_000, 5).UTC(), Checked: 1234}
 }
@@ -58,7 +58,7 @@ func TestDecode_RefusesAReplayWithoutItsPlace(t *testing.T) {
 
 func TestReadOrigin(t *testing.T) {
 	t.Parallel()
-	rec := contactsync.Record{Position: contactsync.Position{Claim: contactsync.Claim{Topic: "contacts", Partition: 3}, Offset: 99}, Time: time.Unix(1_800_000_000, 0)}
+	rec := contactsync.Record{Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 3}, Offset: 99}, Time: time.Unix(1_800_000_000, 0)}
 	if got, err := ReadOrigin(rec); err != nil || got.Origin != rec.Position || !got.OriginTime.Equal(rec.Time) || got.Count != 0 {
 		t.Errorf("never replayed: %+v, %v", got, err)
 	}

@@ -27,7 +27,7 @@ var ErrRefused = errors.New("the topic refuses the record")
 // It makes one attempt, and returns how many of the first records are known to be
 // written. With ErrRefused the one behind those is not, and no other either; with
 // any other error nothing is known of the rest.
-func (l *Log) Append(ctx context.Context, claim contactsync.Claim, records []contactsync.Record) (written int, err error) {
+func (l *Log) Append(ctx context.Context, partition contactsync.TopicPartition, records []contactsync.Record) (written int, err error) {
 	single := false // the batch was refused as a whole: alone, the good ones pass
 	for written < len(records) {
 		n, size := 1, RecordSize(records[written])
@@ -37,22 +37,22 @@ func (l *Log) Append(ctx context.Context, claim contactsync.Claim, records []con
 			}
 			n++
 		}
-		err := denied(l.produce(ctx, claim, records[written:written+n]), "WRITE")
+		err := denied(l.produce(ctx, partition, records[written:written+n]), "WRITE")
 		switch {
 		case err == nil:
 			written += n
 		case Refused(err) && n > 1:
 			single = true
 		case Refused(err):
-			return written, fmt.Errorf("append to %v: %w: %w", claim, ErrRefused, err)
+			return written, fmt.Errorf("append to %v: %w: %w", partition, ErrRefused, err)
 		default:
-			return written, fmt.Errorf("append to %v: %w", claim, err)
+			return written, fmt.Errorf("append to %v: %w", partition, err)
 		}
 	}
 	return written, nil
 }
 
-func (l *Log) produce(ctx context.Context, claim contactsync.Claim, records []contactsync.Record) error {
+func (l *Log) produce(ctx context.Context, partition contactsync.TopicPartition, records []contactsync.Record) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, errors.New("the broker did not acknowledge in time"))
 	defer cancel()
 	now := time.Now()
@@ -65,7 +65,7 @@ func (l *Log) produce(ctx context.Context, claim contactsync.Claim, records []co
 		batch = append(batch, m)
 	}
 	res, err := l.client.Produce(ctx, &kafka.ProduceRequest{
-		Addr: l.addr, Topic: claim.Topic, Partition: int(claim.Partition),
+		Addr: l.addr, Topic: partition.Topic, Partition: int(partition.Partition),
 		RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(batch...),
 	})
 	if err != nil {

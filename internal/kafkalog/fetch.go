@@ -21,7 +21,7 @@ const readCommitted = 1
 
 // FetchRequest asks a partition's leader for records.
 type FetchRequest struct {
-	Claim              contactsync.Claim
+	Partition          contactsync.TopicPartition
 	Offset             int64
 	MinBytes, MaxBytes setting.Size
 	MaxWait            time.Duration // how long the broker may wait for MinBytes
@@ -40,26 +40,26 @@ func Fetch(ctx context.Context, transport kafka.RoundTripper, addr net.Addr, r F
 		MinBytes: int32(r.MinBytes), MaxBytes: int32(r.MaxBytes),
 		IsolationLevel: readCommitted, SessionID: -1, SessionEpoch: -1,
 		Topics: []fetch.RequestTopic{{
-			Topic: r.Claim.Topic,
+			Topic: r.Partition.Topic,
 			Partitions: []fetch.RequestPartition{{
-				Partition: r.Claim.Partition, CurrentLeaderEpoch: -1, FetchOffset: r.Offset,
+				Partition: r.Partition.Partition, CurrentLeaderEpoch: -1, FetchOffset: r.Offset,
 				LogStartOffset: -1, PartitionMaxBytes: int32(r.MaxBytes),
 			}},
 		}},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Claim, r.Offset, err)
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, err)
 	}
 	answer := res.(*fetch.Response)
 	code := answer.ErrorCode
 	if code == 0 && (len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1) {
-		return nil, fmt.Errorf("fetch %v from offset %d: the answer does not hold the partition", r.Claim, r.Offset)
+		return nil, fmt.Errorf("fetch %v from offset %d: the answer does not hold the partition", r.Partition, r.Offset)
 	}
 	if code == 0 {
 		code = answer.Topics[0].Partitions[0].ErrorCode
 	}
 	if code != 0 {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Claim, r.Offset, kafka.Error(code))
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, kafka.Error(code))
 	}
 	return &answer.Topics[0].Partitions[0], nil
 }

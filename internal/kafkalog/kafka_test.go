@@ -69,8 +69,8 @@ func (b *bench) read(partition int32, from, to int64) (began int64, offsets []in
 	return began, offsets
 }
 
-func claim(partition int32) contactsync.Claim {
-	return contactsync.Claim{Topic: "contacts", Partition: partition}
+func claim(partition int32) contactsync.TopicPartition {
+	return contactsync.TopicPartition{Topic: "contacts", Partition: partition}
 }
 
 func TestLog_ReadsAStretch(t *testing.T) {

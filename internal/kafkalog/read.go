@@ -22,15 +22,15 @@ const (
 //
 // It repeats what fails for a while, and gives up with an error where a batch
 // cannot be read, or where nothing is to be had for two minutes.
-func (l *Log) Read(ctx context.Context, claim contactsync.Claim, from, to int64, deliver func(contactsync.Record)) (began int64, err error) {
+func (l *Log) Read(ctx context.Context, partition contactsync.TopicPartition, from, to int64, deliver func(contactsync.Record)) (began int64, err error) {
 	began = from
 	at := from
 	wait := NewRetry()
 	moved := time.Now()
 	for at < to {
-		walk := Walk{Claim: claim, Next: at}
+		walk := Walk{Partition: partition, Next: at}
 		part, err := Fetch(ctx, l.client.Transport, l.addr, FetchRequest{
-			Claim: claim, Offset: at, MinBytes: 1, MaxBytes: readBytes, MaxWait: readWait, Timeout: l.timeout,
+			Partition: partition, Offset: at, MinBytes: 1, MaxBytes: readBytes, MaxWait: readWait, Timeout: l.timeout,
 		})
 		err = denied(err, "READ")
 		if err == nil {
@@ -51,18 +51,18 @@ func (l *Log) Read(ctx context.Context, claim contactsync.Claim, from, to int64,
 		case err == nil && time.Since(moved) < patience:
 			continue
 		case err == nil:
-			return began, fmt.Errorf("read %v up to offset %d: at %d nothing has come for %v", claim, to, at, patience)
+			return began, fmt.Errorf("read %v up to offset %d: at %d nothing has come for %v", partition, to, at, patience)
 		case errors.Is(err, ErrDenied):
 			return began, err
 		case Cause(err) == CauseDecode:
 			return began, fmt.Errorf("%w: raise consumer.max_batch_bytes where it is too large; nothing beyond it was read", err)
 		case Cause(err) == CauseOffset:
-			first, err := l.first(ctx, claim)
+			first, err := l.first(ctx, partition)
 			if err != nil {
 				return began, err
 			}
 			if first > at { // retention was here
-				l.log.Warn("the log no longer reaches back so far", "partition", claim.String(), "wanted", at, "first", first)
+				l.log.Warn("the log no longer reaches back so far", "partition", partition.String(), "wanted", at, "first", first)
 				began = min(first, to)
 				at, moved = first, time.Now()
 				continue
@@ -71,7 +71,7 @@ func (l *Log) Read(ctx context.Context, claim contactsync.Claim, from, to int64,
 		if time.Since(moved) > patience {
 			return began, fmt.Errorf("nothing has come for %v: %w", patience, err)
 		}
-		l.log.Warn("fetch is retried", "partition", claim.String(), "offset", at, "cause", Cause(err), "err", err)
+		l.log.Warn("fetch is retried", "partition", partition.String(), "offset", at, "cause", Cause(err), "err", err)
 		if !Sleep(ctx, wait.NextBackOff()) {
 			return began, context.Cause(ctx)
 		}
@@ -81,8 +81,8 @@ func (l *Log) Read(ctx context.Context, claim contactsync.Claim, from, to int64,
 
 // HasOpenTransaction reports whether a transaction is open in a partition: what is
 // written to it is not read before that has ended.
-func (l *Log) HasOpenTransaction(ctx context.Context, claim contactsync.Claim, end int64) (bool, error) {
-	part, err := Fetch(ctx, l.client.Transport, l.addr, FetchRequest{Claim: claim, Offset: end, MaxBytes: readBytes, Timeout: l.timeout})
+func (l *Log) HasOpenTransaction(ctx context.Context, partition contactsync.TopicPartition, end int64) (bool, error) {
+	part, err := Fetch(ctx, l.client.Transport, l.addr, FetchRequest{Partition: partition, Offset: end, MaxBytes: readBytes, Timeout: l.timeout})
 	if err != nil {
 		return false, denied(err, "READ")
 	}
@@ -90,13 +90,13 @@ func (l *Log) HasOpenTransaction(ctx context.Context, claim contactsync.Claim, e
 }
 
 // first returns the first offset of a partition.
-func (l *Log) first(ctx context.Context, claim contactsync.Claim) (int64, error) {
-	bounds, err := l.Bounds(ctx, claim.Topic)
+func (l *Log) first(ctx context.Context, partition contactsync.TopicPartition) (int64, error) {
+	bounds, err := l.Bounds(ctx, partition.Topic)
 	if err != nil {
 		return 0, err
 	}
-	if int(claim.Partition) >= len(bounds) {
-		return 0, fmt.Errorf("read %v: the topic has only %d partitions", claim, len(bounds))
+	if int(partition.Partition) >= len(bounds) {
+		return 0, fmt.Errorf("read %v: the topic has only %d partitions", partition, len(bounds))
 	}
-	return bounds[claim.Partition].First, nil
+	return bounds[partition.Partition].First, nil
 }

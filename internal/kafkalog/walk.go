@@ -16,8 +16,8 @@ import (
 // records below the asked offset, records of aborted transactions and control
 // records, and knows the offset to ask for next.
 type Walk struct {
-	Claim contactsync.Claim
-	Next  int64 // the offset to ask for next; before the walk, the one that was asked for
+	Partition contactsync.TopicPartition
+	Next      int64 // the offset to ask for next; before the walk, the one that was asked for
 
 	Aborted        int // records of aborted transactions that were left out
 	ControlBatches int
@@ -37,7 +37,7 @@ func (w *Walk) Each(p *fetch.ResponsePartition, deliver func(contactsync.Record)
 	stream, ok := p.RecordSet.Records.(*protocol.RecordStream)
 	if !ok {
 		if p.RecordSet.Records != nil {
-			return fmt.Errorf("read %v: %w: a record set of kind %T", w.Claim, ErrUnreadable, p.RecordSet.Records)
+			return fmt.Errorf("read %v: %w: a record set of kind %T", w.Partition, ErrUnreadable, p.RecordSet.Records)
 		}
 		return nil // nothing to read: it must not move the position
 	}
@@ -46,7 +46,7 @@ func (w *Walk) Each(p *fetch.ResponsePartition, deliver func(contactsync.Record)
 	w.aborting = map[int64]bool{}
 	for _, batch := range stream.Records {
 		if err := w.batch(batch, deliver); err != nil {
-			return fmt.Errorf("read %v at offset %d: %w: %w", w.Claim, w.Next, ErrUnreadable, err)
+			return fmt.Errorf("read %v at offset %d: %w: %w", w.Partition, w.Next, ErrUnreadable, err)
 		}
 	}
 	if w.Next == asked && len(stream.Records) > 0 {
@@ -111,7 +111,7 @@ func (w *Walk) record(rec *protocol.Record, skip bool, deliver func(contactsync.
 		return err
 	}
 	out := contactsync.Record{
-		Position: contactsync.Position{Claim: w.Claim, Offset: rec.Offset},
+		Position: contactsync.Position{TopicPartition: w.Partition, Offset: rec.Offset},
 		Time:     rec.Time, Key: key, Value: value,
 	}
 	for _, h := range rec.Headers {

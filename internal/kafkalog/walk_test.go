@@ -27,7 +27,7 @@ func TestWalk_AnswerThatBeginsWithAMarker(t *testing.T) {
 			&protocol.RecordBatch{Attributes: protocol.Transactional, BaseOffset: 21, ProducerID: 7, Records: committed},
 		}}},
 	}
-	w := Walk{Claim: contactsync.Claim{Topic: "t"}, Next: 20}
+	w := Walk{Partition: contactsync.TopicPartition{Topic: "t"}, Next: 20}
 	n := 0
 	if err := w.Each(answer, func(contactsync.Record) { n++ }); err != nil {
 		t.Fatal(err)

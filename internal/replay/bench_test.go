@@ -129,7 +129,7 @@ func (b *bench) produceAt(at time.Time, partition int32, key string, value []byt
 		b.t.Fatal(err)
 	}
 	return contactsync.Record{
-		Position: contactsync.Position{Claim: contactsync.Claim{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
+		Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
 		Time:     r.Timestamp, Key: r.Key, Value: r.Value, Headers: headers,
 	}
 }
@@ -154,7 +154,7 @@ func (b *bench) events(n, seq int) []contactsync.Record {
 	all := make([]contactsync.Record, n)
 	for i, r := range records {
 		all[i] = contactsync.Record{
-			Position: contactsync.Position{Claim: contactsync.Claim{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
+			Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
 			Time:     r.Timestamp, Key: r.Key, Value: r.Value,
 		}
 	}
@@ -162,7 +162,7 @@ func (b *bench) events(n, seq int) []contactsync.Record {
 }
 
 func letter(rec contactsync.Record) *deadletter.Found {
-	return &deadletter.Found{Letter: contactsync.Letter{Record: rec, Stream: "st-1", Contact: string(rec.Key), Reason: contactsync.ReasonRejected}}
+	return &deadletter.Found{DeadLetter: contactsync.DeadLetter{Record: rec, Stream: "st-1", Contact: string(rec.Key), Reason: contactsync.ReasonRejected}}
 }
 
 // cut makes a letter one whose record was too large for its topic.
@@ -218,7 +218,7 @@ func (b *bench) replays() map[contactsync.Position][]contactsync.Record {
 	found := map[contactsync.Position][]contactsync.Record{}
 	for _, r := range all {
 		rec := contactsync.Record{
-			Position: contactsync.Position{Claim: contactsync.Claim{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
+			Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
 			Key:      r.Key, Value: r.Value, Time: r.Timestamp,
 		}
 		for _, h := range r.Headers {

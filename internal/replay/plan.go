@@ -72,7 +72,7 @@ func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Found) ([]*ta
 		return targets, err
 	}
 	r.scan = &scan{
-		log: r.deps.Log, decode: r.deps.Decode, parts: map[contactsync.Claim]*part{},
+		log: r.deps.Log, decode: r.deps.Decode, parts: map[contactsync.TopicPartition]*part{},
 		watched: map[contactKey]*target{}, byID: map[string][]*target{}, byRecord: map[contactsync.Position]*target{},
 		chosen: map[contactsync.Position]*target{}, met: map[contactsync.Position]bool{}, topics: r.deps.Topics,
 	}
@@ -96,7 +96,7 @@ func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Found) ([]*ta
 	for _, t := range open {
 		t.newest = r.scan.watched[t.contact()]
 		for _, at := range append([]contactsync.Position{t.record.Position, t.place.Origin}, t.letter.Positions...) {
-			if at.Claim != t.newest.place.Origin.Claim { // within a partition the offsets tell
+			if at.TopicPartition != t.newest.place.Origin.TopicPartition { // within a partition the offsets tell
 				r.scan.chosen[at] = t
 			}
 		}
@@ -169,8 +169,8 @@ func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafk
 	if t.replay, err = event.ReadOrigin(t.record); err != nil {
 		return Broken, err.Error(), nil
 	}
-	if t.replay.Origin.Claim != at.Claim {
-		return Broken, fmt.Sprintf("the record says that it first stood in another partition, %v", t.replay.Origin.Claim), nil
+	if t.replay.Origin.TopicPartition != at.TopicPartition {
+		return Broken, fmt.Sprintf("the record says that it first stood in another partition, %v", t.replay.Origin.TopicPartition), nil
 	}
 	t.event = r.deps.Decode(t.record)
 	if t.event.Fault != nil {
@@ -196,7 +196,7 @@ func (r *Replayer) fromSource(ctx context.Context, t *target, b kafkalog.Bounds)
 	if at.Offset < b.First || at.Offset >= b.End {
 		return false, nil
 	}
-	_, err = r.deps.Log.Read(ctx, at.Claim, at.Offset, at.Offset+1, func(rec contactsync.Record) {
+	_, err = r.deps.Log.Read(ctx, at.TopicPartition, at.Offset, at.Offset+1, func(rec contactsync.Record) {
 		if hash := sha256.Sum256(rec.Value); hex.EncodeToString(hash[:]) != t.letter.Envelope.SHA256 {
 			return
 		}
@@ -213,12 +213,12 @@ func (r *Replayer) fromSource(ctx context.Context, t *target, b kafkalog.Bounds)
 // of all letters, or the oldest event of a letter in it where that lies before.
 // What is newer than one letter may lie in another's partition, before that one.
 func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[string][]kafkalog.Bounds) error {
-	oldest := map[contactsync.Claim]int64{}
+	oldest := map[contactsync.TopicPartition]int64{}
 	since, undated := time.Time{}, false
 	for _, t := range targets {
-		claim, offset := t.place.Origin.Claim, t.place.Origin.Offset
-		if first, ok := oldest[claim]; !ok || offset < first {
-			oldest[claim] = offset
+		partition, offset := t.place.Origin.TopicPartition, t.place.Origin.Offset
+		if first, ok := oldest[partition]; !ok || offset < first {
+			oldest[partition] = offset
 		}
 		undated = undated || t.place.Time.UnixMilli() < 0 // unknown; to Kafka such a time has a meaning of its own
 		if since.IsZero() || t.place.Time.Before(since) {
@@ -234,18 +234,18 @@ func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[
 			}
 		}
 		for n, b := range bounds[topic] {
-			claim := contactsync.Claim{Topic: topic, Partition: int32(n)}
+			partition := contactsync.TopicPartition{Topic: topic, Partition: int32(n)}
 			from := b.End // nothing so young
 			if undated {
 				from = b.First
 			} else if n < len(byTime) && byTime[n] >= 0 {
 				from = byTime[n]
 			}
-			if first, ok := oldest[claim]; ok {
+			if first, ok := oldest[partition]; ok {
 				from = min(from, first)
 			}
 			from = max(min(from, b.End), b.First)
-			r.scan.parts[claim] = &part{from: from, next: from}
+			r.scan.parts[partition] = &part{from: from, next: from}
 		}
 	}
 	return nil

@@ -32,7 +32,7 @@ type scan struct {
 	log      *kafkalog.Log
 	decode   func(contactsync.Record) event.Event
 	topics   []string
-	parts    map[contactsync.Claim]*part
+	parts    map[contactsync.TopicPartition]*part
 	watched  map[contactKey]*target           // the newest letter of each contact
 	byID     map[string][]*target             // the same by the contact's id alone
 	byRecord map[contactsync.Position]*target // every letter by its record's position
@@ -53,16 +53,16 @@ func (s *scan) catchUp(ctx context.Context) error {
 			return err
 		}
 		for n, b := range bounds {
-			claim := contactsync.Claim{Topic: topic, Partition: int32(n)}
-			p := s.parts[claim]
+			partition := contactsync.TopicPartition{Topic: topic, Partition: int32(n)}
+			p := s.parts[partition]
 			if p == nil { // added since the start
 				p = &part{from: b.First, next: b.First}
-				s.parts[claim] = p
+				s.parts[partition] = p
 			}
 			if p.next == b.End {
 				continue
 			}
-			began, err := s.log.Read(ctx, claim, p.next, b.End, s.record)
+			began, err := s.log.Read(ctx, partition, p.next, b.End, s.record)
 			if err != nil {
 				return err
 			}
@@ -83,14 +83,14 @@ func (s *scan) bounds(ctx context.Context, topic string) ([]kafkalog.Bounds, err
 		if err != nil {
 			return nil, err
 		}
-		shrunk := contactsync.Claim{}
-		for claim, p := range s.parts {
-			if claim.Topic == topic && (int(claim.Partition) >= len(bounds) || bounds[claim.Partition].End < p.next) {
-				shrunk = claim
+		shrunk := contactsync.TopicPartition{}
+		for partition, p := range s.parts {
+			if partition.Topic == topic && (int(partition.Partition) >= len(bounds) || bounds[partition.Partition].End < p.next) {
+				shrunk = partition
 			}
 		}
 		switch {
-		case shrunk == contactsync.Claim{}:
+		case shrunk == contactsync.TopicPartition{}:
 			return bounds, nil
 		case time.Since(start) > endSettles:
 			return nil, fmt.Errorf("partition %v ends before what was read of it: the topic was made anew, or records were lost", shrunk)
@@ -154,7 +154,7 @@ func (s *scan) see(key contactKey, e event.Event) {
 // there: where compaction has removed the letter's own record, it may have removed
 // what was newer as well.
 func (s *scan) proves(t *target) bool {
-	p, origin := s.parts[t.place.Origin.Claim], t.place.Origin
+	p, origin := s.parts[t.place.Origin.TopicPartition], t.place.Origin
 	if origin.Offset >= p.next || p.from > origin.Offset+1 {
 		return false
 	}

@@ -182,7 +182,7 @@ func (w *simWorld) produce() {
 		member += `,"pad":"` + strings.Repeat("x", 2000) + `"`
 	}
 	rec := contactsync.Record{
-		Position: contactsync.Position{Claim: contactsync.Claim{Topic: "t", Partition: int32(p)}}, Time: e.time, Key: []byte(key.stream + "/" + key.id),
+		Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: int32(p)}}, Time: e.time, Key: []byte(key.stream + "/" + key.id),
 		Value: fmt.Appendf(nil, `{"streamId":%q,"contact":{"id":%q,"seq":%d%s}%s}`, key.stream, key.id, seq, member, more),
 	}
 	switch w.draw(14, "kind") {
@@ -237,7 +237,7 @@ func (w *simWorld) newerThan(key simKey, seq int, each func(n int, e *simEvent, 
 		if n == seq || !slices.Contains(e.keys, key) {
 			continue
 		}
-		if order := e.order(&w.events[seq]); order > 0 || order == 0 && e.at.Claim != w.events[seq].at.Claim {
+		if order := e.order(&w.events[seq]); order > 0 || order == 0 && e.at.TopicPartition != w.events[seq].at.TopicPartition {
 			each(n, e, order)
 		}
 	}
@@ -300,7 +300,7 @@ func (w *simWorld) applied(key simKey, seq int, replayed bool, run *simRun) {
 	if before.seq == 0 || old.order(now) <= 0 || w.cyclic(key, seq, before.seq) {
 		return
 	}
-	switch same := old.at.Claim == now.at.Claim; {
+	switch same := old.at.TopicPartition == now.at.TopicPartition; {
 	case run != nil:
 		// "After each answer the log is read to its end again, and a contact that has
 		// changed meanwhile gets its newest state too": checked by settled.

@@ -240,7 +240,7 @@ func (r *simRun) unseen(e *simEvent, from contactsync.Position) bool {
 	if e.at.Offset < r.begins[e.at.Partition] {
 		return true
 	}
-	behind := e.at.Claim == from.Claim && e.at.Offset > from.Offset
+	behind := e.at.TopicPartition == from.TopicPartition && e.at.Offset > from.Offset
 	return !r.w.source[e.at.Partition].has(e.at.Offset) && (r.opts.Unproven || !behind || r.w.compacted)
 }
 

@@ -149,14 +149,14 @@ func (p *simPartition) fetch(from int64) fetch.ResponsePartition {
 
 func recordsOf(req *produce.Request) ([]contactsync.Record, error) {
 	part := req.Topics[0].Partitions[0]
-	claim := contactsync.Claim{Topic: req.Topics[0].Topic, Partition: part.Partition}
+	claim := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: req.Topics[0].Topic, Partition: part.Partition}}
 	var records []contactsync.Record
 	for {
 		r, err := part.RecordSet.Records.ReadRecord()
 		if err != nil { // io.EOF
 			return records, nil
 		}
-		rec := contactsync.Record{Position: contactsync.Position{Claim: claim}}
+		rec := contactsync.Record{Position: contactsync.Position{TopicPartition: claim.TopicPartition}, Generation: claim.Generation}
 		var errs [2]error
 		if r.Key != nil {
 			rec.Key, errs[0] = protocol.ReadAll(r.Key)
@@ -228,7 +228,7 @@ func (s *simService) restart(process bool) {
 }
 
 func (s *simService) claim(p int) contactsync.Claim {
-	return contactsync.Claim{Topic: "t", Partition: int32(p), Generation: s.gen}
+	return contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: int32(p)}, Generation: s.gen}
 }
 
 func (s *simService) caughtUp(p int) {
@@ -248,7 +248,7 @@ func (s *simService) fetch(p int) bool {
 		s.ended[p][s.read[p]] = true
 	} else {
 		ev := s.w.decoder.Decode(*rec)
-		ev.Record.Claim = s.claim(p)
+		ev.Record.Generation = s.gen
 		ev.Contact.Account = "acme"
 		if seq, ok := seqOf(rec.Value); ok {
 			s.fed[seq] = s.fed[seq] || ev.Replay != nil
@@ -292,9 +292,9 @@ func (s *simService) land(i int, r contactsync.Result) {
 // the two writes them again: copies.
 func (s *simService) bury(commit bool) {
 	burials := s.win.TakeLetters()
-	letters := make([]contactsync.Letter, len(burials))
+	letters := make([]contactsync.DeadLetter, len(burials))
 	for i, b := range burials {
-		letters[i] = b.Letter
+		letters[i] = b.DeadLetter
 	}
 	if unsent, err := s.w.letters.Publish(context.Background(), letters); err != nil || len(unsent) > 0 {
 		s.w.t.Fatalf("%d letters are not written: %v", len(unsent), err)
@@ -380,7 +380,7 @@ func (a *simEvent) order(b *simEvent) int {
 	if said := a.says(b); said != 0 {
 		return said
 	}
-	if a.at.Claim == b.at.Claim {
+	if a.at.TopicPartition == b.at.TopicPartition {
 		return int(a.at.Offset - b.at.Offset)
 	}
 	return a.time.Compare(b.time)

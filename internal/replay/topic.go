@@ -86,19 +86,19 @@ func (r *Replayer) chunk(ctx context.Context, chunk []*target) error {
 // noOpenTransaction makes sure that what is written can be found again: behind an
 // open transaction neither this run nor the next would see it.
 func (r *Replayer) noOpenTransaction(ctx context.Context, open []*target) error {
-	asked := map[contactsync.Claim]bool{}
+	asked := map[contactsync.TopicPartition]bool{}
 	for _, t := range open {
-		claim := t.record.Claim
-		if asked[claim] {
+		partition := t.record.TopicPartition
+		if asked[partition] {
 			continue
 		}
-		asked[claim] = true
-		is, err := r.deps.Log.HasOpenTransaction(ctx, claim, r.scan.parts[claim].next)
+		asked[partition] = true
+		is, err := r.deps.Log.HasOpenTransaction(ctx, partition, r.scan.parts[partition].next)
 		if err != nil {
 			return err
 		}
 		if is {
-			return fmt.Errorf("a transaction is open in %v: nothing is written behind it, because it could not be found again", claim)
+			return fmt.Errorf("a transaction is open in %v: nothing is written behind it, because it could not be found again", partition)
 		}
 	}
 	return nil
@@ -108,19 +108,19 @@ func (r *Replayer) noOpenTransaction(ctx context.Context, open []*target) error 
 // is on its way would be in doubt.
 func (r *Replayer) write(ctx context.Context, open []*target) error {
 	ctx = context.WithoutCancel(ctx)
-	by := map[contactsync.Claim][]*target{}
+	by := map[contactsync.TopicPartition][]*target{}
 	for _, t := range open {
-		by[t.record.Claim] = append(by[t.record.Claim], t)
+		by[t.record.TopicPartition] = append(by[t.record.TopicPartition], t)
 	}
 	var errs []error
-	for claim, targets := range by {
+	for partition, targets := range by {
 		for len(targets) > 0 {
 			records := make([]contactsync.Record, len(targets))
 			for i, t := range targets {
 				t.tried = true
 				records[i] = r.replayed(t)
 			}
-			n, err := r.deps.Log.Append(ctx, claim, records)
+			n, err := r.deps.Log.Append(ctx, partition, records)
 			for _, t := range targets[:n] {
 				r.end(t, Replayed, "")
 			}
@@ -145,7 +145,7 @@ func (r *Replayer) replayed(t *target) contactsync.Record {
 	replay := event.Replay{
 		Count: t.replay.Count + 1, Of: t.record.Position,
 		Origin: t.replay.Origin, OriginTime: t.replay.OriginTime,
-		Checked: r.scan.parts[t.record.Claim].next,
+		Checked: r.scan.parts[t.record.TopicPartition].next,
 	}
 	rec.Headers = withoutReplay(rec.Headers, replay.Headers())
 	return rec

@@ -366,7 +366,7 @@ func TestReplay_RecordThatIsGoneProvesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone := contactsync.Record{ // at the marker's offset
-		Position: contactsync.Position{Claim: contactsync.Claim{Topic: "contacts"}, Offset: 1}, Time: r.Timestamp, Key: []byte("ee"), Value: body("ee", 1, ""),
+		Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "contacts"}, Offset: 1}, Time: r.Timestamp, Key: []byte("ee"), Value: body("ee", 1, ""),
 	}
 	run, _ := b.run(replay.Options{}, nil)
 	if sum, err := run.DryRun(t.Context(), letters([]contactsync.Record{gone})); err != nil || sum[replay.Unproven] != 1 {

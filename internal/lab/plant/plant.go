@@ -59,13 +59,13 @@ type commitMax struct {
 	low map[contactsync.Claim]int64 // first offset not yet passed on
 }
 
-func (c *commitMax) Done(ended []contactsync.Position) {
+func (c *commitMax) Done(ended []contactsync.Ended) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var all []contactsync.Position
+	var all []contactsync.Ended
 	for _, p := range ended {
 		for o := c.low[p.Claim]; o <= p.Offset; o++ {
-			all = append(all, contactsync.Position{Claim: p.Claim, Offset: o})
+			all = append(all, contactsync.Ended{Claim: p.Claim, Offset: o})
 			c.low[p.Claim] = o + 1
 		}
 	}
@@ -100,7 +100,7 @@ func (a answered) Send(context.Context, contactsync.Batch) contactsync.Result { 
 
 type forgetLetters struct{}
 
-func (forgetLetters) Publish(context.Context, []contactsync.Letter) ([]contactsync.Letter, error) {
+func (forgetLetters) Publish(context.Context, []contactsync.DeadLetter) ([]contactsync.DeadLetter, error) {
 	return nil, nil
 }
 
