@@ -322,7 +322,7 @@ func TestBatcher_BacksOffAndKeepsRows(t *testing.T) {
 func TestBatcher_HoldsAmbiguousRowsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, func(c *Config) {
-			c.AmbiguityHold, c.BackoffMin, c.BackoffMax = 10*time.Second, time.Millisecond, time.Millisecond
+			c.AmbiguousRetryDelay, c.BackoffMin, c.BackoffMax = 10*time.Second, time.Millisecond, time.Millisecond
 		})
 		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
 			if n == 1 {

@@ -30,22 +30,25 @@ type Config struct {
 	// row open: not accounted for, or refused without a reason or for one that
 	// passes. With the last of them it goes to the dead-letter topic.
 	RowAttempts int `yaml:"row_attempts" env:"ROW_ATTEMPTS"`
-	// AmbiguityHold is how long the contacts of a request that timed out or was
-	// cut off wait before they are sent again, so that the API can finish with the first.
-	AmbiguityHold time.Duration `yaml:"ambiguity_hold" env:"AMBIGUITY_HOLD"`
+	// AmbiguousRetryDelay is how long the contacts of a request that timed out or
+	// was cut off wait before they are sent again, so that the API can finish with
+	// the first request.
+	AmbiguousRetryDelay time.Duration `yaml:"ambiguous_retry_delay" env:"AMBIGUOUS_RETRY_DELAY"`
 	// HoldProbeMax is the longest wait between two probes of a stream that is on
 	// hold because the API refuses the credentials or does not know it.
 	HoldProbeMax time.Duration `yaml:"hold_probe_max" env:"HOLD_PROBE_MAX"`
 	// HoldMax is how long such a hold, and a contact in it, may last before its
 	// contacts go to the dead-letter topic, to be replayed later. 0 is for ever.
 	HoldMax time.Duration `yaml:"hold_max" env:"HOLD_MAX"`
-	// LetterRows is how many rows of an account the API may refuse in a minute
-	// before letter_share decides. Over both, refused rows are kept and the stream
-	// tries single rows, because then it looks like the API's fault and not theirs.
-	LetterRows int `yaml:"letter_rows" env:"LETTER_ROWS"`
-	// LetterShare is the share of a stream's rows, of those answered in the last
-	// minute, that the API may refuse beyond letter_rows. 1 switches the budget off.
-	LetterShare float64 `yaml:"letter_share" env:"LETTER_SHARE"`
+	// DeadLetterMaxPerMinute is how many refused rows of an account may become dead
+	// letters in a minute, whatever their share. Beyond it dead_letter_max_ratio
+	// decides. Over both, refused rows are retained and the stream tries single
+	// rows, because the cause is then more likely in the API than in the rows.
+	DeadLetterMaxPerMinute int `yaml:"dead_letter_max_per_minute" env:"DEAD_LETTER_MAX_PER_MINUTE"`
+	// DeadLetterMaxRatio is the share of a stream's rows, of those answered in the
+	// last minute, that the API may refuse before the stream makes no dead letters
+	// beyond dead_letter_max_per_minute. 1 disables the limit.
+	DeadLetterMaxRatio float64 `yaml:"dead_letter_max_ratio" env:"DEAD_LETTER_MAX_RATIO"`
 	// RememberContacts is for how many contacts the newest accepted state is known,
 	// about 300 bytes each, so that stale events and replays are not sent after it.
 	// 0 remembers none: then stale events are sent, and replays by way of the topic
@@ -56,20 +59,20 @@ type Config struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		MaxRows:       100,
-		MaxBytes:      512 << 10,
-		Linger:        500 * time.Millisecond,
-		WindowBytes:   256 << 20,
-		MaxInFlight:   16,
-		BackoffMin:    500 * time.Millisecond,
-		BackoffMax:    time.Minute,
-		RowAttempts:   3,
-		AmbiguityHold: 5 * time.Second,
+		MaxRows:             100,
+		MaxBytes:            512 << 10,
+		Linger:              500 * time.Millisecond,
+		WindowBytes:         256 << 20,
+		MaxInFlight:         16,
+		BackoffMin:          500 * time.Millisecond,
+		BackoffMax:          time.Minute,
+		RowAttempts:         3,
+		AmbiguousRetryDelay: 5 * time.Second,
 
-		HoldProbeMax:     10 * time.Minute,
-		LetterRows:       20,
-		LetterShare:      0.5,
-		RememberContacts: 100_000,
+		HoldProbeMax:           10 * time.Minute,
+		DeadLetterMaxPerMinute: 20,
+		DeadLetterMaxRatio:     0.5,
+		RememberContacts:       100_000,
 	}
 }
 
@@ -100,8 +103,8 @@ func (c Config) Validate() []setting.Error {
 	if c.RowAttempts < 1 {
 		bad("row_attempts", "%d must be at least 1", c.RowAttempts)
 	}
-	if c.AmbiguityHold < 0 {
-		bad("ambiguity_hold", "%v is negative", c.AmbiguityHold)
+	if c.AmbiguousRetryDelay < 0 {
+		bad("ambiguous_retry_delay", "%v is negative", c.AmbiguousRetryDelay)
 	}
 	if c.HoldProbeMax < c.BackoffMin {
 		bad("hold_probe_max", "%v is less than backoff_min (%v)", c.HoldProbeMax, c.BackoffMin)
@@ -109,11 +112,11 @@ func (c Config) Validate() []setting.Error {
 	if c.HoldMax < 0 {
 		bad("hold_max", "%v is negative: 0 holds for ever", c.HoldMax)
 	}
-	if c.LetterRows < 0 {
-		bad("letter_rows", "%d is negative", c.LetterRows)
+	if c.DeadLetterMaxPerMinute < 0 {
+		bad("dead_letter_max_per_minute", "%d is negative", c.DeadLetterMaxPerMinute)
 	}
-	if !(c.LetterShare >= 0 && c.LetterShare <= 1) { // not-a-number too
-		bad("letter_share", "%v must lie between 0 and 1", c.LetterShare)
+	if !(c.DeadLetterMaxRatio >= 0 && c.DeadLetterMaxRatio <= 1) { // not-a-number too
+		bad("dead_letter_max_ratio", "%v must lie between 0 and 1", c.DeadLetterMaxRatio)
 	}
 	if c.RememberContacts < 0 || c.RememberContacts > 100_000_000 {
 		bad("remember_contacts", "%d must lie between 0 and 100000000", c.RememberContacts)

@@ -16,19 +16,19 @@ func TestConfig_ValidateNamesEveryFault(t *testing.T) {
 	}{
 		{"default", func(*Config) {}, nil},
 		{"everything off that can be", func(c *Config) {
-			c.Linger, c.AmbiguityHold, c.HoldMax, c.LetterRows, c.LetterShare, c.RememberContacts = 0, 0, 0, 0, 0, 0
+			c.Linger, c.AmbiguousRetryDelay, c.HoldMax, c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.RememberContacts = 0, 0, 0, 0, 0, 0
 		}, nil},
 		{"too small", func(c *Config) {
 			c.MaxRows, c.MaxBytes, c.WindowBytes, c.Linger, c.MaxInFlight, c.BackoffMin = 0, 1, 1, -1, 0, 0
-			c.RowAttempts, c.AmbiguityHold, c.HoldProbeMax, c.HoldMax, c.LetterRows, c.LetterShare, c.RememberContacts = 0, -1, -1, -1, -1, -0.1, -1
+			c.RowAttempts, c.AmbiguousRetryDelay, c.HoldProbeMax, c.HoldMax, c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.RememberContacts = 0, -1, -1, -1, -1, -0.1, -1
 		}, []string{
 			"max_rows", "max_bytes", "window_bytes", "linger", "max_in_flight", "backoff_min", "row_attempts",
-			"ambiguity_hold", "hold_probe_max", "hold_max", "letter_rows", "letter_share", "remember_contacts",
+			"ambiguous_retry_delay", "hold_probe_max", "hold_max", "dead_letter_max_per_minute", "dead_letter_max_ratio", "remember_contacts",
 		}},
 		{"too large", func(c *Config) {
-			c.MaxRows, c.MaxInFlight, c.BackoffMin, c.LetterShare, c.RememberContacts = 1<<20, 1<<20, time.Hour, 1.1, 1<<30
-		}, []string{"max_rows", "max_in_flight", "backoff_min", "hold_probe_max", "letter_share", "remember_contacts"}},
-		{"not a number", func(c *Config) { c.LetterShare = math.NaN() }, []string{"letter_share"}},
+			c.MaxRows, c.MaxInFlight, c.BackoffMin, c.DeadLetterMaxRatio, c.RememberContacts = 1<<20, 1<<20, time.Hour, 1.1, 1<<30
+		}, []string{"max_rows", "max_in_flight", "backoff_min", "hold_probe_max", "dead_letter_max_ratio", "remember_contacts"}},
+		{"not a number", func(c *Config) { c.DeadLetterMaxRatio = math.NaN() }, []string{"dead_letter_max_ratio"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -128,7 +128,7 @@ func (w *Window) accountWorks(a *account) {
 
 // review ends the hold of a stream whose rows were refused when that is rare again.
 func (w *Window) review(l *lane) {
-	if h := l.hold; h != nil && h.kind == holdRejecting && h.tried.passed(w.cfg.LetterShare) {
+	if h := l.hold; h != nil && h.kind == holdRejecting && h.tried.passed(w.cfg.DeadLetterMaxRatio) {
 		w.endHold(l, endedRare)
 	}
 }

@@ -239,7 +239,7 @@ func (m *metered) Admit(now time.Time) (func(time.Time, contactsync.Result), tim
 func TestWindow_ManyHoldsDoNotStarveTheOthers(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
-	cfg.HoldProbeMax, cfg.LetterRows, cfg.LetterShare = 10*time.Second, 0, 0
+	cfg.HoldProbeMax, cfg.DeadLetterMaxPerMinute, cfg.DeadLetterMaxRatio = 10*time.Second, 0, 0
 	w := NewWindow(cfg, func(string) Gate { return &metered{} }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
 	w.Assign(time.Unix(0, 0), []contactsync.Claim{testClaim}, false)
 	now, offset := time.Unix(1_700_000_000, 0), int64(0)

@@ -66,7 +66,7 @@ func (w *Window) settle(f *Flight, r contactsync.Result) {
 		w.delay(l, w.cfg.BackoffMax)
 		due := w.now
 		if r.Ambiguous {
-			due = w.now.Add(w.cfg.AmbiguityHold)
+			due = w.now.Add(w.cfg.AmbiguousRetryDelay)
 		}
 		w.again(f, r, due)
 	}

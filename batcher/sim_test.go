@@ -85,11 +85,11 @@ func newWorld(t *rapid.T) *world {
 	cfg.MaxInFlight = rapid.IntRange(1, 4).Draw(t, "max in flight")
 	cfg.Linger = time.Duration(rapid.IntRange(0, 900).Draw(t, "linger")) * time.Millisecond
 	cfg.RowAttempts = rapid.IntRange(1, 4).Draw(t, "row attempts")
-	cfg.AmbiguityHold = time.Duration(rapid.IntRange(0, 5000).Draw(t, "hold")) * time.Millisecond
+	cfg.AmbiguousRetryDelay = time.Duration(rapid.IntRange(0, 5000).Draw(t, "ambiguous retry delay")) * time.Millisecond
 	cfg.HoldProbeMax = time.Duration(rapid.IntRange(500, 20_000).Draw(t, "probe max")) * time.Millisecond
 	cfg.HoldMax = time.Duration(rapid.SampledFrom([]int{0, 0, 1, 5000}).Draw(t, "hold max")) * time.Millisecond
-	cfg.LetterRows = rapid.IntRange(0, 6).Draw(t, "letter rows")
-	cfg.LetterShare = rapid.Float64Range(0, 1).Draw(t, "letter share")
+	cfg.DeadLetterMaxPerMinute = rapid.IntRange(0, 6).Draw(t, "dead letter max per minute")
+	cfg.DeadLetterMaxRatio = rapid.Float64Range(0, 1).Draw(t, "dead letter max ratio")
 	ec := event.DefaultConfig()
 	ec.Validation = "lenient"
 	dec, err := event.NewDecoder(ec)

@@ -24,18 +24,18 @@ type Status struct {
 
 // AccountStatus is what the window knows of one account.
 type AccountStatus struct {
-	Account      string    `json:"account"`
-	HeldSince    time.Time `json:"held_since,omitzero"` // as a whole
-	NextProbe    time.Time `json:"next_probe,omitzero"`
-	HeldStreams  int       `json:"streams_on_hold"`
-	HeldContacts int       `json:"contacts_on_hold"`
-	HeldEvents   int       `json:"events_on_hold"`
-	CeilingRows  int       `json:"ceiling_rows"`
-	CeilingSize  int64     `json:"ceiling_bytes"`
-	Taken        int       `json:"rows_taken_last_minute"`
-	Refused      int       `json:"rows_refused_last_minute"`
-	Letters      int       `json:"dead_letters_of_refusals_last_minute"`
-	LetterRows   int       `json:"letter_rows"` // up to which they are written whatever their share
+	Account                string    `json:"account"`
+	HeldSince              time.Time `json:"held_since,omitzero"` // as a whole
+	NextProbe              time.Time `json:"next_probe,omitzero"`
+	HeldStreams            int       `json:"streams_on_hold"`
+	HeldContacts           int       `json:"contacts_on_hold"`
+	HeldEvents             int       `json:"events_on_hold"`
+	CeilingRows            int       `json:"ceiling_rows"`
+	CeilingSize            int64     `json:"ceiling_bytes"`
+	Taken                  int       `json:"rows_taken_last_minute"`
+	Refused                int       `json:"rows_refused_last_minute"`
+	Letters                int       `json:"dead_letters_of_refusals_last_minute"`
+	DeadLetterMaxPerMinute int       `json:"dead_letter_max_per_minute"` // up to which they are written whatever their share
 }
 
 // HoldStatus is one stream on hold.
@@ -65,7 +65,7 @@ func (w *Window) Status(now time.Time) Status {
 		_, letters := a.letters.lastMinute(w.now)
 		by[a] = &AccountStatus{
 			Account: a.id, CeilingRows: a.ceiling.rows, CeilingSize: a.ceiling.bytes,
-			Taken: t, Refused: r, Letters: letters, LetterRows: w.cfg.LetterRows,
+			Taken: t, Refused: r, Letters: letters, DeadLetterMaxPerMinute: w.cfg.DeadLetterMaxPerMinute,
 		}
 		if a.held {
 			by[a].HeldSince, by[a].NextProbe = a.heldSince, a.probe

@@ -43,9 +43,9 @@ const holdGrace = time.Minute
 
 // judge counts what an answer said of the rows of a lane, and reports whether the
 // refused ones are to be kept. They become dead letters while those of the account
-// are at most letter_rows a minute, or those of the stream at most letter_share of
-// what it sent in that minute. Beyond both it looks like the API's fault, and not
-// like that of the rows (I6).
+// are at most dead_letter_max_per_minute, or those of the stream at most
+// dead_letter_max_ratio of what it sent in that minute. Beyond both the cause is
+// more likely in the API than in the rows (I6).
 func (w *Window) judge(l *lane, taken, refused int) (keep bool) {
 	l.verdicts.add(w.now, taken, refused)
 	l.account.verdicts.add(w.now, taken, refused)
@@ -58,9 +58,9 @@ func (w *Window) judge(l *lane, taken, refused int) (keep bool) {
 		return false
 	}
 	t, r := l.verdicts.lastMinute(w.now)
-	if float64(r) > w.cfg.LetterShare*float64(t+r) {
+	if float64(r) > w.cfg.DeadLetterMaxRatio*float64(t+r) {
 		_, letters := l.account.letters.lastMinute(w.now)
-		keep = letters+refused > w.cfg.LetterRows || trying && w.now.Sub(h.since) < holdGrace
+		keep = letters+refused > w.cfg.DeadLetterMaxPerMinute || trying && w.now.Sub(h.since) < holdGrace
 	}
 	if !keep {
 		l.account.letters.add(w.now, 0, refused)

@@ -29,12 +29,12 @@ func rejects(bad func(id string) bool) func(context.Context, int, contactsync.Ba
 
 func TestBatcher_PoisonWithinTheBudgetIsSetAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.LetterShare = 5, 0.5 })
+		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0.5 })
 		s.answer = rejects(func(id string) bool { return strings.HasSuffix(id, "3") }) // a tenth
 		s.add(names(0, 100)...)
 		s.at(time.Minute)
 		if len(s.letters) != 10 || len(s.ended) != 100 || s.held("rejecting") != 0 {
-			t.Errorf("%d dead letters, %d ended: more than letter_rows, but far less than letter_share", len(s.letters), len(s.ended))
+			t.Errorf("%d dead letters, %d ended: more than dead_letter_max_per_minute, but far less than dead_letter_max_ratio", len(s.letters), len(s.ended))
 		}
 	})
 }
@@ -52,11 +52,11 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				// hold_max is for other holds: these rows were refused, not their stream.
-				s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax, c.HoldMax = 5, 10*time.Second, time.Minute })
+				s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax, c.HoldMax = 5, 10*time.Second, time.Minute })
 				s.answer = outage
 				s.add(names(0, 300)...)
 				s.at(59 * time.Second)
-				if a := s.b.Status().Accounts[0]; a.Refused < 5 || a.Letters != len(s.letters) || a.LetterRows != 5 || a.HeldStreams != 1 || a.HeldEvents != 300-len(s.ended) {
+				if a := s.b.Status().Accounts[0]; a.Refused < 5 || a.Letters != len(s.letters) || a.DeadLetterMaxPerMinute != 5 || a.HeldStreams != 1 || a.HeldEvents != 300-len(s.ended) {
 					t.Errorf("the status does not say what is going on: %+v, %d dead letters, %d events ended", a, len(s.letters), len(s.ended))
 				}
 				if first := len(s.letters); first > 5 || name == "each row" && first > 0 {
@@ -87,7 +87,7 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 // The end of such a hold says what it has cost.
 func TestBatcher_RejectingHoldCountsItsLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
 		refuse := rejects(func(string) bool { return true })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(50 * time.Millisecond)
@@ -117,7 +117,7 @@ func TestBatcher_RejectingHoldCountsItsLetters(t *testing.T) {
 // end of that hold counts is its own.
 func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
 		s.answer = rejects(func(string) bool { return true })
 		s.add(names(0, 40)...)
 		s.at(3 * time.Minute)
@@ -141,7 +141,7 @@ func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
 // without a hand, and does not slow the others.
 func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.BackoffMax = 5, 10*time.Second })
+		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
 		bad := func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 			if b.Stream == "bad" {
 				return contactsync.Result{Kind: contactsync.BadRequest, Status: 422, Detail: "no"}
@@ -170,7 +170,7 @@ func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
 // pending between its events.
 func TestBatcher_ShareOfATrickle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.LetterShare, c.Linger = 5, 0.5, 0 })
+		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.Linger = 5, 0.5, 0 })
 		s.answer = rejects(func(id string) bool { return strings.HasSuffix(id, "3") }) // a tenth
 		for i, id := range names(0, 200) {
 			s.at(time.Duration(i) * 200 * time.Millisecond)
@@ -189,7 +189,7 @@ func TestBatcher_ShareOfATrickle(t *testing.T) {
 
 func TestBatcher_NoMinuteHasMoreThanTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.Linger = 20, 0 })
+		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 20, 0 })
 		s.answer = rejects(func(string) bool { return true })
 		slot := 10*time.Second - time.Duration(time.Now().UnixNano()%int64(10*time.Second)) - 100*time.Millisecond
 		s.at(slot) // just before a slot of the count ends
@@ -205,7 +205,7 @@ func TestBatcher_NoMinuteHasMoreThanTheBudget(t *testing.T) {
 
 func TestBatcher_EndOfRejectionsIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows = 2 })
+		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute = 2 })
 		s.answer = rejects(func(string) bool { return true })
 		s.add("a", "b", "c")
 		s.at(5 * time.Second)
@@ -223,7 +223,7 @@ func TestBatcher_EndOfRejectionsIsTold(t *testing.T) {
 
 func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.LetterShare, c.Linger = 0, 0, 0 })
+		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.Linger = 0, 0, 0 })
 		refuse := rejects(func(string) bool { return true })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
@@ -242,7 +242,7 @@ func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 // A row that a delete came after is no dead letter, so it costs none.
 func TestBatcher_DeletedRowsCostNoLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.LetterRows, c.Linger = 2, 0 })
+		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 2, 0 })
 		refuse := rejects(func(string) bool { return true })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)

@@ -16,7 +16,7 @@ import (
 )
 
 // fastHolds are waits scaled to a test's length.
-const fastHolds = "batcher: {backoff_min: 100ms, backoff_max: 1s, hold_probe_max: 2s, ambiguity_hold: 200ms, letter_rows: 2}\n"
+const fastHolds = "batcher: {backoff_min: 100ms, backoff_max: 1s, hold_probe_max: 2s, ambiguous_retry_delay: 200ms, dead_letter_max_per_minute: 2}\n"
 
 // credentialsRefused has the API refuse every call for twice the session time-out
 // while events arrive: nothing is set aside (I6), no replica loses its partitions,

@@ -24,7 +24,7 @@ import (
 // twice on the way, while the service runs and contacts change.
 func TestReplay(t *testing.T) {
 	const contacts = 10_000
-	r := newRig(t, start(t, kafka.Options{Nodes: 1}), rigOptions{extra: "batcher: {letter_rows: 1000000}\n"})
+	r := newRig(t, start(t, kafka.Options{Nodes: 1}), rigOptions{extra: "batcher: {dead_letter_max_per_minute: 1000000}\n"})
 	if err := r.api.Put(stub.Rule{Name: "refusing", Rows: &stub.Rows{Fail: []string{"*"}, Reason: "Unknown salutation"}}); err != nil {
 		t.Fatal(err)
 	}

@@ -213,7 +213,7 @@ func morePartitions(t *testing.T, cluster *kafka.Cluster) {
 }
 
 func apiAway(t *testing.T, cluster *kafka.Cluster) {
-	r := newRig(t, cluster, rigOptions{extra: "batcher: {backoff_max: 1s, ambiguity_hold: 200ms}\n"})
+	r := newRig(t, cluster, rigOptions{extra: "batcher: {backoff_max: 1s, ambiguous_retry_delay: 200ms}\n"})
 	if err := r.api.Put(stub.Rule{Name: "away", Answer: &stub.Answer{Status: 503, Body: stub.HTML}}); err != nil {
 		t.Fatal(err)
 	}

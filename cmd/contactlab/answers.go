@@ -206,7 +206,7 @@ func (r *answersRun) wait(p *played, row upstream.Row) time.Duration {
 	case p.guard != "": // nothing is sent, or another owner sends it
 		return 0
 	case row.Ambiguous:
-		return r.cfg.Batcher.AmbiguityHold
+		return r.cfg.Batcher.AmbiguousRetryDelay
 	case row.Kind == contactsync.Throttled:
 		return time.Second // what the answer asks for, and else the budget's window
 	case row.Kind == contactsync.Unavailable, row.Kind == contactsync.Unknown, row.Kind == contactsync.StreamGone:

@@ -90,7 +90,7 @@ func newAnswersRun(ctx context.Context, o proveOptions) (_ *answersRun, cases []
 	r.cfg.Consumer.SessionTimeout, r.cfg.Consumer.HeartbeatInterval = 6*time.Second, 500*time.Millisecond
 	r.cfg.Consumer.DrainTimeout = 300 * time.Millisecond // less than the API's time-out, so that a stop cuts a request off
 	r.cfg.Batcher.Linger = 50 * time.Millisecond
-	r.cfg.Batcher.BackoffMin, r.cfg.Batcher.AmbiguityHold = 60*time.Millisecond, 400*time.Millisecond
+	r.cfg.Batcher.BackoffMin, r.cfg.Batcher.AmbiguousRetryDelay = 60*time.Millisecond, 400*time.Millisecond
 	return r, cases, r.start(ctx)
 }
 

@@ -68,7 +68,7 @@ func outageSettings(cfg *config.Config, hour time.Duration) {
 	u.Breaker.Interval = max(scaled(time.Minute, 0), 2*u.Timeout)
 	b.BackoffMin, b.BackoffMax = scaled(500*time.Millisecond, time.Millisecond), scaled(time.Minute, 100*time.Millisecond)
 	b.HoldProbeMax = scaled(10*time.Minute, 100*time.Millisecond)
-	b.AmbiguityHold, b.Linger = scaled(5*time.Second, 10*time.Millisecond), 20*time.Millisecond
+	b.AmbiguousRetryDelay, b.Linger = scaled(5*time.Second, 10*time.Millisecond), 20*time.Millisecond
 	// A window that the outage fills: fetching must pause, and heartbeats must not.
 	cfg.Event.MaxEventBytes, b.MaxBytes, b.WindowBytes = 4<<10, 64<<10, 256<<10
 	c.FetchMinBytes, c.FetchMaxBytes, c.FetchMaxWait = 4<<10, 16<<10, 50*time.Millisecond

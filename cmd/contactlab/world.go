@@ -72,7 +72,7 @@ func (g *ground) settings(accounts ...upstream.Account) config.Config {
 	cfg.Consumer.FetchMaxWait = 100 * time.Millisecond
 	cfg.Consumer.CommitInterval = 200 * time.Millisecond
 	cfg.Batcher.BackoffMin, cfg.Batcher.BackoffMax = 100*time.Millisecond, time.Second
-	cfg.Batcher.AmbiguityHold = 500 * time.Millisecond
+	cfg.Batcher.AmbiguousRetryDelay = 500 * time.Millisecond
 	cfg.DeadLetter.Topic = demoLetters
 	cfg.Admin.Listen = "127.0.0.1:0"
 	cfg.Upstream.Breaker.Open = time.Second

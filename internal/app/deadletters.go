@@ -88,7 +88,7 @@ func (d *DeadLetters) API(share float64, progress *replay.Progress) (replay.API,
 	client.SetShare(time.Now(), max(1, int(share*whole)), whole)
 	return replay.API{
 		Client: client, Progress: progress, MaxRows: d.cfg.Batcher.MaxRows, MaxBytes: int(d.cfg.Batcher.MaxBytes),
-		Attempts: d.cfg.Batcher.RowAttempts, Hold: d.cfg.Batcher.AmbiguityHold,
+		Attempts: d.cfg.Batcher.RowAttempts, Hold: d.cfg.Batcher.AmbiguousRetryDelay,
 	}, nil
 }
 

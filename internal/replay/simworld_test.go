@@ -199,7 +199,7 @@ type simService struct {
 func newSimService(w *simWorld, partitions, remember int) *simService {
 	s := &simService{w: w, cfg: batcher.DefaultConfig(), read: make([]int64, partitions), committed: make([]int64, partitions), catch: make([]int64, partitions), ended: make([]map[int64]bool, partitions)}
 	s.cfg.MaxRows, s.cfg.Linger, s.cfg.MaxInFlight = 2, 0, 2
-	s.cfg.LetterRows, s.cfg.LetterShare, s.cfg.RowAttempts, s.cfg.RememberContacts = 1<<20, 1, 1, remember
+	s.cfg.DeadLetterMaxPerMinute, s.cfg.DeadLetterMaxRatio, s.cfg.RowAttempts, s.cfg.RememberContacts = 1<<20, 1, 1, remember
 	s.restart(true)
 	return s
 }

@@ -27,7 +27,7 @@ func render() string {
 Generated from the table in the code by ` + "`go run ./tools/answersdoc`" + `; the first row that fits counts. Whatever is not known is kept
 and sent again. A kind names what the metrics count (` + "`contactsync_upstream_requests_total`" + `); only ` + "`unavailable` and `unknown`" + `
 count against the breaker. Where a row is ambiguous, the API may still apply the request: its contacts wait for
-` + "`batcher.ambiguity_hold`" + ` before they are sent again, with their newest state. What a hold is, and what happens to rows that are refused, is in ` + "[holds.md](holds.md)" + `.
+` + "`batcher.ambiguous_retry_delay`" + ` before they are sent again, with their newest state. What a hold is, and what happens to rows that are refused, is in ` + "[holds.md](holds.md)" + `.
 
 | what came back | kind | what happens | why | ambiguous |
 | --- | --- | --- | --- | --- |
