@@ -10,8 +10,8 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// Row is one line of the table from what came back to what it means.
-type Row struct {
+// Rule is one line of the table of answers: what came back, and what it means.
+type Rule struct {
 	Condition string           // what came back
 	Kind      contactsync.Kind // what it is called
 	Then      string           // what happens to the batch
@@ -70,7 +70,7 @@ const (
 
 // Table returns the meaning of everything that can come back from one attempt.
 // The first row that fits counts.
-func Table() []Row {
+func Table() []Rule {
 	status := func(codes ...int) func(reply) bool {
 		return func(r reply) bool { return slices.Contains(codes, r.status) }
 	}
@@ -83,7 +83,7 @@ func Table() []Row {
 	list := func(state bodyState) func(reply) bool {
 		return func(r reply) bool { return (r.status == 200 || r.status == 207) && r.body == state }
 	}
-	return []Row{
+	return []Rule{
 		{
 			"our own stop", contactsync.Canceled, thenNothing,
 			"the partition is being given up; who owns it next reads its events again", true, failed(faultStopped),
@@ -181,13 +181,13 @@ func Table() []Row {
 }
 
 // classify returns the first row that fits.
-func classify(table []Row, r reply) Row {
+func classify(table []Rule, r reply) Rule {
 	for _, row := range table {
 		if row.match(r) {
 			return row
 		}
 	}
-	return Row{} // Unknown: the last row of the table fits everything
+	return Rule{} // Unknown: the last row of the table fits everything
 }
 
 // longestRetryAfter bounds what an answer can ask for; Gate bounds it further.

@@ -36,7 +36,7 @@ type Client struct {
 	accounts  map[string]*account
 	hosts     map[string]*url.URL // by name, for Probe
 	router    *Router
-	table     []Row
+	table     []Rule
 	redactor  *redactor
 	answers   *answers
 	bodies    bodies

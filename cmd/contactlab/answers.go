@@ -37,7 +37,7 @@ func proveAnswers(ctx context.Context, o proveOptions, out io.Writer) (err error
 	if err != nil {
 		return err
 	}
-	rows := map[string]upstream.Row{}
+	rows := map[string]upstream.Rule{}
 	for _, row := range upstream.Table() {
 		rows[row.Condition] = row
 	}
@@ -137,7 +137,7 @@ func (p *played) hit(c stub.Call) bool {
 }
 
 // judge says what became of a case's events, and what of it is wrong.
-func (r *answersRun) judge(p *played, row upstream.Row, t *took, i int, letters map[check.Place]contactsync.Reason) (end string, faults []string) {
+func (r *answersRun) judge(p *played, row upstream.Rule, t *took, i int, letters map[check.Place]contactsync.Reason) (end string, faults []string) {
 	wrong := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	if t.err != nil {
 		wrong("%v", t.err)
@@ -200,7 +200,7 @@ func (r *answersRun) judge(p *played, row upstream.Row, t *took, i int, letters 
 }
 
 // wait is how long the service must wait before it sends the rows again.
-func (r *answersRun) wait(p *played, row upstream.Row) time.Duration {
+func (r *answersRun) wait(p *played, row upstream.Rule) time.Duration {
 	first := r.cfg.Batcher.BackoffMin / 2 // jitter takes up to half away
 	switch {
 	case p.guard != "": // nothing is sent, or another owner sends it
@@ -229,7 +229,7 @@ func (p *played) unsent() bool {
 }
 
 // miscounted compares the service's counters with what the stub saw.
-func miscounted(p *played, row upstream.Row, t *took, hits int) (faults []string) {
+func miscounted(p *played, row upstream.Rule, t *took, hits int) (faults []string) {
 	for _, k := range contactsync.Kinds() {
 		got, want := t.figures[requests+k.String()+"}"], 0
 		if k == row.Kind && !p.unsent() {
@@ -255,7 +255,7 @@ func miscounted(p *played, row upstream.Row, t *took, hits int) (faults []string
 }
 
 // counted lists the kinds that the service counted.
-func counted(p *played, row upstream.Row, t *took) string {
+func counted(p *played, row upstream.Rule, t *took) string {
 	if p.unsent() {
 		return fmt.Sprintf("%v, unsent", row.Kind)
 	}

@@ -23,7 +23,7 @@ func TestAnswersPlayed_CoverTheTable(t *testing.T) {
 			t.Errorf("%q is played twice: the stub could not tell which it was", p.name)
 		}
 		names[p.name] = true
-		if !slices.ContainsFunc(upstream.Table(), func(r upstream.Row) bool { return r.Condition == p.row }) {
+		if !slices.ContainsFunc(upstream.Table(), func(r upstream.Rule) bool { return r.Condition == p.row }) {
 			t.Errorf("%s: the table has no row %q", p.name, p.row)
 		}
 	}
