@@ -22,7 +22,7 @@ type Sender interface {
 // Publisher writes dead letters and returns those that Kafka did not
 // acknowledge, with the reason. It keeps nothing.
 type Publisher interface {
-	Publish(ctx context.Context, letters []contactsync.DeadLetter) (unsent []contactsync.DeadLetter, err error)
+	Publish(ctx context.Context, letters []contactsync.DeadLetter) (failed []contactsync.DeadLetter, err error)
 }
 
 // Acker is told which events have ended. It does not block and keeps nothing of
@@ -33,14 +33,14 @@ type Acker interface {
 
 // Deps are the batcher's neighbours.
 type Deps struct {
-	Sender    Sender
-	Publisher Publisher
-	Acker     Acker
-	Gates     func(account string) Gate
-	Log       *slog.Logger
-	Metrics   *metrics.Batcher
-	Letters   *metrics.DeadLetter
-	Seed      uint64 // of the jitter
+	Sender      Sender
+	Publisher   Publisher
+	Acker       Acker
+	Gates       func(account string) (gate Gate, ok bool) // ok is false for an account that is not configured
+	Log         *slog.Logger
+	Metrics     *metrics.Batcher
+	DeadLetters *metrics.DeadLetter
+	Seed        uint64 // of the jitter
 }
 
 // Batcher is the loop around the Window.
@@ -50,9 +50,9 @@ type Batcher struct {
 
 	in      chan []event.Event
 	control chan func(now time.Time)
-	results chan landed
-	publish chan []*Burial
-	buried  chan []*Burial
+	results chan response
+	publish chan []*DeadLetter
+	acked   chan []*DeadLetter
 	stopped chan struct{} // closed when Run returns
 
 	beat atomic.Int64 // Unix nanoseconds of the loop's last round
@@ -61,7 +61,6 @@ type Batcher struct {
 	// Owned by Run.
 	window   *Window
 	senders  sync.WaitGroup
-	letters  []*Burial       // taken from the window, not yet handed to the publisher
 	releases []chan struct{} // closed when nothing is on its way any more
 	troubles troubles
 	teller   teller
@@ -69,9 +68,9 @@ type Batcher struct {
 	lettersTold time.Time // that Kafka does not take dead letters; owned by publishLoop
 }
 
-type landed struct {
-	flight *Flight
-	result contactsync.Result
+type response struct {
+	request *Request
+	result  contactsync.Result
 }
 
 var errStopped = errors.New("the batcher has stopped")
@@ -82,9 +81,9 @@ func New(cfg Config, deps Deps) *Batcher {
 		cfg: cfg, deps: deps,
 		in:       make(chan []event.Event),
 		control:  make(chan func(time.Time)),
-		results:  make(chan landed),
-		publish:  make(chan []*Burial),
-		buried:   make(chan []*Burial),
+		results:  make(chan response),
+		publish:  make(chan []*DeadLetter),
+		acked:    make(chan []*DeadLetter),
 		stopped:  make(chan struct{}),
 		window:   NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
 		troubles: troubles{log: deps.Log, open: map[string]*trouble{}},
@@ -129,9 +128,8 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	for f := w.Next(now); f != nil; f = w.Next(now) {
 		b.start(ctx, f)
 	}
-	b.letters = append(b.letters, w.TakeLetters()...)
-	b.teller.tell(now, w.TakeNotes())
-	b.deps.Letters.Waiting.Set(float64(w.LettersWaiting()))
+	b.teller.tell(now, w.TakeLogEvents())
+	b.deps.DeadLetters.Waiting.Set(float64(w.DeadLettersPending()))
 	if ended := w.TakeEnded(); len(ended) > 0 {
 		b.deps.Acker.Done(ended)
 	}
@@ -160,11 +158,11 @@ func (b *Batcher) noteIdle(now time.Time) {
 
 // wait takes in the next thing that happens.
 func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker) {
-	in, publish := b.in, b.publish
+	in, publish, waiting := b.in, b.publish, b.window.DeadLettersWaiting()
 	if b.window.Full() {
 		in = nil // back-pressure: Add blocks until something has ended
 	}
-	if len(b.letters) == 0 {
+	if len(waiting) == 0 {
 		publish = nil
 	}
 	select {
@@ -178,12 +176,12 @@ func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker
 		f(time.Now())
 	case r := <-b.results:
 		now := time.Now()
-		b.window.Settle(now, r.flight, r.result)
-		b.troubles.note(now, r.flight.Batch, r.result)
-	case publish <- b.letters:
-		b.letters = nil
-	case letters := <-b.buried:
-		b.window.Buried(time.Now(), letters)
+		b.window.Settle(now, r.request, r.result)
+		b.troubles.note(now, r.request.Batch, r.result)
+	case publish <- waiting:
+		b.window.TakeDeadLetters()
+	case letters := <-b.acked:
+		b.window.DeadLettersAcked(time.Now(), letters)
 		b.teller.count(letters)
 	case <-timer.C:
 	case now := <-tick.C:
@@ -194,21 +192,13 @@ func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker
 }
 
 // start sends one request in its own goroutine.
-func (b *Batcher) start(ctx context.Context, f *Flight) {
+func (b *Batcher) start(ctx context.Context, f *Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	f.cancel = cancel
 	b.senders.Go(func() {
 		defer cancel()
-		b.results <- landed{f, b.deps.Sender.Send(ctx, f.Batch)}
+		b.results <- response{f, b.deps.Sender.Send(ctx, f.Batch)}
 	})
-}
-
-// forget drops all that was read. Dead letters that the publisher does not have are
-// part of that: their events are read again, and make the same letters.
-func (b *Batcher) forget(now time.Time) {
-	b.window.Untake(b.letters)
-	b.letters = nil
-	b.window.Forget(now)
 }
 
 // finishRelease gives the partitions back when nothing of them is on its way.
@@ -216,7 +206,7 @@ func (b *Batcher) finishRelease(now time.Time) {
 	if len(b.releases) == 0 || !b.window.Drained(now) {
 		return
 	}
-	b.forget(now)
+	b.window.Forget(now)
 	for _, done := range b.releases {
 		close(done)
 	}

@@ -68,8 +68,8 @@ func newBench(t *testing.T, change func(*Config)) *bench {
 	s := &bench{t: t, start: time.Now(), answer: func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }}
 	s.m = metrics.New(prometheus.NewRegistry())
 	s.b = New(cfg, Deps{
-		Sender: s, Publisher: s, Acker: s, Gates: func(string) Gate { return open{} },
-		Log: slog.New(slog.NewTextHandler(&s.log, nil)), Metrics: &s.m.Batcher, Letters: &s.m.DeadLetter, Seed: 1,
+		Sender: s, Publisher: s, Acker: s, Gates: func(string) (Gate, bool) { return open{}, true },
+		Log: slog.New(slog.NewTextHandler(&s.log, nil)), Metrics: &s.m.Batcher, DeadLetters: &s.m.DeadLetter, Seed: 1,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	s.stop = cancel

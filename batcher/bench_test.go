@@ -26,7 +26,7 @@ func BenchmarkWindow(b *testing.B) {
 	for i := range ids {
 		ids[i] = fmt.Sprintf("6964af60%016x", i)
 	}
-	w := NewWindow(DefaultConfig(), func(string) Gate { return open{} }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
+	w := NewWindow(DefaultConfig(), func(string) (Gate, bool) { return open{}, true }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
 	claim := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts"}, Generation: 1}
 	now := time.Unix(1_700_000_000, 0)
 	w.Assign(now, []contactsync.Claim{claim}, false)

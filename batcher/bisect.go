@@ -8,7 +8,7 @@ import (
 
 // refused handles an answer that refuses a request as a whole because of what
 // its rows hold: halves are tried apart, down to the row that is at fault.
-func (w *Window) refused(f *Flight, r contactsync.Result) {
+func (w *Window) refused(f *Request, r contactsync.Result) {
 	w.sized(f, true)
 	if len(f.rows) == 1 {
 		w.refusedRow(f, contactsync.ReasonBadRequest, r)
@@ -36,7 +36,7 @@ type split struct {
 
 // tooLarge handles an answer that says that the request is too large: its halves
 // are sent.
-func (w *Window) tooLarge(f *Flight, r contactsync.Result) {
+func (w *Window) tooLarge(f *Request, r contactsync.Result) {
 	w.sized(f, false)
 	if len(f.rows) == 1 {
 		w.refusedRow(f, contactsync.ReasonTooLarge, r)
@@ -53,7 +53,7 @@ func (w *Window) tooLarge(f *Flight, r contactsync.Result) {
 
 // sized notes whether a request had a size that the API takes. When both halves
 // of one that was too large have passed, the account's ceiling comes down.
-func (w *Window) sized(f *Flight, passed bool) {
+func (w *Window) sized(f *Request, passed bool) {
 	a := f.lane.account
 	if passed {
 		a.ceiling.passed(len(f.rows), bodyBytes(f.rows))
@@ -72,7 +72,7 @@ func (w *Window) sized(f *Flight, passed bool) {
 }
 
 // refusedRow handles an answer that refuses a request of one row.
-func (w *Window) refusedRow(f *Flight, reason contactsync.Reason, r contactsync.Result) {
+func (w *Window) refusedRow(f *Request, reason contactsync.Reason, r contactsync.Result) {
 	refused := 0
 	if f.rows[0].awaited() {
 		refused = 1
@@ -89,7 +89,7 @@ func (w *Window) refusedRow(f *Flight, reason contactsync.Reason, r contactsync.
 
 // other frees the half that waited for the answer to this one. Where this half
 // was fine, the other one is at fault, so it is halved without being asked.
-func (w *Window) other(f *Flight, fine bool) {
+func (w *Window) other(f *Request, fine bool) {
 	if f.group == nil || f.group.then == nil {
 		return
 	}

@@ -60,7 +60,7 @@ func (b *Batcher) Release(ctx context.Context) error {
 		for f := range b.window.flights {
 			f.cancel()
 		}
-		b.forget(now)
+		b.window.Forget(now)
 	})
 	select {
 	case <-done:

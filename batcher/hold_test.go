@@ -240,7 +240,7 @@ func TestWindow_ManyHoldsDoNotStarveTheOthers(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.HoldProbeMax, cfg.DeadLetterMaxPerMinute, cfg.DeadLetterMaxRatio = 10*time.Second, 0, 0
-	w := NewWindow(cfg, func(string) Gate { return &metered{} }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
+	w := NewWindow(cfg, func(string) (Gate, bool) { return &metered{}, true }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
 	w.Assign(time.Unix(0, 0), []contactsync.Claim{testClaim}, false)
 	now, offset := time.Unix(1_700_000_000, 0), int64(0)
 	add := func(stream string, n int) {
@@ -397,7 +397,7 @@ func TestWindow_DeadStreamsDoNotDelayALiveOne(t *testing.T) {
 				t.Parallel()
 				start := time.Unix(1_700_000_000, 0)
 				now, offset := start, int64(0)
-				w := NewWindow(DefaultConfig(), func(string) Gate { return gate }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
+				w := NewWindow(DefaultConfig(), func(string) (Gate, bool) { return gate, true }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
 				w.Assign(now, []contactsync.Claim{testClaim}, false)
 				add := func(stream, id string) {
 					w.Add(now, &event.Event{

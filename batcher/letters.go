@@ -7,9 +7,9 @@ import (
 	"github.com/contactsync/contactsync/internal/event"
 )
 
-// Burial is a dead letter on its way to the dead-letter topic. The events that it
-// stands for end only when Buried says that Kafka has acknowledged it.
-type Burial struct {
+// DeadLetter is a dead letter on its way to the dead-letter topic. The events that it
+// stands for end only when DeadLettersAcked says that Kafka has acknowledged it.
+type DeadLetter struct {
 	contactsync.DeadLetter
 
 	marks  []mark
@@ -34,7 +34,7 @@ func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, stat
 	if first.IsZero() {
 		first = w.now
 	}
-	w.post(&Burial{
+	w.post(&DeadLetter{
 		DeadLetter: contactsync.DeadLetter{
 			Record: record, Stream: c.lane.stream, Contact: c.id, Reason: reason, Detail: detail,
 			Status: status, Attempts: c.sends, First: first, Last: w.now,
@@ -52,10 +52,10 @@ func (w *Window) refuse(ev *event.Event, m mark, why *event.Fault) {
 	if why != nil {
 		l.Reason, l.Detail = why.Reason, why.Detail
 	}
-	w.post(&Burial{DeadLetter: l, marks: []mark{m}})
+	w.post(&DeadLetter{DeadLetter: l, marks: []mark{m}})
 }
 
-func (w *Window) post(b *Burial) {
+func (w *Window) post(b *DeadLetter) {
 	if !live(b.marks) {
 		w.m.late.Inc()
 		return
@@ -75,29 +75,26 @@ func (w *Window) post(b *Burial) {
 	w.letters = append(w.letters, b)
 }
 
-// TakeLetters returns the dead letters that wait to be published, oldest first.
-// Each must come back through Buried, or be taken again.
-func (w *Window) TakeLetters() []*Burial {
+// DeadLettersWaiting returns the dead letters that may be published, oldest first.
+func (w *Window) DeadLettersWaiting() []*DeadLetter { return w.letters }
+
+// TakeDeadLetters returns the same and leaves them to the caller: each must come
+// back through DeadLettersAcked.
+func (w *Window) TakeDeadLetters() []*DeadLetter {
 	letters := w.letters
 	w.letters = nil
 	w.buried += len(letters)
 	return letters
 }
 
-// Untake takes back letters that were not handed on.
-func (w *Window) Untake(letters []*Burial) {
-	w.letters = append(w.letters, letters...)
-	w.buried -= len(letters)
-}
-
-// Buried says that Kafka has acknowledged these dead letters: their events end.
-func (w *Window) Buried(now time.Time, letters []*Burial) {
+// DeadLettersAcked says that Kafka has acknowledged these dead letters: their events end.
+func (w *Window) DeadLettersAcked(now time.Time, letters []*DeadLetter) {
 	w.clock(now)
 	for _, b := range letters {
 		w.buried--
 		w.bytes -= b.charge
 		if !live(b.marks) {
-			w.orphans--
+			w.staleInFlight--
 		}
 		for _, m := range b.marks {
 			if w.end(m) {
@@ -107,8 +104,8 @@ func (w *Window) Buried(now time.Time, letters []*Burial) {
 	}
 }
 
-// LettersWaiting is the number of dead letters that Kafka has not acknowledged.
-func (w *Window) LettersWaiting() int {
+// DeadLettersPending is the number of dead letters that Kafka has not acknowledged.
+func (w *Window) DeadLettersPending() int {
 	n := len(w.letters) + w.buried
 	for _, cl := range w.claims {
 		n += len(cl.heldLetters)

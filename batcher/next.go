@@ -7,26 +7,28 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// Cut says what made a request ready.
-type Cut uint8
+// BatchReason says what made a request ready.
+type BatchReason uint8
 
 // The reasons for which a request is cut.
 const (
-	CutRows   Cut = iota // the most rows that one may carry
-	CutBytes             // the most bytes
-	CutLinger            // its oldest event has waited long enough
-	CutDrain             // the partition is about to be given back
-	CutRetry             // a fixed set of rows that is tried again
+	BatchRows   BatchReason = iota // the most rows that one may carry
+	BatchBytes                     // the most bytes
+	BatchLinger                    // its oldest event has waited long enough
+	BatchDrain                     // the partition is about to be given back
+	BatchRetry                     // a fixed set of rows that is tried again
 )
 
 // String names the reason as metrics do.
-func (c Cut) String() string { return [...]string{"rows", "bytes", "linger", "drain", "retry"}[c] }
+func (c BatchReason) String() string {
+	return [...]string{"rows", "bytes", "linger", "drain", "retry"}[c]
+}
 
-// Flight is one request on its way. Its batch may be read by others; the rest
+// Request is one request on its way. Its batch may be read by others; the rest
 // belongs to the window.
-type Flight struct {
-	Batch contactsync.Batch
-	Cut   Cut
+type Request struct {
+	Batch  contactsync.Batch
+	Reason BatchReason
 
 	cancel func() // set by the loop; gives the request up
 	lane   *lane
@@ -39,7 +41,7 @@ type Flight struct {
 // Next returns the best request that may start now, and nil where none may.
 // Among the ready lanes the one with the oldest pending event goes first. The
 // caller must hand every flight back through Settle exactly once.
-func (w *Window) Next(now time.Time) *Flight {
+func (w *Window) Next(now time.Time) *Request {
 	w.clock(now)
 	for {
 		a := w.best()
@@ -227,14 +229,14 @@ func newGroup(rows []*contact, due time.Time) *group {
 }
 
 // cut takes the rows of one request out of the lane.
-func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Flight {
-	f := &Flight{lane: l, report: report, warned: l.refused}
+func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Request {
+	f := &Request{lane: l, report: report, warned: l.refused}
 	if i := w.dueGroup(l); i >= 0 {
-		f.group, f.Cut = l.groups[i], CutRetry
+		f.group, f.Reason = l.groups[i], BatchRetry
 		f.rows = f.group.rows
 		l.groups = slices.Delete(l.groups, i, i+1)
 	} else {
-		f.rows, f.Cut = w.cutQueue(l)
+		f.rows, f.Reason = w.cutQueue(l)
 	}
 	f.Batch = contactsync.Batch{Stream: l.stream, Account: l.account.id, Rows: make([]contactsync.Row, len(f.rows))}
 	for i, c := range f.rows {
@@ -249,7 +251,7 @@ func (w *Window) cut(l *lane, report func(time.Time, contactsync.Result)) *Fligh
 		l.account.sinceProbe = 0
 	}
 	w.flights[f] = struct{}{}
-	w.m.batches[f.Cut].Inc()
+	w.m.batches[f.Reason].Inc()
 	w.m.rows.Observe(float64(len(f.rows)))
 	w.reschedule(l)
 	return f
@@ -268,29 +270,29 @@ func (w *Window) dueGroup(l *lane) int {
 
 // cutQueue takes rows from the front of the queue up to the limits; one row that
 // is larger than the limit by itself goes alone.
-func (w *Window) cutQueue(l *lane) ([]*contact, Cut) {
+func (w *Window) cutQueue(l *lane) ([]*contact, BatchReason) {
 	most, mostBytes := l.account.ceiling.rows, l.account.ceiling.bytes
 	if l.hold != nil && l.hold.kind == holdRejecting {
 		most = 1
 	}
 	rows := make([]*contact, 0, min(most, l.queue.rows))
 	var bytes int64
-	reason := CutLinger
+	reason := BatchLinger
 	if w.draining {
-		reason = CutDrain
+		reason = BatchDrain
 	}
 	for c := l.queue.head; c != nil; c = l.queue.head {
 		if len(rows) == most {
-			return rows, CutRows
+			return rows, BatchRows
 		}
 		if bytes += rowBytes(c); bytes > mostBytes && len(rows) > 0 {
-			return rows, CutBytes
+			return rows, BatchBytes
 		}
 		l.queue.remove(c)
 		rows = append(rows, c)
 	}
 	if len(rows) == most {
-		reason = CutRows
+		reason = BatchRows
 	}
 	return rows, reason
 }

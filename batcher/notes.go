@@ -50,8 +50,8 @@ var noteTexts = [noteKinds]struct {
 // notesKept bounds what waits to be told. What is more is in the metrics.
 const notesKept = 100
 
-// Note is one line for the log.
-type Note struct {
+// LogEvent is one line for the log.
+type LogEvent struct {
 	kind noteKind
 	args []any
 }
@@ -59,17 +59,17 @@ type Note struct {
 // noting reports whether a note that may come often is wanted: one is enough, and
 // must not leave the others without a place.
 func (w *Window) noting(kind noteKind) bool {
-	return !slices.ContainsFunc(w.notes, func(n Note) bool { return n.kind == kind })
+	return !slices.ContainsFunc(w.notes, func(n LogEvent) bool { return n.kind == kind })
 }
 
 func (w *Window) note(kind noteKind, args ...any) {
 	if len(w.notes) < notesKept {
-		w.notes = append(w.notes, Note{kind, args})
+		w.notes = append(w.notes, LogEvent{kind, args})
 	}
 }
 
-// TakeNotes returns what is to be told since the last call.
-func (w *Window) TakeNotes() []Note {
+// TakeLogEvents returns what is to be told since the last call.
+func (w *Window) TakeLogEvents() []LogEvent {
 	notes := w.notes
 	w.notes = nil
 	return notes
@@ -86,7 +86,7 @@ type teller struct {
 	reported time.Time
 }
 
-func (t *teller) tell(now time.Time, notes []Note) {
+func (t *teller) tell(now time.Time, notes []LogEvent) {
 	for _, n := range notes {
 		kind := noteTexts[n.kind]
 		if kind.often && now.Sub(t.told[n.kind]) < remindEvery {
@@ -111,7 +111,7 @@ func (t *teller) remind(now time.Time, h holds) {
 }
 
 // count notes dead letters that Kafka has.
-func (t *teller) count(letters []*Burial) {
+func (t *teller) count(letters []*DeadLetter) {
 	for _, l := range letters {
 		t.written[l.Reason]++
 		t.newest = l.DeadLetter

@@ -24,7 +24,7 @@ func (b *Batcher) publishLoop(ctx context.Context) {
 
 // publishAll reports whether Kafka has taken all; else ctx has ended. What fails
 // is told the first time, once a minute while it lasts, and when it is over.
-func (b *Batcher) publishAll(ctx context.Context, waiting []*Burial) bool {
+func (b *Batcher) publishAll(ctx context.Context, waiting []*DeadLetter) bool {
 	var since time.Time
 	told := false
 	for attempt := 0; ; attempt++ {
@@ -32,7 +32,7 @@ func (b *Batcher) publishAll(ctx context.Context, waiting []*Burial) bool {
 		waiting = left
 		if len(acked) > 0 {
 			select {
-			case b.buried <- acked:
+			case b.acked <- acked:
 			case <-ctx.Done():
 				return false
 			}
@@ -44,7 +44,7 @@ func (b *Batcher) publishAll(ctx context.Context, waiting []*Burial) bool {
 			}
 			return true
 		}
-		b.deps.Letters.Errors.Inc()
+		b.deps.DeadLetters.Errors.Inc()
 		if attempt == 0 {
 			since = now
 		}
@@ -60,14 +60,14 @@ func (b *Batcher) publishAll(ctx context.Context, waiting []*Burial) bool {
 	}
 }
 
-func (b *Batcher) publishOnce(ctx context.Context, burials []*Burial) (acked, waiting []*Burial, err error) {
+func (b *Batcher) publishOnce(ctx context.Context, burials []*DeadLetter) (acked, waiting []*DeadLetter, err error) {
 	letters := make([]contactsync.DeadLetter, len(burials))
 	for i, l := range burials {
 		letters[i] = l.DeadLetter
 	}
-	unsent, err := b.deps.Publisher.Publish(ctx, letters)
-	left := make(map[contactsync.Position]bool, len(unsent))
-	for _, l := range unsent {
+	failed, err := b.deps.Publisher.Publish(ctx, letters)
+	left := make(map[contactsync.Position]bool, len(failed))
+	for _, l := range failed {
 		left[l.Record.Position] = true
 	}
 	for _, l := range burials {
@@ -75,7 +75,7 @@ func (b *Batcher) publishOnce(ctx context.Context, burials []*Burial) (acked, wa
 			waiting = append(waiting, l)
 		} else {
 			acked = append(acked, l)
-			b.deps.Letters.Published.WithLabelValues(string(l.Reason)).Inc()
+			b.deps.DeadLetters.Published.WithLabelValues(string(l.Reason)).Inc()
 		}
 	}
 	return acked, waiting, err

@@ -19,7 +19,7 @@ func (w *Window) Drain(now time.Time) {
 // and nothing could soon be. Call it when Next has returned nil.
 func (w *Window) Drained(now time.Time) bool {
 	w.clock(now)
-	if len(w.flights) > 0 || len(w.letters)+w.buried > w.orphans {
+	if len(w.flights) > 0 || len(w.letters)+w.buried > w.staleInFlight {
 		return false
 	}
 	wake := w.Wake()
@@ -42,7 +42,7 @@ func (w *Window) Forget(now time.Time) {
 	for _, b := range w.letters {
 		w.bytes -= b.charge
 	}
-	w.letters, w.orphans = nil, w.buried
+	w.letters, w.staleInFlight = nil, w.buried
 	for _, l := range w.lanes {
 		for id, c := range l.contacts {
 			if c.newer != nil {

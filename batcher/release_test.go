@@ -48,12 +48,12 @@ func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
 		if err := s.b.Release(ctx); err != nil || time.Since(s.start) != 10*time.Second {
 			t.Errorf("released after %v (%v): it waited for a dead letter of nobody", time.Since(s.start), err)
 		}
-		if n := s.b.Status().LettersWaiting; n != 1 {
+		if n := s.b.Status().DeadLettersPending; n != 1 {
 			t.Errorf("%d dead letters wait, want 1", n)
 		}
 		s.at(2 * time.Minute)
 		s.wantEnded(1)
-		if st := s.b.Status(); len(s.letters) != 1 || st.LettersWaiting != 0 || st.Bytes != 0 || s.b.window.orphans != 0 {
+		if st := s.b.Status(); len(s.letters) != 1 || st.DeadLettersPending != 0 || st.Bytes != 0 || s.b.window.staleInFlight != 0 {
 			t.Errorf("%d dead letters written, left %+v", len(s.letters), st)
 		}
 	})
@@ -79,8 +79,8 @@ func TestBatcher_LettersOfFormerGenerationsDoNotFillTheWindow(t *testing.T) {
 			if generation == 1 {
 				bytes = st.Bytes
 			}
-			if generation > 1 && st.Bytes != bytes || st.LettersWaiting > 2*50 {
-				t.Fatalf("generation %d: %d letters wait, %d bytes, want as many as in generation 1: %d", generation, st.LettersWaiting, st.Bytes, bytes)
+			if generation > 1 && st.Bytes != bytes || st.DeadLettersPending > 2*50 {
+				t.Fatalf("generation %d: %d letters wait, %d bytes, want as many as in generation 1: %d", generation, st.DeadLettersPending, st.Bytes, bytes)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			_ = s.b.Release(ctx) // in vain: Kafka does not take the letters
@@ -100,7 +100,7 @@ type generations struct {
 
 func newGenerations() *generations {
 	return &generations{
-		Window: NewWindow(DefaultConfig(), func(string) Gate { return open{} }, &metrics.New(prometheus.NewRegistry()).Batcher, 1),
+		Window: NewWindow(DefaultConfig(), func(string) (Gate, bool) { return open{}, true }, &metrics.New(prometheus.NewRegistry()).Batcher, 1),
 		now:    time.Unix(1_700_000_000, 0),
 	}
 }
@@ -115,7 +115,7 @@ func (g *generations) add(c contactsync.Claim, id string) int64 {
 }
 
 // send returns the next request when everything pending has lingered.
-func (g *generations) send(t *testing.T) *Flight {
+func (g *generations) send(t *testing.T) *Request {
 	t.Helper()
 	g.now = g.now.Add(time.Minute)
 	f := g.Next(g.now)
@@ -154,7 +154,7 @@ func TestWindow_LateAnswerSettlesNothingOfTheNextGeneration(t *testing.T) {
 			w.Assign(w.now, []contactsync.Claim{next}, false)
 			at := w.add(next, "a")
 			w.Settle(w.now, old, answer(old.Batch))
-			if ended := w.TakeEnded(); len(ended) != 0 || len(w.TakeLetters()) != 0 {
+			if ended := w.TakeEnded(); len(ended) != 0 || len(w.TakeDeadLetters()) != 0 {
 				t.Fatalf("a late answer ended %v", ended)
 			}
 			f := w.send(t)
@@ -231,5 +231,20 @@ func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {
 	}
 	if f := w.send(t); len(f.Batch.Rows) != 6 {
 		t.Errorf("%d rows sent in the next generation, want all 6", len(f.Batch.Rows))
+	}
+}
+
+// The account of an event may be gone from the settings: its requests are refused by
+// the sender, and the window goes on.
+func TestWindow_AccountWithoutGate(t *testing.T) {
+	t.Parallel()
+	w := newGenerations()
+	w.gates = func(string) (Gate, bool) { return (*metered)(nil), false }
+	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+	w.add(testClaim, "a")
+	f := w.send(t)
+	w.Settle(w.now, f, contactsync.Result{Kind: contactsync.Unknown})
+	if w.pending != 1 || len(w.TakeDeadLetters()) != 0 {
+		t.Errorf("%d contacts are pending, want the one that was refused", w.pending)
 	}
 }

@@ -46,7 +46,7 @@ func newSeries(m *metrics.Batcher) series {
 	for _, as := range []string{"delivered", "superseded", "dead_letter", "skipped"} {
 		s.ended = append(s.ended, m.Ended.WithLabelValues(as))
 	}
-	for c := CutRows; c <= CutRetry; c++ {
+	for c := BatchRows; c <= BatchRetry; c++ {
 		s.batches = append(s.batches, m.Batches.WithLabelValues(c.String()))
 	}
 	for _, k := range contactsync.Kinds() {

@@ -10,7 +10,7 @@ import (
 // Settle takes the result of a flight: rows that are done end, rows that were
 // refused become dead letters, and the others wait to be sent again. It is the
 // one place that knows what each kind of answer leads to.
-func (w *Window) Settle(now time.Time, f *Flight, r contactsync.Result) {
+func (w *Window) Settle(now time.Time, f *Request, r contactsync.Result) {
 	w.clock(now)
 	f.report(w.now, r)
 	delete(w.flights, f)
@@ -25,7 +25,7 @@ func (w *Window) Settle(now time.Time, f *Flight, r contactsync.Result) {
 	w.dropEmpty(l)
 }
 
-func (w *Window) settle(f *Flight, r contactsync.Result) {
+func (w *Window) settle(f *Request, r contactsync.Result) {
 	l := f.lane
 	for _, c := range f.rows {
 		if r.Kind != contactsync.Answered && r.Kind != contactsync.Canceled && c.firstFail.IsZero() {
@@ -74,7 +74,7 @@ func (w *Window) settle(f *Flight, r contactsync.Result) {
 
 // heard says that the API has looked at the rows of a flight: the stream's
 // credentials and name are good, and it need not wait.
-func (w *Window) heard(f *Flight) {
+func (w *Window) heard(f *Request) {
 	l := f.lane
 	switch {
 	case l.hold == nil:
@@ -86,7 +86,7 @@ func (w *Window) heard(f *Flight) {
 }
 
 // answered settles each row by its own outcome.
-func (w *Window) answered(f *Flight, r contactsync.Result) {
+func (w *Window) answered(f *Request, r contactsync.Result) {
 	r.Rows = append(slices.Clip(r.Rows), make([]contactsync.Outcome, max(0, len(f.rows)-len(r.Rows)))...)
 	taken, refused := 0, 0
 	for i, c := range f.rows {
@@ -174,7 +174,7 @@ func (w *Window) tryAgain(rows []*contact, r contactsync.Result) {
 
 // again puts the rows of a flight back: a fixed set stays one, others return to
 // the front of the queue, at once or when due.
-func (w *Window) again(f *Flight, r contactsync.Result, due time.Time) {
+func (w *Window) again(f *Request, r contactsync.Result, due time.Time) {
 	came := r.Status != 0 && (r.Kind == contactsync.Unavailable || r.Kind == contactsync.Unknown)
 	for _, c := range f.rows {
 		c.applied = c.applied || r.Ambiguous || came
@@ -197,7 +197,7 @@ func (w *Window) again(f *Flight, r contactsync.Result, due time.Time) {
 }
 
 // landAll lands every row of a flight and returns those that are still to be sent.
-func (w *Window) landAll(f *Flight, r contactsync.Result) []*contact {
+func (w *Window) landAll(f *Request, r contactsync.Result) []*contact {
 	rows := make([]*contact, 0, len(f.rows))
 	for _, c := range f.rows {
 		if w.land(c) {

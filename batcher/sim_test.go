@@ -41,7 +41,7 @@ type world struct {
 	api      map[string]map[string]int // what the API holds, per contact
 	applied  map[string]int            // highest seq applied, per contact
 	letters  []contactsync.DeadLetter
-	flights  []*Flight
+	flights  []*Request
 	inFlight map[string]bool
 	restarts bool            // a takeover is by another process, which remembers nothing
 	versions bool            // events carry their seq as version, and some come late
@@ -116,7 +116,7 @@ func newWorld(t *rapid.T) *world {
 
 // begin starts the process: nothing is remembered.
 func (s *world) begin() {
-	s.w = NewWindow(s.cfg, func(string) Gate { return s.gate }, &metrics.New(prometheus.NewRegistry()).Batcher, 7)
+	s.w = NewWindow(s.cfg, func(string) (Gate, bool) { return s.gate, true }, &metrics.New(prometheus.NewRegistry()).Batcher, 7)
 }
 
 func (s *world) claims() []contactsync.Claim {
@@ -348,11 +348,11 @@ func (s *world) answer(i int) {
 
 // bury acknowledges the dead letters that wait.
 func (s *world) bury() {
-	letters := s.w.TakeLetters()
+	letters := s.w.TakeDeadLetters()
 	for _, b := range letters {
 		s.letters = append(s.letters, b.DeadLetter)
 	}
-	s.w.Buried(s.now, letters)
+	s.w.DeadLettersAcked(s.now, letters)
 	s.settleEnded()
 }
 
@@ -395,7 +395,7 @@ func (s *world) takeover() {
 		}
 	}
 	s.commit()
-	w, late, charge := s.w, s.w.TakeLetters(), int64(0) // Kafka has these when the next generation has begun
+	w, late, charge := s.w, s.w.TakeDeadLetters(), int64(0) // Kafka has these when the next generation has begun
 	for _, b := range late {
 		s.letters = append(s.letters, b.DeadLetter)
 		charge += b.charge
@@ -422,7 +422,7 @@ func (s *world) takeover() {
 		s.begin()
 	}
 	s.assign()
-	w.Buried(s.now, late)
+	w.DeadLettersAcked(s.now, late)
 	s.settleEnded()
 }
 
@@ -457,9 +457,9 @@ func (s *world) finish() {
 	if !s.done() {
 		s.t.Fatalf("I9: not drained: committed %v of %d, %d, %d; %d pending, wake %v", s.committed, len(s.logs[0]), len(s.logs[1]), len(s.logs[2]), s.w.pending, s.w.Wake())
 	}
-	if s.w.bytes != 0 || s.w.pending != 0 || len(s.w.flights) != 0 || s.w.LettersWaiting() != 0 || s.w.orphans != 0 || s.gate.out != 0 {
+	if s.w.bytes != 0 || s.w.pending != 0 || len(s.w.flights) != 0 || s.w.DeadLettersPending() != 0 || s.w.staleInFlight != 0 || s.gate.out != 0 {
 		s.t.Fatalf("I8: drained, but %d bytes, %d contacts, %d requests, %d dead letters (%d of nobody), %d permits are held",
-			s.w.bytes, s.w.pending, len(s.w.flights), s.w.LettersWaiting(), s.w.orphans, s.gate.out)
+			s.w.bytes, s.w.pending, len(s.w.flights), s.w.DeadLettersPending(), s.w.staleInFlight, s.gate.out)
 	}
 	s.checkState()
 }

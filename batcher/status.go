@@ -11,15 +11,15 @@ const mostHoldsShown = 100
 
 // Status is the window as an operator wants to see it.
 type Status struct {
-	Bytes            int64           `json:"bytes"`
-	BytesLimit       int64           `json:"bytes_limit"`
-	PendingContacts  int             `json:"pending_contacts"`
-	Streams          int             `json:"streams"`
-	InFlightRequests int             `json:"in_flight_requests"`
-	LettersWaiting   int             `json:"dead_letters_waiting"`
-	Accounts         []AccountStatus `json:"accounts"`
-	Holds            []HoldStatus    `json:"holds"` // the oldest first, at most 100
-	HoldsLeft        int             `json:"holds_left,omitzero"`
+	Bytes              int64           `json:"bytes"`
+	BytesLimit         int64           `json:"bytes_limit"`
+	PendingContacts    int             `json:"pending_contacts"`
+	Streams            int             `json:"streams"`
+	InFlightRequests   int             `json:"in_flight_requests"`
+	DeadLettersPending int             `json:"dead_letters_waiting"`
+	Accounts           []AccountStatus `json:"accounts"`
+	Holds              []HoldStatus    `json:"holds"` // the oldest first, at most 100
+	HoldsLeft          int             `json:"holds_left,omitzero"`
 }
 
 // AccountStatus is what the window knows of one account.
@@ -57,7 +57,7 @@ func (w *Window) Status(now time.Time) Status {
 	w.clock(now)
 	s := Status{
 		Bytes: w.bytes, BytesLimit: int64(w.cfg.WindowBytes), PendingContacts: w.pending, Streams: len(w.lanes),
-		InFlightRequests: len(w.flights), LettersWaiting: w.LettersWaiting(), Accounts: []AccountStatus{}, Holds: []HoldStatus{},
+		InFlightRequests: len(w.flights), DeadLettersPending: w.DeadLettersPending(), Accounts: []AccountStatus{}, Holds: []HoldStatus{},
 	}
 	by := map[*account]*AccountStatus{}
 	for _, a := range w.accounts {

@@ -18,7 +18,7 @@ import (
 // seed give the same answers. Not safe for concurrent use.
 type Window struct {
 	cfg      Config
-	gates    func(account string) Gate
+	gates    func(account string) (Gate, bool)
 	rand     *rand.Rand
 	m        series
 	now      time.Time // the latest time that any call brought
@@ -31,15 +31,15 @@ type Window struct {
 	pending    int // contacts not yet ended, those in flight and what arrived behind them included
 	catchingUp int // claims that are only read so far
 	draining   bool
-	flights    map[*Flight]struct{}
+	flights    map[*Request]struct{}
 
 	memory memory // what was accepted of contacts that are not pending any more
 
-	notes   []Note              // to be told, since TakeNotes
-	ended   []contactsync.Ended // since TakeEnded
-	letters []*Burial           // to be published, since TakeLetters
-	buried  int                 // letters taken and not yet buried
-	orphans int                 // of these, those of generations that are over
+	notes         []LogEvent          // to be told, since TakeLogEvents
+	ended         []contactsync.Ended // since TakeEnded
+	letters       []*DeadLetter       // to be published, since TakeDeadLetters
+	buried        int                 // letters taken and not yet buried
+	staleInFlight int                 // of these, those of generations that are over
 }
 
 // claim is one owned partition.
@@ -47,10 +47,10 @@ type claim struct {
 	contactsync.Claim
 	live        bool // its generation is not over: requests and letters can outlive it
 	catching    bool
-	held        list      // contacts that wait for the end of catch-up
-	heldLetters []*Burial // and dead letters
-	open        int       // events not yet ended
-	first       int64     // offset of the first event that was added; -1 before it
+	held        list          // contacts that wait for the end of catch-up
+	heldLetters []*DeadLetter // and dead letters
+	open        int           // events not yet ended
+	first       int64         // offset of the first event that was added; -1 before it
 }
 
 // Gate admits the requests of one account: its budget and the breaker of its
@@ -60,15 +60,24 @@ type Gate interface {
 	Admit(now time.Time) (report func(now time.Time, r contactsync.Result), again time.Time)
 }
 
+// noGate is the gate of an account that is not configured. Its requests cost no call:
+// the sender refuses them.
+type noGate struct{}
+
+// Admit implements Gate.
+func (noGate) Admit(time.Time) (func(time.Time, contactsync.Result), time.Time) {
+	return func(time.Time, contactsync.Result) {}, time.Time{}
+}
+
 // NewWindow returns an empty window. gates is asked once for each account.
-func NewWindow(cfg Config, gates func(account string) Gate, m *metrics.Batcher, seed uint64) *Window {
+func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.Batcher, seed uint64) *Window {
 	m.BytesLimit.Set(float64(cfg.WindowBytes))
 	return &Window{
 		cfg: cfg, gates: gates, m: newSeries(m),
 		rand:    rand.New(rand.NewPCG(seed, seed)),
 		lanes:   map[string]*lane{},
 		claims:  map[contactsync.Claim]*claim{},
-		flights: map[*Flight]struct{}{},
+		flights: map[*Request]struct{}{},
 		memory:  newMemory(cfg.RememberContacts),
 	}
 }
@@ -338,7 +347,11 @@ func (w *Window) accountOf(id string) *account {
 			return a
 		}
 	}
-	a := &account{id: id, gate: w.gates(id), ready: laneHeap{ready: true}, ceiling: newCeiling(w.cfg)}
+	gate, ok := w.gates(id)
+	if !ok {
+		gate = noGate{}
+	}
+	a := &account{id: id, gate: gate, ready: laneHeap{ready: true}, ceiling: newCeiling(w.cfg)}
 	w.accounts = append(w.accounts, a)
 	for k := range holdKinds { // its series are there before anything is held
 		w.m.HeldStreams.WithLabelValues(id, k.String())

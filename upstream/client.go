@@ -132,12 +132,12 @@ func (c Config) CheckFiles() []setting.Error {
 	return bad
 }
 
-// Gate returns the gate of an account, or nil for one that is not configured.
-func (c *Client) Gate(account string) *Gate {
+// Gate returns the gate of an account; ok is false for one that is not configured.
+func (c *Client) Gate(account string) (gate *Gate, ok bool) {
 	if a := c.accounts[account]; a != nil {
-		return a.gate
+		return a.gate, true
 	}
-	return nil
+	return nil, false
 }
 
 // Route returns the account of a stream; see Router.

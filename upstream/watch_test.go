@@ -126,10 +126,11 @@ func TestClient_Wiring(t *testing.T) {
 	if id, ok := c.Route("st-1", ""); id != testAccount || !ok {
 		t.Errorf("route leads to %q", id)
 	}
-	if c.Gate("nobody") != nil {
+	if _, ok := c.Gate("nobody"); ok {
 		t.Error("a gate of nobody")
 	}
-	g, now := c.Gate(testAccount), time.Now()
+	g, _ := c.Gate(testAccount)
+	now := time.Now()
 	if report, _ := g.Admit(now); report != nil {
 		t.Error("admitted before any partition is owned")
 	}

@@ -77,8 +77,8 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	ledgers := consumer.NewLedgers()
 	deps := batcher.Deps{
 		Sender: a.upstream, Publisher: a.letters, Acker: ledgers,
-		Gates: func(account string) batcher.Gate { return a.upstream.Gate(account) },
-		Log:   o.Log, Metrics: &m.Batcher, Letters: &m.DeadLetter, Seed: rand.Uint64(),
+		Gates: func(account string) (batcher.Gate, bool) { return a.upstream.Gate(account) },
+		Log:   o.Log, Metrics: &m.Batcher, DeadLetters: &m.DeadLetter, Seed: rand.Uint64(),
 	}
 	if o.WrapSender != nil {
 		deps.Sender = o.WrapSender(deps.Sender)

@@ -89,7 +89,8 @@ func TestDeadLetters_APITakesItsShareOnly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := api.Client.Gate("acme").State(time.Now()).Share; got != 6 {
+		gate, _ := api.Client.Gate("acme")
+		if got := gate.State(time.Now()).Share; got != 6 {
 			t.Errorf("with share %s: %v requests a minute, want 6", share, got)
 		}
 		if err := api.Client.Close(); err != nil {

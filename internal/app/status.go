@@ -28,8 +28,10 @@ func (a *App) status() any {
 		s.Window = a.batcher.Status()
 	}
 	for _, account := range a.cfg.Upstream.Accounts {
-		g := a.upstream.Gate(account.ID).State(time.Now())
-		s.Gates[account.ID] = gate{g.Name, g.Until, g.Share}
+		if g, ok := a.upstream.Gate(account.ID); ok {
+			state := g.State(time.Now())
+			s.Gates[account.ID] = gate{state.Name, state.Until, state.Share}
+		}
 	}
 	return s
 }

@@ -141,7 +141,7 @@ func (w *row) fail(detail string) {
 // admit waits for the account's budget. The function that it returns must be told
 // what became of the request.
 func (s *sender) admit(ctx context.Context, account string) (report func(time.Time, contactsync.Result), err error) {
-	gate := s.api.Client.Gate(account)
+	gate, _ := s.api.Client.Gate(account)
 	for ctx.Err() == nil {
 		now := time.Now()
 		report, again := gate.Admit(now)

@@ -193,7 +193,7 @@ type simService struct {
 	catch     []int64 // up to where a partition has to be read first; -1 when it was
 	ended     []map[int64]bool
 	fed       map[int]bool // the events that this process was given, and whether as a replay
-	flights   []*batcher.Flight
+	flights   []*batcher.Request
 }
 
 func newSimService(w *simWorld, partitions, remember int) *simService {
@@ -212,7 +212,7 @@ func (s *simService) restart(process bool) {
 			s.land(0, contactsync.Result{Kind: contactsync.Canceled})
 		}
 	} else {
-		s.win = batcher.NewWindow(s.cfg, func(string) batcher.Gate { return simGate{} }, &metrics.New(prometheus.NewRegistry()).Batcher, 7)
+		s.win = batcher.NewWindow(s.cfg, func(string) (batcher.Gate, bool) { return simGate{}, true }, &metrics.New(prometheus.NewRegistry()).Batcher, 7)
 		s.fed, s.flights = map[int]bool{}, nil
 	}
 	s.gen++
@@ -291,7 +291,7 @@ func (s *simService) land(i int, r contactsync.Result) {
 // bury writes the dead letters that wait, and commits. A process that ends between
 // the two writes them again: copies.
 func (s *simService) bury(commit bool) {
-	burials := s.win.TakeLetters()
+	burials := s.win.TakeDeadLetters()
 	letters := make([]contactsync.DeadLetter, len(burials))
 	for i, b := range burials {
 		letters[i] = b.DeadLetter
@@ -303,7 +303,7 @@ func (s *simService) bury(commit bool) {
 		s.restart(true)
 		return
 	}
-	s.win.Buried(s.w.clock, burials)
+	s.win.DeadLettersAcked(s.w.clock, burials)
 	for _, at := range s.win.TakeEnded() {
 		if at.Generation == s.gen {
 			s.ended[at.Partition][at.Offset] = true
