@@ -18,14 +18,14 @@ const (
 
 	ReasonUnauthorized Reason = "unauthorized" // the stream was refused for longer than holds may last
 	ReasonStreamGone   Reason = "stream_gone"  // the stream was unknown for longer than holds may last
-	ReasonUnproven     Reason = "unproven"     // a replay of which nobody can tell any more whether it is the newest
+	ReasonUnverifiable Reason = "unverifiable" // a replay of which the service can no longer tell whether it is the newest state
 )
 
 // Reasons lists every reason, so that each label value can be set to zero at start.
 func Reasons() []Reason {
 	return []Reason{
 		ReasonUndecodable, ReasonInvalid, ReasonUnmapped, ReasonRejected, ReasonBadRequest,
-		ReasonTooLarge, ReasonUnresolved, ReasonUnauthorized, ReasonStreamGone, ReasonUnproven,
+		ReasonTooLarge, ReasonUnresolved, ReasonUnauthorized, ReasonStreamGone, ReasonUnverifiable,
 	}
 }
 

@@ -155,7 +155,7 @@ func (s *bench) addWith(change func(*event.Event), ids ...string) {
 			Kind:   event.Update, Contact: event.Contact{Stream: stream, ID: id, Account: "a", Body: []byte(body), Shape: 1},
 		}
 		if id == "broken" {
-			ev.Kind, ev.Fault = event.Broken, &event.Fault{Reason: contactsync.ReasonInvalid, Detail: "no id"}
+			ev.Kind, ev.Err = event.Broken, &event.DecodeError{Reason: contactsync.ReasonInvalid, Detail: "no id"}
 		}
 		if change != nil {
 			change(&ev)

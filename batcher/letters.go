@@ -27,7 +27,7 @@ func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, stat
 		// The newest event alone would not bring back what older ones had set.
 		record.Value = event.Native(event.Contact{
 			Stream: c.lane.stream, ID: c.id, Body: c.body, Account: c.account,
-			Version: c.Version, HasVersion: c.HasVersion, OccurredAt: c.OccurredAt,
+			Version: c.Number, HasVersion: c.HasNumber, OccurredAt: c.OccurredAt,
 		})
 	}
 	first := c.firstFail
@@ -44,7 +44,7 @@ func (w *Window) bury(c *contact, reason contactsync.Reason, detail string, stat
 }
 
 // refuse makes a dead letter of an event that cannot be sent at all.
-func (w *Window) refuse(ev *event.Event, m mark, why *event.Fault) {
+func (w *Window) refuse(ev *event.Event, m mark, why *event.DecodeError) {
 	l := contactsync.DeadLetter{
 		Record: ev.Record, Stream: ev.Contact.Stream, Contact: ev.Contact.ID,
 		Reason: contactsync.ReasonUndecodable, First: w.now, Last: w.now,

@@ -9,14 +9,14 @@ import (
 
 // standing is the place of a state in the order of its contact's states.
 type standing struct {
-	event.Place
+	event.Version
 
 	replayed bool
 	read     int64 // offset of the event itself, of a replay too
 }
 
 func standingOf(ev *event.Event) standing {
-	return standing{Place: ev.Place(), replayed: ev.Replay != nil, read: ev.Record.Offset}
+	return standing{Version: ev.Version(), replayed: ev.Replay != nil, read: ev.Record.Offset}
 }
 
 // olderThan reports whether the state has to give way to another one of its contact.
@@ -25,9 +25,9 @@ func standingOf(ev *event.Event) standing {
 // partitions too: nothing brings back one that is left out.
 func (s standing) olderThan(known standing) bool {
 	if !s.replayed {
-		return s.Said(known.Place) < 0
+		return s.CompareDeclared(known.Version) < 0
 	}
-	return known.After(s.Place)
+	return known.NewerThan(s.Version)
 }
 
 // contactKey is the unit of order.
@@ -110,8 +110,8 @@ func (w *Window) inOrder(ev *event.Event, m mark) bool {
 		return false
 	}
 	if !w.proven(ev.Replay, m) {
-		w.refuse(ev, m, &event.Fault{
-			Reason: contactsync.ReasonUnproven,
+		w.refuse(ev, m, &event.DecodeError{
+			Reason: contactsync.ReasonUnverifiable,
 			Detail: "the partition was not watched since the replay was written: replay it once more",
 		})
 		return false

@@ -188,7 +188,7 @@ func TestBatcher_ReplayThatCannotBeProvedGoesBack(t *testing.T) {
 				s.offset = 10
 				tt.do(s)
 				s.at(3 * time.Second)
-				if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonUnproven || s.letters[0].Contact != "a" || s.letters[0].Detail == "" {
+				if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonUnverifiable || s.letters[0].Contact != "a" || s.letters[0].Detail == "" {
 					t.Fatalf("dead letters %+v", s.letters)
 				}
 				if int64(len(s.ended)) != s.offset-10 {
@@ -242,7 +242,7 @@ func TestBatcher_OlderReplayAfterANewerOneThatIsForgotten(t *testing.T) {
 		s.addWith(replayOf(2, 10), "a")
 		s.at(3 * time.Second)
 		s.wantCalls("500ms a", "1.5s b")
-		if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonUnproven {
+		if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonUnverifiable {
 			t.Errorf("dead letters %+v", s.letters)
 		}
 	})
@@ -313,9 +313,9 @@ func TestStanding_Order(t *testing.T) {
 	}
 	noon := time.Unix(1_700_000_000, 0)
 	v := func(n int64) standing {
-		return standing{Place: event.Place{Version: n, HasVersion: true, OccurredAt: noon.Add(time.Duration(-n) * time.Hour)}}
+		return standing{Version: event.Version{Number: n, HasNumber: true, OccurredAt: noon.Add(time.Duration(-n) * time.Hour)}}
 	}
-	occurred := func(at time.Time) standing { return standing{Place: event.Place{OccurredAt: at}} }
+	occurred := func(at time.Time) standing { return standing{Version: event.Version{OccurredAt: at}} }
 	stood := func(s standing, at contactsync.Position, time time.Time) standing {
 		s.Origin, s.Time = at, time
 		return s
@@ -333,7 +333,7 @@ func TestStanding_Order(t *testing.T) {
 		{"lower version", v(1), v(2), true},
 		{"higher version, earlier time", v(2), v(1), false},
 		{"equal version", v(2), v(2), false},
-		{"equal version, other time", v(2), standing{Place: event.Place{Version: 2, HasVersion: true, OccurredAt: noon}}, false},
+		{"equal version, other time", v(2), standing{Version: event.Version{Number: 2, HasNumber: true, OccurredAt: noon}}, false},
 		{"earlier time", occurred(noon), occurred(noon.Add(1)), true},
 		{"earlier time, one version", occurred(noon), v(-1), true},
 		{"nothing said", live(at(0, 5), noon), live(at(0, 9), noon), false},

@@ -231,7 +231,7 @@ func (s *world) fetch(p int) {
 	}
 	ev := s.decoder.Decode(rec)
 	if ev.Kind != e.kind {
-		s.t.Fatalf("event %q decoded as %v, want %v (%v)", e.value, ev.Kind, e.kind, ev.Fault)
+		s.t.Fatalf("event %q decoded as %v, want %v (%v)", e.value, ev.Kind, e.kind, ev.Err)
 	}
 	ev.Contact.Account = "a"
 	s.read[p]++

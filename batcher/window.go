@@ -157,7 +157,7 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 		w.tombstone(ev)
 		w.skip(m, w.m.skippedTombstone)
 	default:
-		w.refuse(ev, m, ev.Fault)
+		w.refuse(ev, m, ev.Err)
 	}
 }
 

@@ -178,8 +178,8 @@ func (t tally) add(ev *event.Event) {
 		t["delete"]++
 	case ev.Kind == event.Tombstone:
 		t["tombstone"]++
-	case ev.Fault != nil:
-		t[string(ev.Fault.Reason)]++
+	case ev.Err != nil:
+		t[string(ev.Err.Reason)]++
 	default:
 		t[string(contactsync.ReasonUndecodable)]++
 	}

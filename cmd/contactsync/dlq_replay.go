@@ -42,8 +42,8 @@ Letters that must not be replayed are listed with the reason:
   broken      the record is still no event that could be sent: see event.* and upstream.accounts
   loop        it was replayed --max-replays times already
   incomplete  the record was too large for the topic, and is gone from its source
-  unproven    the source topic no longer reaches back to the event, so nobody knows
-              whether something newer came after it; --unproven replays such letters too
+  unverifiable    the source topic no longer reaches back to the event, so nobody knows
+              whether something newer came after it; --unverifiable replays such letters too
   elsewhere   its topic is none of consumer.topics, or the partition is gone
   failed      the topic or the API refused it
 
@@ -66,7 +66,7 @@ or the progress file still holds letters that were begun and have not ended.`,
 	f.Float64Var(&r.opts.Rate, "rate", 0, "letters a second; 0 for as fast as it goes")
 	f.IntVar(&r.opts.Limit, "limit", 0, "how many letters to replay at most; 0 for all")
 	f.IntVar(&r.opts.MaxReplays, "max-replays", 3, "leave letters alone that were replayed so often already")
-	f.BoolVar(&r.opts.Unproven, "unproven", false, "replay also letters whose source topic no longer reaches back to the event")
+	f.BoolVar(&r.opts.Unverifiable, "unverifiable", false, "replay also letters whose source topic no longer reaches back to the event")
 	f.StringVar(&r.progress, "progress", "", "with --via api: the file that remembers what was sent")
 	f.Float64Var(&r.share, "budget-share", 0.1, "with --via api: the part of each account's requests to use, above 0 and up to 1")
 	return cmd

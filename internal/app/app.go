@@ -123,7 +123,7 @@ func (a *App) decoder() func(contactsync.Record) event.Event {
 		account, ok := a.upstream.Route(ev.Contact.Stream, ev.Contact.Account)
 		if !ok {
 			ev.Kind = event.Broken
-			ev.Fault = &event.Fault{
+			ev.Err = &event.DecodeError{
 				Reason: contactsync.ReasonUnmapped,
 				Detail: fmt.Sprintf("no account in upstream.accounts takes stream %q of account %q", ev.Contact.Stream, ev.Contact.Account),
 			}

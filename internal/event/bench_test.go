@@ -15,7 +15,7 @@ func BenchmarkDecode(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				if e := d.Decode(rec); e.Kind != Update {
-					b.Fatal(e.Fault)
+					b.Fatal(e.Err)
 				}
 			}
 		})

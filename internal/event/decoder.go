@@ -15,9 +15,9 @@ type Decoder struct {
 // readFunc reads a record with a value into an update or a delete, or says why
 // it is neither; then the contact holds at most Stream and ID. Results are values
 // so that an event stays off the heap.
-type readFunc func(*Decoder, contactsync.Record) (Kind, Contact, *Fault)
+type readFunc func(*Decoder, contactsync.Record) (Kind, Contact, *DecodeError)
 
-// NewDecoder returns a Decoder, or an error with every fault of the settings.
+// NewDecoder returns a Decoder, or an error that lists everything wrong with the settings.
 func NewDecoder(cfg Config) (*Decoder, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
@@ -47,21 +47,21 @@ func (d *Decoder) Decode(rec contactsync.Record) (e Event) {
 	e.Record = rec
 	switch {
 	case len(rec.Key) > d.maxBytes:
-		e.Fault = newFault(contactsync.ReasonUndecodable, "the key has %d bytes: at most %d", len(rec.Key), d.maxBytes)
+		e.Err = newDecodeError(contactsync.ReasonUndecodable, "the key has %d bytes: at most %d", len(rec.Key), d.maxBytes)
 	case rec.Value == nil:
 		e.Kind = Tombstone
 	case len(rec.Value) == 0:
-		e.Fault = newFault(contactsync.ReasonUndecodable, "the value is empty: a tombstone has none")
+		e.Err = newDecodeError(contactsync.ReasonUndecodable, "the value is empty: a tombstone has none")
 	case len(rec.Value) > d.maxBytes:
-		e.Fault = newFault(contactsync.ReasonUndecodable, "the value has %d bytes: at most %d", len(rec.Value), d.maxBytes)
+		e.Err = newDecodeError(contactsync.ReasonUndecodable, "the value has %d bytes: at most %d", len(rec.Value), d.maxBytes)
 	default:
-		e.Kind, e.Contact, e.Fault = d.read(d, rec)
+		e.Kind, e.Contact, e.Err = d.read(d, rec)
 	}
-	if e.Fault == nil && len(rec.Headers) > 0 {
+	if e.Err == nil && len(rec.Headers) > 0 {
 		var err error
 		if e.Replay, err = ReadReplay(rec.Headers); err != nil {
 			// Taken for an event of now it could beat a newer one.
-			e.Kind, e.Fault = Broken, newFault(contactsync.ReasonInvalid, "the record says that it is a replay, but %v", err)
+			e.Kind, e.Err = Broken, newDecodeError(contactsync.ReasonInvalid, "the record says that it is a replay, but %v", err)
 			e.Contact = Contact{Stream: e.Contact.Stream, ID: e.Contact.ID}
 		}
 	}

@@ -90,8 +90,8 @@ func TestDecode_Good(t *testing.T) {
 			d := newTestDecoder(t, c.change)
 			value := []byte(c.value)
 			e := d.Decode(contactsync.Record{Value: value})
-			if e.Kind != c.kind || e.Fault != nil {
-				t.Fatalf("%v with fault %v: want %v", e.Kind, e.Fault, c.kind)
+			if e.Kind != c.kind || e.Err != nil {
+				t.Fatalf("%v with error %v: want %v", e.Kind, e.Err, c.kind)
 			}
 			if e.Contact.Shape == 0 {
 				t.Error("no shape")
@@ -148,14 +148,14 @@ func TestDecode_Faults(t *testing.T) {
 		{"phone is a string", event(`{"id":"a","cellPhone":"+91"}`), "invalid: contact.cellPhone is a string: want an object (before byte 56)"},
 		{"phone number", strict("2445612345", "244 561"), "invalid: contact.cellPhone.phoneNumber is not made of digits only (before byte 192)"},
 		{"country code", strict("+91", "0091"), "invalid: contact.cellPhone.countryCode is not + and one to three digits (before byte 216)"},
-		{"the first fault counts", `{"streamId":1,"version":"1","contact":[]}`, "invalid: streamId is a number: want a string (before byte 13)"},
+		{"the first error counts", `{"streamId":1,"version":"1","contact":[]}`, "invalid: streamId is a number: want a string (before byte 13)"},
 		{"well-formed comes first", `{"streamId":1,"contact":}`, "undecodable: not JSON, in contact (at byte 24)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			e := newTestDecoder(t, nil).Decode(contactsync.Record{Value: []byte(c.value)})
-			if e.Kind != Broken || e.Fault == nil || e.Fault.Error() != c.want {
-				t.Errorf("%v, %v\nwant %s", e.Kind, e.Fault, c.want)
+			if e.Kind != Broken || e.Err == nil || e.Err.Error() != c.want {
+				t.Errorf("%v, %v\nwant %s", e.Kind, e.Err, c.want)
 			}
 		})
 	}
@@ -165,12 +165,12 @@ func TestDecode_InvalidEventsKeepTheirNames(t *testing.T) {
 	t.Parallel()
 	d := newTestDecoder(t, nil)
 	e := d.Decode(contactsync.Record{Value: []byte(`{"streamId":"s","contact":{"id":"a"}}`)})
-	if e.Fault == nil || e.Contact.Stream != "s" || e.Contact.ID != "a" {
-		t.Errorf("contact %+v with %v: want s and a", e.Contact, e.Fault)
+	if e.Err == nil || e.Contact.Stream != "s" || e.Contact.ID != "a" {
+		t.Errorf("contact %+v with %v: want s and a", e.Contact, e.Err)
 	}
 	e = d.Decode(contactsync.Record{Value: []byte(`{"streamId":"../s","contact":{"id":"a"}}`)})
-	if e.Fault == nil || e.Contact.Stream != "" || e.Contact.ID != "a" {
-		t.Errorf("contact %+v with %v: want no stream and a", e.Contact, e.Fault)
+	if e.Err == nil || e.Contact.Stream != "" || e.Contact.ID != "a" {
+		t.Errorf("contact %+v with %v: want no stream and a", e.Contact, e.Err)
 	}
 }
 
@@ -178,12 +178,12 @@ func TestDecode_Tombstone(t *testing.T) {
 	t.Parallel()
 	d := newTestDecoder(t, func(c *Config) { c.MaxEventBytes = 1 << 10 })
 	e := d.Decode(contactsync.Record{Key: []byte("s/a")})
-	if e.Kind != Tombstone || e.Fault != nil || string(e.Record.Key) != "s/a" || e.Contact.Stream != "" {
+	if e.Kind != Tombstone || e.Err != nil || string(e.Record.Key) != "s/a" || e.Contact.Stream != "" {
 		t.Errorf("%+v: want a tombstone", e)
 	}
 	e = d.Decode(contactsync.Record{Key: make([]byte, 1025)})
-	if e.Kind != Broken || e.Fault.Error() != "undecodable: the key has 1025 bytes: at most 1024" {
-		t.Errorf("%v, %v: want a fault of the key", e.Kind, e.Fault)
+	if e.Kind != Broken || e.Err.Error() != "undecodable: the key has 1025 bytes: at most 1024" {
+		t.Errorf("%v, %v: want an error about the key", e.Kind, e.Err)
 	}
 }
 
@@ -208,7 +208,7 @@ func TestNative_ReadsBack(t *testing.T) {
 		written := Native(want.Contact)
 		got := d.Decode(contactsync.Record{Value: written})
 		if !reflect.DeepEqual(got.Contact, want.Contact) || got.Kind != Update {
-			t.Errorf("%s\nreads as %+v (%v)\nwant     %+v", written, got.Contact, got.Fault, want.Contact)
+			t.Errorf("%s\nreads as %+v (%v)\nwant     %+v", written, got.Contact, got.Err, want.Contact)
 		}
 	}
 }

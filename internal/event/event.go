@@ -12,7 +12,7 @@ type Kind uint8
 
 // The kinds of events. The zero value asks for nothing.
 const (
-	Broken    Kind = iota // no event that could be sent: Fault says why
+	Broken    Kind = iota // no event that could be sent: Err says why
 	Update                // the contact has the state in Contact.Body
 	Delete                // the contact is gone
 	Tombstone             // the record has no value; see TombstoneKey
@@ -58,15 +58,15 @@ type Event struct {
 	// Stream and ID hold what could be read of them; in an undecodable one, and in a
 	// tombstone, it is zero.
 	Contact Contact
-	Fault   *Fault // of a broken event; else nil
+	Err     *DecodeError // of a broken event; else nil
 	// Replay is set in an event that was set aside once and put back.
 	Replay *Replay
 }
 
-// Fault says why a record is no event, or none that could be sent.
-type Fault struct {
-	// Reason is undecodable or invalid where Decode made the fault. One that is made
-	// later tells of an event that was read well: unmapped or unproven.
+// DecodeError says why a record is no event, or none that could be sent.
+type DecodeError struct {
+	// Reason is undecodable or invalid where Decode made the error. One that is made
+	// later tells of an event that was read well: unmapped or unverifiable.
 	Reason contactsync.Reason
 	// Detail says what is wrong and where. Of Decode it is at most 200 bytes of ASCII,
 	// with names of members that the format defines and byte offsets, never with a
@@ -75,7 +75,7 @@ type Fault struct {
 }
 
 // Error returns the reason and the detail.
-func (f *Fault) Error() string { return string(f.Reason) + ": " + f.Detail }
+func (e *DecodeError) Error() string { return string(e.Reason) + ": " + e.Detail }
 
 // TombstoneKey reads the contact that a tombstone's key names. The key is
 // "<streamId>/<contactId>", "<streamId>:<contactId>", or a contact's id alone, in

@@ -35,13 +35,13 @@ func FuzzDecode(f *testing.F) {
 			checkFields(t, s.Contact.Body)
 		}
 		// What is not well-formed is so for both.
-		if s.Kind == Broken && s.Fault.Reason == contactsync.ReasonUndecodable && !reflect.DeepEqual(s.Fault, l.Fault) {
-			t.Errorf("strict says %v, lenient %v", s.Fault, l.Fault)
+		if s.Kind == Broken && s.Err.Reason == contactsync.ReasonUndecodable && !reflect.DeepEqual(s.Err, l.Err) {
+			t.Errorf("strict says %v, lenient %v", s.Err, l.Err)
 		}
 		if l.Kind == Update {
 			again := lenient.Decode(contactsync.Record{Value: Native(l.Contact)})
 			if !reflect.DeepEqual(again.Contact, l.Contact) {
-				t.Errorf("%+v is written and read back as %+v (%v)", l.Contact, again.Contact, again.Fault)
+				t.Errorf("%+v is written and read back as %+v (%v)", l.Contact, again.Contact, again.Err)
 			}
 		}
 	})
@@ -51,18 +51,18 @@ func FuzzDecode(f *testing.F) {
 func checkEvent(t *testing.T, value []byte, e Event) {
 	t.Helper()
 	if e.Kind == Broken {
-		if e.Fault == nil {
-			t.Fatal("broken without a fault")
+		if e.Err == nil {
+			t.Fatal("broken without an error")
 		}
-		checkDetail(t, e.Fault)
-		if e.Fault.Reason == contactsync.ReasonInvalid && !json.Valid(value) {
-			t.Errorf("%v, but it is not JSON", e.Fault)
+		checkDetail(t, e.Err)
+		if e.Err.Reason == contactsync.ReasonInvalid && !json.Valid(value) {
+			t.Errorf("%v, but it is not JSON", e.Err)
 		}
 		return
 	}
 	c := e.Contact
-	if e.Fault != nil || e.Kind == Tombstone || !contactsync.IsName(c.Stream) || !contactsync.IsName(c.ID) || c.Account != "" && !contactsync.IsName(c.Account) {
-		t.Errorf("%v with %+v and %v", e.Kind, c, e.Fault)
+	if e.Err != nil || e.Kind == Tombstone || !contactsync.IsName(c.Stream) || !contactsync.IsName(c.ID) || c.Account != "" && !contactsync.IsName(c.Account) {
+		t.Errorf("%v with %+v and %v", e.Kind, c, e.Err)
 	}
 	if !bytes.Contains(value, c.Body) || !json.Valid(value) || !utf8.Valid(value) {
 		t.Errorf("body %q of %q", c.Body, value)
@@ -114,7 +114,7 @@ func FuzzMerge(f *testing.F) {
 		}
 		e := decode(body)
 		if e.Kind != Update || e.Contact.ID != n.Contact.ID || e.Contact.Shape != shape {
-			t.Fatalf("%s and %s make %s: %v", older, newer, body, e.Fault)
+			t.Fatalf("%s and %s make %s: %v", older, newer, body, e.Err)
 		}
 		// As raw messages, so that numbers beyond a float64 compare as well.
 		var got, want map[string]json.RawMessage

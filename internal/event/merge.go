@@ -49,7 +49,7 @@ type node struct {
 	merged  bool   // has a counterpart in the older object, and is in the result
 }
 
-// object reads a body. Its faults carry no content.
+// object reads a body. Its errors carry no content.
 func (r *reader) object(body []byte) (*node, error) {
 	// Decode has refused duplicate names; looking again would be half of the cost.
 	r.reset(body, jsontext.AllowDuplicateNames(true))

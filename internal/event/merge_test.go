@@ -200,7 +200,7 @@ func contactOf(object map[string]any) map[string]any {
 func decodeBody(t *rapid.T, d *Decoder, body []byte) Contact {
 	e := d.Decode(contactsync.Record{Value: slices.Concat([]byte(`{"streamId":"s","contact":`), body, []byte(`}`))})
 	if e.Kind != Update {
-		t.Fatalf("%s: %v", body, e.Fault)
+		t.Fatalf("%s: %v", body, e.Err)
 	}
 	return e.Contact
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// draft is a native event while it is read. Only the first fault of each sort
+// draft is a native event while it is read. Only the first error of each sort
 // counts, and none of them ends the reading: what is not well-formed must be
 // found first, and op, which may stand behind the contact, decides which count.
 type draft struct {
@@ -18,25 +18,25 @@ type draft struct {
 	hasContact bool
 	hasStream  bool
 	deleted    bool
-	fault      *Fault // of what every event needs
-	fields     *Fault // of the contact's fields, which a delete does without
+	err        *DecodeError // of what every event needs
+	fields     *DecodeError // of the contact's fields, which a delete does without
 }
 
 func (w *draft) refuse(format string, args ...any) {
-	if w.fault == nil {
-		w.fault = newFault(contactsync.ReasonInvalid, format, args...)
+	if w.err == nil {
+		w.err = newDecodeError(contactsync.ReasonInvalid, format, args...)
 	}
 }
 
 func (w *draft) refuseField(format string, args ...any) {
 	if w.fields == nil {
-		w.fields = newFault(contactsync.ReasonInvalid, format, args...)
+		w.fields = newDecodeError(contactsync.ReasonInvalid, format, args...)
 	}
 }
 
 // native reads the JSON object {streamId, contact, accountId, version,
 // occurredAt, op}; other members are ignored once they are known to be well-formed.
-func (d *Decoder) native(rec contactsync.Record) (Kind, Contact, *Fault) {
+func (d *Decoder) native(rec contactsync.Record) (Kind, Contact, *DecodeError) {
 	d.in.reset(rec.Value)
 	var w draft
 	err := d.envelope(&w)
@@ -48,8 +48,8 @@ func (d *Decoder) native(rec contactsync.Record) (Kind, Contact, *Fault) {
 	}
 	d.missing(&w)
 	switch {
-	case w.fault != nil:
-		return Broken, Contact{Stream: w.contact.Stream, ID: w.contact.ID}, w.fault
+	case w.err != nil:
+		return Broken, Contact{Stream: w.contact.Stream, ID: w.contact.ID}, w.err
 	case w.deleted:
 		return Delete, w.contact, nil
 	case w.fields != nil:
@@ -197,7 +197,7 @@ func (d *Decoder) contact(w *draft) error {
 // missing refuses a draft that lacks a member.
 func (d *Decoder) missing(w *draft) {
 	switch {
-	case w.fault != nil:
+	case w.err != nil:
 	case !w.hasStream:
 		w.refuse("streamId is missing")
 	case !w.hasContact:

@@ -63,30 +63,30 @@ func TestDecode_Poison(t *testing.T) {
 		t.Run(p.Name, func(t *testing.T) {
 			value := p.bytes()
 			e := d.Decode(contactsync.Record{Value: value})
-			if e.Kind != Broken || e.Fault == nil {
-				t.Fatalf("%v with fault %v: want broken", e.Kind, e.Fault)
+			if e.Kind != Broken || e.Err == nil {
+				t.Fatalf("%v with error %v: want broken", e.Kind, e.Err)
 			}
-			if e.Fault.Reason != p.Reason {
-				t.Errorf("%v: want %s", e.Fault, p.Reason)
+			if e.Err.Reason != p.Reason {
+				t.Errorf("%v: want %s", e.Err, p.Reason)
 			}
-			checkDetail(t, e.Fault)
+			checkDetail(t, e.Err)
 			for _, word := range []string{"john", "doee", "2445", "6964", "st-1", "+91", "auth"} {
-				if strings.Contains(e.Fault.Detail, word) {
-					t.Errorf("%v repeats %q", e.Fault, word)
+				if strings.Contains(e.Err.Detail, word) {
+					t.Errorf("%v repeats %q", e.Err, word)
 				}
 			}
-			if e.Contact.Body != nil || e.Fault.Reason == contactsync.ReasonUndecodable && e.Contact.Stream+e.Contact.ID != "" {
-				t.Errorf("contact %+v: want none of an %s value", e.Contact, e.Fault.Reason)
+			if e.Contact.Body != nil || e.Err.Reason == contactsync.ReasonUndecodable && e.Contact.Stream+e.Contact.ID != "" {
+				t.Errorf("contact %+v: want none of an %s value", e.Contact, e.Err.Reason)
 			}
 			// One bad record leaves nothing behind for the next.
 			if e := d.Decode(contactsync.Record{Value: []byte(typical)}); e.Kind != Update || string(e.Contact.Body) != typicalBody {
-				t.Errorf("the next event: %v, %v", e.Kind, e.Fault)
+				t.Errorf("the next event: %v, %v", e.Kind, e.Err)
 			}
 		})
 	}
 }
 
-func checkDetail(t testing.TB, f *Fault) {
+func checkDetail(t testing.TB, f *DecodeError) {
 	t.Helper()
 	if f.Detail == "" || len(f.Detail) > maxDetail {
 		t.Errorf("detail has %d bytes: want 1 to %d", len(f.Detail), maxDetail)
@@ -96,7 +96,7 @@ func checkDetail(t testing.TB, f *Fault) {
 	}
 }
 
-// Every value in the event starts with a word that no fault may repeat, however
+// Every value in the event starts with a word that no error may repeat, however
 // the event is damaged: a damaged value can end up where a name belongs.
 func TestDecode_FaultsRepeatNoValue(t *testing.T) {
 	t.Parallel()
@@ -106,12 +106,12 @@ func TestDecode_FaultsRepeatNoValue(t *testing.T) {
 	d := newTestDecoder(t, nil)
 	check := func(value string) {
 		e := d.Decode(contactsync.Record{Value: []byte(value)})
-		if e.Fault == nil {
+		if e.Err == nil {
 			return
 		}
-		checkDetail(t, e.Fault)
-		if strings.Contains(e.Fault.Error(), "Zap") || strings.Contains(e.Fault.Error(), "2445") {
-			t.Errorf("%v repeats a value of %s", e.Fault, value)
+		checkDetail(t, e.Err)
+		if strings.Contains(e.Err.Error(), "Zap") || strings.Contains(e.Err.Error(), "2445") {
+			t.Errorf("%v repeats a value of %s", e.Err, value)
 		}
 	}
 	for i := range len(event) {

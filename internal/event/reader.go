@@ -99,7 +99,7 @@ func (r *reader) skip() error {
 
 // end checks that nothing but white space is left.
 func (r *reader) end() error {
-	// Only peeking, so that the offset of a fault is the end of the value.
+	// Only peeking, so that the offset of an error is the end of the value.
 	if r.json.PeekKind() != jsontext.KindInvalid {
 		return errTrailing
 	}
@@ -119,9 +119,9 @@ func (r *reader) text(quoted []byte) []byte {
 	return r.scratch
 }
 
-// undecodable turns an error of the reader into a fault. It reads the bytes at
+// undecodable turns an error of the reader into a DecodeError. It reads the bytes at
 // the offset itself: the error's text quotes them, and they may be a contact's.
-func (r *reader) undecodable(err error) *Fault {
+func (r *reader) undecodable(err error) *DecodeError {
 	at, path := r.at(), ""
 	serr, ok := errors.AsType[*jsontext.SyntacticError](err)
 	if ok {
@@ -156,7 +156,7 @@ func (r *reader) undecodable(err error) *Fault {
 	if path != "" {
 		what += ", in " + path
 	}
-	return newFault(contactsync.ReasonUndecodable, "%s (at byte %d)", what, at)
+	return newDecodeError(contactsync.ReasonUndecodable, "%s (at byte %d)", what, at)
 }
 
 func badUTF8(b []byte) bool {
@@ -181,7 +181,7 @@ func knownPath(p jsontext.Pointer) string {
 	return strings.Join(path, ".")
 }
 
-func newFault(reason contactsync.Reason, format string, args ...any) *Fault {
+func newDecodeError(reason contactsync.Reason, format string, args ...any) *DecodeError {
 	detail := fmt.Sprintf(format, args...)
-	return &Fault{Reason: reason, Detail: detail[:min(len(detail), maxDetail)]}
+	return &DecodeError{Reason: reason, Detail: detail[:min(len(detail), maxDetail)]}
 }

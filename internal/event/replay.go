@@ -84,7 +84,7 @@ func ReadOrigin(rec contactsync.Record) (Replay, error) {
 	return Replay{Origin: rec.Position, OriginTime: rec.Time}, nil
 }
 
-// replayReader reads headers and keeps the first fault. It names the header and
+// replayReader reads headers and keeps the first error. It names the header and
 // not what it holds.
 type replayReader struct {
 	Replay

@@ -33,7 +33,7 @@ func TestDecode_RefusesAReplayWithoutItsPlace(t *testing.T) {
 	d := newTestDecoder(t, nil)
 	whole := aReplay()
 	if e := d.Decode(contactsync.Record{Value: []byte(typical), Headers: whole.Headers()}); e.Kind != Update || e.Replay == nil || e.Replay.Origin.Offset != 7 {
-		t.Fatalf("a whole replay: %v, %v, %+v", e.Kind, e.Fault, e.Replay)
+		t.Fatalf("a whole replay: %v, %v, %+v", e.Kind, e.Err, e.Replay)
 	}
 	for _, name := range []string{HeaderReplays, HeaderReplayOf, HeaderOrigin, HeaderOriginTime, HeaderChecked} {
 		for _, value := range []string{"private words", "a/b@c", "t/1@-4", "-1", ""} {
@@ -44,13 +44,13 @@ func TestDecode_RefusesAReplayWithoutItsPlace(t *testing.T) {
 				}
 			}
 			e := d.Decode(contactsync.Record{Value: []byte(typical), Headers: headers})
-			if e.Kind != Broken || e.Fault == nil || e.Fault.Reason != contactsync.ReasonInvalid || e.Contact.Body != nil || e.Contact.ID == "" {
-				t.Errorf("%s %q: %v, %v", name, value, e.Kind, e.Fault)
+			if e.Kind != Broken || e.Err == nil || e.Err.Reason != contactsync.ReasonInvalid || e.Contact.Body != nil || e.Contact.ID == "" {
+				t.Errorf("%s %q: %v, %v", name, value, e.Kind, e.Err)
 				continue
 			}
-			checkDetail(t, e.Fault)
-			if strings.Contains(e.Fault.Detail, "private") {
-				t.Errorf("the fault repeats the header: %v", e.Fault)
+			checkDetail(t, e.Err)
+			if strings.Contains(e.Err.Detail, "private") {
+				t.Errorf("the error repeats the header: %v", e.Err)
 			}
 		}
 	}

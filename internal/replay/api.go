@@ -147,7 +147,7 @@ func (s *sender) rows(targets []*target) []*row {
 
 // payable reports whether the newest state of an owed contact is known.
 func (s *sender) payable(t *target) bool {
-	return t.newer != nil || s.opts.Unproven || s.scan.proves(t)
+	return t.newer != nil || s.opts.Unverifiable || s.scan.proves(t)
 }
 
 func ownState(t *target) state {
@@ -233,7 +233,7 @@ func (s *sender) compare(w *row) {
 		return
 	}
 	n := w.newer
-	if n != nil && n.place.After(w.state.place) {
+	if n != nil && n.place.NewerThan(w.state.place) {
 		switch {
 		case !w.owed:
 			w.result, w.detail = Newer, fmt.Sprintf("%v at %v", n.kind, n.at)

@@ -14,17 +14,17 @@ const (
 	Loop     Result = "loop"     // it was replayed too often already
 	// Incomplete: the topic had no room for the record, and it is no longer where it came from.
 	Incomplete Result = "incomplete"
-	// Unproven: its source topic no longer reaches back to the event, so nobody can
+	// Unverifiable: its source topic no longer reaches back to the event, so nobody can
 	// tell whether something newer came after it.
-	Unproven  Result = "unproven"
-	Elsewhere Result = "elsewhere" // its topic is not one that the service reads, or the partition is gone
-	Failed    Result = "failed"    // the topic or the API refused it
-	Left      Result = "left"      // not looked at: the limit, or the run was stopped
+	Unverifiable Result = "unverifiable"
+	Elsewhere    Result = "elsewhere" // its topic is not one that the service reads, or the partition is gone
+	Failed       Result = "failed"    // the topic or the API refused it
+	Left         Result = "left"      // not looked at: the limit, or the run was stopped
 )
 
 // Results lists every result, in the order in which a person wants to read them.
 func Results() []Result {
-	return []Result{Replayed, Newer, Already, Broken, Loop, Incomplete, Unproven, Elsewhere, Failed, Left}
+	return []Result{Replayed, Newer, Already, Broken, Loop, Incomplete, Unverifiable, Elsewhere, Failed, Left}
 }
 
 // Outcome is what became of one letter.

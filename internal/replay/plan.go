@@ -20,22 +20,22 @@ type target struct {
 	record contactsync.Record // whole, also where the letter is an envelope
 	event  event.Event
 	replay event.Replay // how often it was replayed, and where it first stood
-	place  event.Place
+	place  event.Version
 
-	newest   *target      // the newest letter of the contact; itself where it is that one
-	outdated bool         // by what the producer says of an event that was met
-	covered  *event.Place // the newest event that looks newer than the letter, and is part of it or of an older one
-	already  bool         // the scan met a replay of it
-	newer    *state       // the newest event of the contact that is newer than the letter
-	tried    bool         // this run has tried to write it back
+	newest   *target        // the newest letter of the contact; itself where it is that one
+	outdated bool           // by what the producer says of an event that was met
+	covered  *event.Version // the newest event that looks newer than the letter, and is part of it or of an older one
+	already  bool           // the scan met a replay of it
+	newer    *state         // the newest event of the contact that is newer than the letter
+	tried    bool           // this run has tried to write it back
 	ended    bool
 }
 
 // see takes in an event of the target's contact.
 func (t *target) see(e event.Event) {
-	p := e.Place()
-	t.outdated = t.outdated || p.Said(t.place) > 0
-	if !p.After(t.place) || t.newer != nil && t.newer.place.After(p) || t.covers(p) {
+	p := e.Version()
+	t.outdated = t.outdated || p.CompareDeclared(t.place) > 0
+	if !p.NewerThan(t.place) || t.newer != nil && t.newer.place.NewerThan(p) || t.covers(p) {
 		return
 	}
 	t.newer = &state{place: p, kind: e.Kind, at: e.Record.Position, contact: e.Contact}
@@ -43,8 +43,8 @@ func (t *target) see(e event.Event) {
 
 // cover takes in an event that the target is newer than, whatever its record's time
 // is: what is older than that event is older than the target.
-func (t *target) cover(p event.Place) {
-	if !p.After(t.place) || t.covers(p) {
+func (t *target) cover(p event.Version) {
+	if !p.NewerThan(t.place) || t.covers(p) {
 		return
 	}
 	t.covered = &p
@@ -55,8 +55,8 @@ func (t *target) cover(p event.Place) {
 
 // covers reports whether an event is no newer than one that was covered. Where the
 // producer says that something is newer than the target, that counts.
-func (t *target) covers(p event.Place) bool {
-	return !t.outdated && t.covered != nil && !p.After(*t.covered)
+func (t *target) covers(p event.Version) bool {
+	return !t.outdated && t.covered != nil && !p.NewerThan(*t.covered)
 }
 
 // plan makes a target of each letter, ends those that cannot be replayed whatever
@@ -125,8 +125,8 @@ func (t *target) supersedes(other *target) bool {
 	if t.place.Origin == other.place.Origin {
 		return t.record.Offset > other.record.Offset
 	}
-	after := t.place.After(other.place)
-	if after && other.place.After(t.place) {
+	after := t.place.NewerThan(other.place)
+	if after && other.place.NewerThan(t.place) {
 		a, b := t.place.Origin, other.place.Origin
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition)) > 0
 	}
@@ -173,8 +173,8 @@ func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafk
 		return Broken, fmt.Sprintf("the record says that it first stood in another partition, %v", t.replay.Origin.TopicPartition), nil
 	}
 	t.event = r.deps.Decode(t.record)
-	if t.event.Fault != nil {
-		return Broken, t.event.Fault.Error(), nil
+	if t.event.Err != nil {
+		return Broken, t.event.Err.Error(), nil
 	}
 	if t.event.Kind != event.Update {
 		return Broken, "the record is a " + t.event.Kind.String() + ", and the service sends none", nil
@@ -184,7 +184,7 @@ func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafk
 		return Broken, "no account in upstream.accounts takes its stream", nil
 	}
 	t.event.Contact.Account = account
-	t.place = t.event.Place()
+	t.place = t.event.Version()
 	t.place.Origin, t.place.Time = t.replay.Origin, t.replay.OriginTime
 	return "", "", nil
 }

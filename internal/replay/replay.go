@@ -26,10 +26,10 @@ type Deps struct {
 
 // Options are what an operator asks for.
 type Options struct {
-	MaxReplays int     // a letter replayed so often already is not replayed again
-	Limit      int     // of letters to replay; 0: none
-	Rate       float64 // letters a second; 0: as fast as it goes
-	Unproven   bool    // replay also where the source topic no longer reaches back to the event
+	MaxReplays   int     // a letter replayed so often already is not replayed again
+	Limit        int     // of letters to replay; 0: none
+	Rate         float64 // letters a second; 0: as fast as it goes
+	Unverifiable bool    // replay also where the source topic no longer reaches back to the event
 }
 
 // mostAtOnce bounds a chunk: what is written between two looks at the log.
@@ -102,8 +102,8 @@ func (r *Replayer) judge(t *target) (result Result, detail string) {
 		return Newer, fmt.Sprintf("%v at %v", t.newer.kind, t.newer.at)
 	case t.replay.Count >= r.opts.MaxReplays:
 		return Loop, fmt.Sprintf("replayed %d times and failed again: correct the cause, then raise --max-replays", t.replay.Count)
-	case !r.opts.Unproven && !r.scan.proves(t):
-		return Unproven, "the source topic no longer reaches back to the event, or was made anew"
+	case !r.opts.Unverifiable && !r.scan.proves(t):
+		return Unverifiable, "the source topic no longer reaches back to the event, or was made anew"
 	}
 	return "", ""
 }

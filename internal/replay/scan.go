@@ -15,7 +15,7 @@ type contactKey struct{ stream, id string }
 
 // state is what one event says of a contact.
 type state struct {
-	place   event.Place
+	place   event.Version
 	kind    event.Kind
 	at      contactsync.Position // of the record
 	contact event.Contact
@@ -138,12 +138,12 @@ func (s *scan) see(key contactKey, e event.Event) {
 	if t == nil {
 		return
 	}
-	p := e.Place()
+	p := e.Version()
 	l := s.chosen[e.Record.Position]
 	if l == nil {
 		l = s.chosen[p.Origin]
 	}
-	if l != nil && (l == t || t.supersedes(l)) && p.Said(t.place) <= 0 {
+	if l != nil && (l == t || t.supersedes(l)) && p.CompareDeclared(t.place) <= 0 {
 		t.cover(p)
 		return
 	}

@@ -327,7 +327,7 @@ func (w *simWorld) knows(seq int) bool {
 // run draws a run and plays it.
 func (w *simWorld) run() {
 	o := replay.Options{
-		MaxReplays: w.draw(4, "max replays"), Unproven: w.draw(4, "unproven") == 0,
+		MaxReplays: w.draw(4, "max replays"), Unverifiable: w.draw(4, "unverifiable") == 0,
 		Limit: max(0, w.draw(8, "limit")-4), Rate: pick(w, "rate", 0., 0, 0, 1, 2),
 	}
 	sel := deadletter.Selection{}
@@ -373,7 +373,7 @@ func (w *simWorld) finish() {
 			w.refuse = 100
 		}
 		w.service.drain(w.answer)
-		r := w.begin(deadletter.Selection{}, replay.Options{MaxReplays: 1 << 20, Unproven: true})
+		r := w.begin(deadletter.Selection{}, replay.Options{MaxReplays: 1 << 20, Unverifiable: true})
 		w.undisturbed(r)
 		r.settled()
 	}
@@ -391,7 +391,7 @@ func (r *simRun) settled() {
 		}
 		switch o.Result {
 		case replay.Replayed, replay.Already, replay.Newer, replay.Broken, replay.Incomplete:
-		case replay.Unproven, replay.Elsewhere, replay.Loop, replay.Failed, replay.Left:
+		case replay.Unverifiable, replay.Elsewhere, replay.Loop, replay.Failed, replay.Left:
 			w.t.Fatalf("(d) letter %v is %s (%s) in a run that takes all", at, o.Result, o.Detail)
 		}
 		if o.Result != replay.Newer || seq == 0 {

@@ -122,7 +122,7 @@ func (r *simRun) wrote(rec contactsync.Record) {
 }
 
 // forgets reports whether a replay may be gone from the topic, and another one of
-// its letter is what was asked for: "--unproven replays such letters all the same".
+// its letter is what was asked for: "--unverifiable replays such letters all the same".
 func (w *simWorld) forgets() bool { return w.trimmed }
 
 // isNewest checks that a letter's own state may be sent now: nothing newer of its
@@ -233,7 +233,7 @@ func (w *simWorld) begins(own map[int]*deadletter.Found) []int64 {
 
 // unseen reports whether an event could not be seen from a letter's place: "An event
 // that lies before that, and is newer all the same by its version or occurredAt, is not
-// seen"; where the log no longer has it, "--unproven replays such letters all the same";
+// seen"; where the log no longer has it, "--unverifiable replays such letters all the same";
 // "what retention has removed of another partition is not seen"; and "on a compacted
 // topic a newer record of its key could be removed in favour of" a replay.
 func (r *simRun) unseen(e *simEvent, from contactsync.Position) bool {
@@ -241,7 +241,7 @@ func (r *simRun) unseen(e *simEvent, from contactsync.Position) bool {
 		return true
 	}
 	behind := e.at.TopicPartition == from.TopicPartition && e.at.Offset > from.Offset
-	return !r.w.source[e.at.Partition].has(e.at.Offset) && (r.opts.Unproven || !behind || r.w.compacted)
+	return !r.w.source[e.at.Partition].has(e.at.Offset) && (r.opts.Unverifiable || !behind || r.w.compacted)
 }
 
 func (r *simRun) deps() replay.Deps {

@@ -116,7 +116,7 @@ func TestToTopic_Skips(t *testing.T) {
 	expect("a partition that is not there", letter(gone), replay.Elsewhere)
 	beyond := b.event("b9", 1, "")
 	beyond.Offset = 1 << 40
-	expect("a topic made anew", letter(beyond), replay.Unproven)
+	expect("a topic made anew", letter(beyond), replay.Unverifiable)
 	// A replay in the log stands where its event first stood, not where it is.
 	first := b.event("d1", 1, "")
 	expect("newer than a replay that is behind it", letter(b.event("d1", 2, "")), replay.Replayed)
@@ -169,13 +169,13 @@ func TestToTopic_LeavesWhatTheLogNoLongerProves(t *testing.T) {
 	for _, r := range records {
 		want := replay.Replayed
 		if r.Partition == 0 && r.Offset < 4 { // behind the event at 4 everything is there
-			want = replay.Unproven
+			want = replay.Unverifiable
 		}
 		if got := outcomes[r.Position].Result; got != want {
 			t.Errorf("%v: %s, want %s", r.Position, got, want)
 		}
 	}
-	run, _ = b.run(replay.Options{Unproven: true}, nil)
+	run, _ = b.run(replay.Options{Unverifiable: true}, nil)
 	if sum, err := run.ToTopic(t.Context(), letters(records)); err != nil || sum[replay.Replayed] != 20 {
 		t.Errorf("asked for: %v, %v", sum, err)
 	}
@@ -369,8 +369,8 @@ func TestReplay_RecordThatIsGoneProvesNothing(t *testing.T) {
 		Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "contacts"}, Offset: 1}, Time: r.Timestamp, Key: []byte("ee"), Value: body("ee", 1, ""),
 	}
 	run, _ := b.run(replay.Options{}, nil)
-	if sum, err := run.DryRun(t.Context(), letters([]contactsync.Record{gone})); err != nil || sum[replay.Unproven] != 1 {
-		t.Errorf("%v, %v: want it unproven", sum, err)
+	if sum, err := run.DryRun(t.Context(), letters([]contactsync.Record{gone})); err != nil || sum[replay.Unverifiable] != 1 {
+		t.Errorf("%v, %v: want it unverifiable", sum, err)
 	}
 }
 

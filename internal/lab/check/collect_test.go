@@ -114,7 +114,7 @@ func naive(t *testing.T, b *broker.Broker, api *stub.Server) {
 		ev := d.Decode(contactsync.Record{Key: r.Key, Value: r.Value})
 		switch {
 		case ev.Kind == event.Broken:
-			bury(t, client, r, ev.Fault.Reason)
+			bury(t, client, r, ev.Err.Reason)
 		case ev.Kind == event.Update && !deliver(t, &http.Client{Transport: transport}, api.URL(), ev):
 			bury(t, client, r, contactsync.ReasonRejected)
 		}

@@ -72,8 +72,8 @@ func TestGenerator_EventsAreWhatTheyAreCalled(t *testing.T) {
 			case Delete:
 				kind = event.Delete
 			}
-			if got.Kind != kind || got.Fault != nil && got.Fault.Reason != reason {
-				t.Fatalf("event %d, %v: decoded as %v (%v): %s", i, ev.Class, got.Kind, got.Fault, ev.Value)
+			if got.Kind != kind || got.Err != nil && got.Err.Reason != reason {
+				t.Fatalf("event %d, %v: decoded as %v (%v): %s", i, ev.Class, got.Kind, got.Err, ev.Value)
 			}
 			if kind == event.Update || kind == event.Delete {
 				if got.Contact.Stream != want.Stream || got.Contact.ID != want.ID || len(want.ID) != 24 {
