@@ -69,9 +69,9 @@ func TestPolicy_TopLevel(t *testing.T) {
 // in the root's values, and the service's binary links nothing of the lab.
 func TestPolicy_Imports(t *testing.T) {
 	t.Parallel()
-	stages := []string{module + "/consumer", module + "/batcher", module + "/upstream", module + "/internal/deadletter", module + "/internal/kafkaconn"}
+	stages := []string{module + "/consumer", module + "/batcher", module + "/upstream", module + "/internal/deadletter"}
 	above := []string{module + "/internal/replay", module + "/internal/app"}
-	kafka := []string{module + "/internal/kafkaconn", module + "/consumer", module + "/consumer/consumertest", module + "/internal/deadletter", module + "/internal/kafkalog"}
+	kafka := []string{module + "/internal/kafka", module + "/consumer", module + "/consumer/consumertest", module + "/internal/deadletter"}
 	for _, p := range packages(t) {
 		for _, imp := range p.Imports {
 			if slices.Contains(stages, p.ImportPath) && slices.Contains(stages, imp) {

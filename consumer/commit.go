@@ -7,9 +7,9 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // commitPoll is how often the commit loop looks whether commit_events is reached.
@@ -22,7 +22,7 @@ const recommitAfter = 6 * time.Hour
 // commitLoop commits until ctx ends. The last commit is the drain's.
 func (g *generation) commitLoop(ctx context.Context) {
 	last, fresh := time.Now(), time.Now()
-	for kafkalog.Sleep(ctx, min(commitPoll, g.c.cfg.CommitInterval)) {
+	for kafka.Sleep(ctx, min(commitPoll, g.c.cfg.CommitInterval)) {
 		due := time.Since(last) >= g.c.cfg.CommitInterval
 		ended := 0
 		for _, f := range g.fetchers {
@@ -54,7 +54,7 @@ func (g *generation) commitLoop(ctx context.Context) {
 // commit commits the watermark of every partition where it has moved. It returns
 // errFenced where Kafka says that this member owns nothing any more.
 func (g *generation) commit(ctx context.Context) error {
-	topics := map[string][]kafka.OffsetCommit{}
+	topics := map[string][]kafkago.OffsetCommit{}
 	offsets := map[string]map[int]int64{}
 	byPartition := map[string]map[int]*fetcher{}
 	for _, f := range g.fetchers {
@@ -66,7 +66,7 @@ func (g *generation) commit(ctx context.Context) error {
 		if offsets[t] == nil {
 			offsets[t], byPartition[t] = map[int]int64{}, map[int]*fetcher{}
 		}
-		topics[t] = append(topics[t], kafka.OffsetCommit{Partition: p, Offset: offset})
+		topics[t] = append(topics[t], kafkago.OffsetCommit{Partition: p, Offset: offset})
 		offsets[t][p], byPartition[t][p] = offset, f
 	}
 	if len(topics) == 0 {
@@ -75,7 +75,7 @@ func (g *generation) commit(ctx context.Context) error {
 	results := g.c.deps.Metrics.Commits
 	ctx, cancel := context.WithTimeoutCause(ctx, g.c.deps.RequestTimeout, errors.New("the coordinator did not answer in time"))
 	defer cancel()
-	res, err := g.c.client.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
+	res, err := g.c.client.OffsetCommit(ctx, &kafkago.OffsetCommitRequest{
 		Addr: g.c.addr, GroupID: g.c.cfg.Group, GenerationID: int(g.id), MemberID: g.member, Topics: topics,
 	})
 	if err != nil {
@@ -91,7 +91,7 @@ func (g *generation) commit(ctx context.Context) error {
 				f := byPartition[topic][p.Partition]
 				f.ledger.committed(offsets[topic][p.Partition])
 				g.c.deps.Metrics.CommittedOffset.WithLabelValues(topic, strconv.Itoa(p.Partition)).Set(float64(offsets[topic][p.Partition]))
-			case errors.Is(p.Error, kafka.IllegalGeneration), errors.Is(p.Error, kafka.UnknownMemberId), errors.Is(p.Error, kafka.RebalanceInProgress):
+			case errors.Is(p.Error, kafkago.IllegalGeneration), errors.Is(p.Error, kafkago.UnknownMemberId), errors.Is(p.Error, kafkago.RebalanceInProgress):
 				results.WithLabelValues("refused").Inc()
 				errs = append(errs, fmt.Errorf("%w: %s/%d: %w", errFenced, topic, p.Partition, p.Error))
 			default:

@@ -9,11 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -35,8 +35,8 @@ type Sink interface {
 
 // Deps are the consumer's neighbours.
 type Deps struct {
-	Dialer    *kafka.Dialer    // for the group protocol
-	Transport *kafka.Transport // for everything else
+	Dialer    *kafkago.Dialer    // for the group protocol
+	Transport *kafkago.Transport // for everything else
 	Brokers   []string
 	Ledgers   *Ledgers
 	Sink      Sink
@@ -54,7 +54,7 @@ type Consumer struct {
 	cfg    Config
 	deps   Deps
 	addr   net.Addr
-	client *kafka.Client
+	client *kafkago.Client
 
 	present atomic.Pointer[generation]
 	joined  atomic.Int64 // Unix nanoseconds of the last sign of life of the group protocol
@@ -69,10 +69,10 @@ const topicSettles = 3 * time.Second
 
 // New returns a consumer; Run starts it.
 func New(cfg Config, deps Deps) *Consumer {
-	addr := kafka.TCP(deps.Brokers...)
+	addr := kafkago.TCP(deps.Brokers...)
 	return &Consumer{
 		cfg: cfg, deps: deps, addr: addr,
-		client: &kafka.Client{Addr: addr, Transport: deps.Transport, Timeout: deps.RequestTimeout},
+		client: &kafkago.Client{Addr: addr, Transport: deps.Transport, Timeout: deps.RequestTimeout},
 	}
 }
 
@@ -81,7 +81,7 @@ func New(cfg Config, deps Deps) *Consumer {
 // the last offsets are committed, the group is left. It returns an error only
 // where going on makes no sense: a topic that does not exist at the start.
 func (c *Consumer) Run(ctx context.Context) error {
-	retry := kafkalog.NewRetry()
+	retry := kafka.NewRetry()
 	var missing time.Time
 	for ctx.Err() == nil {
 		_, err := c.partitions(ctx)
@@ -99,7 +99,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		if ctx.Err() == nil {
 			c.deps.Log.Warn("the topics cannot be read yet; retried", "brokers", c.deps.Brokers, "err", err)
-			kafkalog.Sleep(ctx, retry.NextBackOff())
+			kafka.Sleep(ctx, retry.NextBackOff())
 		}
 	}
 	return nil
@@ -108,24 +108,24 @@ func (c *Consumer) Run(ctx context.Context) error {
 // group joins the group and takes part until ctx ends or the group object has
 // reported so many errors that a fresh one is better.
 func (c *Consumer) group(ctx context.Context) {
-	group, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
 		ID: c.cfg.Group, Brokers: c.deps.Brokers, Topics: c.cfg.Topics, Dialer: c.deps.Dialer,
 		HeartbeatInterval: c.cfg.HeartbeatInterval, SessionTimeout: c.cfg.SessionTimeout,
 		RebalanceTimeout: c.cfg.RebalanceTimeout, JoinGroupBackoff: time.Second,
 		// One call of the coordinator that hangs ends the generation, so it must
 		// not outlast a few heartbeats; nor may a slow answer end it at once.
-		Timeout: min(c.deps.RequestTimeout, c.cfg.SessionTimeout/3), StartOffset: kafka.FirstOffset,
-		ErrorLogger: kafka.LoggerFunc(func(format string, args ...any) {
+		Timeout: min(c.deps.RequestTimeout, c.cfg.SessionTimeout/3), StartOffset: kafkago.FirstOffset,
+		ErrorLogger: kafkago.LoggerFunc(func(format string, args ...any) {
 			c.deps.Log.Debug("kafka group: " + fmt.Sprintf(format, args...))
 		}),
 	})
 	if err != nil { // only a fault of the settings, which were validated
 		c.deps.Log.Error("the group cannot be joined", "err", err)
-		kafkalog.Sleep(ctx, c.cfg.SessionTimeout)
+		kafka.Sleep(ctx, c.cfg.SessionTimeout)
 		return
 	}
 	defer c.leave(group)
-	retry := kafkalog.NewRetry()
+	retry := kafka.NewRetry()
 	for failures := 0; failures < 20; {
 		c.joined.Store(time.Now().UnixNano())
 		gen, err := group.Next(ctx)
@@ -138,10 +138,10 @@ func (c *Consumer) group(ctx context.Context) {
 		if err != nil {
 			failures++
 			c.deps.Metrics.GroupErrors.Inc()
-			if !errors.Is(err, kafka.RebalanceInProgress) {
+			if !errors.Is(err, kafkago.RebalanceInProgress) {
 				c.deps.Log.Warn("the group protocol failed; retried", "err", err)
 			}
-			if !kafkalog.Sleep(ctx, retry.NextBackOff()) {
+			if !kafka.Sleep(ctx, retry.NextBackOff()) {
 				return
 			}
 			continue
@@ -163,7 +163,7 @@ func (c *Consumer) group(ctx context.Context) {
 // closing begins to leave the group while the generation still stands. Were it
 // over first, kafka-go would join the group once more before it leaves, and make
 // every other replica give its partitions back for that.
-func (c *Consumer) closing(generation context.Context, group *kafka.ConsumerGroup) {
+func (c *Consumer) closing(generation context.Context, group *kafkago.ConsumerGroup) {
 	go func() { _ = group.Close() }() // leave waits for it
 	t := time.NewTimer(time.Second)
 	defer t.Stop()
@@ -175,7 +175,7 @@ func (c *Consumer) closing(generation context.Context, group *kafka.ConsumerGrou
 
 // leave closes the group, which takes as long as the network lets it, so it is
 // not waited for without end.
-func (c *Consumer) leave(group *kafka.ConsumerGroup) {
+func (c *Consumer) leave(group *kafkago.ConsumerGroup) {
 	left := make(chan struct{})
 	go func() {
 		defer close(left)
@@ -196,14 +196,14 @@ func (c *Consumer) leave(group *kafka.ConsumerGroup) {
 func (c *Consumer) partitions(ctx context.Context) (map[string]int, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, c.deps.RequestTimeout, errors.New("the brokers did not answer in time"))
 	defer cancel()
-	res, err := c.client.Metadata(ctx, &kafka.MetadataRequest{Addr: c.addr, Topics: c.cfg.Topics})
+	res, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{Addr: c.addr, Topics: c.cfg.Topics})
 	if err != nil {
 		return nil, fmt.Errorf("ask for the partitions of %q: %w", c.cfg.Topics, err)
 	}
 	count := map[string]int{}
 	for _, t := range res.Topics {
 		switch {
-		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
+		case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
 			return nil, fmt.Errorf("topic %q: %w: create it, or correct consumer.topics", t.Name, ErrTopicMissing)
 		case t.Error != nil:
 			return nil, fmt.Errorf("ask for the partitions of %q: %w", t.Name, t.Error)

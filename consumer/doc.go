@@ -13,7 +13,7 @@
 //   - heartbeats go on while the sink blocks.
 //
 // The group protocol is kafka-go's ConsumerGroup; fetching is on the protocol
-// level, by kafkalog, because kafka-go's Reader keeps a queue that outlives a
+// level, by package kafka, because kafka-go's Reader keeps a queue that outlives a
 // rebalance and does not tell aborted records from others.
 //
 // Run owns everything: for each generation one goroutine that kafka-go's group

@@ -10,7 +10,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // chunkEvents and chunkBytes bound what is handed to the sink at once: enough that
@@ -48,7 +48,7 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 	}
 	f.ledger.start(offset)
 	f.located.Store(true)
-	retry := kafkalog.NewRetry()
+	retry := kafka.NewRetry()
 	for ctx.Err() == nil {
 		f.beat.Store(time.Now().UnixNano())
 		next, err := f.once(ctx, offset)
@@ -62,21 +62,21 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 		if ctx.Err() != nil {
 			return
 		}
-		reason := kafkalog.Cause(err)
+		reason := kafka.Cause(err)
 		f.c.deps.Metrics.FetchErrors.WithLabelValues(reason).Inc()
 		f.c.deps.Log.Warn("fetch is retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset, "reason", reason, "err", err)
 		wait := retry.NextBackOff()
 		switch reason {
-		case kafkalog.CauseDecode: // corrupt, or larger than max_batch_bytes: it will not read better soon
+		case kafka.CauseDecode: // corrupt, or larger than max_batch_bytes: it will not read better soon
 			f.halt()
 			wait = f.c.cfg.PartitionCheckInterval
-		case kafkalog.CauseOffset:
+		case kafka.CauseOffset:
 			if offset, err = f.locate(ctx, offset); err != nil {
 				return
 			}
 			f.ledger.passed(offset)
 		}
-		if !kafkalog.Sleep(ctx, wait) {
+		if !kafka.Sleep(ctx, wait) {
 			return
 		}
 	}
@@ -115,7 +115,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 			f.target = part.HighWatermark
 		}
 	}
-	walk := kafkalog.Walk{Partition: f.claim.TopicPartition, Next: offset}
+	walk := kafka.Walk{Partition: f.claim.TopicPartition, Next: offset}
 	var events []event.Event
 	var offsets []int64
 	size := 0
@@ -188,7 +188,7 @@ func (t tally) add(ev *event.Event) {
 // fetch asks the partition's leader for records from offset on.
 func (f *fetcher) fetch(ctx context.Context, offset int64) (*fetch.ResponsePartition, error) {
 	cfg := f.c.cfg
-	return kafkalog.Fetch(ctx, f.c.deps.Transport, f.c.addr, kafkalog.FetchRequest{
+	return kafka.Fetch(ctx, f.c.deps.Transport, f.c.addr, kafka.FetchRequest{
 		Partition: f.claim.TopicPartition, Offset: offset, MinBytes: cfg.FetchMinBytes, MaxBytes: cfg.FetchMaxBytes,
 		MaxWait: cfg.FetchMaxWait, Timeout: f.c.deps.RequestTimeout,
 	})

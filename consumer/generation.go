@@ -9,10 +9,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // Why a generation stops before the group ends it.
@@ -35,16 +35,16 @@ type generation struct {
 
 // generation lives through one assignment. It returns when nothing of it is on
 // its way any more; only then may the group go on.
-func (c *Consumer) generation(stop, ended context.Context, gen *kafka.Generation) {
+func (c *Consumer) generation(stop, ended context.Context, gen *kafkago.Generation) {
 	ctx, cancel := context.WithCancelCause(stop)
 	defer cancel(nil)
-	unhook := context.AfterFunc(ended, func() { cancel(kafka.ErrGenerationEnded) })
+	unhook := context.AfterFunc(ended, func() { cancel(kafkago.ErrGenerationEnded) })
 	defer unhook()
 
 	all, err := c.partitions(ctx)
 	if err != nil {
 		c.deps.Log.Warn("the partitions cannot be counted; the group is joined again", "err", err)
-		kafkalog.Sleep(ctx, time.Second)
+		kafka.Sleep(ctx, time.Second)
 		return
 	}
 	g := c.newGeneration(gen, cancel)
@@ -79,7 +79,7 @@ func (c *Consumer) generation(stop, ended context.Context, gen *kafka.Generation
 	g.close()
 }
 
-func (c *Consumer) newGeneration(gen *kafka.Generation, stop context.CancelCauseFunc) *generation {
+func (c *Consumer) newGeneration(gen *kafkago.Generation, stop context.CancelCauseFunc) *generation {
 	g := &generation{c: c, id: gen.ID, member: gen.MemberID, stop: stop}
 	for topic, parts := range gen.Assignments {
 		for _, p := range parts {
@@ -111,10 +111,10 @@ func (g *generation) drain() {
 	// committed is sent a second time by the next owner.
 	last, cancelLast := context.WithTimeout(context.Background(), g.c.cfg.DrainTimeout/2)
 	defer cancelLast()
-	retry := kafkalog.NewRetry()
+	retry := kafka.NewRetry()
 	for {
 		err := g.commit(last)
-		if err == nil || errors.Is(err, errFenced) || !kafkalog.Sleep(last, retry.NextBackOff()) {
+		if err == nil || errors.Is(err, errFenced) || !kafka.Sleep(last, retry.NextBackOff()) {
 			return
 		}
 	}
@@ -141,7 +141,7 @@ const endPoll = time.Second
 // watchEnds keeps the lag true while the window is full: a fetcher that waits for
 // room asks Kafka for nothing, and a long outage is when somebody looks.
 func (g *generation) watchEnds(ctx context.Context) {
-	for kafkalog.Sleep(ctx, endPoll) {
+	for kafka.Sleep(ctx, endPoll) {
 		for _, f := range g.fetchers {
 			if !f.adding.Load() {
 				continue
@@ -157,7 +157,7 @@ func (g *generation) watchEnds(ctx context.Context) {
 // that they are assigned. kafka-go's own watcher can miss a change at the start
 // and asks in a way that can create a deleted topic.
 func (g *generation) watchPartitions(ctx context.Context, known map[string]int) {
-	for kafkalog.Sleep(ctx, g.c.cfg.PartitionCheckInterval) {
+	for kafka.Sleep(ctx, g.c.cfg.PartitionCheckInterval) {
 		now, err := g.c.partitions(ctx)
 		if err != nil {
 			if ctx.Err() == nil {

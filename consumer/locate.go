@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // endSettles is how long a committed offset may lie beyond the end of its
@@ -24,7 +24,7 @@ const endSettles = 10 * time.Second
 func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 	log := f.c.deps.Log.With("topic", f.claim.Topic, "partition", f.claim.Partition)
 	m := f.c.deps.Metrics
-	retry := kafkalog.NewRetry()
+	retry := kafka.NewRetry()
 	var beyondSince time.Time
 	counted := false
 	defer f.goOn()
@@ -36,7 +36,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 			return 0, context.Cause(ctx)
 		case err != nil:
 			log.Warn("the partition's offsets cannot be asked for; retried", "err", err)
-			if !kafkalog.Sleep(ctx, retry.NextBackOff()) {
+			if !kafka.Sleep(ctx, retry.NextBackOff()) {
 				return 0, context.Cause(ctx)
 			}
 			continue
@@ -54,7 +54,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 				beyondSince = time.Now()
 			}
 			if time.Since(beyondSince) < endSettles {
-				if !kafkalog.Sleep(ctx, time.Second) {
+				if !kafka.Sleep(ctx, time.Second) {
 					return 0, context.Cause(ctx)
 				}
 				continue
@@ -72,7 +72,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 			return first, nil
 		}
 		f.halt()
-		if !kafkalog.Sleep(ctx, f.c.cfg.PartitionCheckInterval) {
+		if !kafka.Sleep(ctx, f.c.cfg.PartitionCheckInterval) {
 			return 0, context.Cause(ctx)
 		}
 	}
@@ -83,9 +83,9 @@ func (f *fetcher) bounds(ctx context.Context) (first, end int64, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, f.c.deps.RequestTimeout, errors.New("the brokers did not answer in time"))
 	defer cancel()
 	p := int(f.claim.Partition)
-	res, err := f.c.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
+	res, err := f.c.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{
 		Addr:   f.c.addr,
-		Topics: map[string][]kafka.OffsetRequest{f.claim.Topic: {kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p)}},
+		Topics: map[string][]kafkago.OffsetRequest{f.claim.Topic: {kafkago.FirstOffsetOf(p), kafkago.LastOffsetOf(p)}},
 	})
 	if err != nil {
 		return 0, 0, fmt.Errorf("ask for the offsets of %v: %w", f.claim, err)

@@ -20,8 +20,7 @@ import (
 	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkaconn"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/metrics"
 	"github.com/contactsync/contactsync/upstream"
 )
@@ -43,7 +42,7 @@ type App struct {
 	cfg      config.Config
 	version  string
 	log      *slog.Logger
-	kafka    *kafkaconn.Conn
+	kafka    *kafka.Conn
 	upstream *upstream.Client
 	letters  *deadletter.Writer
 	batcher  *batcher.Batcher
@@ -62,8 +61,8 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	a := &App{cfg: cfg, version: o.Version, log: o.Log}
 	m := metrics.New(o.Registry)
 	var err error
-	kafkaconn.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
-	if a.kafka, err = kafkaconn.New(cfg.Kafka, o.Log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...); err != nil {
+	kafka.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
+	if a.kafka, err = kafka.New(cfg.Kafka, o.Log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...); err != nil {
 		return nil, err
 	}
 	a.upstream, err = upstream.New(cfg.Upstream, upstream.Deps{Log: o.Log, Metrics: &m.Upstream, Version: o.Version})
@@ -231,7 +230,7 @@ func (a *App) checkLetters(ctx context.Context) {
 			why = now
 			answers++
 		}
-		if !kafkalog.Sleep(ctx, time.Second) {
+		if !kafka.Sleep(ctx, time.Second) {
 			return
 		}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/contactsync/contactsync/internal/config"
-	"github.com/contactsync/contactsync/internal/kafkaconn"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/setting"
 	"github.com/contactsync/contactsync/metrics"
 	"github.com/contactsync/contactsync/upstream"
@@ -28,7 +28,7 @@ func CheckFiles(cfg config.Config) []Finding {
 	for _, f := range cfg.Upstream.CheckFiles() {
 		found = append(found, Finding{true, "upstream." + f.Key + ": " + f.Problem})
 	}
-	if conn, err := kafkaconn.New(cfg.Kafka, slog.New(slog.DiscardHandler)); err != nil {
+	if conn, err := kafka.New(cfg.Kafka, slog.New(slog.DiscardHandler)); err != nil {
 		found = append(found, Finding{true, err.Error()})
 	} else {
 		conn.Close()
@@ -53,7 +53,7 @@ func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Fi
 			fatal(err)
 		}
 	}
-	conn, err := kafkaconn.New(cfg.Kafka, log)
+	conn, err := kafka.New(cfg.Kafka, log)
 	if err != nil {
 		fatal(err)
 		return found
@@ -75,7 +75,7 @@ func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Fi
 }
 
 // checkTopic compares a topic with what the service needs of it.
-func checkTopic(cfg config.Config, t kafkaconn.Topic) []Finding {
+func checkTopic(cfg config.Config, t kafka.Topic) []Finding {
 	dead := t.Name == cfg.DeadLetter.Topic
 	key := "consumer.topics"
 	if dead {
@@ -110,7 +110,7 @@ func checkTopic(cfg config.Config, t kafkaconn.Topic) []Finding {
 }
 
 // unreadable says why a topic cannot be used at all; empty where it can.
-func unreadable(t kafkaconn.Topic) string {
+func unreadable(t kafka.Topic) string {
 	switch {
 	case t.Err != nil:
 		return fmt.Sprintf("cannot be described: %v", t.Err)
@@ -121,7 +121,7 @@ func unreadable(t kafkaconn.Topic) string {
 }
 
 // lettersTopic asks why the dead-letter topic cannot be used; why is empty where it can.
-func lettersTopic(ctx context.Context, kafka *kafkaconn.Conn, name string) (why string, err error) {
+func lettersTopic(ctx context.Context, kafka *kafka.Conn, name string) (why string, err error) {
 	topics, err := kafka.TopicInfo(ctx, name)
 	if err != nil || len(topics) == 0 {
 		return "", err

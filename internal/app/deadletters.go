@@ -12,8 +12,7 @@ import (
 	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkaconn"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/replay"
 	"github.com/contactsync/contactsync/metrics"
 	"github.com/contactsync/contactsync/upstream"
@@ -24,20 +23,20 @@ import (
 type DeadLetters struct {
 	cfg   config.Config
 	log   *slog.Logger
-	kafka *kafkaconn.Conn
-	topic *kafkalog.Log
+	kafka *kafka.Conn
+	topic *kafka.Log
 }
 
 // OpenDeadLetters connects to Kafka when it first asks something.
 func OpenDeadLetters(cfg config.Config, log *slog.Logger) (*DeadLetters, error) {
-	kafkaconn.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
-	conn, err := kafkaconn.New(cfg.Kafka, log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...)
+	kafka.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
+	conn, err := kafka.New(cfg.Kafka, log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...)
 	if err != nil {
 		return nil, err
 	}
 	return &DeadLetters{
 		cfg: cfg, log: log, kafka: conn,
-		topic: kafkalog.New(conn.Transport(), cfg.Kafka.Brokers, cfg.Kafka.RequestTimeout, log),
+		topic: kafka.NewLog(conn.Transport(), cfg.Kafka.Brokers, cfg.Kafka.RequestTimeout, log),
 	}, nil
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkaconn"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/setting"
 	"github.com/contactsync/contactsync/upstream"
 )
@@ -19,7 +19,7 @@ import (
 // Config is all settings of the service.
 type Config struct {
 	// Kafka says how to reach the brokers.
-	Kafka kafkaconn.Config `yaml:"kafka" envPrefix:"KAFKA_"`
+	Kafka kafka.Config `yaml:"kafka" envPrefix:"KAFKA_"`
 	// Consumer says what is read, in which group, and when offsets are committed.
 	Consumer consumer.Config `yaml:"consumer" envPrefix:"CONSUMER_"`
 	// Event says how a record is read and what is checked before it is sent.
@@ -69,7 +69,7 @@ var (
 // DefaultConfig returns the defaults of all sections.
 func DefaultConfig() Config {
 	return Config{
-		Kafka:      kafkaconn.DefaultConfig(),
+		Kafka:      kafka.DefaultConfig(),
 		Consumer:   consumer.DefaultConfig(),
 		Event:      event.DefaultConfig(),
 		Batcher:    batcher.DefaultConfig(),

@@ -12,7 +12,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // The headers of a dead letter; the package's documentation says what each holds.
@@ -73,7 +73,7 @@ type Envelope struct {
 // record.
 func (w *Writer) whole(l contactsync.DeadLetter) contactsync.Record {
 	rec := contactsync.Record{Key: l.Record.Key, Value: l.Record.Value, Headers: w.headers(l, own(l.Record.Headers))}
-	room := int(w.cfg.BatchBytes) - kafkalog.RecordSize(rec) - 128 // the positions' headers have names too
+	room := int(w.cfg.BatchBytes) - kafka.RecordSize(rec) - 128 // the positions' headers have names too
 	return withPositions(rec, l, min(max(room, leastPositionsBytes), mostPositionsBytes))
 }
 

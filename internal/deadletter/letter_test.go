@@ -16,7 +16,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -179,7 +179,7 @@ func TestMessage_Bounds(t *testing.T) {
 	small.Record.Key, small.Record.Value, small.Record.Headers = []byte("k"), []byte("v"), nil
 
 	rec := w.whole(small)
-	if size := kafkalog.RecordSize(rec); size > int(cfg.BatchBytes) {
+	if size := kafka.RecordSize(rec); size > int(cfg.BatchBytes) {
 		t.Errorf("the positions alone make the record %d bytes large", size)
 	}
 	letter, err := Decode(rec)
@@ -199,7 +199,7 @@ func TestMessage_Bounds(t *testing.T) {
 	if rec, err = w.envelope(l); err != nil {
 		t.Fatal(err)
 	}
-	if size := kafkalog.RecordSize(rec); size > 32<<10 {
+	if size := kafka.RecordSize(rec); size > 32<<10 {
 		t.Errorf("the envelope has %d bytes", size)
 	}
 	letter, err = Decode(rec)

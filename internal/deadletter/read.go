@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // Found is a letter as the topic holds it.
@@ -51,7 +51,7 @@ type Problem struct {
 // Read reads the dead-letter topic from its start to its end of now and returns
 // the letters that sel selects, each once. Keys and values, which are as large as
 // the events, are kept where withValues is set.
-func Read(ctx context.Context, log *kafkalog.Log, topic string, sel Selection, withValues bool) (Contents, error) {
+func Read(ctx context.Context, log *kafka.Log, topic string, sel Selection, withValues bool) (Contents, error) {
 	r := reading{sel: sel, withValues: withValues, newest: map[contactsync.Position]*copies{}, problems: map[string]Problem{}}
 	bounds, err := log.Bounds(ctx, topic)
 	if err != nil {

@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/lab/broker"
 	"github.com/contactsync/contactsync/metrics"
 )
@@ -67,7 +67,7 @@ func TestRead(t *testing.T) {
 	}
 	t.Cleanup(b.Close)
 	ctx, cancel := context.WithCancel(context.Background())
-	transport := &kafka.Transport{Context: ctx}
+	transport := &kafkago.Transport{Context: ctx}
 	t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
 	cfg := deadletter.DefaultConfig()
 	cfg.Topic = "dead"
@@ -75,7 +75,7 @@ func TestRead(t *testing.T) {
 		Transport: transport, Brokers: b.Addrs(), Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter,
 	})
 	t.Cleanup(func() { _ = w.Close() })
-	log := kafkalog.New(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
+	log := kafka.NewLog(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	letter := func(offset int64, reason contactsync.Reason) contactsync.DeadLetter {
 		return contactsync.DeadLetter{

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"log/slog"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -19,7 +19,7 @@ const maxRequestBytes = 90 << 20
 
 // Deps are what the writer works with.
 type Deps struct {
-	Transport kafka.RoundTripper
+	Transport kafkago.RoundTripper
 	Brokers   []string // host:port
 	Log       *slog.Logger
 	Metrics   *metrics.DeadLetter
@@ -33,8 +33,8 @@ type Writer struct {
 	metrics *metrics.DeadLetter
 	version string
 
-	shared *kafka.Writer // many messages to a request
-	single *kafka.Writer // one message to a request, so that none fails for its neighbours
+	shared *kafkago.Writer // many messages to a request
+	single *kafkago.Writer // one message to a request, so that none fails for its neighbours
 }
 
 // New returns a writer to the topic of cfg. It connects when it first writes.
@@ -48,13 +48,13 @@ func New(cfg Config, deps Deps) *Writer {
 
 // newKafkaWriter sets what kafka-go leaves unsafe: a Writer literal asks for no
 // acknowledgement at all.
-func newKafkaWriter(cfg Config, deps Deps, batchSize int, batchBytes int64) *kafka.Writer {
-	return &kafka.Writer{
-		Addr:         kafka.TCP(deps.Brokers...),
+func newKafkaWriter(cfg Config, deps Deps, batchSize int, batchBytes int64) *kafkago.Writer {
+	return &kafkago.Writer{
+		Addr:         kafkago.TCP(deps.Brokers...),
 		Topic:        cfg.Topic,
 		Transport:    deps.Transport,
-		RequiredAcks: kafka.RequireAll,
-		Balancer:     kafka.BalancerFunc(balance),
+		RequiredAcks: kafkago.RequireAll,
+		Balancer:     kafkago.BalancerFunc(balance),
 		BatchSize:    batchSize,
 		BatchBytes:   batchBytes,
 		BatchTimeout: cfg.Linger,
@@ -67,11 +67,11 @@ func newKafkaWriter(cfg Config, deps Deps, batchSize int, batchBytes int64) *kaf
 
 // balance is the choice of Java's producers. A topic that has no partition yet
 // would make kafka-go's divide by zero.
-func balance(m kafka.Message, partitions ...int) int {
+func balance(m kafkago.Message, partitions ...int) int {
 	if len(partitions) == 0 {
 		return 0
 	}
-	return kafka.Murmur2Balancer{}.Balance(m, partitions...)
+	return kafkago.Murmur2Balancer{}.Balance(m, partitions...)
 }
 
 // Publish writes letters and waits until every in-sync replica has them. It
@@ -89,7 +89,7 @@ func (w *Writer) Publish(ctx context.Context, letters []contactsync.DeadLetter) 
 	records := make([]contactsync.Record, len(letters))
 	for i, l := range letters {
 		records[i] = w.whole(l)
-		switch size := kafkalog.RecordSize(records[i]); {
+		switch size := kafka.RecordSize(records[i]); {
 		case size <= int(w.cfg.BatchBytes):
 			together = append(together, i)
 		case size <= maxRequestBytes:
@@ -101,10 +101,10 @@ func (w *Writer) Publish(ctx context.Context, letters []contactsync.DeadLetter) 
 	w.write(ctx, w.shared, records, together, failed)
 
 	// A broker refuses a batch as a whole: alone, the good ones pass.
-	alone = append(alone, pick(together, failed, kafkalog.Refused)...)
+	alone = append(alone, pick(together, failed, kafka.Refused)...)
 	w.write(ctx, w.single, records, alone, failed)
 
-	large = append(large, pick(alone, failed, kafkalog.TooLarge)...)
+	large = append(large, pick(alone, failed, kafka.TooLarge)...)
 	w.writeEnvelopes(ctx, letters, large, records, failed)
 
 	var reasons []error
@@ -136,7 +136,7 @@ func (w *Writer) writeEnvelopes(ctx context.Context, letters []contactsync.DeadL
 }
 
 // write sends the records at these indexes and sets what became of each.
-func (w *Writer) write(ctx context.Context, to *kafka.Writer, records []contactsync.Record, at []int, failed []error) {
+func (w *Writer) write(ctx context.Context, to *kafkago.Writer, records []contactsync.Record, at []int, failed []error) {
 	if len(at) == 0 {
 		return
 	}
@@ -146,12 +146,12 @@ func (w *Writer) write(ctx context.Context, to *kafka.Writer, records []contacts
 		}
 		return
 	}
-	batch := make([]kafka.Message, len(at))
+	batch := make([]kafkago.Message, len(at))
 	for n, i := range at {
 		batch[n] = messageOf(records[i])
 	}
 	err := to.WriteMessages(ctx, batch...)
-	each, partial := errors.AsType[kafka.WriteErrors](err)
+	each, partial := errors.AsType[kafkago.WriteErrors](err)
 	for n, i := range at {
 		failed[i] = err // nothing is known of any: the topic is missing, or ctx ended
 		if partial {
@@ -160,10 +160,10 @@ func (w *Writer) write(ctx context.Context, to *kafka.Writer, records []contacts
 	}
 }
 
-func messageOf(rec contactsync.Record) kafka.Message {
-	m := kafka.Message{Key: rec.Key, Value: rec.Value, Headers: make([]kafka.Header, len(rec.Headers))}
+func messageOf(rec contactsync.Record) kafkago.Message {
+	m := kafkago.Message{Key: rec.Key, Value: rec.Value, Headers: make([]kafkago.Header, len(rec.Headers))}
 	for i, h := range rec.Headers {
-		m.Headers[i] = kafka.Header(h)
+		m.Headers[i] = kafkago.Header(h)
 	}
 	return m
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 	"github.com/contactsync/contactsync/internal/replay"
 	"github.com/contactsync/contactsync/metrics"
@@ -316,7 +316,7 @@ func TestToAPI_RefusedStreamDoesNotStopTheOthers(t *testing.T) {
 			}
 			details := map[string]int{}
 			run := replay.New(replay.Deps{
-				Log:    kafkalog.New(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
+				Log:    kafka.NewLog(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
 				Topics: []string{"contacts"}, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
 				Route: func(string, string) (string, bool) { return "acme", true },
 				Each:  func(o replay.Outcome) { details[o.Detail]++ },

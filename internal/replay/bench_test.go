@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/produce"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
@@ -22,7 +22,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/lab/broker"
 	"github.com/contactsync/contactsync/internal/replay"
 )
@@ -50,7 +50,7 @@ type bench struct {
 
 // faulty loses answers of the broker and, once it is cut, lets nothing through.
 type faulty struct {
-	*kafka.Transport
+	*kafkago.Transport
 
 	mu       sync.Mutex
 	writes   int
@@ -59,7 +59,7 @@ type faulty struct {
 	afterCut func()
 }
 
-func (f *faulty) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
+func (f *faulty) RoundTrip(ctx context.Context, addr net.Addr, req kafkago.Request) (kafkago.Response, error) {
 	f.mu.Lock()
 	var lose, cut bool
 	if _, ok := req.(*produce.Request); ok && f.onWrite != nil {
@@ -102,7 +102,7 @@ func newBench(t *testing.T) *bench {
 // connect makes a transport without faults, as a new process has.
 func (b *bench) connect() {
 	ctx, cancel := context.WithCancel(context.Background())
-	transport := &kafka.Transport{Context: ctx}
+	transport := &kafkago.Transport{Context: ctx}
 	b.t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
 	b.transport = &faulty{Transport: transport}
 }
@@ -193,7 +193,7 @@ func (b *bench) run(o replay.Options, each func(replay.Outcome)) (*replay.Replay
 	}
 	outcomes := map[contactsync.Position]replay.Outcome{}
 	return replay.New(replay.Deps{
-		Log:    kafkalog.New(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
+		Log:    kafka.NewLog(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
 		Topics: b.topics, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
 		Route: func(stream, _ string) (string, bool) { return "acme", stream == "st-1" },
 		Each: func(o replay.Outcome) {

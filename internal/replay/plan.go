@@ -11,7 +11,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // target is one letter on its way to an outcome.
@@ -135,8 +135,8 @@ func (t *target) supersedes(other *target) bool {
 
 // bounds asks for the partitions of all topics that the service reads: a newer event
 // of a contact may be in any.
-func (r *Replayer) bounds(ctx context.Context) (map[string][]kafkalog.Bounds, error) {
-	bounds := map[string][]kafkalog.Bounds{}
+func (r *Replayer) bounds(ctx context.Context) (map[string][]kafka.Bounds, error) {
+	bounds := map[string][]kafka.Bounds{}
 	for _, topic := range r.deps.Topics {
 		b, err := r.deps.Log.Bounds(ctx, topic)
 		if err != nil {
@@ -149,7 +149,7 @@ func (r *Replayer) bounds(ctx context.Context) (map[string][]kafkalog.Bounds, er
 
 // look reads a letter's event and its place. The result is empty where it may be
 // replayed as far as the letter alone tells.
-func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafkalog.Bounds) (result Result, detail string, err error) {
+func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafka.Bounds) (result Result, detail string, err error) {
 	at := t.record.Position
 	switch partitions := bounds[at.Topic]; {
 	case partitions == nil:
@@ -191,7 +191,7 @@ func (r *Replayer) look(ctx context.Context, t *target, bounds map[string][]kafk
 
 // fromSource takes the record of an envelope from where it came, and reports whether
 // it was there with the right content.
-func (r *Replayer) fromSource(ctx context.Context, t *target, b kafkalog.Bounds) (found bool, err error) {
+func (r *Replayer) fromSource(ctx context.Context, t *target, b kafka.Bounds) (found bool, err error) {
 	at := t.record.Position
 	if at.Offset < b.First || at.Offset >= b.End {
 		return false, nil
@@ -212,7 +212,7 @@ func (r *Replayer) fromSource(ctx context.Context, t *target, b kafkalog.Bounds)
 // startScan sets where each partition is read from: the time of the oldest event
 // of all letters, or the oldest event of a letter in it where that lies before.
 // What is newer than one letter may lie in another's partition, before that one.
-func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[string][]kafkalog.Bounds) error {
+func (r *Replayer) startScan(ctx context.Context, targets []*target, bounds map[string][]kafka.Bounds) error {
 	oldest := map[contactsync.TopicPartition]int64{}
 	since, undated := time.Time{}, false
 	for _, t := range targets {

@@ -10,12 +10,12 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // Deps are what a replay works with.
 type Deps struct {
-	Log    *kafkalog.Log
+	Log    *kafka.Log
 	Topics []string // that the service reads: nothing is written to others
 	Decode func(contactsync.Record) event.Event
 	Route  func(stream, account string) (accountID string, ok bool)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // contactKey names a contact.
@@ -29,7 +29,7 @@ type part struct {
 
 // scan follows the source topics and notes what matters for the letters.
 type scan struct {
-	log      *kafkalog.Log
+	log      *kafka.Log
 	decode   func(contactsync.Record) event.Event
 	topics   []string
 	parts    map[contactsync.TopicPartition]*part
@@ -76,7 +76,7 @@ func (s *scan) catchUp(ctx context.Context) error {
 }
 
 // bounds asks for the bounds of a topic, which only grow.
-func (s *scan) bounds(ctx context.Context, topic string) ([]kafkalog.Bounds, error) {
+func (s *scan) bounds(ctx context.Context, topic string) ([]kafka.Bounds, error) {
 	start := time.Now()
 	for {
 		bounds, err := s.log.Bounds(ctx, topic)
@@ -94,7 +94,7 @@ func (s *scan) bounds(ctx context.Context, topic string) ([]kafkalog.Bounds, err
 			return bounds, nil
 		case time.Since(start) > endSettles:
 			return nil, fmt.Errorf("partition %v ends before what was read of it: the topic was made anew, or records were lost", shrunk)
-		case !kafkalog.Sleep(ctx, endSettles/20):
+		case !kafka.Sleep(ctx, endSettles/20):
 			return nil, context.Cause(ctx)
 		}
 	}

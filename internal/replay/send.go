@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // mostRefusals of an account's credentials in a row end what is sent to the stream: a
@@ -148,7 +148,7 @@ func (s *sender) admit(ctx context.Context, account string) (report func(time.Ti
 		if report != nil {
 			return report, nil
 		}
-		kafkalog.Sleep(ctx, again.Sub(now))
+		kafka.Sleep(ctx, again.Sub(now))
 	}
 	return nil, context.Cause(ctx)
 }
@@ -161,7 +161,7 @@ func (s *sender) backOff(ctx context.Context, res contactsync.Result) error {
 		wait = max(wait, s.api.Hold)
 	}
 	s.deps.Logger.Warn("the request is repeated", "kind", res.Kind.String(), "status", res.Status, "in", wait.Round(time.Millisecond), "detail", res.Detail)
-	if !kafkalog.Sleep(ctx, wait) {
+	if !kafka.Sleep(ctx, wait) {
 		return context.Cause(ctx)
 	}
 	return nil

@@ -12,13 +12,13 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 	"github.com/contactsync/contactsync/internal/replay"
 	"github.com/contactsync/contactsync/metrics"
@@ -84,7 +84,7 @@ func (r *simRun) request() (fails, after bool) {
 }
 
 // RoundTrip is Kafka as the run sees it.
-func (r *simRun) RoundTrip(ctx context.Context, addr net.Addr, req kafka.Request) (kafka.Response, error) {
+func (r *simRun) RoundTrip(ctx context.Context, addr net.Addr, req kafkago.Request) (kafkago.Response, error) {
 	fails, after := r.request()
 	if fails && !after {
 		return nil, errors.New("the connection is cut")
@@ -185,7 +185,7 @@ func (r *simRun) stands(at contactsync.Position) *deadletter.Found {
 // begin reads the letters that a selection chooses.
 func (w *simWorld) begin(sel deadletter.Selection, o replay.Options) *simRun {
 	r := &simRun{w: w, opts: o, stop: func() {}, seen: make([]int64, len(w.source)), begins: make([]int64, len(w.source)), own: map[int]*deadletter.Found{}, seqs: map[*deadletter.Found]int{}, before: map[contactsync.Position]string{}, outcomes: map[contactsync.Position]replay.Outcome{}}
-	log := kafkalog.New(w.kafka, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler))
+	log := kafka.NewLog(w.kafka, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler))
 	c, err := deadletter.Read(context.Background(), log, "dlq", sel, true)
 	if err != nil || c.Others > 0 || len(c.Problems) > 0 {
 		w.t.Fatalf("the letters cannot be read: %v, %+v", err, c)
@@ -246,7 +246,7 @@ func (r *simRun) unseen(e *simEvent, from contactsync.Position) bool {
 
 func (r *simRun) deps() replay.Deps {
 	return replay.Deps{
-		Log: kafkalog.New(r, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler)), Topics: []string{"t"},
+		Log: kafka.NewLog(r, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler)), Topics: []string{"t"},
 		Decode: r.w.decoder.Decode, Route: func(string, string) (string, bool) { return "acme", true },
 		Logger: slog.New(slog.NewTextHandler(simWarnings{r}, nil)),
 		Each: func(o replay.Outcome) {

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
@@ -23,7 +23,7 @@ import (
 	"github.com/contactsync/contactsync/metrics"
 )
 
-// What is around a replay in the simulation: Kafka in memory, below kafkalog, and
+// What is around a replay in the simulation: Kafka in memory, below package kafka, and
 // the service around a Window. Neither has a goroutine, so a world is played in the
 // order in which it was drawn.
 
@@ -52,8 +52,8 @@ func (p *simPartition) add(rec contactsync.Record) contactsync.Record {
 	return rec
 }
 
-// RoundTrip answers what kafkalog and the writer of dead letters ask.
-func (k *simKafka) RoundTrip(_ context.Context, _ net.Addr, req kafka.Request) (kafka.Response, error) {
+// RoundTrip answers what package kafka and the writer of dead letters ask.
+func (k *simKafka) RoundTrip(_ context.Context, _ net.Addr, req kafkago.Request) (kafkago.Response, error) {
 	switch req := req.(type) {
 	case *metadata.Request:
 		res := &metadata.Response{Brokers: []metadata.ResponseBroker{{NodeID: 1, Host: "sim", Port: 1}}}
@@ -91,7 +91,7 @@ func (k *simKafka) RoundTrip(_ context.Context, _ net.Addr, req kafka.Request) (
 		}
 		p := k.topics[req.Topics[0].Topic][asked.Partition]
 		if slices.ContainsFunc(records, func(r contactsync.Record) bool { return len(r.Value) > p.most }) {
-			answer.ErrorCode = int16(kafka.MessageSizeTooLarge)
+			answer.ErrorCode = int16(kafkago.MessageSizeTooLarge)
 		} else {
 			for _, rec := range records {
 				rec.Time = k.now()
@@ -107,9 +107,9 @@ func (k *simKafka) RoundTrip(_ context.Context, _ net.Addr, req kafka.Request) (
 
 func (p *simPartition) offsetAt(timestamp int64) int64 {
 	switch timestamp {
-	case kafka.FirstOffset:
+	case kafkago.FirstOffset:
 		return p.first
-	case kafka.LastOffset:
+	case kafkago.LastOffset:
 		return p.end()
 	}
 	for offset := p.first; offset < p.end(); offset++ {
@@ -124,7 +124,7 @@ func (p *simPartition) offsetAt(timestamp int64) int64 {
 func (p *simPartition) fetch(from int64) fetch.ResponsePartition {
 	answer := fetch.ResponsePartition{HighWatermark: p.end(), LastStableOffset: p.end(), LogStartOffset: p.first}
 	if from < p.first || from > p.end() {
-		answer.ErrorCode = int16(kafka.OffsetOutOfRange)
+		answer.ErrorCode = int16(kafkago.OffsetOutOfRange)
 		return answer
 	}
 	var batch []protocol.Record
@@ -133,9 +133,9 @@ func (p *simPartition) fetch(from int64) fetch.ResponsePartition {
 			continue
 		}
 		rec := p.log[offset]
-		r := protocol.Record{Offset: offset, Time: rec.Time, Key: kafka.NewBytes(rec.Key), Value: kafka.NewBytes(rec.Value)}
+		r := protocol.Record{Offset: offset, Time: rec.Time, Key: kafkago.NewBytes(rec.Key), Value: kafkago.NewBytes(rec.Value)}
 		for _, h := range rec.Headers {
-			r.Headers = append(r.Headers, kafka.Header(h))
+			r.Headers = append(r.Headers, kafkago.Header(h))
 		}
 		batch = append(batch, r)
 	}

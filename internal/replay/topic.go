@@ -11,7 +11,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // patience is how long a chunk is offered to a topic that does not take it.
@@ -73,11 +73,11 @@ func (r *Replayer) chunk(ctx context.Context, chunk []*target) error {
 		if err == nil {
 			return nil
 		}
-		if errors.Is(err, kafkalog.ErrDenied) || time.Since(start) > patience {
+		if errors.Is(err, kafka.ErrDenied) || time.Since(start) > patience {
 			return err
 		}
 		r.deps.Logger.Warn("letters could not be written back; retried", "err", err)
-		if !kafkalog.Sleep(ctx, wait.NextBackOff()) {
+		if !kafka.Sleep(ctx, wait.NextBackOff()) {
 			return context.Cause(ctx)
 		}
 	}
@@ -125,7 +125,7 @@ func (r *Replayer) write(ctx context.Context, open []*target) error {
 				r.end(t, Replayed, "")
 			}
 			targets = targets[n:]
-			if errors.Is(err, kafkalog.ErrRefused) {
+			if errors.Is(err, kafka.ErrRefused) {
 				r.end(targets[0], Failed, err.Error())
 				targets = targets[1:]
 				continue

@@ -1,4 +1,4 @@
-package kafkalog
+package kafka
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 
 	"github.com/contactsync/contactsync"
@@ -31,7 +31,7 @@ type FetchRequest struct {
 var errFetchTimeout = errors.New("the broker did not answer the fetch in time")
 
 // Fetch makes one attempt. Of its errors Cause tells which will pass.
-func Fetch(ctx context.Context, transport kafka.RoundTripper, addr net.Addr, r FetchRequest) (*fetch.ResponsePartition, error) {
+func Fetch(ctx context.Context, transport kafkago.RoundTripper, addr net.Addr, r FetchRequest) (*fetch.ResponsePartition, error) {
 	// A fetch may wait at the broker for data; only past that it is late.
 	ctx, cancel := context.WithTimeoutCause(ctx, r.MaxWait+r.Timeout, errFetchTimeout)
 	defer cancel()
@@ -59,7 +59,7 @@ func Fetch(ctx context.Context, transport kafka.RoundTripper, addr net.Addr, r F
 		code = answer.Topics[0].Partitions[0].ErrorCode
 	}
 	if code != 0 {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, kafka.Error(code))
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, kafkago.Error(code))
 	}
 	return &answer.Topics[0].Partitions[0], nil
 }
@@ -77,10 +77,10 @@ const (
 func Cause(err error) string {
 	var network net.Error
 	switch {
-	case errors.Is(err, kafka.NotLeaderForPartition), errors.Is(err, kafka.LeaderNotAvailable),
-		errors.Is(err, kafka.UnknownTopicOrPartition), errors.Is(err, kafka.FencedLeaderEpoch):
+	case errors.Is(err, kafkago.NotLeaderForPartition), errors.Is(err, kafkago.LeaderNotAvailable),
+		errors.Is(err, kafkago.UnknownTopicOrPartition), errors.Is(err, kafkago.FencedLeaderEpoch):
 		return CauseLeader
-	case errors.Is(err, kafka.OffsetOutOfRange):
+	case errors.Is(err, kafkago.OffsetOutOfRange):
 		return CauseOffset
 	case isKafkaError(err): // each of them has the methods of a net.Error
 		return CauseOther
@@ -103,6 +103,6 @@ func Cause(err error) string {
 }
 
 func isKafkaError(err error) bool {
-	_, ok := errors.AsType[kafka.Error](err)
+	_, ok := errors.AsType[kafkago.Error](err)
 	return ok
 }

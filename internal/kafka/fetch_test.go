@@ -1,4 +1,4 @@
-package kafkalog
+package kafka
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"net"
 	"testing"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 )
 
 type tooLarge struct{}
@@ -24,10 +24,10 @@ func TestCause(t *testing.T) {
 		err  error
 		want string
 	}{
-		{kafka.NotLeaderForPartition, CauseLeader},
-		{kafka.LeaderNotAvailable, CauseLeader},
-		{kafka.UnknownTopicOrPartition, CauseLeader},
-		{kafka.OffsetOutOfRange, CauseOffset},
+		{kafkago.NotLeaderForPartition, CauseLeader},
+		{kafkago.LeaderNotAvailable, CauseLeader},
+		{kafkago.UnknownTopicOrPartition, CauseLeader},
+		{kafkago.OffsetOutOfRange, CauseOffset},
 		{io.ErrUnexpectedEOF, CauseNetwork},
 		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, CauseNetwork},
 		{context.DeadlineExceeded, CauseNetwork},
@@ -35,7 +35,7 @@ func TestCause(t *testing.T) {
 		{ErrUnreadable, CauseDecode},
 		{errors.New("crc32 checksum mismatch (computed=1 found=2)"), CauseDecode},
 		{errors.New("unsupported compression codec (5)"), CauseDecode},
-		{kafka.RequestTimedOut, CauseOther},
+		{kafkago.RequestTimedOut, CauseOther},
 		{errors.New("dial tcp :0"), CauseOther},
 	} {
 		if got := Cause(fmt.Errorf("fetch contacts/1 from offset 7: %w", c.err)); got != c.want {

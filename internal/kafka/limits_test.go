@@ -1,4 +1,4 @@
-package kafkaconn_test
+package kafka_test
 
 import (
 	"bytes"
@@ -9,14 +9,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/compress"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/contactsync/contactsync/internal/kafkaconn"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 var codecs = []compress.Compression{compress.Gzip, compress.Snappy, compress.Lz4, compress.Zstd}
@@ -45,10 +45,10 @@ func TestLimitDecompression_StopsABomb(t *testing.T) {
 			encoded := encodeSet(t, codec, bomb)
 			var set protocol.RecordSet
 			_, err := set.ReadFrom(bytes.NewReader(encoded))
-			if !errors.Is(err, kafkaconn.ErrBatchTooLarge) {
-				t.Fatalf("error %v, want %v", err, kafkaconn.ErrBatchTooLarge)
+			if !errors.Is(err, kafka.ErrBatchTooLarge) {
+				t.Fatalf("error %v, want %v", err, kafka.ErrBatchTooLarge)
 			}
-			found, ok := errors.AsType[*kafkaconn.BatchTooLargeError](err)
+			found, ok := errors.AsType[*kafka.BatchTooLargeError](err)
 			if !ok || found.Codec != codec.String() || found.Max != testLimit {
 				t.Errorf("error %#v", err)
 			}
@@ -71,7 +71,7 @@ func TestLimitDecompression_LetsTheLimitItselfThrough(t *testing.T) {
 			for size := testLimit - 16; ; size++ {
 				var set protocol.RecordSet
 				_, err := set.ReadFrom(bytes.NewReader(encodeSet(t, codec, size)))
-				if errors.Is(err, kafkaconn.ErrBatchTooLarge) {
+				if errors.Is(err, kafka.ErrBatchTooLarge) {
 					if size < testLimit-14 {
 						t.Errorf("a value of %d bytes is refused under a limit of %d", size, testLimit)
 					}
@@ -150,23 +150,23 @@ func TestLimitDecompression_ThroughTheTransport(t *testing.T) {
 		}},
 	}
 	_, err = c.Transport().RoundTrip(t.Context(), c.Client().Addr, request)
-	if _, ok := errors.AsType[*kafkaconn.BatchTooLargeError](err); !ok {
+	if _, ok := errors.AsType[*kafka.BatchTooLargeError](err); !ok {
 		t.Errorf("round trip: %v, want the error as it is", err)
 	}
-	answer, err := c.Client().Fetch(t.Context(), &kafka.FetchRequest{Topic: "events", MaxBytes: 1 << 20})
+	answer, err := c.Client().Fetch(t.Context(), &kafkago.FetchRequest{Topic: "events", MaxBytes: 1 << 20})
 	if err == nil {
 		err = answer.Error
 	}
-	if !errors.Is(err, kafkaconn.ErrBatchTooLarge) {
-		t.Errorf("fetch: %v, want %v", err, kafkaconn.ErrBatchTooLarge)
+	if !errors.Is(err, kafka.ErrBatchTooLarge) {
+		t.Errorf("fetch: %v, want %v", err, kafka.ErrBatchTooLarge)
 	}
 }
 
 // Not parallel: it changes the table that the others read.
 func TestLimitDecompression_ReplacesTheLimit(t *testing.T) {
-	defer kafkaconn.LimitDecompression(testLimit)
-	kafkaconn.LimitDecompression(1 << 10)
-	kafkaconn.LimitDecompression(4 * testLimit)
+	defer kafka.LimitDecompression(testLimit)
+	kafka.LimitDecompression(1 << 10)
+	kafka.LimitDecompression(4 * testLimit)
 	var set protocol.RecordSet
 	if _, err := set.ReadFrom(bytes.NewReader(encodeSet(t, compress.Gzip, 2*testLimit))); err != nil {
 		t.Errorf("the first limit is still in force: %v", err)
@@ -177,11 +177,11 @@ func TestLimitDecompression_ReplacesTheLimit(t *testing.T) {
 		}
 	}
 	// The memory of a bomb follows the limit, not the bomb.
-	kafkaconn.LimitDecompression(testLimit)
+	kafka.LimitDecompression(testLimit)
 	encoded := encodeSet(t, compress.Gzip, 64*testLimit)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
-	if _, err := set.ReadFrom(bytes.NewReader(encoded)); !errors.Is(err, kafkaconn.ErrBatchTooLarge) {
+	if _, err := set.ReadFrom(bytes.NewReader(encoded)); !errors.Is(err, kafka.ErrBatchTooLarge) {
 		t.Error(err)
 	}
 	runtime.ReadMemStats(&after)

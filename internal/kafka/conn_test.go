@@ -1,4 +1,4 @@
-package kafkaconn_test
+package kafka_test
 
 import (
 	"crypto/tls"
@@ -11,16 +11,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"github.com/contactsync/contactsync/internal/kafkaconn"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // reach asks for the metadata on both ways into the cluster.
-func reach(t *testing.T, c *kafkaconn.Conn, broker string) error {
+func reach(t *testing.T, c *kafka.Conn, broker string) error {
 	t.Helper()
-	_, viaTransport := c.Client().Metadata(t.Context(), &kafka.MetadataRequest{})
+	_, viaTransport := c.Client().Metadata(t.Context(), &kafkago.MetadataRequest{})
 	conn, viaDialer := c.Dialer().DialContext(t.Context(), "tcp", broker)
 	if viaDialer == nil {
 		_, viaDialer = conn.Brokers()
@@ -34,15 +34,15 @@ func reach(t *testing.T, c *kafkaconn.Conn, broker string) error {
 
 func TestConn_LogsInWithTheFilesAsTheyAre(t *testing.T) {
 	t.Parallel()
-	for _, mechanism := range []string{kafkaconn.Plain, kafkaconn.ScramSHA256, kafkaconn.ScramSHA512} {
+	for _, mechanism := range []string{kafka.Plain, kafka.ScramSHA256, kafka.ScramSHA512} {
 		t.Run(mechanism, func(t *testing.T) {
 			t.Parallel()
 			ca := newAuthority(t)
 			cluster := newCluster(t, kfake.EnableSASL(), kfake.Superuser(mechanism, "user", "rotated-secret"), kfake.TLS(ca.brokerTLS(t, "broker")))
 			broker, dir := cluster.ListenAddrs()[0], t.TempDir()
 			cfg := configFor(broker)
-			cfg.TLS = kafkaconn.TLS{Enabled: true, CAFile: write(t, dir, "ca.pem", ca.PEM)}
-			cfg.SASL = kafkaconn.SASL{Mechanism: mechanism, Username: "user", PasswordFile: write(t, dir, "password", []byte("outdated-secret\n"))}
+			cfg.TLS = kafka.TLS{Enabled: true, CAFile: write(t, dir, "ca.pem", ca.PEM)}
+			cfg.SASL = kafka.SASL{Mechanism: mechanism, Username: "user", PasswordFile: write(t, dir, "password", []byte("outdated-secret\n"))}
 
 			refused := newConn(t, cfg)
 			err := reach(t, refused, broker)
@@ -87,7 +87,7 @@ func TestConn_VerifiesTheBroker(t *testing.T) {
 			t.Parallel()
 			broker := newCluster(t, kfake.TLS(test.broker)).ListenAddrs()[0]
 			cfg := configFor(broker)
-			cfg.TLS = kafkaconn.TLS{Enabled: true, CAFile: write(t, t.TempDir(), "ca.pem", ca.PEM), ServerName: test.as}
+			cfg.TLS = kafka.TLS{Enabled: true, CAFile: write(t, t.TempDir(), "ca.pem", ca.PEM), ServerName: test.as}
 			err := reach(t, newConn(t, cfg), broker)
 			switch {
 			case test.want == "" && err != nil:
@@ -110,7 +110,7 @@ func TestConn_ShowsItsCertificate(t *testing.T) {
 	cert, key := ca.issue(t, "client")
 
 	cfg := configFor(broker)
-	cfg.TLS = kafkaconn.TLS{Enabled: true, CAFile: write(t, dir, "ca.pem", ca.PEM)}
+	cfg.TLS = kafka.TLS{Enabled: true, CAFile: write(t, dir, "ca.pem", ca.PEM)}
 	if err := reach(t, newConn(t, cfg), broker); err == nil {
 		t.Error("connected without a certificate")
 	}
@@ -129,29 +129,29 @@ func TestNew_RefusesFilesThatCannotServe(t *testing.T) {
 	junk := write(t, dir, "junk", []byte("not PEM"))
 	for _, test := range []struct {
 		name string
-		tls  kafkaconn.TLS
-		sasl kafkaconn.SASL
+		tls  kafka.TLS
+		sasl kafka.SASL
 		want []string
 	}{
-		{"missing authority", kafkaconn.TLS{Enabled: true, CAFile: missing}, kafkaconn.SASL{}, []string{"tls.ca_file", missing}},
-		{"authority is junk", kafkaconn.TLS{Enabled: true, CAFile: junk}, kafkaconn.SASL{}, []string{"tls.ca_file", junk}},
+		{"missing authority", kafka.TLS{Enabled: true, CAFile: missing}, kafka.SASL{}, []string{"tls.ca_file", missing}},
+		{"authority is junk", kafka.TLS{Enabled: true, CAFile: junk}, kafka.SASL{}, []string{"tls.ca_file", junk}},
 		{
 			"key of another certificate",
-			kafkaconn.TLS{Enabled: true, CertFile: write(t, dir, "cert", cert), KeyFile: write(t, dir, "key", otherKey)},
-			kafkaconn.SASL{},
+			kafka.TLS{Enabled: true, CertFile: write(t, dir, "cert", cert), KeyFile: write(t, dir, "key", otherKey)},
+			kafka.SASL{},
 			[]string{"tls.cert_file", "tls.key_file"},
 		},
-		{"missing password", kafkaconn.TLS{}, kafkaconn.SASL{Mechanism: kafkaconn.ScramSHA256, Username: "u", PasswordFile: missing}, []string{"sasl.password_file", missing}},
+		{"missing password", kafka.TLS{}, kafka.SASL{Mechanism: kafka.ScramSHA256, Username: "u", PasswordFile: missing}, []string{"sasl.password_file", missing}},
 		{
 			"empty password",
-			kafkaconn.TLS{},
-			kafkaconn.SASL{Mechanism: kafkaconn.ScramSHA256, Username: "u", PasswordFile: write(t, dir, "empty", []byte("\n"))},
+			kafka.TLS{},
+			kafka.SASL{Mechanism: kafka.ScramSHA256, Username: "u", PasswordFile: write(t, dir, "empty", []byte("\n"))},
 			[]string{"sasl.password_file", "empty"},
 		},
 		{
 			"huge password",
-			kafkaconn.TLS{},
-			kafkaconn.SASL{Mechanism: kafkaconn.Plain, Username: "u", PasswordFile: write(t, dir, "huge", make([]byte, 2<<20))},
+			kafka.TLS{},
+			kafka.SASL{Mechanism: kafka.Plain, Username: "u", PasswordFile: write(t, dir, "huge", make([]byte, 2<<20))},
 			[]string{"sasl.password_file", "larger"},
 		},
 	} {
@@ -159,7 +159,7 @@ func TestNew_RefusesFilesThatCannotServe(t *testing.T) {
 			t.Parallel()
 			cfg := configFor("127.0.0.1:1")
 			cfg.TLS, cfg.SASL = test.tls, test.sasl
-			_, err := kafkaconn.New(cfg, slog.New(slog.DiscardHandler))
+			_, err := kafka.New(cfg, slog.New(slog.DiscardHandler))
 			if err == nil {
 				t.Fatal("accepted")
 			}
@@ -183,7 +183,7 @@ func TestDialer_GivesUpOnASilentBroker(t *testing.T) {
 	defer listener.Close()
 	cfg := configFor(listener.Addr().String())
 	cfg.DialTimeout = 200 * time.Millisecond
-	cfg.SASL = kafkaconn.SASL{Mechanism: kafkaconn.ScramSHA256, Username: "u", PasswordFile: write(t, t.TempDir(), "password", []byte("p"))}
+	cfg.SASL = kafka.SASL{Mechanism: kafka.ScramSHA256, Username: "u", PasswordFile: write(t, t.TempDir(), "password", []byte("p"))}
 	if _, err := newConn(t, cfg).Dialer().Dial("tcp", cfg.Brokers[0]); err == nil {
 		t.Error("connected to a broker that never answered")
 	}
@@ -214,14 +214,14 @@ func TestConn_KnowsTheGivenTopicsOnly(t *testing.T) {
 	t.Parallel()
 	broker := newCluster(t, kfake.SeedTopics(1, "events", "other")).ListenAddrs()[0]
 	c := newConn(t, configFor(broker), "events")
-	res, err := c.Client().Metadata(t.Context(), &kafka.MetadataRequest{Topics: []string{"events", "other"}})
+	res, err := c.Client().Metadata(t.Context(), &kafkago.MetadataRequest{Topics: []string{"events", "other"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res.Topics[0].Error != nil || !errors.Is(res.Topics[1].Error, kafka.UnknownTopicOrPartition) {
+	if res.Topics[0].Error != nil || !errors.Is(res.Topics[1].Error, kafkago.UnknownTopicOrPartition) {
 		t.Errorf("errors %v and %v", res.Topics[0].Error, res.Topics[1].Error)
 	}
-	all, err := newConn(t, configFor(broker)).Client().Metadata(t.Context(), &kafka.MetadataRequest{})
+	all, err := newConn(t, configFor(broker)).Client().Metadata(t.Context(), &kafkago.MetadataRequest{})
 	if err != nil || len(all.Topics) != 2 {
 		t.Errorf("%d topics without a choice, error %v", len(all.Topics), err)
 	}
@@ -231,7 +231,7 @@ func TestNew_ReadsNoFileOfAPartThatIsOff(t *testing.T) {
 	t.Parallel()
 	cfg := configFor("127.0.0.1:1")
 	cfg.TLS.CAFile = filepath.Join(t.TempDir(), "missing")
-	c, err := kafkaconn.New(cfg, slog.New(slog.DiscardHandler))
+	c, err := kafka.New(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

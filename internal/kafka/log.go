@@ -1,4 +1,4 @@
-package kafkalog
+package kafka
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"net"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 )
 
 // patience is how long a question is repeated before it is given up: longer than
@@ -18,15 +18,15 @@ const patience = 2 * time.Minute
 // Log reads topics of one cluster and appends to them. It is safe for concurrent use.
 type Log struct {
 	addr    net.Addr
-	client  *kafka.Client
+	client  *kafkago.Client
 	timeout time.Duration
 	log     *slog.Logger
 }
 
-// New returns a Log. timeout bounds one request.
-func New(transport kafka.RoundTripper, brokers []string, timeout time.Duration, log *slog.Logger) *Log {
-	addr := kafka.TCP(brokers...)
-	return &Log{addr: addr, timeout: timeout, log: log, client: &kafka.Client{Addr: addr, Transport: transport, Timeout: timeout}}
+// NewLog returns a Log. timeout bounds one request.
+func NewLog(transport kafkago.RoundTripper, brokers []string, timeout time.Duration, log *slog.Logger) *Log {
+	addr := kafkago.TCP(brokers...)
+	return &Log{addr: addr, timeout: timeout, log: log, client: &kafkago.Client{Addr: addr, Transport: transport, Timeout: timeout}}
 }
 
 // topicSettles is how long a topic may be unknown before that is believed: a
@@ -41,7 +41,7 @@ var ErrDenied = errors.New("access to the topic is denied")
 
 // denied words a refusal; grant is the right that is missing.
 func denied(err error, grant string) error {
-	if errors.Is(err, kafka.TopicAuthorizationFailed) {
+	if errors.Is(err, kafkago.TopicAuthorizationFailed) {
 		return fmt.Errorf("%w: grant %s on it: %w", ErrDenied, grant, err)
 	}
 	return err
@@ -59,12 +59,12 @@ func (l *Log) Bounds(ctx context.Context, topic string) ([]Bounds, error) {
 		if err != nil {
 			return err
 		}
-		var ask []kafka.OffsetRequest
+		var ask []kafkago.OffsetRequest
 		for p := range n {
-			ask = append(ask, kafka.FirstOffsetOf(p), kafka.LastOffsetOf(p))
+			ask = append(ask, kafkago.FirstOffsetOf(p), kafkago.LastOffsetOf(p))
 		}
 		bounds = make([]Bounds, n)
-		return l.listOffsets(ctx, topic, ask, func(o kafka.PartitionOffsets) {
+		return l.listOffsets(ctx, topic, ask, func(o kafkago.PartitionOffsets) {
 			bounds[o.Partition] = Bounds{o.FirstOffset, o.LastOffset}
 		})
 	})
@@ -83,12 +83,12 @@ func (l *Log) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]int6
 		if err != nil {
 			return err
 		}
-		var ask []kafka.OffsetRequest
+		var ask []kafkago.OffsetRequest
 		for p := range n {
-			ask = append(ask, kafka.TimeOffsetOf(p, at))
+			ask = append(ask, kafkago.TimeOffsetOf(p, at))
 		}
 		offsets = make([]int64, n)
-		return l.listOffsets(ctx, topic, ask, func(o kafka.PartitionOffsets) {
+		return l.listOffsets(ctx, topic, ask, func(o kafkago.PartitionOffsets) {
 			for offset := range o.Offsets { // the one that was asked for
 				offsets[o.Partition] = offset
 			}
@@ -102,13 +102,13 @@ func (l *Log) OffsetsAt(ctx context.Context, topic string, at time.Time) ([]int6
 
 // partitions returns how many partitions a topic has, without creating it.
 func (l *Log) partitions(ctx context.Context, topic string) (int, error) {
-	res, err := l.client.Metadata(ctx, &kafka.MetadataRequest{Addr: l.addr, Topics: []string{topic}})
+	res, err := l.client.Metadata(ctx, &kafkago.MetadataRequest{Addr: l.addr, Topics: []string{topic}})
 	if err != nil {
 		return 0, err
 	}
 	for _, t := range res.Topics {
 		switch {
-		case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
+		case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
 			return 0, ErrNoTopic
 		case t.Error != nil:
 			return 0, t.Error
@@ -119,10 +119,10 @@ func (l *Log) partitions(ctx context.Context, topic string) (int, error) {
 	return 0, ErrNoTopic
 }
 
-func (l *Log) listOffsets(ctx context.Context, topic string, ask []kafka.OffsetRequest, each func(kafka.PartitionOffsets)) error {
-	res, err := l.client.ListOffsets(ctx, &kafka.ListOffsetsRequest{
-		Addr: l.addr, IsolationLevel: kafka.ReadCommitted,
-		Topics: map[string][]kafka.OffsetRequest{topic: ask},
+func (l *Log) listOffsets(ctx context.Context, topic string, ask []kafkago.OffsetRequest, each func(kafkago.PartitionOffsets)) error {
+	res, err := l.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{
+		Addr: l.addr, IsolationLevel: kafkago.ReadCommitted,
+		Topics: map[string][]kafkago.OffsetRequest{topic: ask},
 	})
 	if err != nil {
 		return err

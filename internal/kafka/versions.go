@@ -1,4 +1,4 @@
-package kafkaconn
+package kafka
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 )
 
@@ -54,8 +54,8 @@ func upFrom(api protocol.ApiKey, lowest int16) call {
 }
 
 // fault says why a broker cannot take the call; empty if it can.
-func (c call) fault(offered []kafka.ApiVersion) string {
-	i := slices.IndexFunc(offered, func(v kafka.ApiVersion) bool { return v.ApiKey == int16(c.api) })
+func (c call) fault(offered []kafkago.ApiVersion) string {
+	i := slices.IndexFunc(offered, func(v kafkago.ApiVersion) bool { return v.ApiKey == int16(c.api) })
 	if i < 0 {
 		return fmt.Sprintf("does not offer %v (API key %d)", c.api, int(c.api))
 	}
@@ -96,7 +96,7 @@ func (c *Conn) CheckVersions(ctx context.Context) error {
 	if err := c.checkBootstrap(ctx); err != nil {
 		return err
 	}
-	meta, err := c.Client().Metadata(ctx, &kafka.MetadataRequest{})
+	meta, err := c.Client().Metadata(ctx, &kafkago.MetadataRequest{})
 	if err != nil {
 		return fmt.Errorf("ask kafka for its brokers: %w", err)
 	}
@@ -131,7 +131,7 @@ func (c *Conn) checkBootstrap(ctx context.Context) error {
 	return fmt.Errorf("no broker answers: check brokers, tls and sasl: %w", errors.Join(failed...))
 }
 
-func checkOffered(address string, offered []kafka.ApiVersion) error {
+func checkOffered(address string, offered []kafkago.ApiVersion) error {
 	var faults []error
 	for _, c := range calls() {
 		if f := c.fault(offered); f != "" {
@@ -145,7 +145,7 @@ func checkOffered(address string, offered []kafka.ApiVersion) error {
 }
 
 // apiVersions asks one broker on a connection of its own.
-func (c *Conn) apiVersions(ctx context.Context, address string) ([]kafka.ApiVersion, error) {
+func (c *Conn) apiVersions(ctx context.Context, address string) ([]kafkago.ApiVersion, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
 	defer cancel()
 	conn, err := c.Dialer().DialContext(ctx, "tcp", address)

@@ -1,4 +1,4 @@
-package kafkaconn
+package kafka
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 )
 
 // idleTimeout closes connections that nothing uses. It is below the ten minutes
@@ -19,7 +19,7 @@ const idleTimeout = time.Minute
 type Conn struct {
 	cfg       Config
 	log       *slog.Logger
-	transport *kafka.Transport
+	transport *kafkago.Transport
 	cancel    context.CancelFunc
 
 	mu sync.Mutex
@@ -51,8 +51,8 @@ func New(cfg Config, log *slog.Logger, topics ...string) (*Conn, error) {
 }
 
 // newTransport returns a transport whose goroutines end with ctx.
-func (c *Conn) newTransport(ctx context.Context, topics []string) *kafka.Transport {
-	t := &kafka.Transport{
+func (c *Conn) newTransport(ctx context.Context, topics []string) *kafkago.Transport {
+	t := &kafkago.Transport{
 		Dial:           c.dial,
 		DialTimeout:    c.cfg.DialTimeout,
 		IdleTimeout:    idleTimeout,
@@ -67,10 +67,10 @@ func (c *Conn) newTransport(ctx context.Context, topics []string) *kafka.Transpo
 	return t
 }
 
-// Dialer returns a dialer for kafka.ConsumerGroup. TLS is part of its dial
+// Dialer returns a dialer for kafkago.ConsumerGroup. TLS is part of its dial
 // function; its TLS field stays nil.
-func (c *Conn) Dialer() *kafka.Dialer {
-	d := &kafka.Dialer{
+func (c *Conn) Dialer() *kafkago.Dialer {
+	d := &kafkago.Dialer{
 		ClientID: c.cfg.ClientID,
 		DialFunc: c.dial,
 		Timeout:  c.cfg.DialTimeout,
@@ -82,15 +82,15 @@ func (c *Conn) Dialer() *kafka.Dialer {
 }
 
 // Transport returns the one transport that every client and writer shares.
-func (c *Conn) Transport() *kafka.Transport { return c.transport }
+func (c *Conn) Transport() *kafkago.Transport { return c.transport }
 
 // Client returns a client on the shared transport. Each of its requests is
 // bounded by the request time-out.
-func (c *Conn) Client() *kafka.Client {
-	return &kafka.Client{Addr: c.addr(), Timeout: c.cfg.RequestTimeout, Transport: c.transport}
+func (c *Conn) Client() *kafkago.Client {
+	return &kafkago.Client{Addr: c.addr(), Timeout: c.cfg.RequestTimeout, Transport: c.transport}
 }
 
-func (c *Conn) addr() net.Addr { return kafka.TCP(c.cfg.Brokers...) }
+func (c *Conn) addr() net.Addr { return kafkago.TCP(c.cfg.Brokers...) }
 
 // Close closes every connection that was made through c, those in use included:
 // their requests fail. So it comes last, after the readers, the writers and the

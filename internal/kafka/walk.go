@@ -1,4 +1,4 @@
-package kafkalog
+package kafka
 
 import (
 	"encoding/binary"

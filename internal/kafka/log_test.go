@@ -1,4 +1,4 @@
-package kafkalog_test
+package kafka_test
 
 import (
 	"context"
@@ -9,24 +9,21 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 
 	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/lab/broker"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bench is an embedded broker with one topic of two partitions.
 type bench struct {
 	t      *testing.T
 	broker *broker.Broker
 	client *kgo.Client
-	log    *kafkalog.Log
+	log    *kafka.Log
 }
 
 func newBench(t *testing.T, configs map[string]string) *bench {
@@ -42,9 +39,9 @@ func newBench(t *testing.T, configs map[string]string) *bench {
 	}
 	t.Cleanup(client.Close)
 	ctx, cancel := context.WithCancel(context.Background())
-	transport := &kafka.Transport{Context: ctx, MetadataTTL: 100 * time.Millisecond}
+	transport := &kafkago.Transport{Context: ctx, MetadataTTL: 100 * time.Millisecond}
 	t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
-	return &bench{t, b, client, kafkalog.New(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))}
+	return &bench{t, b, client, kafka.NewLog(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))}
 }
 
 func (b *bench) produce(partition int32, n int) {
@@ -78,7 +75,7 @@ func TestLog_ReadsAStretch(t *testing.T) {
 	b := newBench(t, nil)
 	b.produce(1, 100)
 	bounds, err := b.log.Bounds(t.Context(), "contacts")
-	if err != nil || len(bounds) != 2 || bounds[0] != (kafkalog.Bounds{}) || bounds[1] != (kafkalog.Bounds{End: 100}) {
+	if err != nil || len(bounds) != 2 || bounds[0] != (kafka.Bounds{}) || bounds[1] != (kafka.Bounds{End: 100}) {
 		t.Fatalf("bounds %v, %v", bounds, err)
 	}
 	began, got := b.read(1, 20, 70)
@@ -89,7 +86,7 @@ func TestLog_ReadsAStretch(t *testing.T) {
 	if err != nil || len(at) != 2 || at[0] != -1 || at[1] != 31 {
 		t.Errorf("offsets by time %v, %v", at, err)
 	}
-	if _, err := b.log.Bounds(t.Context(), "nowhere"); !errors.Is(err, kafkalog.ErrNoTopic) {
+	if _, err := b.log.Bounds(t.Context(), "nowhere"); !errors.Is(err, kafka.ErrNoTopic) {
 		t.Errorf("a missing topic: %v", err)
 	}
 }
@@ -191,7 +188,7 @@ func TestLog_AppendRefusesOneAndKeepsTheOthers(t *testing.T) {
 	small := contactsync.Record{Value: []byte("x")}
 	large := contactsync.Record{Value: []byte(strings.Repeat("x", 200_000))}
 	n, err := b.log.Append(t.Context(), claim(0), []contactsync.Record{small, large, small})
-	if n != 1 || !errors.Is(err, kafkalog.ErrRefused) {
+	if n != 1 || !errors.Is(err, kafka.ErrRefused) {
 		t.Errorf("%d written, %v: want 1 and the refusal", n, err)
 	}
 	if n, err := b.log.Append(t.Context(), claim(0), []contactsync.Record{small}); n != 1 || err != nil {

@@ -1,4 +1,4 @@
-package kafkalog
+package kafka
 
 import (
 	"context"

@@ -1,4 +1,4 @@
-package kafkalog_test
+package kafka_test
 
 import (
 	"context"
@@ -6,10 +6,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/internal/kafkalog"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/lab/broker"
 	"github.com/contactsync/contactsync/internal/lab/feed"
 )
@@ -29,9 +29,9 @@ func BenchmarkLog_Read(b *testing.B) {
 	}
 	ctx, cancel := context.WithCancel(b.Context())
 	defer cancel()
-	transport := &kafka.Transport{Context: ctx}
+	transport := &kafkago.Transport{Context: ctx}
 	defer transport.CloseIdleConnections()
-	log := kafkalog.New(transport, k.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
+	log := kafka.NewLog(transport, k.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
 	for b.Loop() {
 		got := 0
 		if _, err := log.Read(b.Context(), claim(0), 0, events, func(contactsync.Record) { got++ }); err != nil || got != events {

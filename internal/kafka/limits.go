@@ -1,4 +1,4 @@
-package kafkaconn
+package kafka
 
 import (
 	"errors"
@@ -41,8 +41,8 @@ func (e *BatchTooLargeError) BatchTooLarge() bool { return true }
 // Called again it replaces the limit. Writing is not changed.
 //
 // How it is seen: protocol.RecordSet.ReadFrom returns a *BatchTooLargeError as it
-// is, and so does kafka.Transport.RoundTrip for a fetch, which then closes the
-// connection; errors.Is finds it, and kafka.Client.Fetch wraps it with %w. Where batches
+// is, and so does kafkago.Transport.RoundTrip for a fetch, which then closes the
+// connection; errors.Is finds it, and kafkago.Client.Fetch wraps it with %w. Where batches
 // before it in the same answer could be read, those are returned without an
 // error, and the next fetch, from the large one's offset, returns the error. In
 // the message format that Kafka used before 0.11 the bound holds as well, but

@@ -1,4 +1,4 @@
-package kafkaconn_test
+package kafka_test
 
 import (
 	"crypto/tls"
@@ -16,7 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"go.uber.org/goleak"
 
-	"github.com/contactsync/contactsync/internal/kafkaconn"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/lab/authority"
 )
 
@@ -25,7 +25,7 @@ import (
 const testLimit = 1 << 20
 
 func TestMain(m *testing.M) {
-	kafkaconn.LimitDecompression(testLimit)
+	kafka.LimitDecompression(testLimit)
 	goleak.VerifyTestMain(m)
 }
 
@@ -41,20 +41,20 @@ func newCluster(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
 }
 
 // configFor returns settings that reach the addresses and give up soon.
-func configFor(brokers ...string) kafkaconn.Config {
-	cfg := kafkaconn.DefaultConfig()
+func configFor(brokers ...string) kafka.Config {
+	cfg := kafka.DefaultConfig()
 	cfg.Brokers = brokers
 	cfg.DialTimeout = 5 * time.Second
 	cfg.RequestTimeout = 5 * time.Second
 	return cfg
 }
 
-func newConn(t *testing.T, cfg kafkaconn.Config, topics ...string) *kafkaconn.Conn {
+func newConn(t *testing.T, cfg kafka.Config, topics ...string) *kafka.Conn {
 	t.Helper()
 	if faults := cfg.Validate(); len(faults) > 0 {
 		t.Fatalf("settings of the test: %v", faults)
 	}
-	c, err := kafkaconn.New(cfg, slog.New(slog.DiscardHandler), topics...)
+	c, err := kafka.New(cfg, slog.New(slog.DiscardHandler), topics...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package kafkalog
+package kafka
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync"
 )
@@ -56,17 +56,17 @@ func (l *Log) produce(ctx context.Context, partition contactsync.TopicPartition,
 	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, errors.New("the broker did not acknowledge in time"))
 	defer cancel()
 	now := time.Now()
-	batch := make([]kafka.Record, 0, len(records))
+	batch := make([]kafkago.Record, 0, len(records))
 	for _, r := range records {
-		m := kafka.Record{Time: now, Key: kafka.NewBytes(r.Key), Value: kafka.NewBytes(r.Value)} // nil stays none
+		m := kafkago.Record{Time: now, Key: kafkago.NewBytes(r.Key), Value: kafkago.NewBytes(r.Value)} // nil stays none
 		for _, h := range r.Headers {
-			m.Headers = append(m.Headers, kafka.Header(h))
+			m.Headers = append(m.Headers, kafkago.Header(h))
 		}
 		batch = append(batch, m)
 	}
-	res, err := l.client.Produce(ctx, &kafka.ProduceRequest{
+	res, err := l.client.Produce(ctx, &kafkago.ProduceRequest{
 		Addr: l.addr, Topic: partition.Topic, Partition: int(partition.Partition),
-		RequiredAcks: kafka.RequireAll, Records: kafka.NewRecordReader(batch...),
+		RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(batch...),
 	})
 	if err != nil {
 		return err
@@ -76,14 +76,14 @@ func (l *Log) produce(ctx context.Context, partition contactsync.TopicPartition,
 
 // TooLarge reports whether a topic refuses a record because of its size.
 func TooLarge(err error) bool {
-	return errors.Is(err, kafka.MessageSizeTooLarge) || errors.Is(err, kafka.RecordListTooLarge)
+	return errors.Is(err, kafkago.MessageSizeTooLarge) || errors.Is(err, kafkago.RecordListTooLarge)
 }
 
 // Refused reports whether the fault may lie in one record of a batch, and not in the
 // topic or the cluster. That the time of a record is out of range is none of those:
 // all are written with that of now.
 func Refused(err error) bool {
-	return TooLarge(err) || errors.Is(err, kafka.InvalidRecord) || errors.Is(err, kafka.InvalidMessage)
+	return TooLarge(err) || errors.Is(err, kafkago.InvalidRecord) || errors.Is(err, kafkago.InvalidMessage)
 }
 
 // RecordSize is at least what kafka-go counts for a record and what a broker stores:

@@ -1,4 +1,4 @@
-package kafkaconn
+package kafka
 
 import (
 	"context"
@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
-	"github.com/segmentio/kafka-go"
+	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync/internal/setting"
 )
@@ -44,9 +44,9 @@ func (c *Conn) TopicInfo(ctx context.Context, topics ...string) ([]Topic, error)
 	defer cancel()
 	transport := c.newTransport(ctx, topics)
 	defer transport.CloseIdleConnections()
-	client := &kafka.Client{Addr: c.addr(), Transport: transport}
+	client := &kafkago.Client{Addr: c.addr(), Transport: transport}
 
-	meta, err := client.Metadata(ctx, &kafka.MetadataRequest{Topics: topics})
+	meta, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: topics})
 	if err != nil {
 		return nil, fmt.Errorf("ask kafka for topics: %w", err)
 	}
@@ -62,10 +62,10 @@ func (c *Conn) TopicInfo(ctx context.Context, topics ...string) ([]Topic, error)
 	return found, nil
 }
 
-func describe(t kafka.Topic) Topic {
+func describe(t kafkago.Topic) Topic {
 	d := Topic{Name: t.Name}
 	switch {
-	case errors.Is(t.Error, kafka.UnknownTopicOrPartition):
+	case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
 		return d
 	case t.Error != nil:
 		d.Err = fmt.Errorf("describe topic %s: %w", t.Name, t.Error)
@@ -81,15 +81,15 @@ func describe(t kafka.Topic) Topic {
 }
 
 // readSettings fills in the settings of topics, or why they cannot be read.
-func readSettings(ctx context.Context, client *kafka.Client, topics []*Topic) {
+func readSettings(ctx context.Context, client *kafkago.Client, topics []*Topic) {
 	if len(topics) == 0 {
 		return
 	}
-	req := &kafka.DescribeConfigsRequest{}
+	req := &kafkago.DescribeConfigsRequest{}
 	for _, t := range topics {
 		t.ConfigErr = fmt.Errorf("read the settings of topic %s: kafka gave none", t.Name)
-		req.Resources = append(req.Resources, kafka.DescribeConfigRequestResource{
-			ResourceType: kafka.ResourceTypeTopic,
+		req.Resources = append(req.Resources, kafkago.DescribeConfigRequestResource{
+			ResourceType: kafkago.ResourceTypeTopic,
 			ResourceName: t.Name,
 			ConfigNames:  []string{cleanupPolicy, minInsyncReplicas, maxMessageBytes},
 		})
@@ -108,7 +108,7 @@ func readSettings(ctx context.Context, client *kafka.Client, topics []*Topic) {
 	}
 }
 
-func (t *Topic) set(r kafka.DescribeConfigResponseResource) error {
+func (t *Topic) set(r kafkago.DescribeConfigResponseResource) error {
 	if r.Error != nil {
 		return fmt.Errorf("read the settings of topic %s: %w", t.Name, r.Error)
 	}

@@ -1,4 +1,4 @@
-package kafkaconn_test
+package kafka_test
 
 import (
 	"strings"
@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
-	"github.com/contactsync/contactsync/internal/kafkaconn"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 func TestCheckVersions_AcceptsACurrentCluster(t *testing.T) {
@@ -136,11 +136,11 @@ func TestTopicInfo_DescribesAndCreatesNothing(t *testing.T) {
 	if len(topics) != 2 {
 		t.Fatalf("%d topics", len(topics))
 	}
-	want := kafkaconn.Topic{
+	want := kafka.Topic{
 		Name: "events", Exists: true, Replicas: 3, CleanupPolicy: "compact,delete",
 		MinInsyncReplicas: 2, MaxMessageBytes: 2 << 20,
 	}
-	if topics[0] != (kafkaconn.Topic{Name: "missing"}) {
+	if topics[0] != (kafka.Topic{Name: "missing"}) {
 		t.Errorf("missing: %+v", topics[0])
 	}
 	if topics[1] != want {
@@ -160,8 +160,8 @@ func TestTopicInfo_WithoutTheRightToReadSettings(t *testing.T) {
 	cluster := newCluster(t, kfake.SeedTopics(2, "events", "secret"), kfake.EnableACLs(), kfake.EnableSASL(),
 		kfake.User("PLAIN", "user", "pass", right))
 	cfg := configFor(cluster.ListenAddrs()...)
-	cfg.SASL = kafkaconn.SASL{
-		Mechanism: kafkaconn.Plain, Username: "user", AllowPlaintext: true,
+	cfg.SASL = kafka.SASL{
+		Mechanism: kafka.Plain, Username: "user", AllowPlaintext: true,
 		PasswordFile: write(t, t.TempDir(), "password", []byte("pass")),
 	}
 	topics, err := newConn(t, cfg).TopicInfo(t.Context(), "events", "secret")
