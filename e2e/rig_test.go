@@ -193,8 +193,8 @@ func (r *rig) deliveredNotCommitted() int {
 	again := map[feed.Contact]bool{}
 	for _, rec := range r.manifest.Records {
 		contact := r.manifest.Contacts[rec.Contact]
-		at := broker.Partition{Topic: r.topic, Partition: rec.Partition}
-		if rec.Offset >= committed[at] && state[contact.Stream][contact.ID] >= rec.Seq {
+		at := r.manifest.Position(&rec)
+		if rec.Offset >= committed[at.TopicPartition] && state[contact.Stream][contact.ID] >= rec.Seq {
 			again[contact] = true
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/e2e/kafka"
 	"github.com/contactsync/contactsync/internal/lab/broker"
 	"github.com/contactsync/contactsync/internal/lab/check"
@@ -175,7 +176,7 @@ func holes(t *testing.T, r *rig) int64 {
 	return all
 }
 
-func reached(next map[int32]int64, ends map[broker.Partition]int64, topic string) bool {
+func reached(next map[int32]int64, ends map[contactsync.TopicPartition]int64, topic string) bool {
 	for p, end := range ends {
 		if p.Topic == topic && next[p.Partition] < end {
 			return false

@@ -98,7 +98,7 @@ func countRows(cases []played) int {
 // of the dead letters by the place of their event.
 type answersReport struct {
 	check.Report
-	letters map[check.Place]contactsync.Reason
+	letters map[contactsync.Position]contactsync.Reason
 }
 
 func (r *answersRun) check(ctx context.Context, cases []played, all []took) (answersReport, error) {
@@ -106,11 +106,11 @@ func (r *answersRun) check(ctx context.Context, cases []played, all []took) (ans
 	defer cancel()
 	// What is not committed in time, the check tells.
 	_ = waitFor(waiting, func() bool { done, err := drained(waiting, r.broker); return done && err == nil })
-	in := check.Input{Manifest: &r.manifest, Reasons: map[check.Place]contactsync.Reason{}}
+	in := check.Input{Manifest: &r.manifest, Reasons: map[contactsync.Position]contactsync.Reason{}}
 	for i, t := range all {
 		for n, rec := range t.records {
 			if reason := cases[i].reasons[n]; reason != "" {
-				in.Reasons[check.Place{Topic: demoTopic, Partition: rec.Partition, Offset: rec.Offset}] = reason
+				in.Reasons[r.manifest.Position(&rec)] = reason
 			}
 		}
 		in.MaxDuplicates += cases[i].again
@@ -123,8 +123,8 @@ func (r *answersRun) check(ctx context.Context, cases []played, all []took) (ans
 	if err := in.Kafka(ctx, r.broker.Addrs(), demoGroup, demoLetters); err != nil {
 		return answersReport{}, err
 	}
-	report := answersReport{check.Run(in), map[check.Place]contactsync.Reason{}}
-	for _, l := range in.Letters {
+	report := answersReport{check.Run(in), map[contactsync.Position]contactsync.Reason{}}
+	for _, l := range in.DeadLetters {
 		report.letters[l.At] = l.Reason
 	}
 	return report, nil
@@ -137,7 +137,7 @@ func (p *played) hit(c stub.Call) bool {
 }
 
 // judge says what became of a case's events, and what of it is wrong.
-func (r *answersRun) judge(p *played, row upstream.Rule, t *took, i int, letters map[check.Place]contactsync.Reason) (end string, faults []string) {
+func (r *answersRun) judge(p *played, row upstream.Rule, t *took, i int, letters map[contactsync.Position]contactsync.Reason) (end string, faults []string) {
 	wrong := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	if t.err != nil {
 		wrong("%v", t.err)
@@ -146,7 +146,7 @@ func (r *answersRun) judge(p *played, row upstream.Rule, t *took, i int, letters
 	state := r.doors[i].api.State()[streamOf(i)]
 	for n, rec := range t.records {
 		id := p.contact(n)
-		reason := letters[check.Place{Topic: demoTopic, Partition: rec.Partition, Offset: rec.Offset}]
+		reason := letters[r.manifest.Position(&rec)]
 		if state[id] == rec.Seq {
 			delivered++
 		}

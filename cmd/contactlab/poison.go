@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/internal/lab/check"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
@@ -83,7 +82,7 @@ func poisonPhase(ctx context.Context, o proveOptions, scale poisonScale, answers
 
 // deadLetters compares the dead letters with what was to become one, by reason.
 func (r *poisonRun) deadLetters(p *proof) {
-	found := map[check.Place]contactsync.Reason{}
+	found := map[contactsync.Position]contactsync.Reason{}
 	for _, l := range r.letters {
 		found[l.At] = l.Reason
 	}

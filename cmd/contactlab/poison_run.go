@@ -51,9 +51,9 @@ type poisonRun struct {
 	answers  []badAnswer
 	manifest feed.Manifest
 	healthy  int // the first records of the manifest
-	letters  []check.Letter
+	letters  []check.DeadLetter
 	report   check.Report
-	reasons  map[check.Place]contactsync.Reason
+	reasons  map[contactsync.Position]contactsync.Reason
 }
 
 // refusedRow is a kind of rows that the API refuses.
@@ -78,7 +78,7 @@ var refusedRows = []refusedRow{
 const deadStream = "st-dead"
 
 func newPoisonRun(ctx context.Context, o proveOptions, answers []badAnswer) (_ *poisonRun, err error) {
-	r := &poisonRun{answers: answers, reasons: map[check.Place]contactsync.Reason{}}
+	r := &poisonRun{answers: answers, reasons: map[contactsync.Position]contactsync.Reason{}}
 	if r.ground, err = newGround(6); err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func (r *poisonRun) run(ctx context.Context, healthy feed.Config, doses []dose) 
 		}
 		for i, rec := range m.Records {
 			if d.reasons[i] != "" {
-				r.reasons[check.Place{Topic: demoTopic, Partition: rec.Partition, Offset: rec.Offset}] = d.reasons[i]
+				r.reasons[m.Position(&rec)] = d.reasons[i]
 			}
 		}
 		poison = append(poison, m)
@@ -266,7 +266,7 @@ func (r *poisonRun) examine(ctx context.Context) error {
 	if err := in.Kafka(ctx, r.broker.Addrs(), demoGroup, demoLetters); err != nil {
 		return err
 	}
-	r.letters, r.report = in.Letters, check.Run(in)
+	r.letters, r.report = in.DeadLetters, check.Run(in)
 	return nil
 }
 

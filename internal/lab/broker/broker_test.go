@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
+
+	"github.com/contactsync/contactsync"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,7 +31,7 @@ func newTestBroker(t *testing.T, o Options) (*Broker, *kgo.Client) {
 	return b, c
 }
 
-func TestBroker_AnswersQuestions(t *testing.T) {
+func TestBroker_OffsetsAndRecordsCanBeRead(t *testing.T) {
 	t.Parallel()
 	b, c := newTestBroker(t, Options{Topics: map[string]int32{"a": 3, "b": 1}, Nodes: 2})
 	if n := len(b.Addrs()); n != 2 {
@@ -41,8 +43,11 @@ func TestBroker_AnswersQuestions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	a := func(partition int32) contactsync.TopicPartition {
+		return contactsync.TopicPartition{Topic: "a", Partition: partition}
+	}
 	ends, err := EndOffsets(t.Context(), b.Addrs(), "a", "b")
-	want := map[Partition]int64{{"a", 0}: 2, {"a", 1}: 1, {"a", 2}: 0, {"b", 0}: 0}
+	want := map[contactsync.TopicPartition]int64{a(0): 2, a(1): 1, a(2): 0, {Topic: "b"}: 0}
 	if err != nil || !maps.Equal(ends, want) {
 		t.Errorf("ends %v, %v, want %v", ends, err, want)
 	}
@@ -70,7 +75,7 @@ func TestBroker_AnswersQuestions(t *testing.T) {
 		t.Fatal(err)
 	}
 	committed, err := Committed(t.Context(), b.Addrs(), "group")
-	if err != nil || !maps.Equal(committed, map[Partition]int64{{"a", 0}: 2}) {
+	if err != nil || !maps.Equal(committed, map[contactsync.TopicPartition]int64{a(0): 2}) {
 		t.Errorf("committed %v, %v", committed, err)
 	}
 }

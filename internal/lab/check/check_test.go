@@ -6,14 +6,13 @@ import (
 	"testing"
 
 	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/internal/lab/broker"
 	"github.com/contactsync/contactsync/internal/lab/feed"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 const topic = "t"
 
-var part = broker.Partition{Topic: topic, Partition: 0}
+var part = contactsync.TopicPartition{Topic: topic, Partition: 0}
 
 // history is a run without faults, with something of everything:
 //
@@ -46,9 +45,9 @@ func history() Input {
 			call(3, "s", 20, 30, row("a", 4)),
 		},
 		Stats:     &stub.Stats{},
-		Committed: map[broker.Partition]int64{part: 10},
-		Letters: []Letter{
-			letter(3, contactsync.ReasonUndecodable), letter(4, contactsync.ReasonRejected), letter(9, contactsync.ReasonInvalid),
+		Committed: map[contactsync.TopicPartition]int64{part: 10},
+		DeadLetters: []DeadLetter{
+			deadLetter(3, contactsync.ReasonUndecodable), deadLetter(4, contactsync.ReasonRejected), deadLetter(9, contactsync.ReasonInvalid),
 		},
 		MaxRows: 100,
 	}
@@ -60,12 +59,14 @@ func call(order int64, stream string, received, done int64, rows ...stub.Row) st
 
 func row(id string, seq int64) stub.Row { return stub.Row{ID: id, Seq: seq, Applied: true} }
 
-func at(offset int64) Place { return Place{topic, 0, offset} }
+func at(offset int64) contactsync.Position {
+	return contactsync.Position{TopicPartition: part, Offset: offset}
+}
 
-func letter(offset int64, reason contactsync.Reason, older ...int64) Letter {
-	l := Letter{At: at(offset), Reason: reason, Ends: []Place{at(offset)}}
+func deadLetter(offset int64, reason contactsync.Reason, older ...int64) DeadLetter {
+	l := DeadLetter{At: at(offset), Reason: reason, Positions: []contactsync.Position{at(offset)}}
 	for _, o := range older {
-		l.Ends = append(l.Ends, at(o))
+		l.Positions = append(l.Positions, at(o))
 	}
 	return l
 }
@@ -96,9 +97,9 @@ func TestRun_FindsPlantedFaults(t *testing.T) {
 		{"lost event", func(in *Input) { in.Calls = slices.Delete(in.Calls, 1, 2) }, func(r Report) int { return r.Lost }, "I1: t/0@6 has not ended"},
 		{"lost row", func(in *Input) { in.Calls[0].Rows[1].Applied = false }, func(r Report) int { return r.Lost }, "I1: t/0@2"},
 		{"commit ahead", func(in *Input) { in.Running, in.Calls[0].Rows[1].Applied = true, false }, func(r Report) int { return r.CommitAhead }, "I2: t/0@2 is below"},
-		{"commit ahead of a letter", func(in *Input) { in.Running, in.Letters = true, in.Letters[1:] }, func(r Report) int { return r.CommitAhead }, "I2: t/0@3 is below"},
+		{"commit ahead of a dead letter", func(in *Input) { in.Running, in.DeadLetters = true, in.DeadLetters[1:] }, func(r Report) int { return r.CommitAhead }, "I2: t/0@3 is below"},
 		{"not committed", func(in *Input) { in.Committed[part] = 9 }, func(r Report) int { return r.Uncommitted }, "t/0@9 has not been committed"},
-		{"nothing committed", func(in *Input) { in.Committed = map[broker.Partition]int64{} }, func(r Report) int { return r.Uncommitted }, "t/0@0 has not been committed"},
+		{"nothing committed", func(in *Input) { in.Committed = map[contactsync.TopicPartition]int64{} }, func(r Report) int { return r.Uncommitted }, "t/0@0 has not been committed"},
 		{"older after newer", func(in *Input) { in.Calls = append(in.Calls, call(4, "s", 40, 50, row("a", 2))) }, func(r Report) int { return r.OutOfOrder }, "I3: stream s, contact a: seq 2 applied after 4"},
 		{"older left in place", func(in *Input) {
 			in.MaxBackwards = 1
@@ -110,27 +111,27 @@ func TestRun_FindsPlantedFaults(t *testing.T) {
 			in.Calls = append(in.Calls, stub.Call{Stream: "s", Status: 429, Received: 25, Done: 26, Rows: []stub.Row{{ID: "a", Seq: 4}}})
 		}, func(r Report) int { return r.Overlaps }, "I3: stream s, contact a is in two calls"},
 		{"duplicate", func(in *Input) { in.Calls = append(in.Calls, call(4, "u", 40, 50, row("d", 1))) }, func(r Report) int { return r.Duplicates }, "I10: 1 states were applied again"},
-		{"aborted sent", func(in *Input) { in.Calls = append(in.Calls, call(4, "u", 40, 50, row("d", 2))) }, func(r Report) int { return r.Aborted }, "aborted event sent: stream u, contact d"},
+		{"aborted sent", func(in *Input) { in.Calls = append(in.Calls, call(4, "u", 40, 50, row("d", 2))) }, func(r Report) int { return r.AbortedSent }, "aborted event sent: stream u, contact d"},
 		{"aborted sent but not applied", func(in *Input) {
 			in.Calls = append(in.Calls, stub.Call{Stream: "u", Status: 503, Received: 40, Done: 50, Rows: []stub.Row{{ID: "d", Seq: 2}}})
-		}, func(r Report) int { return r.Aborted }, "aborted event sent"},
-		{"poison sent", func(in *Input) { in.Calls[2].Rows[0].Seq = 3 }, func(r Report) int { return r.Odd }, "undecodable event sent"},
-		{"delete sent", func(in *Input) { in.Calls = append(in.Calls, call(4, "u", 40, 50, row("c", 1))) }, func(r Report) int { return r.Odd }, "delete event sent"},
-		{"contact in another stream", func(in *Input) { in.Calls = append(in.Calls, call(4, "u", 40, 50, row("a", 1))) }, func(r Report) int { return r.Unknown }, "I12: the API got a state that was not produced"},
-		{"seq from nowhere", func(in *Input) { in.Calls = append(in.Calls, call(4, "s", 40, 50, row("a", 5))) }, func(r Report) int { return r.Unknown }, "seq 5"},
-		{"missing dead letter", func(in *Input) { in.Letters = in.Letters[1:] }, func(r Report) int { return r.Lost }, "I1: t/0@3 has not ended: class undecodable"},
-		{"missing dead letter of a rejected row", func(in *Input) { in.Letters = slices.Delete(in.Letters, 1, 2) }, func(r Report) int { return r.Lost }, "class rejected"},
-		{"dead letter for the wrong reason", func(in *Input) { in.Letters[0].Reason = contactsync.ReasonInvalid }, func(r Report) int { return r.WrongLetters }, `class undecodable and is in the dead-letter topic as "invalid"`},
-		{"outage taken for poison", func(in *Input) { in.Letters = append(in.Letters, letter(8, contactsync.ReasonUnresolved)) }, func(r Report) int { return r.GoodBuried }, "I6: t/0@8 is a good event"},
-		{"dead letter of a delete", func(in *Input) { in.Letters = append(in.Letters, letter(5, contactsync.ReasonInvalid)) }, func(r Report) int { return r.WrongLetters }, "class delete"},
-		{"dead letter of nothing", func(in *Input) { in.Letters = append(in.Letters, letter(77, contactsync.ReasonInvalid)) }, func(r Report) int { return r.WrongLetters }, "nothing was produced there"},
-		{"dead letter twice", func(in *Input) { in.Letters = append(in.Letters, in.Letters[0]) }, func(r Report) int { return r.Repeated }, "I10: t/0@3 is in the dead-letter topic 2 times"},
-		{"dead letter for another contact", func(in *Input) { in.Letters[1].Ends = append(in.Letters[1].Ends, at(2)) }, func(r Report) int { return r.WrongLetters }, "it cannot stand for t/0@2"},
+		}, func(r Report) int { return r.AbortedSent }, "aborted event sent"},
+		{"poison sent", func(in *Input) { in.Calls[2].Rows[0].Seq = 3 }, func(r Report) int { return r.UnsendableSent }, "undecodable event sent"},
+		{"delete sent", func(in *Input) { in.Calls = append(in.Calls, call(4, "u", 40, 50, row("c", 1))) }, func(r Report) int { return r.UnsendableSent }, "delete event sent"},
+		{"contact in another stream", func(in *Input) { in.Calls = append(in.Calls, call(4, "u", 40, 50, row("a", 1))) }, func(r Report) int { return r.UnknownSent }, "I12: the API got a state that was not produced"},
+		{"seq from nowhere", func(in *Input) { in.Calls = append(in.Calls, call(4, "s", 40, 50, row("a", 5))) }, func(r Report) int { return r.UnknownSent }, "seq 5"},
+		{"missing dead letter", func(in *Input) { in.DeadLetters = in.DeadLetters[1:] }, func(r Report) int { return r.Lost }, "I1: t/0@3 has not ended: class undecodable"},
+		{"missing dead letter of a rejected row", func(in *Input) { in.DeadLetters = slices.Delete(in.DeadLetters, 1, 2) }, func(r Report) int { return r.Lost }, "class rejected"},
+		{"dead letter for the wrong reason", func(in *Input) { in.DeadLetters[0].Reason = contactsync.ReasonInvalid }, func(r Report) int { return r.WrongDeadLetters }, `class undecodable and is in the dead-letter topic as "invalid"`},
+		{"outage taken for poison", func(in *Input) { in.DeadLetters = append(in.DeadLetters, deadLetter(8, contactsync.ReasonUnresolved)) }, func(r Report) int { return r.GoodDeadLettered }, "I6: t/0@8 is a good event"},
+		{"dead letter of a delete", func(in *Input) { in.DeadLetters = append(in.DeadLetters, deadLetter(5, contactsync.ReasonInvalid)) }, func(r Report) int { return r.WrongDeadLetters }, "class delete"},
+		{"dead letter of nothing", func(in *Input) { in.DeadLetters = append(in.DeadLetters, deadLetter(77, contactsync.ReasonInvalid)) }, func(r Report) int { return r.WrongDeadLetters }, "nothing was produced there"},
+		{"dead letter twice", func(in *Input) { in.DeadLetters = append(in.DeadLetters, in.DeadLetters[0]) }, func(r Report) int { return r.Repeated }, "I10: t/0@3 is in the dead-letter topic 2 times"},
+		{"dead letter for another contact", func(in *Input) { in.DeadLetters[1].Positions = append(in.DeadLetters[1].Positions, at(2)) }, func(r Report) int { return r.WrongDeadLetters }, "it cannot end t/0@2"},
 		{"dead letter for a newer event", func(in *Input) {
 			in.AllowReasons = []contactsync.Reason{contactsync.ReasonRejected}
-			in.Letters = append(in.Letters, letter(0, contactsync.ReasonRejected, 1))
-		}, func(r Report) int { return r.WrongLetters }, "it cannot stand for t/0@1"},
-		{"dead letter without itself", func(in *Input) { in.Letters[0].Ends = nil }, func(r Report) int { return r.WrongLetters }, "do not name the event itself"},
+			in.DeadLetters = append(in.DeadLetters, deadLetter(0, contactsync.ReasonRejected, 1))
+		}, func(r Report) int { return r.WrongDeadLetters }, "it cannot end t/0@1"},
+		{"dead letter without itself", func(in *Input) { in.DeadLetters[0].Positions = nil }, func(r Report) int { return r.WrongDeadLetters }, "do not name the event itself"},
 		{"rate limit", func(in *Input) { in.Stats.RateRefused = 2 }, func(r Report) int { return r.Refused }, "I7: the API refused 2 calls"},
 		{"cross-talk", func(in *Input) { in.Stats.CrossTalk = 1 }, func(r Report) int { return r.CrossTalk }, "I12: 1 calls"},
 		{"named twice", func(in *Input) { in.Stats.NamedTwice = 1 }, func(r Report) int { return r.NamedTwice }, "same call"},
@@ -139,8 +140,8 @@ func TestRun_FindsPlantedFaults(t *testing.T) {
 		{"log broken", func(in *Input) { in.Stats.LogBroken = true }, func(Report) int { return 1 }, "not complete"},
 		{"from state: lost", func(in *Input) { withoutLog(in); delete(in.State["u"], "d") }, func(r Report) int { return r.Lost }, "I1: t/0@6"},
 		{"from state: old", func(in *Input) { withoutLog(in); in.State["s"]["a"] = 2 }, func(r Report) int { return r.Lost }, "I1: t/0@8"},
-		{"from state: aborted", func(in *Input) { withoutLog(in); in.State["u"]["d"] = 2 }, func(r Report) int { return r.Odd }, "aborted event applied"},
-		{"from state: unknown", func(in *Input) { withoutLog(in); in.State["u"]["x"] = 2 }, func(r Report) int { return r.Unknown }, "contact x"},
+		{"from state: aborted", func(in *Input) { withoutLog(in); in.State["u"]["d"] = 2 }, func(r Report) int { return r.UnsendableSent }, "aborted event applied"},
+		{"from state: unknown", func(in *Input) { withoutLog(in); in.State["u"]["x"] = 2 }, func(r Report) int { return r.UnknownSent }, "contact x"},
 		{"from counters: order", func(in *Input) { withoutLog(in); in.Stats.OutOfOrder = 3 }, func(r Report) int { return r.OutOfOrder }, "3 older states"},
 		{"from counters: overlap", func(in *Input) { withoutLog(in); in.Stats.Overlaps = 1 }, func(r Report) int { return r.Overlaps }, "1 contacts in two calls"},
 		{"from counters: duplicate", func(in *Input) { withoutLog(in); in.Stats.Duplicates = 1 }, func(r Report) int { return r.Duplicates }, "I10"},
@@ -166,7 +167,7 @@ func withoutLog(in *Input) {
 	in.Stats = &stub.Stats{Calls: 3, Rows: 5, AppliedRows: 4}
 }
 
-// What a run's faults explain is no violation.
+// What the faults of a run explain is no violation.
 func TestRun_AllowsWhatIsExplained(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -175,14 +176,14 @@ func TestRun_AllowsWhatIsExplained(t *testing.T) {
 	}{
 		{"from state and counters", withoutLog},
 		{"offsets not asked for", func(in *Input) { in.Committed = nil }},
-		{"running: the last events are on their way", func(in *Input) {
-			in.Running, in.Calls, in.Committed[part], in.Letters = true, in.Calls[:2], 8, in.Letters[:2]
+		{"running: the last events have not ended", func(in *Input) {
+			in.Running, in.Calls, in.Committed[part], in.DeadLetters = true, in.Calls[:2], 8, in.DeadLetters[:2]
 		}},
 		{"duplicates within the bound", func(in *Input) {
 			in.MaxDuplicates = 1
 			in.Calls = append(in.Calls, call(4, "u", 40, 50, row("d", 1)))
 		}},
-		{"letter again within the bound", func(in *Input) { in.MaxRepeated, in.Letters = 1, append(in.Letters, in.Letters[0]) }},
+		{"dead letter again within the bound", func(in *Input) { in.MaxRepeated, in.DeadLetters = 1, append(in.DeadLetters, in.DeadLetters[0]) }},
 		{"backwards within the bound, and put right", func(in *Input) {
 			in.MaxBackwards, in.MaxDuplicates = 1, 1
 			in.Calls = append(in.Calls, call(4, "s", 40, 50, row("a", 2)), call(5, "s", 60, 70, row("a", 4)))
@@ -197,22 +198,22 @@ func TestRun_AllowsWhatIsExplained(t *testing.T) {
 			in.MaxDuplicates = 1
 			in.Calls = append(in.Calls, call(4, "s", 40, 50, row("a", 2)), call(5, "s", 60, 70, row("a", 4)))
 		}},
-		{"letter of a good event for an allowed reason", func(in *Input) {
+		{"dead letter of a good event for an allowed reason", func(in *Input) {
 			in.AllowReasons = []contactsync.Reason{contactsync.ReasonUnresolved}
 			in.Calls = slices.Delete(in.Calls, 1, 2)
-			in.Letters = append(in.Letters, letter(6, contactsync.ReasonUnresolved))
+			in.DeadLetters = append(in.DeadLetters, deadLetter(6, contactsync.ReasonUnresolved))
 		}},
-		{"letter that stands for older events too", func(in *Input) {
+		{"dead letter that ends older events too", func(in *Input) {
 			in.AllowReasons = []contactsync.Reason{contactsync.ReasonRejected}
 			in.Calls = []stub.Call{call(1, "s", 0, 10, row("b", 1)), in.Calls[1]}
-			in.Letters = append(in.Letters, letter(8, contactsync.ReasonRejected, 0, 1))
+			in.DeadLetters = append(in.DeadLetters, deadLetter(8, contactsync.ReasonRejected, 0, 1))
 		}},
-		{"letter without room for all", func(in *Input) {
+		{"dead letter that does not list all", func(in *Input) {
 			in.AllowReasons = []contactsync.Reason{contactsync.ReasonRejected}
 			in.Calls = []stub.Call{call(1, "s", 0, 10, row("b", 1)), in.Calls[1]}
-			l := letter(8, contactsync.ReasonRejected)
-			l.Left = 2
-			in.Letters = append(in.Letters, l)
+			l := deadLetter(8, contactsync.ReasonRejected)
+			l.Unlisted = 2
+			in.DeadLetters = append(in.DeadLetters, l)
 		}},
 		{"a delete ends what came before it", func(in *Input) {
 			in.Manifest.Records[7].Class = feed.Tombstone // of contact d, whose state was not sent
@@ -231,12 +232,12 @@ func TestRun_AllowsWhatIsExplained(t *testing.T) {
 	}
 }
 
-func TestRun_TellsTheFirstFewOnly(t *testing.T) {
+func TestRun_DescribesTheFirstFewOnly(t *testing.T) {
 	t.Parallel()
 	in := history()
-	in.Calls, in.Letters = []stub.Call{}, nil
+	in.Calls, in.DeadLetters = []stub.Call{}, nil
 	r := Run(in)
 	if r.Lost != 8 || len(r.Violations) != examples+examples { // lost, and committed ahead
-		t.Errorf("%d lost, %d violations told:\n%s", r.Lost, len(r.Violations), r)
+		t.Errorf("%d lost, %d violations described:\n%s", r.Lost, len(r.Violations), r)
 	}
 }

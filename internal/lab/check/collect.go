@@ -27,7 +27,7 @@ func (in *Input) Kafka(ctx context.Context, brokers []string, group, deadLetters
 	if err != nil {
 		return err
 	}
-	in.Letters, err = LettersOf(records)
+	in.DeadLetters, err = ReadDeadLetters(records)
 	return err
 }
 

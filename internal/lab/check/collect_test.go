@@ -24,7 +24,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A whole run, with the simplest correct service in the service's place: what
-// the feed, the broker, the stub and the checker say must fit together.
+// the feed, the broker, the stub and the checker report must fit together.
 func TestRun_OnARealHistory(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
@@ -65,13 +65,13 @@ func TestRun_OnARealHistory(t *testing.T) {
 		t.Fatal(r)
 	}
 
-	remote := Input{Manifest: man, Committed: in.Committed, Letters: in.Letters}
+	remote := Input{Manifest: man, Committed: in.Committed, DeadLetters: in.DeadLetters}
 	if err := remote.StubAt(ctx, api.URL()); err != nil {
 		t.Fatal(err)
 	}
 	http.DefaultClient.CloseIdleConnections()
 	if !reflect.DeepEqual(remote.State, in.State) || remote.Stats.Calls != in.Stats.Calls {
-		t.Error("the stub tells another process something else")
+		t.Error("the stub reports something else to another process")
 	}
 	if r := Run(remote); !r.OK() {
 		t.Error(r)
@@ -114,9 +114,9 @@ func naive(t *testing.T, b *broker.Broker, api *stub.Server) {
 		ev := d.Decode(contactsync.Record{Key: r.Key, Value: r.Value})
 		switch {
 		case ev.Kind == event.Broken:
-			bury(t, client, r, ev.Err.Reason)
+			deadLetterOf(t, client, r, ev.Err.Reason)
 		case ev.Kind == event.Update && !deliver(t, &http.Client{Transport: transport}, api.URL(), ev):
-			bury(t, client, r, contactsync.ReasonRejected)
+			deadLetterOf(t, client, r, contactsync.ReasonRejected)
 		}
 	}
 	var offsets kadm.Offsets
@@ -158,9 +158,9 @@ func deliver(t *testing.T, client *http.Client, base string, ev event.Event) boo
 	return strings.Contains(body.String(), `"successful":1,`)
 }
 
-func bury(t *testing.T, client *kgo.Client, r *kgo.Record, reason contactsync.Reason) {
+func deadLetterOf(t *testing.T, client *kgo.Client, r *kgo.Record, reason contactsync.Reason) {
 	t.Helper()
-	place := Place{r.Topic, r.Partition, r.Offset}
+	place := position(r.Topic, r.Partition, r.Offset)
 	dead := &kgo.Record{Topic: "dead", Key: r.Key, Value: r.Value, Headers: headers(map[string]string{
 		"contactsync-topic": r.Topic, "contactsync-partition": fmt.Sprint(r.Partition), "contactsync-offset": fmt.Sprint(r.Offset),
 		"contactsync-positions": place.String(), "contactsync-reason": string(reason),
@@ -168,6 +168,10 @@ func bury(t *testing.T, client *kgo.Client, r *kgo.Record, reason contactsync.Re
 	if err := client.ProduceSync(t.Context(), dead).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func position(topic string, partition int32, offset int64) contactsync.Position {
+	return contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: topic, Partition: partition}, Offset: offset}
 }
 
 func headers(m map[string]string) []kgo.RecordHeader {
@@ -178,7 +182,7 @@ func headers(m map[string]string) []kgo.RecordHeader {
 	return all
 }
 
-func TestLettersOf(t *testing.T) {
+func TestReadDeadLetters(t *testing.T) {
 	t.Parallel()
 	good := func() map[string]string {
 		return map[string]string{
@@ -186,8 +190,8 @@ func TestLettersOf(t *testing.T) {
 			"contactsync-positions": "t/2@15-17,u/0@4", "contactsync-positions-left": "3", "other": "x",
 		}
 	}
-	got, err := LettersOf([]*kgo.Record{{Headers: headers(good())}})
-	want := []Letter{{At: Place{"t", 2, 17}, Ends: []Place{{"t", 2, 15}, {"t", 2, 16}, {"t", 2, 17}, {"u", 0, 4}}, Left: 3, Reason: contactsync.ReasonRejected}}
+	got, err := ReadDeadLetters([]*kgo.Record{{Headers: headers(good())}})
+	want := []DeadLetter{{At: position("t", 2, 17), Positions: []contactsync.Position{position("t", 2, 15), position("t", 2, 16), position("t", 2, 17), position("u", 0, 4)}, Unlisted: 3, Reason: contactsync.ReasonRejected}}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("read %+v, %v", got, err)
 	}
@@ -196,7 +200,7 @@ func TestLettersOf(t *testing.T) {
 	} {
 		bad := good()
 		bad[name] = value
-		if _, err := LettersOf([]*kgo.Record{{Topic: "dead", Offset: 5, Headers: headers(bad)}}); err == nil || !strings.Contains(err.Error(), "dead/0@5") {
+		if _, err := ReadDeadLetters([]*kgo.Record{{Topic: "dead", Offset: 5, Headers: headers(bad)}}); err == nil || !strings.Contains(err.Error(), "dead/0@5") {
 			t.Errorf("%s %q: error %v", name, value, err)
 		}
 	}

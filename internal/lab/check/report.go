@@ -8,12 +8,12 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/feed"
 )
 
-// Report is what a check found. Counts that stand for a violation say so.
+// Report is what a check found.
 type Report struct {
 	Truth         feed.Sum // what was produced
 	Contacts      int      // distinct ones that were delivered
 	Delivered     int      // events whose state, or a newer one, was applied
-	Superseded    int      // of those: never sent themselves
+	Superseded    int      // of those, the ones that were never sent themselves
 	DeadLetters   int
 	Calls         int
 	Rows          int
@@ -23,26 +23,26 @@ type Report struct {
 	Duplicates    int // the same state applied again
 	Repeated      int // the same event in the dead-letter topic again
 	LateBackwards int // older over newer, by calls that were given up: no violation
-	LateStale     int // contacts left so
+	LateStale     int // contacts that this left in an older state
 	Refused       int // calls above the rate limit
 
 	// Each of these is a violation.
-	Lost         int
-	CommitAhead  int
-	Uncommitted  int
-	OutOfOrder   int
-	Overlaps     int
-	Stale        int
-	Aborted      int // events of aborted transactions sent
-	Odd          int // broken events, tombstones or deletes sent
-	Unknown      int // states sent that nobody produced
-	GoodBuried   int // good events in the dead-letter topic
-	WrongLetters int
-	CrossTalk    int
-	NamedTwice   int
-	Unreadable   int
+	Lost             int
+	CommitAhead      int
+	Uncommitted      int
+	OutOfOrder       int
+	Overlaps         int
+	Stale            int
+	AbortedSent      int // events of aborted transactions
+	UnsendableSent   int // broken events, tombstones or deletes
+	UnknownSent      int // states that nobody produced
+	GoodDeadLettered int
+	WrongDeadLetters int
+	CrossTalk        int
+	NamedTwice       int
+	Unreadable       int
 
-	// Violations tells of each kind the first few.
+	// Violations describes the first few of each kind.
 	Violations []string
 }
 
@@ -78,20 +78,20 @@ func (r Report) String() string {
 		n    int
 	}{
 		{"dead letters repeated", r.Repeated},
-		{"late, over newer", r.LateBackwards},
-		{"contacts left so", r.LateStale},
-		{"refused for the rate", r.Refused},
+		{"applied late over newer", r.LateBackwards},
+		{"contacts left stale by that", r.LateStale},
+		{"calls above the rate limit", r.Refused},
 		{"LOST", r.Lost},
 		{"COMMITTED AHEAD", r.CommitAhead},
 		{"NOT COMMITTED", r.Uncommitted},
 		{"OUT OF ORDER", r.OutOfOrder},
 		{"OVERLAPS", r.Overlaps},
 		{"STALE CONTACTS", r.Stale},
-		{"ABORTED, SENT", r.Aborted},
-		{"BROKEN, SENT", r.Odd},
-		{"UNKNOWN, SENT", r.Unknown},
-		{"GOOD, DEAD-LETTERED", r.GoodBuried},
-		{"WRONG DEAD LETTERS", r.WrongLetters},
+		{"ABORTED, BUT SENT", r.AbortedSent},
+		{"BROKEN, BUT SENT", r.UnsendableSent},
+		{"UNKNOWN, BUT SENT", r.UnknownSent},
+		{"GOOD, BUT DEAD-LETTERED", r.GoodDeadLettered},
+		{"WRONG DEAD LETTERS", r.WrongDeadLetters},
 		{"CROSS-TALK", r.CrossTalk},
 		{"NAMED TWICE", r.NamedTwice},
 		{"UNREADABLE", r.Unreadable},
@@ -100,7 +100,7 @@ func (r Report) String() string {
 			line(v.name, v.n)
 		}
 	}
-	_ = w.Flush() // into a strings.Builder
+	_ = w.Flush() // a strings.Builder takes everything
 	if r.OK() {
 		b.WriteString("every check holds\n")
 		return b.String()
@@ -109,4 +109,35 @@ func (r Report) String() string {
 		b.WriteString("VIOLATION  " + v + "\n")
 	}
 	return b.String()
+}
+
+// examples is how many violations of one kind are described; the others are only counted.
+const examples = 5
+
+func (c *checker) add(format string, args ...any) {
+	c.r.Violations = append(c.r.Violations, fmt.Sprintf(format, args...))
+}
+
+// violation counts a violation and describes the first few of its kind.
+func (c *checker) violation(count *int, format string, args ...any) {
+	c.limited(count, 0, format, args...)
+}
+
+// limited counts something that is a violation above a limit only.
+func (c *checker) limited(count *int, limit int, format string, args ...any) {
+	*count++
+	if *count <= limit {
+		return
+	}
+	if c.reported[count]++; c.reported[count] <= examples {
+		c.add(format, args...)
+	}
+}
+
+// take sets a count that was counted elsewhere; above limit it is a violation.
+func (c *checker) take(count *int, n, limit int, format string) {
+	*count = n
+	if n > limit {
+		c.add(format, n)
+	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/contactsync/contactsync"
 )
 
 // Contact names a contact.
@@ -28,6 +30,13 @@ type Manifest struct {
 	Topics   []string
 	Contacts []Contact
 	Records  []Record
+}
+
+// Position is where one of the records is in Kafka.
+func (m *Manifest) Position(r *Record) contactsync.Position {
+	return contactsync.Position{
+		TopicPartition: contactsync.TopicPartition{Topic: m.Topics[r.Topic], Partition: r.Partition}, Offset: r.Offset,
+	}
 }
 
 // Sum is a manifest in numbers.

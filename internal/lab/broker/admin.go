@@ -8,21 +8,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/contactsync/contactsync"
 )
-
-// Partition names a partition.
-type Partition struct {
-	Topic     string
-	Partition int32
-}
-
-// String prints it as topic/partition.
-func (p Partition) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Partition) }
 
 // CreateTopic creates a topic with the brokers' default replication, and does
 // nothing where there is one of that name.
 func CreateTopic(ctx context.Context, brokers []string, topic string, partitions int32) error {
-	return ask(brokers, "create topic "+topic, func(c *kadm.Client) error {
+	return withAdmin(brokers, "create topic "+topic, func(c *kadm.Client) error {
 		_, err := c.CreateTopic(ctx, partitions, -1, nil, topic)
 		if errors.Is(err, kerr.TopicAlreadyExists) {
 			return nil
@@ -32,9 +25,9 @@ func CreateTopic(ctx context.Context, brokers []string, topic string, partitions
 }
 
 // Committed returns the offsets that the group has committed.
-func Committed(ctx context.Context, brokers []string, group string) (map[Partition]int64, error) {
-	all := map[Partition]int64{}
-	err := ask(brokers, "read the offsets of group "+group, func(c *kadm.Client) error {
+func Committed(ctx context.Context, brokers []string, group string) (map[contactsync.TopicPartition]int64, error) {
+	all := map[contactsync.TopicPartition]int64{}
+	err := withAdmin(brokers, "read the offsets of group "+group, func(c *kadm.Client) error {
 		offsets, err := c.FetchOffsets(ctx, group)
 		if err == nil {
 			err = offsets.Error()
@@ -44,7 +37,7 @@ func Committed(ctx context.Context, brokers []string, group string) (map[Partiti
 		}
 		offsets.Each(func(o kadm.OffsetResponse) {
 			if o.At >= 0 {
-				all[Partition{o.Topic, o.Partition}] = o.At
+				all[contactsync.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = o.At
 			}
 		})
 		return nil
@@ -54,9 +47,9 @@ func Committed(ctx context.Context, brokers []string, group string) (map[Partiti
 
 // EndOffsets returns the offset behind the last record of every partition,
 // transaction markers included.
-func EndOffsets(ctx context.Context, brokers []string, topics ...string) (map[Partition]int64, error) {
-	all := map[Partition]int64{}
-	err := ask(brokers, "read the end offsets", func(c *kadm.Client) error {
+func EndOffsets(ctx context.Context, brokers []string, topics ...string) (map[contactsync.TopicPartition]int64, error) {
+	all := map[contactsync.TopicPartition]int64{}
+	err := withAdmin(brokers, "read the end offsets", func(c *kadm.Client) error {
 		ends, err := c.ListEndOffsets(ctx, topics...)
 		if err != nil {
 			return err
@@ -64,13 +57,15 @@ func EndOffsets(ctx context.Context, brokers []string, topics ...string) (map[Pa
 		if err := ends.Error(); err != nil {
 			return err
 		}
-		ends.Each(func(o kadm.ListedOffset) { all[Partition{o.Topic, o.Partition}] = o.Offset })
+		ends.Each(func(o kadm.ListedOffset) {
+			all[contactsync.TopicPartition{Topic: o.Topic, Partition: o.Partition}] = o.Offset
+		})
 		return nil
 	})
 	return all, err
 }
 
-func ask(brokers []string, what string, do func(*kadm.Client) error) error {
+func withAdmin(brokers []string, what string, do func(*kadm.Client) error) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err == nil {
 		admin := kadm.NewClient(client)
@@ -90,7 +85,7 @@ func ask(brokers []string, what string, do func(*kadm.Client) error) error {
 func ReadAll(ctx context.Context, brokers []string, topic string) ([]*kgo.Record, error) {
 	fault := func(err error) ([]*kgo.Record, error) { return nil, fmt.Errorf("read topic %s: %w", topic, err) }
 	var starts, ends kadm.ListedOffsets
-	err := ask(brokers, "find the end of topic "+topic, func(c *kadm.Client) error {
+	err := withAdmin(brokers, "find the end of topic "+topic, func(c *kadm.Client) error {
 		var err error
 		if starts, err = c.ListStartOffsets(ctx, topic); err == nil {
 			ends, err = c.ListCommittedOffsets(ctx, topic)
