@@ -490,29 +490,6 @@ func TestBatcher_CatchUpHoldsContactsBack(t *testing.T) {
 	})
 }
 
-// TestBatcher_CatchUpHoldsBackAContactOfTwoPartitions: the previous owner may have sent
-// what the partition that still catches up has behind the event that was read of it.
-func TestBatcher_CatchUpHoldsBackAContactOfTwoPartitions(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.MaxRows = 2 })
-		behind := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 2}, Generation: 4}
-		s.b.Assign([]contactsync.Claim{behind}, true)
-		s.add("x")
-		s.addWith(func(ev *event.Event) {
-			ev.Record.TopicPartition, ev.Record.Generation = behind.TopicPartition, behind.Generation
-		}, "x")
-		s.add("a")
-		s.at(time.Minute)
-		s.wantCalls()
-		s.add("b")
-		s.at(2 * time.Minute)
-		s.wantCalls("1m0s a b")
-		s.b.CaughtUp(behind)
-		s.at(3 * time.Minute)
-		s.wantCalls("1m0s a b", "2m0.5s x")
-	})
-}
-
 func TestBatcher_Stuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, nil)

@@ -29,7 +29,7 @@ type place uint8
 
 const (
 	inQueue  place = iota // waiting in its lane, oldest first
-	inHold                // its partition is still catching up
+	deferred              // its partition is still catching up
 	inGroup               // in a fixed set of rows that is sent as it is
 	inFlight              // in a request
 	behind                // arrived while its contact was in flight: contact.newer

@@ -69,7 +69,7 @@ func (w *Window) post(b *DeadLetter) {
 	if cl := b.marks[0].claim; cl.catching {
 		// Nothing leaves while a partition catches up: were it lost before that,
 		// the next owner would write the same letter again.
-		cl.heldLetters = append(cl.heldLetters, b)
+		cl.deferredLetters = append(cl.deferredLetters, b)
 		return
 	}
 	w.letters = append(w.letters, b)
@@ -108,7 +108,7 @@ func (w *Window) DeadLettersAcked(now time.Time, letters []*DeadLetter) {
 func (w *Window) DeadLettersPending() int {
 	n := len(w.letters) + w.buried
 	for _, cl := range w.claims {
-		n += len(cl.heldLetters)
+		n += len(cl.deferredLetters)
 	}
 	return n
 }

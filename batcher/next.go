@@ -144,9 +144,6 @@ func (w *Window) Wake() time.Time {
 func (w *Window) prepare(l *lane) {
 	w.review(l)
 	l.account.ceiling.recover(w.now)
-	if w.catchingUp > 0 {
-		w.holdBack(l)
-	}
 	if len(l.groups) == 0 {
 		return
 	}
@@ -167,41 +164,6 @@ func (w *Window) prepare(l *lane) {
 		}
 	}
 	w.reschedule(l)
-}
-
-// holdBack takes the contacts out of the lane's next request that also stand for events
-// of a partition that still catches up: its previous owner may have sent newer ones.
-// Only a contact that was in two partitions can be here before all of its own are.
-func (w *Window) holdBack(l *lane) {
-	for c, n := l.queue.head, 0; c != nil && n < l.account.ceiling.rows; {
-		next := c.next
-		if !w.awaits(c) {
-			n++
-		}
-		c = next
-	}
-	for _, g := range l.groups {
-		for _, c := range g.rows {
-			if c.group == g && !g.due.After(w.now) {
-				w.awaits(c)
-			}
-		}
-	}
-	w.reschedule(l)
-}
-
-// awaits moves a contact to the partition that it has to wait for, and reports
-// whether there is one.
-func (w *Window) awaits(c *contact) bool {
-	for _, m := range c.marks {
-		if m.claim.catching && m.claim.live {
-			w.unlink(c)
-			c.at, c.holder = inHold, m.claim
-			c.holder.held.pushBack(c)
-			return true
-		}
-	}
-	return false
 }
 
 func (w *Window) enqueueFront(c *contact) {

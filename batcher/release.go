@@ -35,7 +35,7 @@ func (w *Window) Forget(now time.Time) {
 	for _, cl := range w.claims {
 		cl.live = false
 		w.m.released.Add(float64(cl.open))
-		w.letters = append(w.letters, cl.heldLetters...)
+		w.letters = append(w.letters, cl.deferredLetters...)
 	}
 	clear(w.claims)
 	w.last, w.catchingUp, w.draining = nil, 0, false

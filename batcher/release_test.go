@@ -3,6 +3,7 @@ package batcher
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -246,5 +247,57 @@ func TestWindow_AccountWithoutGate(t *testing.T) {
 	w.Settle(w.now, f, contactsync.Result{Kind: contactsync.Unknown})
 	if w.pending != 1 || len(w.TakeDeadLetters()) != 0 {
 		t.Errorf("%d contacts are pending, want the one that was refused", w.pending)
+	}
+}
+
+// A request of a generation that is over comes back while the partition catches up
+// again: what was read of its contact meanwhile waits for that, whatever the answer.
+func TestWindow_LateAnswerDoesNotEndCatchUp(t *testing.T) {
+	t.Parallel()
+	refused := func(contactsync.Batch) contactsync.Result {
+		return contactsync.Result{Kind: contactsync.BadRequest, Status: 412}
+	}
+	for name, answer := range map[string]func(contactsync.Batch) contactsync.Result{
+		"delivered": allDelivered,
+		"refused":   refused,
+		"canceled":  func(contactsync.Batch) contactsync.Result { return contactsync.Result{Kind: contactsync.Canceled} },
+		"ambiguous": func(contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}
+		},
+		"open": func(contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.Answered, Status: 200}
+		},
+	} {
+		for _, half := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", half ", half), func(t *testing.T) {
+				t.Parallel()
+				w, next := newGenerations(), testClaim
+				next.Generation++
+				w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+				for _, id := range []string{"a", "b", "c", "d"} {
+					w.add(testClaim, id)
+				}
+				old := w.send(t)
+				if half {
+					w.Settle(w.now, old, refused(old.Batch))
+					old = w.send(t)
+				}
+				w.Forget(w.now)
+				w.Assign(w.now, []contactsync.Claim{next}, true)
+				for _, id := range []string{"a", "b", "c", "d"} {
+					w.add(next, id)
+				}
+				w.Settle(w.now, old, answer(old.Batch))
+				for id, c := range w.lanes["st"].contacts {
+					if c.at != deferred {
+						t.Errorf("contact %s could be sent although its partition catches up", id)
+					}
+				}
+				w.CaughtUp(w.now, next)
+				if f := w.send(t); len(f.Batch.Rows) != 4 {
+					t.Errorf("%d rows were sent when it had caught up, want 4", len(f.Batch.Rows))
+				}
+			})
+		}
 	}
 }

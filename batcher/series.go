@@ -91,7 +91,7 @@ func (w *Window) Observe(now time.Time) (onHold holds) {
 		rows += len(f.rows)
 	}
 	for _, cl := range w.claims {
-		consider(cl.held.head)
+		consider(cl.deferred.head)
 	}
 	full := 0.0
 	if w.Full() {

@@ -210,7 +210,7 @@ func (w *Window) landAll(f *Request, r contactsync.Result) []*contact {
 
 // land brings a row back from a request that did not settle it: what arrived
 // meanwhile is merged into it. It reports whether there is still something to
-// send; the caller then puts the contact somewhere.
+// send now; the caller then puts the contact somewhere.
 func (w *Window) land(c *contact) bool {
 	newer := c.newer
 	c.newer = nil
@@ -233,7 +233,7 @@ func (w *Window) land(c *contact) bool {
 		return false
 	}
 	w.recharge(c)
-	return true
+	return !w.deferForCatchUp(c)
 }
 
 // absorb lays a newer pending contact over the one that came back.
@@ -302,7 +302,9 @@ func (w *Window) endContact(c *contact) {
 	if newer := c.newer; newer != nil {
 		c.newer = nil
 		l.contacts[newer.id] = newer
-		w.requeue(newer)
+		if !w.deferForCatchUp(newer) {
+			w.requeue(newer)
+		}
 	}
 	w.free(c)
 }

@@ -45,12 +45,12 @@ type Window struct {
 // claim is one owned partition.
 type claim struct {
 	contactsync.Claim
-	live        bool // its generation is not over: requests and letters can outlive it
-	catching    bool
-	held        list          // contacts that wait for the end of catch-up
-	heldLetters []*DeadLetter // and dead letters
-	open        int           // events not yet ended
-	first       int64         // offset of the first event that was added; -1 before it
+	live            bool // its generation is not over: requests and letters can outlive it
+	catching        bool
+	deferred        list          // contacts that wait for the end of catch-up
+	deferredLetters []*DeadLetter // and dead letters
+	open            int           // events not yet ended
+	first           int64         // offset of the first event that was added; -1 before it
 }
 
 // Gate admits the requests of one account: its budget and the breaker of its
@@ -109,11 +109,11 @@ func (w *Window) CaughtUp(now time.Time, c contactsync.Claim) {
 	}
 	cl.catching = false
 	w.catchingUp--
-	w.letters = append(w.letters, cl.heldLetters...)
-	cl.heldLetters = nil
-	for cl.held.head != nil {
-		c := cl.held.head
-		cl.held.remove(c)
+	w.letters = append(w.letters, cl.deferredLetters...)
+	cl.deferredLetters = nil
+	for cl.deferred.head != nil {
+		c := cl.deferred.head
+		cl.deferred.remove(c)
 		c.at, c.since = inQueue, w.now // it begins to linger now, not when it was read
 		c.lane.queue.pushBack(c)
 	}
@@ -175,9 +175,7 @@ func (w *Window) update(ev *event.Event, m mark) {
 	case c == nil:
 		c = w.newContact(l, ev, m)
 		l.contacts[c.id] = c
-		if m.claim.catching {
-			c.at, c.holder = inHold, m.claim
-			c.holder.held.pushBack(c)
+		if w.deferForCatchUp(c) {
 			return
 		}
 		l.queue.pushBack(c)
@@ -192,6 +190,19 @@ func (w *Window) update(ev *event.Event, m mark) {
 	default:
 		w.merge(c, ev, m)
 	}
+}
+
+// deferForCatchUp keeps a contact until the partition of its oldest event has caught
+// up, and reports whether it has to: the partition's previous owner may have sent what
+// comes after that event. The contact must not wait anywhere else.
+func (w *Window) deferForCatchUp(c *contact) bool {
+	cl := c.marks[0].claim
+	if !cl.catching {
+		return false
+	}
+	c.at, c.holder = deferred, cl
+	cl.deferred.pushBack(c)
+	return true
 }
 
 func (w *Window) newContact(l *lane, ev *event.Event, m mark) *contact {
@@ -230,8 +241,8 @@ func (w *Window) resize(c *contact, change func()) {
 		if full := w.full(c.lane); full != wasFull || full && c.lane.due.After(w.now) {
 			w.reschedule(c.lane)
 		}
-	case inHold:
-		c.holder.held.bytes += delta
+	case deferred:
+		c.holder.deferred.bytes += delta
 	case inGroup, inFlight, behind, gone:
 	}
 	w.recharge(c)
@@ -311,8 +322,8 @@ func (w *Window) unlink(c *contact) {
 	switch c.at {
 	case inQueue:
 		c.lane.queue.remove(c)
-	case inHold:
-		c.holder.held.remove(c)
+	case deferred:
+		c.holder.deferred.remove(c)
 	case inGroup:
 		c.group = nil // the group leaves it out when it is next looked at
 	case inFlight, behind, gone:
