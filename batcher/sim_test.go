@@ -92,7 +92,7 @@ func newWorld(t *rapid.T) *world {
 	cfg.DeadLetterMaxRatio = rapid.Float64Range(0, 1).Draw(t, "dead letter max ratio")
 	ec := event.DefaultConfig()
 	ec.Validation = "lenient"
-	dec, err := event.NewDecoder(ec)
+	dec, err := event.NewDecoder(ec, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

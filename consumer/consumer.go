@@ -40,8 +40,7 @@ type Deps struct {
 	Brokers   []string
 	Ledgers   *Ledgers
 	Sink      Sink
-	// Decoder returns a decoding function for one goroutine's use.
-	Decoder func() func(contactsync.Record) event.Event
+	Decoder   *event.Decoder // cloned for each partition
 	// OnAssign is told how many of the topics' partitions this replica owns.
 	OnAssign       func(owned, all int)
 	RequestTimeout time.Duration

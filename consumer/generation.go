@@ -84,7 +84,7 @@ func (c *Consumer) newGeneration(gen *kafkago.Generation, stop context.CancelCau
 	for topic, parts := range gen.Assignments {
 		for _, p := range parts {
 			claim := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: topic, Partition: int32(p.ID)}, Generation: gen.ID}
-			f := &fetcher{c: c, claim: claim, ledger: newLedger(), decode: c.deps.Decoder(), assigned: time.Now(), target: -1}
+			f := &fetcher{c: c, claim: claim, ledger: newLedger(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), target: -1}
 			f.ledger.start(max(p.Offset, 0))
 			if p.Offset >= 0 {
 				f.ledger.committed(p.Offset)

@@ -15,7 +15,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/metrics"
@@ -78,20 +77,20 @@ func (s *bench) join(change func(*consumer.Config, *sink)) *member {
 	if change != nil {
 		change(&cfg, k)
 	}
+	decoder, err := event.NewDecoder(event.DefaultConfig(), nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	base, end := context.WithCancel(context.Background())
 	transport := &kafka.Transport{MetadataTTL: time.Second, Context: base}
 	m := metrics.New(prometheus.NewRegistry())
 	c := consumer.New(cfg, consumer.Deps{
 		Dialer: &kafka.Dialer{Timeout: 5 * time.Second}, Transport: transport, Brokers: s.brokers,
 		Ledgers: ledgers, Sink: k,
-		Decoder: func() func(contactsync.Record) event.Event {
-			return func(r contactsync.Record) event.Event { return event.Event{Record: r, Kind: event.Update} }
-		},
-		OnAssign: func(int, int) {}, RequestTimeout: 10 * time.Second,
+		Decoder: decoder, OnAssign: func(int, int) {}, RequestTimeout: 10 * time.Second,
 		Log: slog.New(slog.NewTextHandler(testWriter{s.t}, nil)), Metrics: &m.Consumer,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
-	var err error
 	ended := make(chan struct{})
 	go func() { err = c.Run(ctx); close(ended) }()
 	stop := sync.OnceValue(func() error {

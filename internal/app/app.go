@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/admin"
@@ -89,13 +87,14 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 		deps.Acker = o.WrapAcker(deps.Acker)
 	}
 	a.batcher = batcher.New(cfg.Batcher, deps)
-	if _, err := event.NewDecoder(cfg.Event); err != nil {
+	decoder, err := event.NewDecoder(cfg.Event, a.upstream.Route)
+	if err != nil {
 		a.close()
 		return nil, err
 	}
 	a.consumer = consumer.New(cfg.Consumer, consumer.Deps{
 		Dialer: a.kafka.Dialer(), Transport: a.kafka.Transport(), Brokers: cfg.Kafka.Brokers,
-		Ledgers: ledgers, Sink: a.batcher, Decoder: a.decoder,
+		Ledgers: ledgers, Sink: a.batcher, Decoder: decoder,
 		OnAssign:       func(owned, all int) { a.upstream.SetShare(time.Now(), owned, all) },
 		RequestTimeout: cfg.Kafka.RequestTimeout, Log: o.Log, Metrics: &m.Consumer,
 	})
@@ -105,32 +104,6 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 		return nil, err
 	}
 	return a, nil
-}
-
-// decoder returns a decoding function for one partition: the event, and the
-// account that its stream belongs to.
-func (a *App) decoder() func(contactsync.Record) event.Event {
-	d, err := event.NewDecoder(a.cfg.Event)
-	if err != nil {
-		panic("BUG: New has checked the event settings: " + err.Error())
-	}
-	return func(rec contactsync.Record) event.Event {
-		ev := d.Decode(rec)
-		if ev.Kind != event.Update {
-			return ev
-		}
-		account, ok := a.upstream.Route(ev.Contact.Stream, ev.Contact.Account)
-		if !ok {
-			ev.Kind = event.Broken
-			ev.Err = &event.DecodeError{
-				Reason: contactsync.ReasonUnmapped,
-				Detail: fmt.Sprintf("no account in upstream.accounts takes stream %q of account %q", ev.Contact.Stream, ev.Contact.Account),
-			}
-			return ev
-		}
-		ev.Contact.Account = account
-		return ev
-	}
 }
 
 // Addr is the address of the admin pages.

@@ -60,7 +60,7 @@ func (d *DeadLetters) Read(ctx context.Context, sel deadletter.Selection, withVa
 
 // Replayer returns a run that replays letters.
 func (d *DeadLetters) Replayer(o replay.Options, each func(replay.Outcome)) (*replay.Replayer, error) {
-	decoder, err := event.NewDecoder(d.cfg.Event)
+	decoder, err := event.NewDecoder(d.cfg.Event, nil)
 	if err != nil {
 		return nil, err
 	}

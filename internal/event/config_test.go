@@ -27,7 +27,7 @@ func TestConfig_Validate(t *testing.T) {
 			cfg := DefaultConfig()
 			c.change(&cfg)
 			faults := cfg.Validate()
-			_, err := NewDecoder(cfg)
+			_, err := NewDecoder(cfg, nil)
 			if c.key == "" {
 				if len(faults) > 0 || err != nil {
 					t.Errorf("faults %v, error %v: want none", faults, err)

@@ -2,9 +2,14 @@ package event
 
 import "github.com/contactsync/contactsync"
 
+// Route returns the account that a stream belongs to; account is the one that the
+// event names, empty for none. It is safe for concurrent use.
+type Route func(stream, account string) (accountID string, ok bool)
+
 // Decoder turns records into events. It is not safe for concurrent use.
 type Decoder struct {
 	read     readFunc // the format
+	route    Route    // nil for none
 	strict   bool
 	maxBytes int
 	in       reader
@@ -17,19 +22,29 @@ type Decoder struct {
 // so that an event stays off the heap.
 type readFunc func(*Decoder, contactsync.Record) (Kind, Contact, *DecodeError)
 
-// NewDecoder returns a Decoder, or an error that lists everything wrong with the settings.
-func NewDecoder(cfg Config) (*Decoder, error) {
+// NewDecoder returns a Decoder, or an error that lists everything wrong with the
+// settings. Without a route, an update keeps the account that its event names.
+func NewDecoder(cfg Config, route Route) (*Decoder, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
 	return &Decoder{
 		read:     reading(cfg.Format),
+		route:    route,
 		strict:   cfg.Validation == Strict,
 		maxBytes: int(cfg.MaxEventBytes),
 		in:       reader{maxDepth: cfg.MaxDepth},
 		streams:  names{},
 		accounts: names{},
 	}, nil
+}
+
+// Clone returns a Decoder with the same settings, for another goroutine.
+func (d *Decoder) Clone() *Decoder {
+	return &Decoder{
+		read: d.read, route: d.route, strict: d.strict, maxBytes: d.maxBytes,
+		in: reader{maxDepth: d.in.maxDepth}, streams: names{}, accounts: names{},
+	}
 }
 
 // reading returns what reads records of a format; nil for an unknown one.
@@ -65,5 +80,19 @@ func (d *Decoder) Decode(rec contactsync.Record) (e Event) {
 			e.Contact = Contact{Stream: e.Contact.Stream, ID: e.Contact.ID}
 		}
 	}
+	if e.Kind == Update && d.route != nil {
+		d.assign(&e)
+	}
 	return e
+}
+
+// assign gives an update the account of its stream.
+func (d *Decoder) assign(e *Event) {
+	account, ok := d.route(e.Contact.Stream, e.Contact.Account)
+	if !ok {
+		e.Kind, e.Err = Broken, newDecodeError(contactsync.ReasonUnmapped,
+			"no account in upstream.accounts takes stream %q of account %q", e.Contact.Stream, e.Contact.Account)
+		return
+	}
+	e.Contact.Account = account
 }

@@ -25,7 +25,7 @@ func newTestDecoder(t testing.TB, change func(*Config)) *Decoder {
 	if change != nil {
 		change(&cfg)
 	}
-	d, err := NewDecoder(cfg)
+	d, err := NewDecoder(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,6 +256,36 @@ func TestKind_String(t *testing.T) {
 	for kind, want := range map[Kind]string{Broken: "broken", Update: "update", Delete: "delete", Tombstone: "tombstone", 99: "broken"} {
 		if kind.String() != want {
 			t.Errorf("%d is %q: want %q", kind, kind, want)
+		}
+	}
+}
+
+func TestDecode_RoutesUpdates(t *testing.T) {
+	t.Parallel()
+	d, err := NewDecoder(DefaultConfig(), func(stream, account string) (string, bool) {
+		return stream + "'s", account == "" || account == stream+"'s"
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []*Decoder{d, d.Clone()} {
+		update := func(account string) Event {
+			c := Contact{Stream: "st-1", Account: account, Body: []byte(typicalBody)}
+			return d.Decode(contactsync.Record{Value: Native(c)})
+		}
+		if e := update(""); e.Kind != Update || e.Contact.Account != "st-1's" {
+			t.Errorf("%v, account %q, %v", e.Kind, e.Contact.Account, e.Err)
+		}
+		e := update("other")
+		if e.Kind != Broken || e.Err.Error() != `unmapped: no account in upstream.accounts takes stream "st-1" of account "other"` || e.Contact.Stream != "st-1" || e.Contact.ID == "" {
+			t.Errorf("an update that no account takes: %v, %+v, %v", e.Kind, e.Contact, e.Err)
+		}
+		checkDetail(t, e.Err)
+		if e := d.Decode(contactsync.Record{Value: []byte(`{"streamId":"st-1","accountId":"other","op":"delete","contact":{"id":"a"}}`)}); e.Kind != Delete {
+			t.Errorf("a delete is sent to no account: %v, %v", e.Kind, e.Err)
+		}
+		if e := d.Decode(contactsync.Record{Value: []byte("{")}); e.Kind != Broken || e.Err.Reason != contactsync.ReasonUndecodable {
+			t.Errorf("an undecodable record: %v, %v", e.Kind, e.Err)
 		}
 	}
 }

@@ -33,7 +33,7 @@ func (k Kind) String() string {
 type Contact struct {
 	Stream  string
 	ID      string
-	Account string // as the event says; empty where it does not
+	Account string // that the stream belongs to, or without a Route the one that the event names, if any
 
 	// Body is the contact object as it came: a part of the record's value, not a
 	// copy. Nobody may write to it.
@@ -55,8 +55,8 @@ type Event struct {
 	Kind   Kind
 	// Contact is complete in an update. A delete has the members that its record
 	// has, Stream and ID among them. In a broken event whose reason is invalid,
-	// Stream and ID hold what could be read of them; in an undecodable one, and in a
-	// tombstone, it is zero.
+	// Stream and ID hold what could be read of them; in an unmapped one it is complete;
+	// in an undecodable one, and in a tombstone, it is zero.
 	Contact Contact
 	Err     *DecodeError // of a broken event; else nil
 	// Replay is set in an event that was set aside once and put back.
@@ -65,12 +65,11 @@ type Event struct {
 
 // DecodeError says why a record is no event, or none that could be sent.
 type DecodeError struct {
-	// Reason is undecodable or invalid where Decode made the error. One that is made
-	// later tells of an event that was read well: unmapped or unverifiable.
+	// Reason is undecodable, invalid or unmapped.
 	Reason contactsync.Reason
-	// Detail says what is wrong and where. Of Decode it is at most 200 bytes of ASCII,
-	// with names of members that the format defines and byte offsets, never with a
-	// value. No other has more of the event than the names of its stream and account.
+	// Detail says what is wrong and where, in at most 200 bytes of ASCII: names of
+	// members that the format defines and byte offsets, never a value. Of an unmapped
+	// event it has the names of the stream and the account.
 	Detail string
 }
 

@@ -310,7 +310,7 @@ func TestToAPI_RefusedStreamDoesNotStopTheOthers(t *testing.T) {
 			b.rule(stub.Rule{Name: "no", Match: stub.Match{Streams: []string{"st-1"}}, Answer: &stub.Answer{Status: status}})
 			records := b.events(15, 1) // more than one request
 			other := b.produce(0, "dd", bytes.Replace(body("dd", 1, ""), []byte("st-1"), []byte("st-2"), 1))
-			decoder, err := event.NewDecoder(event.DefaultConfig())
+			decoder, err := event.NewDecoder(event.DefaultConfig(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}

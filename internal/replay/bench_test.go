@@ -184,7 +184,7 @@ func letters(records []contactsync.Record) []*deadletter.Found {
 // run returns a Replayer and what it says of each letter, by the record's position.
 func (b *bench) run(o replay.Options, each func(replay.Outcome)) (*replay.Replayer, map[contactsync.Position]replay.Outcome) {
 	b.t.Helper()
-	decoder, err := event.NewDecoder(event.DefaultConfig())
+	decoder, err := event.NewDecoder(event.DefaultConfig(), nil)
 	if err != nil {
 		b.t.Fatal(err)
 	}

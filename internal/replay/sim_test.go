@@ -86,7 +86,7 @@ func newSimWorld(t *rapid.T, dir, secret string) *simWorld {
 	cfg := event.DefaultConfig()
 	cfg.Validation = "lenient"
 	var err error
-	if w.decoder, err = event.NewDecoder(cfg); err != nil {
+	if w.decoder, err = event.NewDecoder(cfg, nil); err != nil {
 		t.Fatal(err)
 	}
 	dlq := deadletter.DefaultConfig()

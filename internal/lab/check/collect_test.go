@@ -100,7 +100,7 @@ func naive(t *testing.T, b *broker.Broker, api *stub.Server) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	d, err := event.NewDecoder(event.DefaultConfig())
+	d, err := event.NewDecoder(event.DefaultConfig(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

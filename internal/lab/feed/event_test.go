@@ -17,7 +17,7 @@ func newDecoder(t *testing.T, validation string) *event.Decoder {
 	t.Helper()
 	cfg := event.DefaultConfig()
 	cfg.Validation = validation
-	d, err := event.NewDecoder(cfg)
+	d, err := event.NewDecoder(cfg, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
