@@ -133,7 +133,7 @@ func (o *dlqOptions) read(ctx context.Context, cmd *cobra.Command, d *app.DeadLe
 		p := c.Problems[why]
 		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic were left out, as %v: %s\n", p.Messages, p.First, clean(why))
 	}
-	if len(c.Letters) == 0 {
+	if len(c.Entries) == 0 {
 		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: no letter is selected, of %d in the topic\n", c.All)
 	}
 	return c, nil
@@ -158,7 +158,7 @@ type letterJSON struct {
 	Written   *time.Time `json:"written,omitempty"`
 }
 
-func jsonOf(f *deadletter.Found) letterJSON {
+func jsonOf(f *deadletter.Entry) letterJSON {
 	return letterJSON{
 		Position: f.Record.String(), Reason: string(f.Reason), Stream: f.Stream, Contact: f.Contact,
 		Status: f.Status, Attempts: f.Attempts, First: known(f.First), Last: known(f.Last), Detail: f.Detail,

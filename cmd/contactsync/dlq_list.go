@@ -39,7 +39,7 @@ func dlqListCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			letters, left := c.Letters, 0
+			letters, left := c.Entries, 0
 			slices.Reverse(letters)
 			if limit > 0 && len(letters) > limit {
 				letters, left = letters[:limit], len(letters)-limit
@@ -59,7 +59,7 @@ func dlqListCommand(environ []string) *cobra.Command {
 	return cmd
 }
 
-func printLetters(w io.Writer, output string, letters []*deadletter.Found) error {
+func printLetters(w io.Writer, output string, letters []*deadletter.Entry) error {
 	if output == "json" {
 		for _, f := range letters {
 			if err := printJSON(w, jsonOf(f)); err != nil {
@@ -81,7 +81,7 @@ func printLetters(w io.Writer, output string, letters []*deadletter.Found) error
 }
 
 // replays is how often the letter's record was replayed already.
-func replays(f *deadletter.Found) int {
+func replays(f *deadletter.Entry) int {
 	origin, _ := event.ReadOrigin(f.Record) // a broken header counts for none here; a replay refuses it
 	return origin.Count
 }
@@ -116,10 +116,10 @@ the output goes.`,
 			if err != nil {
 				return err
 			}
-			if len(c.Letters) == 0 {
+			if len(c.Entries) == 0 {
 				return fmt.Errorf("no letter of the topic holds record %v: dlq list prints those that there are", at)
 			}
-			return printLetter(cmd.OutOrStdout(), o.output, c.Letters[0], value)
+			return printLetter(cmd.OutOrStdout(), o.output, c.Entries[0], value)
 		},
 	}
 	o.flags(cmd)
@@ -140,7 +140,7 @@ type recordJSON struct {
 	Values     map[string]string    `json:"headers,omitempty"`
 }
 
-func printLetter(w io.Writer, output string, f *deadletter.Found, value bool) error {
+func printLetter(w io.Writer, output string, f *deadletter.Entry, value bool) error {
 	positions, _ := deadletter.FormatPositions(f.Positions, 64<<10)
 	if output == "json" {
 		r := recordJSON{letterJSON: jsonOf(f), RecordTime: known(f.Record.Time), Positions: strings.FieldsFunc(positions, func(r rune) bool { return r == ',' })}
@@ -243,13 +243,13 @@ type statsJSON struct {
 
 func statsOf(c deadletter.Contents) statsJSON {
 	s := statsJSON{
-		Letters: len(c.Letters), Reasons: map[string]int{}, Streams: map[string]int{}, Partitions: map[string]int{},
+		Letters: len(c.Entries), Reasons: map[string]int{}, Streams: map[string]int{}, Partitions: map[string]int{},
 		NonLetters: c.Others, Unreadable: map[string]int{},
 	}
 	for why, p := range c.Problems {
 		s.Unreadable[why] = p.Messages
 	}
-	for i, f := range c.Letters {
+	for i, f := range c.Entries {
 		s.Copies += f.Copies - 1
 		s.Events += len(f.Positions) + f.PositionsLeft
 		s.Reasons[string(f.Reason)]++

@@ -121,13 +121,13 @@ func (r *replayCommand) run(cmd *cobra.Command) (err error) {
 		return err
 	}
 	errs := cmd.ErrOrStderr()
-	fmt.Fprintf(errs, "contactsync: %d letters are selected; reading the source topics\n", len(c.Letters))
-	show := newReplayView(cmd.OutOrStdout(), errs, r.output, r.dry, len(c.Letters))
+	fmt.Fprintf(errs, "contactsync: %d letters are selected; reading the source topics\n", len(c.Entries))
+	show := newReplayView(cmd.OutOrStdout(), errs, r.output, r.dry, len(c.Entries))
 	run, err := d.Replayer(r.opts, show.outcome)
 	if err != nil {
 		return err
 	}
-	summary, err := r.replay(cmd.Context(), d, run, c.Letters, progress)
+	summary, err := r.replay(cmd.Context(), d, run, c.Entries, progress)
 	if closeErr := show.close(summary, run.Scanned(), err); err == nil {
 		err = closeErr
 	}
@@ -149,7 +149,7 @@ func (r *replayCommand) openProgress() (*replay.Progress, error) {
 	return replay.OpenProgress(r.progress)
 }
 
-func (r *replayCommand) replay(ctx context.Context, d *app.DeadLetters, run *replay.Replayer, letters []*deadletter.Found, progress *replay.Progress) (_ replay.Summary, err error) {
+func (r *replayCommand) replay(ctx context.Context, d *app.DeadLetters, run *replay.Replayer, letters []*deadletter.Entry, progress *replay.Progress) (_ replay.Summary, err error) {
 	switch {
 	case r.dry && r.progress != "":
 		return run.DryRunToAPI(ctx, letters, progress)

@@ -41,14 +41,14 @@ func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
 	defer d.Close()
 	for round, want := range []replay.Summary{{replay.Replayed: contacts - changed, replay.Newer: changed}, {replay.Already: contacts - changed, replay.Newer: changed}} {
 		c, err := d.Read(t.Context(), deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonRejected}}, true)
-		if err != nil || len(c.Letters) != contacts {
-			t.Fatalf("%d letters, %v", len(c.Letters), err)
+		if err != nil || len(c.Entries) != contacts {
+			t.Fatalf("%d letters, %v", len(c.Entries), err)
 		}
 		run, err := d.Replayer(replay.Options{MaxReplays: 3}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		sum, err := run.ToTopic(t.Context(), c.Letters)
+		sum, err := run.ToTopic(t.Context(), c.Entries)
 		if err != nil || sum[replay.Replayed] != want[replay.Replayed] || sum[replay.Already] != want[replay.Already] || sum[replay.Newer] != want[replay.Newer] {
 			t.Errorf("round %d: %v, %v: want %v", round, sum, err, want)
 		}

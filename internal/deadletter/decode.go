@@ -11,28 +11,28 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// ErrNotLetter says that a record of the topic is not a dead letter of this service.
-var ErrNotLetter = errors.New("not a dead letter: it has no header " + headerForm)
+// ErrNotDeadLetter says that a record of the topic is not a dead letter of this service.
+var ErrNotDeadLetter = errors.New("not a dead letter: it has no header " + headerForm)
 
-// Decode makes a record of the dead-letter topic a letter again, with its own
-// record's topic, partition, offset, time and headers. The letter's generations are
-// 0, and its detail and positions are as they were written: bounded, the positions
-// in order. Copies is for Read to count.
-func Decode(rec contactsync.Record) (*Found, error) {
+// Decode reads a record of the dead-letter topic. The dead letter's own record has
+// the topic, partition, offset, time and headers that it was read with, and
+// generation 0; its detail and positions are as they were written: bounded, the
+// positions in order. Copies is counted by Read.
+func Decode(rec contactsync.Record) (*Entry, error) {
 	d := decoder{headers: map[string]string{}}
 	for _, h := range rec.Headers {
 		if strings.HasPrefix(h.Key, prefix) {
 			d.headers[h.Key] = string(h.Value)
 		}
 	}
-	switch found, ok := d.headers[headerForm]; {
+	switch version, ok := d.headers[headerForm]; {
 	case !ok:
-		return nil, ErrNotLetter
-	case found != form:
-		return nil, fmt.Errorf("read dead letter: it has form %q and this release reads form %s: use a newer one", found, form)
+		return nil, ErrNotDeadLetter
+	case version != form:
+		return nil, fmt.Errorf("read dead letter: it has form %q and this release reads form %s: use a newer one", version, form)
 	}
-	f := &Found{At: rec.Position, Written: rec.Time, PositionsLeft: int(d.number(headerPositionsLeft, 31))}
-	f.DeadLetter = contactsync.DeadLetter{
+	e := &Entry{At: rec.Position, Written: rec.Time, PositionsLeft: int(d.number(headerPositionsLeft, 31))}
+	e.DeadLetter = contactsync.DeadLetter{
 		Record: contactsync.Record{
 			Position: contactsync.Position{
 				TopicPartition: contactsync.TopicPartition{Topic: d.headers[headerTopic], Partition: int32(d.number(headerPartition, 31))},
@@ -53,23 +53,23 @@ func Decode(rec contactsync.Record) (*Found, error) {
 		Last:     d.time(headerLast),
 	}
 	var err error
-	if f.Positions, err = ParsePositions(d.headers[headerPositions]); err != nil {
+	if e.Positions, err = ParsePositions(d.headers[headerPositions]); err != nil {
 		d.fail(headerPositions, err)
 	}
 	if d.headers[headerTruncated] == "true" {
-		f.Record.Value, f.Envelope = nil, &Envelope{}
-		if json.Unmarshal(rec.Value, f.Envelope) != nil || !f.Envelope.Truncated {
+		e.Record.Value, e.Envelope = nil, &Envelope{}
+		if json.Unmarshal(rec.Value, e.Envelope) != nil || !e.Envelope.Truncated {
 			d.fail(headerTruncated, errors.New("the value is not an envelope"))
 		}
 	}
 	if d.err != nil {
 		return nil, d.err
 	}
-	return f, nil
+	return e, nil
 }
 
-// decoder reads headers and keeps the first fault. It names the header but not
-// what it holds, which may be a contact's.
+// decoder reads headers and keeps the first error, which names the header but not
+// its value: that may be a contact's.
 type decoder struct {
 	headers map[string]string
 	err     error

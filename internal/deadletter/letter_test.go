@@ -107,7 +107,7 @@ func TestDecode_IsTheInverse(t *testing.T) {
 }
 
 // compare compares all but the value.
-func compare(t *rapid.T, got *Found, want contactsync.DeadLetter) {
+func compare(t *rapid.T, got *Entry, want contactsync.DeadLetter) {
 	t.Helper()
 	if !got.First.Equal(want.First) || !got.Last.Equal(want.Last) || !got.Record.Time.Equal(want.Record.Time) {
 		t.Fatalf("times %v %v %v, want %v %v %v", got.First, got.Last, got.Record.Time, want.First, want.Last, want.Record.Time)
@@ -220,8 +220,8 @@ func TestDecode_Refuses(t *testing.T) {
 	if _, err := Decode(valid); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Decode(contactsync.Record{Value: []byte("v"), Headers: []contactsync.Header{{Key: "trace"}}}); !errors.Is(err, ErrNotLetter) {
-		t.Errorf("a record of someone else: %v, want %v", err, ErrNotLetter)
+	if _, err := Decode(contactsync.Record{Value: []byte("v"), Headers: []contactsync.Header{{Key: "trace"}}}); !errors.Is(err, ErrNotDeadLetter) {
+		t.Errorf("a record of someone else: %v, want %v", err, ErrNotDeadLetter)
 	}
 	for _, test := range []struct{ header, value string }{
 		{headerForm, "2"},

@@ -11,35 +11,34 @@ import (
 	"github.com/contactsync/contactsync/internal/kafka"
 )
 
-// Found is a letter as the topic holds it.
-type Found struct {
+// Entry is a dead letter as the topic holds it.
+type Entry struct {
 	contactsync.DeadLetter
 
-	// Envelope is not nil where the record was too large for the topic. The letter has
-	// no value then: what Envelope holds is not the record and must not be sent in its
-	// place.
+	// Envelope is not nil where the record was too large for the topic. The record has
+	// no value then: what Envelope holds must not be sent in its place.
 	Envelope      *Envelope
-	PositionsLeft int                  // how many positions the letter leaves out for want of room
+	PositionsLeft int                  // how many positions were left out for want of room
 	At            contactsync.Position // in the dead-letter topic; the newest copy counts
 	Written       time.Time            // the time of the message at that place
-	Copies        int                  // of the letter in the topic, this one included
+	Copies        int                  // of the dead letter in the topic, this one included
 }
 
-// Failed is the time of the last failure; where the letter does not say, that of
-// its writing.
-func (f *Found) Failed() time.Time {
-	if f.Last.IsZero() {
-		return f.Written
+// Failed is the time of the last failure; where it is not known, that of the
+// writing.
+func (e *Entry) Failed() time.Time {
+	if e.Last.IsZero() {
+		return e.Written
 	}
-	return f.Last
+	return e.Last
 }
 
-// Contents are the letters of the topic.
+// Contents is what the topic holds.
 type Contents struct {
-	Letters  []*Found           // those selected, by their last failure, the oldest first
-	All      int                // letters in the topic, each once
-	Others   int                // messages that are no letters
-	Problems map[string]Problem // messages that say they are letters and cannot be read, by why
+	Entries  []*Entry           // those selected, the oldest failure first
+	All      int                // dead letters in the topic, each once
+	Others   int                // messages that are no dead letters
+	Problems map[string]Problem // dead letters that cannot be read, by why
 }
 
 // Problem is some messages that cannot be read for one reason.
@@ -49,7 +48,7 @@ type Problem struct {
 }
 
 // Read reads the dead-letter topic from its start to its end of now and returns
-// the letters that sel selects, each once. Keys and values, which are as large as
+// the entries that sel selects, each once. Keys and values, which are as large as
 // the events, are kept where withValues is set.
 func Read(ctx context.Context, log *kafka.Log, topic string, sel Selection, withValues bool) (Contents, error) {
 	r := reading{sel: sel, withValues: withValues, newest: map[contactsync.Position]*copies{}, problems: map[string]Problem{}}
@@ -75,45 +74,45 @@ type reading struct {
 	problems   map[string]Problem
 }
 
-// copies stands for all copies of one letter. A copy that is not selected stays
-// known, since it may come after one that is.
+// copies are all copies of one dead letter. One that is not selected counts too,
+// since it may come after one that is.
 type copies struct {
-	found     *Found // the newest copy; nil where that is not selected
+	newest    *Entry // nil where the newest copy is not selected
 	written   time.Time
 	partition int32
 	n         int
 }
 
 func (r *reading) record(rec contactsync.Record) {
-	f, err := Decode(rec)
+	e, err := Decode(rec)
 	switch {
-	case errors.Is(err, ErrNotLetter):
+	case errors.Is(err, ErrNotDeadLetter):
 		r.others++
 		return
 	case err != nil:
 		r.problem(err.Error(), rec)
 		return
-	case f.Record.Topic == "": // it would be taken for a copy of another such one
+	case e.Record.Topic == "": // it would be taken for a copy of another such one
 		r.problem("read dead letter: header "+headerTopic+": it is missing", rec)
 		return
 	}
-	c := r.newest[f.Record.Position]
+	c := r.newest[e.Record.Position]
 	if c == nil {
 		c = &copies{}
-		r.newest[f.Record.Position] = c
+		r.newest[e.Record.Position] = c
 	}
 	c.n++
 	if c.n > 1 && rec.Partition != c.partition && rec.Time.Before(c.written) { // within a partition the order of the log counts
 		return
 	}
-	c.found, c.written, c.partition = nil, rec.Time, rec.Partition
-	if !r.sel.Match(f) {
+	c.newest, c.written, c.partition = nil, rec.Time, rec.Partition
+	if !r.sel.Match(e) {
 		return
 	}
 	if !r.withValues {
-		f.Record.Key, f.Record.Value = nil, nil
+		e.Record.Key, e.Record.Value = nil, nil
 	}
-	c.found = f
+	c.newest = e
 }
 
 func (r *reading) problem(why string, rec contactsync.Record) {
@@ -128,12 +127,12 @@ func (r *reading) problem(why string, rec contactsync.Record) {
 func (r *reading) contents() Contents {
 	c := Contents{All: len(r.newest), Others: r.others, Problems: r.problems}
 	for _, all := range r.newest {
-		if all.found != nil {
-			all.found.Copies = all.n
-			c.Letters = append(c.Letters, all.found)
+		if all.newest != nil {
+			all.newest.Copies = all.n
+			c.Entries = append(c.Entries, all.newest)
 		}
 	}
-	slices.SortFunc(c.Letters, func(a, b *Found) int {
+	slices.SortFunc(c.Entries, func(a, b *Entry) int {
 		if n := a.Failed().Compare(b.Failed()); n != 0 {
 			return n
 		}

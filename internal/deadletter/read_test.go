@@ -21,39 +21,39 @@ import (
 func TestSelection_Match(t *testing.T) {
 	t.Parallel()
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	letter := &deadletter.Found{
+	entry := &deadletter.Entry{
 		DeadLetter: contactsync.DeadLetter{
 			Record: contactsync.Record{Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t"}, Offset: 5}},
 			Stream: "st-1", Contact: "c1", Reason: contactsync.ReasonRejected, Last: at,
 		},
 		Written: at.Add(time.Hour),
 	}
-	undated := &deadletter.Found{Written: at}
+	undated := &deadletter.Entry{Written: at}
 	for _, c := range []struct {
-		name   string
-		sel    deadletter.Selection
-		letter *deadletter.Found
-		want   bool
+		name  string
+		sel   deadletter.Selection
+		entry *deadletter.Entry
+		want  bool
 	}{
-		{"all", deadletter.Selection{}, letter, true},
-		{"stream", deadletter.Selection{Streams: []string{"st-1"}}, letter, true},
-		{"one of two streams", deadletter.Selection{Streams: []string{"st-2", "st-1"}}, letter, true},
-		{"other stream", deadletter.Selection{Streams: []string{"st-2"}}, letter, false},
-		{"contact", deadletter.Selection{Contacts: []string{"c1"}}, letter, true},
-		{"other contact", deadletter.Selection{Contacts: []string{"c"}}, letter, false},
-		{"one of two reasons", deadletter.Selection{Reasons: []contactsync.Reason{"invalid", "rejected"}}, letter, true},
-		{"other reason", deadletter.Selection{Reasons: []contactsync.Reason{"invalid"}}, letter, false},
-		{"since", deadletter.Selection{Since: at}, letter, true},
-		{"since later", deadletter.Selection{Since: at.Add(1)}, letter, false},
-		{"until", deadletter.Selection{Until: at}, letter, false},
-		{"until later", deadletter.Selection{Until: at.Add(1)}, letter, true},
+		{"all", deadletter.Selection{}, entry, true},
+		{"stream", deadletter.Selection{Streams: []string{"st-1"}}, entry, true},
+		{"one of two streams", deadletter.Selection{Streams: []string{"st-2", "st-1"}}, entry, true},
+		{"other stream", deadletter.Selection{Streams: []string{"st-2"}}, entry, false},
+		{"contact", deadletter.Selection{Contacts: []string{"c1"}}, entry, true},
+		{"other contact", deadletter.Selection{Contacts: []string{"c"}}, entry, false},
+		{"one of two reasons", deadletter.Selection{Reasons: []contactsync.Reason{"invalid", "rejected"}}, entry, true},
+		{"other reason", deadletter.Selection{Reasons: []contactsync.Reason{"invalid"}}, entry, false},
+		{"since", deadletter.Selection{Since: at}, entry, true},
+		{"since later", deadletter.Selection{Since: at.Add(1)}, entry, false},
+		{"until", deadletter.Selection{Until: at}, entry, false},
+		{"until later", deadletter.Selection{Until: at.Add(1)}, entry, true},
 		{"undated: since", deadletter.Selection{Since: at}, undated, true},
 		{"undated: since later", deadletter.Selection{Since: at.Add(1)}, undated, false},
-		{"record", deadletter.Selection{Record: letter.Record.Position}, letter, true},
-		{"other record", deadletter.Selection{Record: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t"}, Offset: 6}}, letter, false},
-		{"one of two conditions", deadletter.Selection{Streams: []string{"st-1"}, Contacts: []string{"c2"}}, letter, false},
+		{"record", deadletter.Selection{Record: entry.Record.Position}, entry, true},
+		{"other record", deadletter.Selection{Record: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t"}, Offset: 6}}, entry, false},
+		{"one of two conditions", deadletter.Selection{Streams: []string{"st-1"}, Contacts: []string{"c2"}}, entry, false},
 	} {
-		if got := c.sel.Match(c.letter); got != c.want {
+		if got := c.sel.Match(c.entry); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
@@ -118,15 +118,15 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(all.Letters) != 50 || all.Others != 1 || len(all.Problems) != 3 {
-		t.Fatalf("%d letters, %d others, problems %v: want 50, 1 and three", len(all.Letters), all.Others, all.Problems)
+	if len(all.Entries) != 50 || all.Others != 1 || len(all.Problems) != 3 {
+		t.Fatalf("%d letters, %d others, problems %v: want 50, 1 and three", len(all.Entries), all.Others, all.Problems)
 	}
-	for i, f := range all.Letters {
+	for i, f := range all.Entries {
 		if f.Record.Offset != int64(i+1) || f.Record.Value != nil {
 			t.Errorf("letter %d is %v with the value %q", i, f.Record, f.Record.Value)
 		}
 	}
-	if f := all.Letters[6]; f.Copies != 2 || f.Reason != contactsync.ReasonUnresolved {
+	if f := all.Entries[6]; f.Copies != 2 || f.Reason != contactsync.ReasonUnresolved {
 		t.Errorf("of two copies the newest counts: %d copies, reason %s", f.Copies, f.Reason)
 	}
 	// A clock that went back: within a partition the log says which copy is newer.
@@ -155,14 +155,14 @@ func TestRead(t *testing.T) {
 		}
 	}
 	one, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonBadRequest}}, false)
-	if err != nil || len(one.Letters) != 1 || one.Letters[0].Copies != 2 {
-		t.Errorf("%+v, %v: want the copy that was written last", one.Letters, err)
+	if err != nil || len(one.Entries) != 1 || one.Entries[0].Copies != 2 {
+		t.Errorf("%+v, %v: want the copy that was written last", one.Entries, err)
 	}
 	some, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonRejected}}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(some.Letters) != 49 || string(some.Letters[0].Record.Value) != "{}" {
-		t.Errorf("%d letters, want those whose newest copy is rejected: 49", len(some.Letters))
+	if len(some.Entries) != 49 || string(some.Entries[0].Record.Value) != "{}" {
+		t.Errorf("%d letters, want those whose newest copy is rejected: 49", len(some.Entries))
 	}
 }

@@ -7,23 +7,23 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// Selection says which letters are wanted. All conditions that are given must
-// hold; the zero value selects every letter.
+// Selection says which dead letters are wanted. All conditions that are given must
+// hold; the zero value selects all of them.
 type Selection struct {
-	Record       contactsync.Position // of the record that the letter holds
+	Record       contactsync.Position // of the dead letter's record
 	Streams      []string             // one of them, as with the next two
 	Contacts     []string
 	Reasons      []contactsync.Reason
-	Since, Until time.Time // bounds of Found.Failed; Until itself is outside
+	Since, Until time.Time // bounds of Entry.Failed; Until itself is outside
 }
 
-// Match reports whether a letter is selected.
-func (s Selection) Match(f *Found) bool {
-	switch at := f.Failed(); {
-	case s.Record != contactsync.Position{} && s.Record != f.Record.Position,
-		len(s.Streams) > 0 && !slices.Contains(s.Streams, f.Stream),
-		len(s.Contacts) > 0 && !slices.Contains(s.Contacts, f.Contact),
-		len(s.Reasons) > 0 && !slices.Contains(s.Reasons, f.Reason),
+// Match reports whether an entry is selected.
+func (s Selection) Match(e *Entry) bool {
+	switch at := e.Failed(); {
+	case s.Record != contactsync.Position{} && s.Record != e.Record.Position,
+		len(s.Streams) > 0 && !slices.Contains(s.Streams, e.Stream),
+		len(s.Contacts) > 0 && !slices.Contains(s.Contacts, e.Contact),
+		len(s.Reasons) > 0 && !slices.Contains(s.Reasons, e.Reason),
 		!s.Since.IsZero() && at.Before(s.Since),
 		!s.Until.IsZero() && !at.Before(s.Until):
 		return false

@@ -75,11 +75,11 @@ func (b *bench) newWriter(t *testing.T, name string, transport *kafka.Transport)
 }
 
 // read returns the next n letters of the topic, by the offset of their record.
-func (b *bench) read(t *testing.T, n int) map[int64]*deadletter.Found {
+func (b *bench) read(t *testing.T, n int) map[int64]*deadletter.Entry {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	found := map[int64]*deadletter.Found{}
+	found := map[int64]*deadletter.Entry{}
 	for count := 0; count < n; {
 		fetches := b.client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {

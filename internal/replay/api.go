@@ -47,7 +47,7 @@ type row struct {
 // An answer that says nothing of the rows is waited out and the request repeated. When
 // ctx ends, the request under way is finished, and the rest is left for the next run.
 // What the next run has to send before all is right again, Progress.Owed tells.
-func (r *Replayer) ToAPI(ctx context.Context, letters []*deadletter.Found, api API) (Summary, error) {
+func (r *Replayer) ToAPI(ctx context.Context, letters []*deadletter.Entry, api API) (Summary, error) {
 	s := &sender{Replayer: r, api: api, wait: backoff.NewExponentialBackOff(), refused: map[string]int{}, closed: map[streamOf]string{}}
 	s.wait.InitialInterval, s.wait.MaxInterval = 500*time.Millisecond, 30*time.Second
 	targets, err := r.plan(ctx, letters)
@@ -67,7 +67,7 @@ func (r *Replayer) ToAPI(ctx context.Context, letters []*deadletter.Found, api A
 
 // DryRunToAPI tells what would become of the letters if they were sent to the API now,
 // by a run with that progress.
-func (r *Replayer) DryRunToAPI(ctx context.Context, letters []*deadletter.Found, progress *Progress) (Summary, error) {
+func (r *Replayer) DryRunToAPI(ctx context.Context, letters []*deadletter.Entry, progress *Progress) (Summary, error) {
 	targets, err := r.plan(ctx, letters)
 	if err != nil {
 		return r.summary, err

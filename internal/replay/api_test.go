@@ -70,14 +70,14 @@ func (b *apiBench) rule(r stub.Rule) {
 }
 
 // send replays letters to the API, as one process does.
-func (b *apiBench) send(ctx context.Context, all []*deadletter.Found, o replay.Options, each func(replay.Outcome)) (replay.Summary, map[contactsync.Position]replay.Outcome, error) {
+func (b *apiBench) send(ctx context.Context, all []*deadletter.Entry, o replay.Options, each func(replay.Outcome)) (replay.Summary, map[contactsync.Position]replay.Outcome, error) {
 	b.t.Helper()
 	run, outcomes := b.run(o, each)
 	sum, err := b.sendBy(ctx, run, all)
 	return sum, outcomes, err
 }
 
-func (b *apiBench) sendBy(ctx context.Context, run *replay.Replayer, all []*deadletter.Found) (replay.Summary, error) {
+func (b *apiBench) sendBy(ctx context.Context, run *replay.Replayer, all []*deadletter.Entry) (replay.Summary, error) {
 	b.t.Helper()
 	secret := filepath.Join(b.t.TempDir(), "secret")
 	if err := os.WriteFile(secret, []byte(stub.LabSecret), 0o600); err != nil {

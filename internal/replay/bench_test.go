@@ -161,20 +161,20 @@ func (b *bench) events(n, seq int) []contactsync.Record {
 	return all
 }
 
-func letter(rec contactsync.Record) *deadletter.Found {
-	return &deadletter.Found{DeadLetter: contactsync.DeadLetter{Record: rec, Stream: "st-1", Contact: string(rec.Key), Reason: contactsync.ReasonRejected}}
+func letter(rec contactsync.Record) *deadletter.Entry {
+	return &deadletter.Entry{DeadLetter: contactsync.DeadLetter{Record: rec, Stream: "st-1", Contact: string(rec.Key), Reason: contactsync.ReasonRejected}}
 }
 
 // cut makes a letter one whose record was too large for its topic.
-func cut(l *deadletter.Found) *deadletter.Found {
+func cut(l *deadletter.Entry) *deadletter.Entry {
 	hash := sha256.Sum256(l.Record.Value)
 	l.Envelope = &deadletter.Envelope{Truncated: true, SHA256: hex.EncodeToString(hash[:]), Size: len(l.Record.Value)}
 	l.Record.Value = nil
 	return l
 }
 
-func letters(records []contactsync.Record) []*deadletter.Found {
-	all := make([]*deadletter.Found, len(records))
+func letters(records []contactsync.Record) []*deadletter.Entry {
+	all := make([]*deadletter.Entry, len(records))
 	for i, r := range records {
 		all[i] = letter(r)
 	}

@@ -29,7 +29,7 @@ func Results() []Result {
 
 // Outcome is what became of one letter.
 type Outcome struct {
-	Letter *deadletter.Found
+	Letter *deadletter.Entry
 	Result Result
 	Detail string // for a person; empty where the result says it all, and without a contact's fields
 }

@@ -16,7 +16,7 @@ import (
 
 // target is one letter on its way to an outcome.
 type target struct {
-	letter *deadletter.Found
+	letter *deadletter.Entry
 	record contactsync.Record // whole, also where the letter is an envelope
 	event  event.Event
 	replay event.Replay // how often it was replayed, and where it first stood
@@ -62,7 +62,7 @@ func (t *target) covers(p event.Version) bool {
 // plan makes a target of each letter, ends those that cannot be replayed whatever
 // the source topics hold, and scans those topics. It returns the targets also with
 // an error.
-func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Found) ([]*target, error) {
+func (r *Replayer) plan(ctx context.Context, letters []*deadletter.Entry) ([]*target, error) {
 	targets := make([]*target, len(letters))
 	for i, l := range letters {
 		targets[i] = &target{letter: l, record: l.Record}

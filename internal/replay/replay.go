@@ -57,7 +57,7 @@ func (r *Replayer) Scanned() int {
 }
 
 // DryRun tells what would become of the letters if they were replayed now.
-func (r *Replayer) DryRun(ctx context.Context, letters []*deadletter.Found) (Summary, error) {
+func (r *Replayer) DryRun(ctx context.Context, letters []*deadletter.Entry) (Summary, error) {
 	targets, err := r.plan(ctx, letters)
 	if err != nil {
 		return r.summary, err

@@ -91,13 +91,13 @@ func (r *simRun) sends(key simKey, seq int) {
 
 // pays reports whether the contact is owed for the sake of another letter.
 func (r *simRun) pays(key simKey) bool {
-	return slices.ContainsFunc(r.chosen, func(l *deadletter.Found) bool {
+	return slices.ContainsFunc(r.chosen, func(l *deadletter.Entry) bool {
 		return l.Stream == key.stream && l.Contact == key.id && r.says(l) == "begun"
 	})
 }
 
 // says returns the last word of the progress file about a letter.
-func (r *simRun) says(l *deadletter.Found) string {
+func (r *simRun) says(l *deadletter.Entry) string {
 	text, err := os.ReadFile(r.w.progress)
 	if err != nil {
 		return ""

@@ -36,10 +36,10 @@ type simRun struct {
 	calls    int
 	seen     []int64 // the ends of the partitions when the log was last looked at
 	opts     replay.Options
-	chosen   []*deadletter.Found
-	own      map[int]*deadletter.Found       // the chosen letters by the seq of their own state
+	chosen   []*deadletter.Entry
+	own      map[int]*deadletter.Entry       // the chosen letters by the seq of their own state
 	before   map[contactsync.Position]string // what the progress file said of them at the start
-	seqs     map[*deadletter.Found]int       // and the other way round
+	seqs     map[*deadletter.Entry]int       // and the other way round
 	begins   []int64                         // from where on the partitions are read
 	outcomes map[contactsync.Position]replay.Outcome
 	warned   bool
@@ -168,8 +168,8 @@ func (r *simRun) givesWay(e, letter *simEvent) bool {
 
 // stands returns the chosen letter that stands for an event, its own one before one
 // into which it was merged.
-func (r *simRun) stands(at contactsync.Position) *deadletter.Found {
-	var merged *deadletter.Found
+func (r *simRun) stands(at contactsync.Position) *deadletter.Entry {
+	var merged *deadletter.Entry
 	for _, l := range r.chosen {
 		origin, err := event.ReadOrigin(l.Record)
 		switch {
@@ -184,14 +184,14 @@ func (r *simRun) stands(at contactsync.Position) *deadletter.Found {
 
 // begin reads the letters that a selection chooses.
 func (w *simWorld) begin(sel deadletter.Selection, o replay.Options) *simRun {
-	r := &simRun{w: w, opts: o, stop: func() {}, seen: make([]int64, len(w.source)), begins: make([]int64, len(w.source)), own: map[int]*deadletter.Found{}, seqs: map[*deadletter.Found]int{}, before: map[contactsync.Position]string{}, outcomes: map[contactsync.Position]replay.Outcome{}}
+	r := &simRun{w: w, opts: o, stop: func() {}, seen: make([]int64, len(w.source)), begins: make([]int64, len(w.source)), own: map[int]*deadletter.Entry{}, seqs: map[*deadletter.Entry]int{}, before: map[contactsync.Position]string{}, outcomes: map[contactsync.Position]replay.Outcome{}}
 	log := kafka.NewLog(w.kafka, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler))
 	c, err := deadletter.Read(context.Background(), log, "dlq", sel, true)
 	if err != nil || c.Others > 0 || len(c.Problems) > 0 {
 		w.t.Fatalf("the letters cannot be read: %v, %+v", err, c)
 	}
-	r.chosen = c.Letters
-	for _, l := range c.Letters {
+	r.chosen = c.Entries
+	for _, l := range c.Entries {
 		value := l.Record.Value
 		if at := l.Record.Position; l.Envelope != nil && w.source[at.Partition].has(at.Offset) {
 			value = w.source[at.Partition].log[at.Offset].Value
@@ -212,7 +212,7 @@ func (w *simWorld) begin(sel deadletter.Selection, o replay.Options) *simRun {
 // begins returns from where on the partitions are read for some letters: "from the
 // time of the oldest chosen event on, or from the oldest chosen event in it where
 // that lies before".
-func (w *simWorld) begins(own map[int]*deadletter.Found) []int64 {
+func (w *simWorld) begins(own map[int]*deadletter.Entry) []int64 {
 	since, begins := w.clock, make([]int64, len(w.source))
 	for seq := range own {
 		if e := w.events[seq]; e.time.Before(since) {

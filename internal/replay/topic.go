@@ -24,7 +24,7 @@ const patience = 2 * time.Minute
 // It goes on in chunks; the log is read up to its end before each one, and each is
 // acknowledged by every in-sync replica before the next. When ctx ends the chunk
 // under way is finished, and the rest is left for the next run.
-func (r *Replayer) ToTopic(ctx context.Context, letters []*deadletter.Found) (Summary, error) {
+func (r *Replayer) ToTopic(ctx context.Context, letters []*deadletter.Entry) (Summary, error) {
 	targets, err := r.plan(ctx, letters)
 	if err == nil {
 		err = r.inChunks(ctx, r.open(targets))

@@ -44,7 +44,7 @@ func TestToTopic_WritesTheRecordBackWhereItCameFrom(t *testing.T) {
 		return strings.HasPrefix(h.Key, "contactsync-") && !event.KeepsWithRecord(h.Key)
 	})
 	run, outcomes := b.run(replay.Options{}, nil)
-	if sum, err := run.ToTopic(t.Context(), []*deadletter.Found{letter(rec), again}); err != nil || sum[replay.Replayed] != 1 || sum[replay.Already] != 1 {
+	if sum, err := run.ToTopic(t.Context(), []*deadletter.Entry{letter(rec), again}); err != nil || sum[replay.Replayed] != 1 || sum[replay.Already] != 1 {
 		t.Fatalf("%v, %v, %v", sum, outcomes, err)
 	}
 	second := b.replays()[got.Position]
@@ -57,7 +57,7 @@ func TestToTopic_WritesTheRecordBackWhereItCameFrom(t *testing.T) {
 	run, _ = b.run(replay.Options{MaxReplays: 1}, nil)
 	third := letter(second[0])
 	third.Record.Headers = again.Record.Headers
-	if sum, err := run.DryRun(t.Context(), []*deadletter.Found{third}); err != nil || sum[replay.Loop] != 1 {
+	if sum, err := run.DryRun(t.Context(), []*deadletter.Entry{third}); err != nil || sum[replay.Loop] != 1 {
 		t.Errorf("replayed too often: %v, %v", sum, err)
 	}
 }
@@ -68,12 +68,12 @@ func TestToTopic_Skips(t *testing.T) {
 	b := newBench(t)
 	type want struct {
 		name   string
-		letter *deadletter.Found
+		letter *deadletter.Entry
 		result replay.Result
 	}
 	var cases []want
-	expect := func(name string, l *deadletter.Found, r replay.Result) { cases = append(cases, want{name, l, r}) }
-	stood := func(rec contactsync.Record, headers ...contactsync.Header) *deadletter.Found {
+	expect := func(name string, l *deadletter.Entry, r replay.Result) { cases = append(cases, want{name, l, r}) }
+	stood := func(rec contactsync.Record, headers ...contactsync.Header) *deadletter.Entry {
 		rec.Headers = headers
 		return letter(rec)
 	}
@@ -123,7 +123,7 @@ func TestToTopic_Skips(t *testing.T) {
 	b.produce(0, "d1", first.Value, event.Replay{Count: 1, Of: first.Position, Origin: first.Position, OriginTime: first.Time}.Headers()...)
 	expect("the one that was replayed", letter(first), replay.Already)
 
-	var all []*deadletter.Found
+	var all []*deadletter.Entry
 	for _, c := range cases {
 		all = append(all, c.letter)
 	}
@@ -452,7 +452,7 @@ func TestDryRun_LettersOfTwoPartitions(t *testing.T) {
 			b := newBench(t)
 			other := b.produceAt(test.other, 0, "c", body("c", 1, test.more))
 			main := letter(b.produceAt(at, 1, "c", body("c", 2, `,"version":1`)))
-			all := []*deadletter.Found{main}
+			all := []*deadletter.Entry{main}
 			if test.chosen {
 				all = append(all, letter(other))
 			}
