@@ -129,7 +129,7 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 		b.start(ctx, f)
 	}
 	b.teller.tell(now, w.TakeLogEvents())
-	b.deps.DeadLetters.Waiting.Set(float64(w.DeadLettersPending()))
+	b.deps.DeadLetters.Pending.Set(float64(w.DeadLettersPending()))
 	if ended := w.TakeEnded(); len(ended) > 0 {
 		b.deps.Acker.Done(ended)
 	}

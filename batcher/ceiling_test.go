@@ -54,7 +54,7 @@ func TestBatcher_LearnsHowLargeARequestMayBe(t *testing.T) {
 		if second > first+3 {
 			t.Errorf("%d more calls: what was learned is forgotten", second-first)
 		}
-		if rows := testutil.ToFloat64(s.m.Batcher.CeilingRows.WithLabelValues("a")); rows < 15 || rows > 30 {
+		if rows := testutil.ToFloat64(s.m.Batcher.RequestMaxRows.WithLabelValues("a")); rows < 15 || rows > 30 {
 			t.Errorf("the series says %v rows", rows)
 		}
 		s.at(time.Hour)
@@ -167,7 +167,7 @@ func TestBatcher_OneRowTooLargeAmongMany(t *testing.T) {
 				if spent := len(s.calls) - 1; spent > 14 { // 2·log2(100), rounded up
 					t.Errorf("%d calls spent to find one row among 100", spent)
 				}
-				if rows := testutil.ToFloat64(s.m.Batcher.CeilingRows.WithLabelValues("a")); rows != 100 {
+				if rows := testutil.ToFloat64(s.m.Batcher.RequestMaxRows.WithLabelValues("a")); rows != 100 {
 					t.Errorf("requests have at most %v rows now", rows)
 				}
 			})

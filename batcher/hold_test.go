@@ -41,7 +41,7 @@ func (s *bench) sent(stream string) (n int) {
 // held is how many streams are on hold, of all accounts.
 func (s *bench) held(kind string) (n float64) {
 	for _, a := range s.b.Status().Accounts {
-		n += testutil.ToFloat64(s.m.Batcher.HeldStreams.WithLabelValues(a.Account, kind))
+		n += testutil.ToFloat64(s.m.Batcher.StreamsOnHold.WithLabelValues(a.Account, kind))
 	}
 	return n
 }
@@ -131,7 +131,7 @@ func TestBatcher_HoldsTheAccountWhenManyStreamsAreRefused(t *testing.T) {
 		s.answer = byStream(refused)
 		s.add(ids...)
 		s.at(2 * time.Hour)
-		if st := s.b.Status(); st.Accounts[0].HeldSince.IsZero() || testutil.ToFloat64(s.m.Batcher.HeldAccounts) != 1 {
+		if st := s.b.Status(); st.Accounts[0].HeldSince.IsZero() || testutil.ToFloat64(s.m.Batcher.AccountsOnHold) != 1 {
 			t.Fatalf("the account is not on hold: %+v", st.Accounts)
 		}
 		// The 16 that may be in flight at once are out before the first answer. Then

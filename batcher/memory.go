@@ -142,7 +142,7 @@ func (w *Window) stale(ev *event.Event, m mark) {
 // moved counts a contact that was in another partition before: there is no order
 // between the two.
 func (w *Window) moved(ev *event.Event, from contactsync.Position) {
-	w.m.Moved.Inc()
+	w.m.ContactsRepartitioned.Inc()
 	if w.noting(noteMoved) {
 		w.note(noteMoved, "stream", ev.Contact.Stream, "before", from.String(), "now", ev.Record.String())
 	}

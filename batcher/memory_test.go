@@ -77,7 +77,7 @@ func TestBatcher_RemembersABoundedNumber(t *testing.T) {
 		s.addWith(version(8), "a", "b", "c") // a is forgotten
 		s.at(3 * time.Second)
 		s.wantCalls("500ms a b c", "1.5s a")
-		if n := testutil.ToFloat64(s.m.Batcher.Remembered); n != 2 {
+		if n := testutil.ToFloat64(s.m.Batcher.RememberedContacts); n != 2 {
 			t.Errorf("%v contacts remembered, want 2", n)
 		}
 	})
@@ -97,7 +97,7 @@ func TestBatcher_ReportsAContactInTwoPartitions(t *testing.T) {
 		s.addWith(elsewhere, "b") // after it was delivered
 		s.addWith(elsewhere, "b")
 		s.at(2 * time.Second)
-		if n := testutil.ToFloat64(s.m.Batcher.Moved); n != 2 {
+		if n := testutil.ToFloat64(s.m.Batcher.ContactsRepartitioned); n != 2 {
 			t.Errorf("%v counted, want 2", n)
 		}
 		if log := s.log.String(); strings.Count(log, "two partitions") != 1 || !strings.Contains(log, "contacts/9@2") {

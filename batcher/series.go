@@ -41,10 +41,10 @@ func newSeries(m *metrics.Batcher) series {
 		skippedStale:     m.Skipped.WithLabelValues("stale"),
 	}
 	for k := range holdKinds {
-		s.probes = append(s.probes, m.Probes.WithLabelValues(k.String()))
+		s.probes = append(s.probes, m.ProbesRefused.WithLabelValues(k.String()))
 	}
 	for _, as := range []string{"delivered", "superseded", "dead_letter", "skipped"} {
-		s.ended = append(s.ended, m.Ended.WithLabelValues(as))
+		s.ended = append(s.ended, m.Completed.WithLabelValues(as))
 	}
 	for c := BatchRows; c <= BatchRetry; c++ {
 		s.batches = append(s.batches, m.Batches.WithLabelValues(c.String()))
@@ -98,13 +98,13 @@ func (w *Window) Observe(now time.Time) (onHold holds) {
 		full = 1
 	}
 	w.m.Bytes.Set(float64(w.bytes))
-	w.m.Pending.Set(float64(w.pending))
-	w.m.Lanes.Set(float64(len(w.lanes)))
+	w.m.PendingContacts.Set(float64(w.pending))
+	w.m.ActiveStreams.Set(float64(len(w.lanes)))
 	w.m.InFlightRequests.Set(float64(len(w.flights)))
 	w.m.InFlightRows.Set(float64(rows))
-	w.m.OldestAge.Set(w.now.Sub(oldest).Seconds())
+	w.m.OldestPendingAge.Set(w.now.Sub(oldest).Seconds())
 	w.m.Full.Set(full)
-	w.m.BackingOff.Set(float64(backing))
+	w.m.StreamsBackingOff.Set(float64(backing))
 	return onHold
 }
 
@@ -172,15 +172,15 @@ func (w *Window) observeHolds() (all holds) {
 		}
 		for k, h := range by[a] {
 			kind := holdKind(k).String()
-			w.m.HeldStreams.WithLabelValues(a.id, kind).Set(float64(h.streams))
-			w.m.HeldContacts.WithLabelValues(a.id, kind).Set(float64(h.contacts))
-			w.m.HeldFor.WithLabelValues(a.id, kind).Set(h.longest.Seconds())
+			w.m.StreamsOnHold.WithLabelValues(a.id, kind).Set(float64(h.streams))
+			w.m.ContactsOnHold.WithLabelValues(a.id, kind).Set(float64(h.contacts))
+			w.m.OldestHoldAge.WithLabelValues(a.id, kind).Set(h.longest.Seconds())
 		}
 		a.ceiling.recover(w.now)
-		w.m.CeilingRows.WithLabelValues(a.id).Set(float64(a.ceiling.rows))
-		w.m.CeilingBytes.WithLabelValues(a.id).Set(float64(a.ceiling.bytes))
+		w.m.RequestMaxRows.WithLabelValues(a.id).Set(float64(a.ceiling.rows))
+		w.m.RequestMaxBytes.WithLabelValues(a.id).Set(float64(a.ceiling.bytes))
 	}
-	w.m.HeldAccounts.Set(float64(whole))
-	w.m.Remembered.Set(float64(w.memory.len()))
+	w.m.AccountsOnHold.Set(float64(whole))
+	w.m.RememberedContacts.Set(float64(w.memory.len()))
 	return all
 }

@@ -279,7 +279,7 @@ func (w *Window) fail(c *contact, reason contactsync.Reason, detail string, stat
 	}
 	if c.deleted || keep { // a delete came after it: there is nothing to set aside
 		if keep && !c.deleted {
-			w.m.Kept.Inc()
+			w.m.RejectedRowsRetained.Inc()
 		}
 		if w.land(c) {
 			w.requeue(c)

@@ -16,7 +16,7 @@ type Status struct {
 	PendingContacts    int             `json:"pending_contacts"`
 	Streams            int             `json:"streams"`
 	InFlightRequests   int             `json:"in_flight_requests"`
-	DeadLettersPending int             `json:"dead_letters_waiting"`
+	DeadLettersPending int             `json:"dead_letters_pending"`
 	Accounts           []AccountStatus `json:"accounts"`
 	Holds              []HoldStatus    `json:"holds"` // the oldest first, at most 100
 	HoldsLeft          int             `json:"holds_left,omitzero"`
@@ -30,11 +30,11 @@ type AccountStatus struct {
 	HeldStreams            int       `json:"streams_on_hold"`
 	HeldContacts           int       `json:"contacts_on_hold"`
 	HeldEvents             int       `json:"events_on_hold"`
-	CeilingRows            int       `json:"ceiling_rows"`
-	CeilingSize            int64     `json:"ceiling_bytes"`
-	Taken                  int       `json:"rows_taken_last_minute"`
-	Refused                int       `json:"rows_refused_last_minute"`
-	Letters                int       `json:"dead_letters_of_refusals_last_minute"`
+	RequestMaxRows         int       `json:"request_max_rows"`  // as configured or as learned
+	RequestMaxBytes        int64     `json:"request_max_bytes"` // likewise
+	Taken                  int       `json:"rows_accepted_last_minute"`
+	Refused                int       `json:"rows_rejected_last_minute"`
+	Letters                int       `json:"dead_letters_last_minute"`
 	DeadLetterMaxPerMinute int       `json:"dead_letter_max_per_minute"` // up to which they are written whatever their share
 }
 
@@ -64,7 +64,7 @@ func (w *Window) Status(now time.Time) Status {
 		t, r := a.verdicts.lastMinute(w.now)
 		_, letters := a.letters.lastMinute(w.now)
 		by[a] = &AccountStatus{
-			Account: a.id, CeilingRows: a.ceiling.rows, CeilingSize: a.ceiling.bytes,
+			Account: a.id, RequestMaxRows: a.ceiling.rows, RequestMaxBytes: a.ceiling.bytes,
 			Taken: t, Refused: r, Letters: letters, DeadLetterMaxPerMinute: w.cfg.DeadLetterMaxPerMinute,
 		}
 		if a.held {

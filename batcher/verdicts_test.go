@@ -66,8 +66,8 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 				if most := 5 * 11; len(s.letters) > most {
 					t.Errorf("I6: %d dead letters in ten minutes, at most %d are in the budget", len(s.letters), most)
 				}
-				if s.held("rejecting") != 1 || testutil.ToFloat64(s.m.Batcher.Kept) == 0 {
-					t.Errorf("nothing says that the stream is on hold: %v, kept %v", s.held("rejecting"), testutil.ToFloat64(s.m.Batcher.Kept))
+				if s.held("rejecting") != 1 || testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained) == 0 {
+					t.Errorf("nothing says that the stream is on hold: %v, kept %v", s.held("rejecting"), testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained))
 				}
 				good := len(s.letters)
 				s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
@@ -107,7 +107,7 @@ func TestBatcher_RejectingHoldCountsItsLetters(t *testing.T) {
 				t.Errorf("the log lacks %q:\n%s", want, &s.log)
 			}
 		}
-		if n := testutil.ToFloat64(s.m.Batcher.Probes.WithLabelValues("rejecting")); n != float64(probes) {
+		if n := testutil.ToFloat64(s.m.Batcher.ProbesRefused.WithLabelValues("rejecting")); n != float64(probes) {
 			t.Errorf("%v probes counted, want %d", n, probes)
 		}
 	})
@@ -177,7 +177,7 @@ func TestBatcher_ShareOfATrickle(t *testing.T) {
 			s.add(id)
 		}
 		s.at(41 * time.Second)
-		if kept := testutil.ToFloat64(s.m.Batcher.Kept); s.held("rejecting") != 0 || kept != 0 || len(s.letters) != 20 {
+		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); s.held("rejecting") != 0 || kept != 0 || len(s.letters) != 20 {
 			t.Errorf("%v streams held, %v rows kept, %d dead letters, want 20", s.held("rejecting"), kept, len(s.letters))
 		}
 		s.at(5 * time.Minute)
@@ -232,7 +232,7 @@ func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 		s.add("a", "b")
 		s.addWith(func(ev *event.Event) { ev.Kind = event.Delete }, "a")
 		s.at(1100 * time.Millisecond)
-		if kept := testutil.ToFloat64(s.m.Batcher.Kept); kept != 1 {
+		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); kept != 1 {
 			t.Errorf("%v rows kept, want b alone", kept)
 		}
 		s.wantEnded(0, 2)
@@ -253,7 +253,7 @@ func TestBatcher_DeletedRowsCostNoLetter(t *testing.T) {
 		s.at(2 * time.Second)
 		s.add("y/a")
 		s.at(4 * time.Second)
-		if kept := testutil.ToFloat64(s.m.Batcher.Kept); len(s.letters) != 1 || s.letters[0].Stream != "y" || kept != 0 {
+		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); len(s.letters) != 1 || s.letters[0].Stream != "y" || kept != 0 {
 			t.Errorf("dead letters %+v, kept %v", s.letters, kept)
 		}
 		if n := s.b.Status().Accounts[0].Refused; n != 1 {

@@ -365,9 +365,9 @@ func (w *Window) accountOf(id string) *account {
 	a := &account{id: id, gate: gate, ready: laneHeap{ready: true}, ceiling: newCeiling(w.cfg)}
 	w.accounts = append(w.accounts, a)
 	for k := range holdKinds { // its series are there before anything is held
-		w.m.HeldStreams.WithLabelValues(id, k.String())
-		w.m.HeldContacts.WithLabelValues(id, k.String())
-		w.m.HeldFor.WithLabelValues(id, k.String())
+		w.m.StreamsOnHold.WithLabelValues(id, k.String())
+		w.m.ContactsOnHold.WithLabelValues(id, k.String())
+		w.m.OldestHoldAge.WithLabelValues(id, k.String())
 	}
 	return a
 }

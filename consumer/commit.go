@@ -109,7 +109,7 @@ func (g *generation) observe() {
 	for _, f := range g.fetchers {
 		partition := strconv.Itoa(int(f.claim.Partition))
 		open, next, watermark, last, _ := f.ledger.state()
-		m.OpenPositions.WithLabelValues(f.claim.Topic, partition).Set(float64(open))
+		m.PendingRecords.WithLabelValues(f.claim.Topic, partition).Set(float64(open))
 		m.ReadOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(next))
 		m.Lag.WithLabelValues(f.claim.Topic, partition).Set(float64(max(f.end.Load()-watermark, 0)))
 		m.CommittedOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(last))

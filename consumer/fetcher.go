@@ -157,7 +157,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	}
 	m := f.c.deps.Metrics
 	for result, n := range counts {
-		m.Events.WithLabelValues(result).Add(float64(n))
+		m.Records.WithLabelValues(result).Add(float64(n))
 	}
 	m.FetchedBytes.Add(float64(walk.Bytes))
 	m.AbortedRecords.Add(float64(walk.Aborted))

@@ -52,7 +52,7 @@ func (c *Consumer) generation(stop, ended context.Context, gen *kafkago.Generati
 	for n := range maps.Values(all) {
 		total += n
 	}
-	c.deps.Metrics.Generations.Inc()
+	c.deps.Metrics.Rebalances.Inc()
 	c.deps.Metrics.Assigned.Set(float64(len(g.claims)))
 	c.deps.Log.Info("partitions assigned", "generation", gen.ID, "member", gen.MemberID, "owned", len(g.claims), "all", total)
 	c.deps.OnAssign(len(g.claims), total)
@@ -126,7 +126,7 @@ func (g *generation) close() {
 	for _, claim := range g.claims {
 		g.c.deps.Ledgers.remove(claim)
 		partition := strconv.Itoa(int(claim.Partition))
-		m.OpenPositions.DeleteLabelValues(claim.Topic, partition)
+		m.PendingRecords.DeleteLabelValues(claim.Topic, partition)
 		m.Lag.DeleteLabelValues(claim.Topic, partition)
 		m.CommittedOffset.DeleteLabelValues(claim.Topic, partition)
 		m.ReadOffset.DeleteLabelValues(claim.Topic, partition)

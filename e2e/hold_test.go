@@ -25,15 +25,15 @@ func credentialsRefused(t *testing.T, cluster *kafka.Cluster) {
 	r := newRig(t, cluster, rigOptions{extra: fastHolds})
 	put(t, r, stub.Rule{Name: "refused", Off: true, Answer: &stub.Answer{Status: 401}})
 	replicas := r.pair()
-	generations := series(replicas[0], "consumer_generations_total")
+	generations := series(replicas[0], "consumer_rebalances_total")
 	r.api.Turn("refused", true)
 	r.feed(func(c *feed.Config) { c.Events, c.Contacts, c.Streams, c.Rate = 12_000, 3_000, 10, 1_000 }) // twelve seconds
 	if rows := r.api.Stats().AppliedRows; rows != 0 {
 		t.Fatalf("the API took %d rows although it refused every call", rows)
 	}
 	for _, p := range replicas {
-		if series(p, "batcher_held_streams") == 0 || series(p, "batcher_held_accounts") != 1 {
-			t.Errorf("%s does not say what is on hold: %v streams, %v accounts", p.name, series(p, "batcher_held_streams"), series(p, "batcher_held_accounts"))
+		if series(p, "batcher_streams_on_hold") == 0 || series(p, "batcher_accounts_on_hold") != 1 {
+			t.Errorf("%s does not say what is on hold: %v streams, %v accounts", p.name, series(p, "batcher_streams_on_hold"), series(p, "batcher_accounts_on_hold"))
 		}
 		if n := series(p, "upstream_requests_total"); n > 60 {
 			t.Errorf("%s made %v calls to be refused", p.name, n)
@@ -41,7 +41,7 @@ func credentialsRefused(t *testing.T, cluster *kafka.Cluster) {
 	}
 	r.api.Turn("refused", false)
 	r.drained()
-	if now := series(replicas[0], "consumer_generations_total"); now != generations {
+	if now := series(replicas[0], "consumer_rebalances_total"); now != generations {
 		t.Errorf("%v generations, %v before: a heartbeat was missed", now, generations)
 	}
 	stopAll(replicas)

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,28 +11,87 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// TestNew_NamesAreInOrder runs Prometheus' own lint over every series.
-func TestNew_NamesAreInOrder(t *testing.T) {
+// recorder is a registry that keeps what is registered.
+type recorder struct {
+	*prometheus.Registry
+	registered []prometheus.Collector
+}
+
+func (r *recorder) MustRegister(cs ...prometheus.Collector) {
+	r.registered = append(r.registered, cs...)
+	r.Registry.MustRegister(cs...)
+}
+
+// filled returns a registry in which every series of the service has a value:
+// vectors are not gathered before.
+func filled(t *testing.T) *recorder {
+	t.Helper()
+	r := &recorder{Registry: prometheus.NewRegistry()}
+	New(r)
+	RegisterBuildInfo(r, "1.0.0", "abc", "go1")
+	all := Describe()
+	if len(r.registered) != len(all) {
+		t.Fatalf("%d series are registered and %d described", len(r.registered), len(all))
+	}
+	for i, c := range r.registered {
+		values := slices.Repeat([]string{"x"}, len(all[i].Labels))
+		switch c := c.(type) {
+		case *prometheus.CounterVec:
+			c.WithLabelValues(values...)
+		case *prometheus.GaugeVec:
+			c.WithLabelValues(values...)
+		}
+	}
+	return r
+}
+
+func TestNew_NamesFollowConventions(t *testing.T) {
 	t.Parallel()
-	reg := prometheus.NewRegistry()
-	s := New(reg)
-	s.Consumer.Lag.WithLabelValues("t", "0") // vectors show once they have a value
-	s.Upstream.Breaker.WithLabelValues("host")
-	problems, err := testutil.GatherAndLint(reg)
+	problems, err := testutil.GatherAndLint(filled(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
 	}
-	families, err := reg.Gather()
+}
+
+func TestDescribe_MatchesWhatIsRegistered(t *testing.T) {
+	t.Parallel()
+	families, err := filled(t).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range families {
-		if !strings.HasPrefix(f.GetName(), Namespace+"_") {
-			t.Errorf("%s does not start with %s_", f.GetName(), Namespace)
+	described := map[string]Series{}
+	for _, s := range Describe() {
+		described[s.Name] = s
+		for _, l := range s.Labels {
+			if (l.Values == nil) == (l.Help == "") {
+				t.Errorf("%s: label %s needs either its values or a text that says what they are", s.Name, l.Name)
+			}
 		}
+	}
+	for _, f := range families {
+		s, ok := described[f.GetName()]
+		if !ok {
+			t.Errorf("%s is registered and not described", f.GetName())
+			continue
+		}
+		delete(described, f.GetName())
+		var got, want []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			got = append(got, l.GetName())
+		}
+		for _, l := range s.Labels {
+			want = append(want, l.Name)
+		}
+		slices.Sort(want)
+		if kind := strings.ToLower(f.GetType().String()); kind != s.Type || f.GetHelp() != s.Help || !slices.Equal(got, want) {
+			t.Errorf("%s is a %s with labels %v and help %q, described as %+v", s.Name, kind, got, f.GetHelp(), s)
+		}
+	}
+	for name := range described {
+		t.Errorf("%s is described and not registered", name)
 	}
 }
 
@@ -42,10 +102,9 @@ func TestNew_KnownLabelsStartAtZero(t *testing.T) {
 	for name, want := range map[string]struct {
 		got, want int
 	}{
-		"kinds":   {testutil.CollectAndCount(s.Upstream.Requests), len(contactsync.Kinds())},
-		"reasons": {testutil.CollectAndCount(s.DeadLetter.Published), len(contactsync.Reasons())},
-		"events":  {testutil.CollectAndCount(s.Consumer.Events), len(EventResults)},
-		"ended":   {testutil.CollectAndCount(s.Batcher.Ended), len(EndedAs)},
+		"reasons":  {testutil.CollectAndCount(s.DeadLetter.Published), len(contactsync.Reasons())},
+		"records":  {testutil.CollectAndCount(s.Consumer.Records), len(RecordResults)},
+		"outcomes": {testutil.CollectAndCount(s.Batcher.Completed), len(Outcomes)},
 	} {
 		if want.got != want.want {
 			t.Errorf("%s: %d series at start, want %d", name, want.got, want.want)

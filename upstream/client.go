@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/setting"
 	"github.com/contactsync/contactsync/metrics"
 )
@@ -97,7 +98,10 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 	if breakers[host] == nil {
 		breakers[host] = newBreaker(base.Host, c.cfg.Breaker, c.log, c.metrics.Breaker.WithLabelValues(base.Host))
 	}
-	tokens := &tokenSource{account: a.ID, cfg: a.Credentials, log: c.log, minted: c.metrics.Tokens}
+	for _, k := range contactsync.Kinds() {
+		c.metrics.Requests.WithLabelValues(a.ID, k.String()) // starts at zero, so that rate() sees the first
+	}
+	tokens := &tokenSource{account: a.ID, cfg: a.Credentials, log: c.log, issued: c.metrics.TokensIssued}
 	tokens.reload()
 	a.Credentials.warnOpenFiles(c.log, a.ID)
 	if a.AllowPlaintext && base.Scheme == "http" {
@@ -108,9 +112,9 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 		breaker: breakers[host],
 		budget:  newBudget(a.Budget, c.cfg.ThrottleMax, now),
 		gauges: gateGauges{
-			left:      c.metrics.BudgetLeft.WithLabelValues(a.ID),
+			left:      c.metrics.BudgetRemaining.WithLabelValues(a.ID),
 			share:     c.metrics.BudgetShare.WithLabelValues(a.ID),
-			throttled: c.metrics.ThrottledFor.WithLabelValues(a.ID),
+			throttled: c.metrics.ThrottleRemaining.WithLabelValues(a.ID),
 		},
 	}
 	gate.observe(now)

@@ -75,14 +75,17 @@ func TestSend_Golden(t *testing.T) {
 		_, _ = w.Write(answer)
 	})
 	c := newTestClient(t, host, nil)
+	if n := testutil.CollectAndCount(c.metrics.Requests); n != len(contactsync.Kinds()) {
+		t.Errorf("%d series of requests before the first, want one for each kind", n)
+	}
 	got := c.Send(t.Context(), b)
 	if v, _ := verdicts(got.Rows); got.Kind != contactsync.Answered || v != "DD" || got.Detail != "" {
 		t.Errorf("got %+v", got)
 	}
 	for name, series := range map[string]float64{
-		"requests":  testutil.ToFloat64(c.metrics.Requests.WithLabelValues("answered")),
+		"requests":  testutil.ToFloat64(c.metrics.Requests.WithLabelValues(testAccount, "answered")),
 		"delivered": testutil.ToFloat64(c.metrics.Rows.WithLabelValues("delivered")) - 1,
-		"tokens":    testutil.ToFloat64(c.metrics.Tokens),
+		"tokens":    testutil.ToFloat64(c.metrics.TokensIssued),
 	} {
 		if series != 1 {
 			t.Errorf("%s counted %v", name, series)

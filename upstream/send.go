@@ -50,13 +50,13 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 		result.Detail = c.redactor.excerpt(t.detail, t.secrets, b.Rows)
 	}
 	if t.called {
-		c.count(result, time.Since(start))
+		c.count(b.Account, result, time.Since(start))
 	}
 	return result
 }
 
-func (c *Client) count(r contactsync.Result, took time.Duration) {
-	c.metrics.Requests.WithLabelValues(r.Kind.String()).Inc()
+func (c *Client) count(account string, r contactsync.Result, took time.Duration) {
+	c.metrics.Requests.WithLabelValues(account, r.Kind.String()).Inc()
 	c.metrics.Duration.Observe(took.Seconds())
 	if len(r.Rows) == 0 {
 		return

@@ -30,7 +30,7 @@ type tokenSource struct {
 	account string
 	cfg     Credentials
 	log     *slog.Logger
-	minted  prometheus.Counter
+	issued  prometheus.Counter
 
 	mu      sync.Mutex // guards what follows
 	key     *key       // nil until files could be read
@@ -56,7 +56,7 @@ func (s *tokenSource) Token(now time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	s.minted.Inc()
+	s.issued.Inc()
 	if !s.cfg.JTI {
 		s.token = newSecret(token)
 		s.renewAt = now.Add(life - max(life/5, leastLeft))

@@ -39,7 +39,7 @@ func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *logb
 	log := &logbuffer.Buffer{}
 	s := &tokenSource{
 		account: testAccount, cfg: c, log: slog.New(slog.NewTextHandler(log, nil)),
-		minted: prometheus.NewCounter(prometheus.CounterOpts{Name: "minted"}),
+		issued: prometheus.NewCounter(prometheus.CounterOpts{Name: "issued"}),
 	}
 	s.reload()
 	return s, log

@@ -216,7 +216,7 @@ func (r *answersRun) play(ctx context.Context, i int, p *played) (t took) {
 		})
 	}
 	if t.err == nil {
-		t.err = waitFor(ctx, risen("batcher_events_ended_total", float64(p.events*rounds)))
+		t.err = waitFor(ctx, risen("batcher_events_completed_total", float64(p.events*rounds)))
 	}
 	t.figures = r.figures()
 	for name, v := range before {

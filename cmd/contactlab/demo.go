@@ -217,7 +217,7 @@ func watch(ctx context.Context, w *world, o demoOptions, v *view, m *feed.Manife
 		}
 		f := w.figures()
 		v.show(len(m.Records), weather, f)
-		done := f["batcher_events_ended_total"] / float64(len(m.Records))
+		done := f["batcher_events_completed_total"] / float64(len(m.Records))
 		age := time.Since(since)
 		switch {
 		case weather == "fine" && done >= 0.3 && o.outage > 0:

@@ -210,7 +210,7 @@ func proveOutage(ctx context.Context, o proveOptions, out io.Writer) (err error)
 	defer func() { err = errors.Join(err, r.close()) }()
 	p := proof{out: out, w: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
 	p.line("AN HOUR LASTS "+r.hour.String(), "BEFORE", "AFTER", "")
-	generations := r.sum("consumer_generations_total")
+	generations := r.sum("consumer_rebalances_total")
 
 	traffic := r.hour/8 + r.hour + r.hour/6 + r.hour/8
 	f := feed.DefaultConfig()
@@ -226,10 +226,10 @@ func proveOutage(ctx context.Context, o proveOptions, out io.Writer) (err error)
 	if err := r.watch(ctx, r.hour/8); err != nil {
 		return err
 	}
-	if err := waitFor(ctx, func() bool { return r.sum("batcher_events_ended_total") > 0 || r.failed() != nil }); err != nil {
+	if err := waitFor(ctx, func() bool { return r.sum("batcher_events_completed_total") > 0 || r.failed() != nil }); err != nil {
 		return err
 	}
-	delivered := r.sum("batcher_events_ended_total")
+	delivered := r.sum("batcher_events_completed_total")
 	p.check("events ended", delivered > 0, 0, delivered, "some, before the outage")
 	probes := 0.0
 	for _, t := range troubles(r.hour) {
@@ -268,7 +268,7 @@ func proveOutage(ctx context.Context, o proveOptions, out io.Writer) (err error)
 	p.check("events not committed", waiting > 0 && left == 0, waiting, left, "some when the API came back, none now")
 	p.check("  by the service's own lag", lag >= float64(waiting)/2 || r.small, lag, r.sum("consumer_lag_records"), "most of them, although the window was full")
 	p.check("drained", took < r.hour || r.small, "", took.Round(10*time.Millisecond), fmt.Sprintf("sooner than the outage lasted (%v)", r.hour))
-	p.check("generations of the group", r.sum("consumer_generations_total") == generations, generations, r.sum("consumer_generations_total"), "no heartbeat missed")
+	p.check("generations of the group", r.sum("consumer_rebalances_total") == generations, generations, r.sum("consumer_rebalances_total"), "no heartbeat missed")
 	p.check("drains cut off", r.sum("consumer_drain_timeouts_total") == 0, 0, r.sum("consumer_drain_timeouts_total"), "none")
 	limit := float64(r.cfg.Batcher.WindowBytes)
 	slack := 4 * float64(r.cfg.Consumer.FetchMaxBytes) // one fetch is let in whole, and a contact weighs up to thrice its event

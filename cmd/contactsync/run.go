@@ -11,6 +11,7 @@ import (
 
 	"github.com/contactsync/contactsync/internal/app"
 	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // errSettings says that the settings are wrong; the faults have been printed.
@@ -29,7 +30,9 @@ func runCommand(environ []string) *cobra.Command {
 			}
 			log := app.NewLogger(cfg.Log, cmd.ErrOrStderr())
 			reg := prometheus.NewRegistry()
-			reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo())
+			reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+			goVersion, rev := revision()
+			metrics.RegisterBuildInfo(reg, version(), rev, goVersion)
 			a, err := app.New(cmd.Context(), cfg, app.Options{Version: version(), Log: log, Registry: reg})
 			if err != nil {
 				return err

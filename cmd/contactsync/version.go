@@ -5,10 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
-
-	"github.com/contactsync/contactsync/metrics"
 )
 
 // release is set by the build: -ldflags "-X main.release=1.2.3".
@@ -36,16 +33,6 @@ func revision() (goVersion, rev string) {
 		}
 	}
 	return info.GoVersion, rev
-}
-
-func buildInfo() prometheus.Collector {
-	goVersion, rev := revision()
-	g := prometheus.NewGauge(prometheus.GaugeOpts{
-		Namespace: metrics.Namespace, Name: "build_info", Help: "Always 1; the labels say what runs.",
-		ConstLabels: prometheus.Labels{"version": version(), "revision": rev, "goversion": goVersion},
-	})
-	g.Set(1)
-	return g
 }
 
 func versionCommand() *cobra.Command {

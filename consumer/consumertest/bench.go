@@ -209,4 +209,4 @@ func (m *member) lost(reason string) float64 {
 	return testutil.ToFloat64(m.m.OffsetsLost.WithLabelValues(reason))
 }
 
-func (m *member) generations() float64 { return testutil.ToFloat64(m.m.Generations) }
+func (m *member) generations() float64 { return testutil.ToFloat64(m.m.Rebalances) }

@@ -247,7 +247,7 @@ func TestService_DeliversSetsAsideAndCommits(t *testing.T) {
 	if st.OutOfOrder != 0 || st.Duplicates != 0 || st.Overlaps != 0 {
 		t.Errorf("violations: %+v", st)
 	}
-	if n, err := testutil.GatherAndCount(reg, "contactsync_batcher_events_ended_total"); err != nil || n != 4 {
+	if n, err := testutil.GatherAndCount(reg, "contactsync_batcher_events_completed_total"); err != nil || n != 4 {
 		t.Errorf("series of ended events: %d, %v", n, err)
 	}
 }

@@ -51,7 +51,7 @@ func TestService_HoldsAStreamInSight(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := testutil.GatherAndCount(reg, "contactsync_batcher_held_streams"); err != nil || n != 3 {
+	if n, err := testutil.GatherAndCount(reg, "contactsync_batcher_streams_on_hold"); err != nil || n != 3 {
 		t.Errorf("%d series of streams on hold, %v", n, err)
 	}
 	if st := w.api.Stats(); st.OutOfOrder != 0 || st.Duplicates != 0 {

@@ -1,0 +1,214 @@
+package metrics
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/contactsync/contactsync"
+)
+
+// New registers every series on reg. It panics where one is registered already,
+// which is a mistake in the wiring.
+func New(reg prometheus.Registerer) *Set { return newSet(&maker{reg: reg}) }
+
+func newSet(m *maker) *Set {
+	return &Set{
+		Consumer:   newConsumer(m),
+		Batcher:    newBatcher(m),
+		Upstream:   newUpstream(m),
+		DeadLetter: newDeadLetter(m),
+	}
+}
+
+// Labels whose values are known only at run time.
+var (
+	account   = Label{Name: "account", Help: "the id of an account, as in `upstream.accounts`"}
+	host      = Label{Name: "host", Help: "a host of the API, with its port where it has one"}
+	topic     = Label{Name: "topic", Help: "a topic of `consumer.topics`"}
+	partition = Label{Name: "partition", Help: "the number of a partition"}
+)
+
+func newConsumer(m *maker) Consumer {
+	return Consumer{
+		Records: m.counters("consumer_records_total",
+			"Records read, by what they turned out to be.",
+			"Records that are undecodable, invalid or unmapped become dead letters: alert on their rate.", Label{Name: "result", Values: RecordResults}),
+		FetchedBytes: m.counter("consumer_fetched_bytes_total",
+			"Bytes of keys and values read from Kafka.", ""),
+		FetchErrors: m.counters("consumer_fetch_errors_total",
+			"Fetches that failed, by cause. Each is retried.",
+			"A few at a change of leaders are normal. With `decode` the partition cannot proceed: the log names the offset.", Label{Name: "reason", Values: FetchReasons}),
+		ControlBatches: m.counter("consumer_control_batches_total",
+			"Transaction markers skipped.", ""),
+		AbortedRecords: m.counter("consumer_aborted_records_total",
+			"Records of aborted transactions skipped.", ""),
+		Rebalances: m.counter("consumer_rebalances_total",
+			"Generations of the consumer group that this replica joined, its first included.",
+			"A steady rate without deployments points to replicas that come and go, or to a `session_timeout` that is too short."),
+		GroupErrors: m.counter("consumer_group_errors_total",
+			"Failed attempts to join the consumer group or to stay in it. Each is retried.", ""),
+		Assigned: m.gauge("consumer_assigned_partitions",
+			"Partitions assigned to this replica.",
+			"0 for long means more replicas than partitions, or no membership."),
+		CatchingUp: m.gauge("consumer_catching_up_partitions",
+			"Assigned partitions not yet read up to the end that they had at assignment.", ""),
+		Commits: m.counters("consumer_commits_total",
+			"Offset commits, by result.", "", Label{Name: "result", Values: CommitResults}),
+		OffsetsLost: m.counters("consumer_offsets_lost_total",
+			"Offsets that Kafka deleted before they were read, or that were committed beyond the end of the partition.",
+			"Alert on any increase: events were lost in Kafka, or a topic was recreated.", Label{Name: "reason", Values: LostReasons}),
+		Halted: m.gauge("consumer_halted_partitions",
+			"Assigned partitions that wait for an operator's decision.",
+			"Alert on more than 0; the log names the partition and the setting that decides."),
+		DrainTimeouts: m.counter("consumer_drain_timeouts_total",
+			"Rebalances and stops at which requests in flight were abandoned at `drain_timeout`.",
+			"Their events are read again by the next owner, and their contacts may be sent twice."),
+		PendingRecords: m.gauges("consumer_pending_records",
+			"Records read and not yet completed.", "", topic, partition),
+		Lag: m.gauges("consumer_lag_records",
+			"Records between the first one not yet completed and the end of the partition.",
+			"Grows while the API is unavailable or the budget is too small: see `contactsync_upstream_requests_total`.", topic, partition),
+		CommittedOffset: m.gauges("consumer_committed_offset",
+			"Last offset committed by this replica; -1 before the first commit.", "", topic, partition),
+		ReadOffset: m.gauges("consumer_read_offset",
+			"Next offset to read.", "", topic, partition),
+	}
+}
+
+func newBatcher(m *maker) Batcher {
+	hold := Label{Name: "kind", Values: HoldKinds}
+	return Batcher{
+		Bytes: m.gauge("batcher_window_bytes",
+			"Bytes held in the window.", ""),
+		BytesLimit: m.gauge("batcher_window_limit_bytes",
+			"Bytes that the window may hold before fetching pauses: `batcher.window_bytes`.", ""),
+		Full: m.gauge("batcher_window_full",
+			"1 while the window is full and fetching pauses, else 0.",
+			"With the API in good order, raise `window_bytes` or the budget."),
+		PendingContacts: m.gauge("batcher_pending_contacts",
+			"Contacts waiting to be sent.", ""),
+		OldestPendingAge: m.gauge("batcher_oldest_pending_age_seconds",
+			"Age of the oldest event not yet completed, by its Kafka timestamp; 0 without any.",
+			"The delay of delivery. Alert when it exceeds what your users accept."),
+		ActiveStreams: m.gauge("batcher_active_streams",
+			"Streams with contacts that are pending or in flight.", ""),
+		StreamsBackingOff: m.gauge("batcher_streams_backing_off",
+			"Streams waiting to retry after a failed request.", ""),
+		InFlightRequests: m.gauge("batcher_in_flight_requests",
+			"Requests in flight.", ""),
+		InFlightRows: m.gauge("batcher_in_flight_rows",
+			"Rows in flight.", ""),
+		Completed: m.counters("batcher_events_completed_total",
+			"Events completed, by outcome. A superseded event was merged into a newer one of its contact.", "", Label{Name: "outcome", Values: Outcomes}),
+		Skipped: m.counters("batcher_events_skipped_total",
+			"Events skipped because there is nothing to send, by reason.",
+			"A high rate of `stale` means that producers write out of order.", Label{Name: "reason", Values: SkipReasons}),
+		Released: m.counter("batcher_events_released_total",
+			"Events released uncompleted because their partition was revoked. The next owner reads them again.", ""),
+		Late: m.counter("batcher_late_results_total",
+			"Results that arrived after the partition was revoked. They complete nothing.", ""),
+		Batches: m.counters("batcher_batches_total",
+			"Batches formed, by what made them ready to send.",
+			"Mostly `rows`, `bytes` or `drain` means full requests, mostly `linger` spare budget.", Label{Name: "reason", Values: BatchReasons}),
+		Rows: m.histogram("batcher_batch_rows",
+			"Rows per batch.", "", []float64{1, 2, 5, 10, 25, 50, 75, 100, 150, 250, 500, 1000}),
+		RowsRetried: m.counters("batcher_rows_retried_total",
+			"Rows to be sent again, by the kind of the answer.", "", Label{Name: "kind", Values: kindNames()}),
+		RejectedRowsRetained: m.counter("batcher_rejected_rows_retained_total",
+			"Rejections after which the row was retained, because the account exceeded its dead-letter limits. A row counts each time that it is rejected.",
+			"Something is wrong with the API or with the feed as a whole: see holds.md."),
+		StreamsOnHold: m.gauges("batcher_streams_on_hold",
+			"Streams on hold: the API refuses the credentials, does not know the stream, or rejects too many rows.",
+			"Alert on more than 0 for some minutes; `/status` names the streams, holds.md says what to do.", account, hold),
+		ContactsOnHold: m.gauges("batcher_contacts_on_hold",
+			"Contacts pending in streams on hold.", "", account, hold),
+		OldestHoldAge: m.gauges("batcher_oldest_hold_age_seconds",
+			"Age of the oldest hold; 0 without any.",
+			"Keep it well below the retention of the topic.", account, hold),
+		AccountsOnHold: m.gauge("batcher_accounts_on_hold",
+			"Accounts on hold as a whole: several of their streams were refused in a row.",
+			"Check the credentials of the account."),
+		ProbesRefused: m.counters("batcher_hold_probes_refused_total",
+			"Probes of streams on hold that the API refused.", "", hold),
+		RequestMaxRows: m.gauges("batcher_request_max_rows",
+			"Most rows in a request: `batcher.max_rows`, or less as learned from answers of 413.",
+			"Where it stays below the setting, lower the setting to it.", account),
+		RequestMaxBytes: m.gauges("batcher_request_max_bytes",
+			"Most bytes in a request: `batcher.max_bytes`, or less as learned from answers of 413.",
+			"Where it stays below the setting, lower the setting to it.", account),
+		RememberedContacts: m.gauge("batcher_remembered_contacts",
+			"Contacts whose newest accepted state is remembered, at most `batcher.remember_contacts`.", ""),
+		ContactsRepartitioned: m.counter("batcher_contacts_repartitioned_total",
+			"Events whose contact was last seen in another partition. There is no order between the two.",
+			"Normal for a while after partitions were added; else key the topic by contact or by stream."),
+	}
+}
+
+func newUpstream(m *maker) Upstream {
+	return Upstream{
+		Requests: m.counters("upstream_requests_total",
+			"Requests to the API, by account and the kind of the answer.",
+			"The kinds are explained in answers.md. Alert on the ratio of kinds other than `answered`.", account, Label{Name: "kind", Values: kindNames()}),
+		Duration: m.histogram("upstream_request_duration_seconds",
+			"Time from the start of a request to the end of its answer.", "",
+			[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}),
+		Rows: m.counters("upstream_rows_total",
+			"Rows answered, by result. An unresolved row is one that the answer does not account for.", "", Label{Name: "result", Values: RowResults}),
+		TokensIssued: m.counter("upstream_tokens_issued_total",
+			"Tokens signed.", ""),
+		Breaker: m.gauges("upstream_circuit_breaker_state",
+			"State of the circuit breaker of a host: 0 closed, 1 half-open, 2 open.",
+			"Alert on 2 for some minutes: the host is down.", host),
+		BudgetRemaining: m.gauges("upstream_budget_remaining_requests",
+			"Requests that the account may start now. Absent without a budget.", "", account),
+		BudgetShare: m.gauges("upstream_budget_share_requests",
+			"This replica's share of the account's requests per window. Absent without a budget.", "", account),
+		ThrottleRemaining: m.gauges("upstream_throttle_remaining_seconds",
+			"Time until the account may send again, as asked by the API; 0 when it is not throttled.",
+			"More than 0 often means that the budget is larger than the API's limit, or that something else uses the limit too.", account),
+	}
+}
+
+func newDeadLetter(m *maker) DeadLetter {
+	return DeadLetter{
+		Published: m.counters("deadletter_published_total",
+			"Dead letters acknowledged by Kafka, by reason.",
+			"Alert on any increase; `contactsync dlq` shows them, deadletters.md explains the reasons.", Label{Name: "reason", Values: reasonNames()}),
+		Truncated: m.counter("deadletter_truncated_total",
+			"Dead letters written without the whole record, because it is too large for the topic.",
+			"Raise `max.message.bytes` of the dead-letter topic."),
+		Errors: m.counter("deadletter_publish_errors_total",
+			"Failed attempts to write dead letters. Each is retried.", ""),
+		Pending: m.gauge("deadletter_pending",
+			"Dead letters not yet acknowledged by Kafka. The offsets of their events are not committed before.",
+			"Alert on more than 0 for some minutes: the dead-letter topic cannot be written."),
+	}
+}
+
+// buildInfo is apart from the set because only the program knows its version.
+func buildInfo(m *maker) *prometheus.GaugeVec {
+	return m.gauges("build_info", "Always 1; the labels identify the build.", "",
+		Label{Name: "version", Help: "the release, or dev and the revision"},
+		Label{Name: "revision", Help: "the commit; empty where it is not known"},
+		Label{Name: "goversion", Help: "the version of Go"})
+}
+
+// RegisterBuildInfo registers the series that identifies the build.
+func RegisterBuildInfo(reg prometheus.Registerer, version, revision, goVersion string) {
+	buildInfo(&maker{reg: reg}).WithLabelValues(version, revision, goVersion).Set(1)
+}
+
+func kindNames() []string {
+	var names []string
+	for _, k := range contactsync.Kinds() {
+		names = append(names, k.String())
+	}
+	return names
+}
+
+func reasonNames() []string {
+	var names []string
+	for _, r := range contactsync.Reasons() {
+		names = append(names, string(r))
+	}
+	return names
+}
