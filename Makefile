@@ -65,12 +65,13 @@ lint: ## the linters of .golangci.yml and gofumpt
 fmt: ## format
 	$(TOOL) golangci-lint fmt ./...
 
-docs: ## generate docs/configuration.md and docs/answers.md
+docs: ## generate docs/configuration.md, docs/answers.md and docs/metrics.md
 	$(GO) run ./tools/configdoc
 	$(GO) run ./tools/answersdoc
+	$(GO) run ./tools/metricsdoc
 
 docs-check: ## fail where a generated document is stale
-	$(GO) test -count=1 -run '^TestDocument_' ./tools/configdoc ./tools/answersdoc
+	$(GO) test -count=1 -run '^TestDocument_' ./tools/configdoc ./tools/answersdoc ./tools/metricsdoc
 
 FUZZTIME ?= 10s
 
