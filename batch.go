@@ -2,34 +2,34 @@ package contactsync
 
 import "time"
 
-// Row is one contact in a request.
+// Row is one contact of a request.
 type Row struct {
-	ID   string // the contact's id, as the answer names it
-	Body []byte // the contact object, sent as it is
+	ID   string // the contact's id, as answers name it
+	Body []byte // the contact object, sent byte for byte
 }
 
-// Batch is the rows of one stream that one request carries. No id occurs twice.
+// Batch holds the rows of one request. All belong to one stream, and no id occurs twice.
 type Batch struct {
 	Stream  string
 	Account string
 	Rows    []Row
 }
 
-// Kind says what an answer means for the request as a whole. The zero value is
-// the safe one: keep the rows and send them again.
+// Kind classifies how a request ended. The zero value is the safe one: keep the
+// rows and send them again.
 type Kind uint8
 
-// The kinds of answers. Only Answered ever ends a row as delivered.
+// The kinds. Only Answered can deliver a row.
 const (
-	Unknown      Kind = iota // nothing known: handled as Unavailable, and reported
-	Answered                 // the body says what became of each row: Result.Rows
-	Unavailable              // 5xx, connect, reset, time-out, an unreadable answer
+	Unknown      Kind = iota // not foreseen: handled like Unavailable, and reported
+	Answered                 // the body reports on each row: see Result.Rows
+	Unavailable              // 5xx, no connection, reset, time-out, unreadable answer
 	Throttled                // 429, 503 with Retry-After, the vendor's rate-limit text
 	Unauthorized             // 401, 403
 	TooLarge                 // 413
-	BadRequest               // 400, 412, 422: some row of the batch is bad, or all
+	BadRequest               // 400, 412, 422: at least one row is bad
 	StreamGone               // 404, 410
-	Canceled                 // our own stop
+	Canceled                 // stopped by the caller
 	kindCount
 )
 
@@ -38,7 +38,7 @@ var kindNames = [kindCount]string{
 	"too_large", "bad_request", "stream_gone", "canceled",
 }
 
-// String names the kind as metrics and logs do.
+// String returns the name that metrics and logs use.
 func (k Kind) String() string {
 	if k < kindCount {
 		return kindNames[k]
@@ -46,7 +46,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-// Kinds lists every kind, so that each label value can be set to zero at start.
+// Kinds returns every kind, so that metrics can export all label values from the start.
 func Kinds() []Kind {
 	all := make([]Kind, kindCount)
 	for i := range all {
@@ -55,29 +55,30 @@ func Kinds() []Kind {
 	return all
 }
 
-// Verdict says what the answer tells about one row.
+// Verdict is what an answer states about one row. The zero value is the safe
+// one: the row stays open.
 type Verdict uint8
 
-// The verdicts. The zero value is the safe one: the row is not settled.
+// The verdicts.
 const (
 	Unresolved Verdict = iota // the answer does not account for the row
-	Delivered                 // the answer names the row as done, or its counters account for all
-	Failed                    // the answer names the row as failed
+	Delivered                 // listed as successful, or the counters account for all rows
+	Failed                    // listed as failed
 )
 
-// Outcome is what one answer says of one row.
+// Outcome is the result of one row.
 type Outcome struct {
 	Verdict   Verdict
-	Transient bool   // of a failed row: the reason reads like one that passes
-	Reason    string // of a failed row: bounded, and free of contact fields
+	Transient bool   // Failed only: the reason is transient, so a retry may succeed
+	Reason    string // Failed only: bounded, without secrets and contact values
 }
 
-// Result is what became of one request.
+// Result is the result of one request.
 type Result struct {
 	Kind       Kind
-	Rows       []Outcome     // one per row of the batch, in its order; only with Answered
-	Status     int           // the HTTP status; 0 where no answer came
-	RetryAfter time.Duration // what the answer asks to wait; 0 where it does not say
-	Ambiguous  bool          // the API may still apply the request: time-out or cut connection after it was sent
-	Detail     string        // for a person: what the answer said, bounded, no secret
+	Rows       []Outcome     // one per row of the batch, in its order; nil unless Kind is Answered
+	Status     int           // HTTP status; 0 if no answer came
+	RetryAfter time.Duration // as the answer asks, at most a day; 0 if it does not
+	Ambiguous  bool          // the API may still apply the request
+	Detail     string        // for the operator: bounded, without secrets and contact values
 }

@@ -12,30 +12,30 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// breakerBuckets divide the interval: failures leave it a tenth at a time.
+// breakerBuckets divide the interval: old failures leave it a tenth at a time.
 const breakerBuckets = 10
 
-// What a result means for the host.
+// What a result means for the host; see hostError.
 var (
 	errHostFailed = errors.New("host failed")
 	errNotCounted = errors.New("not counted")
 )
 
-// breaker stops calls of a host that is down. Accounts on the host share it.
-// It reads the clock itself. Safe for concurrent use.
+// breaker is the circuit breaker of a host, shared by the accounts on it. It reads
+// the clock itself. Safe for concurrent use.
 type breaker struct {
-	host  string
-	open  time.Duration
-	log   *slog.Logger
-	gauge prometheus.Gauge
-	steps *gobreaker.TwoStepCircuitBreaker[struct{}]
+	host    string
+	openFor time.Duration
+	log     *slog.Logger
+	gauge   prometheus.Gauge
+	steps   *gobreaker.TwoStepCircuitBreaker[struct{}]
 
 	mu    sync.Mutex // guards until; taken inside gobreaker's lock, never around it
-	until time.Time  // when an open breaker becomes half-open
+	until time.Time  // when the open breaker becomes half-open
 }
 
 func newBreaker(host string, cfg Breaker, log *slog.Logger, gauge prometheus.Gauge) *breaker {
-	b := &breaker{host: host, open: cfg.Open, log: log, gauge: gauge}
+	b := &breaker{host: host, openFor: cfg.Open, log: log, gauge: gauge}
 	b.steps = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         host,
 		MaxRequests:  1,
@@ -43,58 +43,57 @@ func newBreaker(host string, cfg Breaker, log *slog.Logger, gauge prometheus.Gau
 		BucketPeriod: cfg.Interval / breakerBuckets,
 		Timeout:      cfg.Open,
 		ReadyToTrip: func(n gobreaker.Counts) bool {
-			// Only requests that have ended say anything about the host.
-			ended := n.TotalSuccesses + n.TotalFailures
+			ended := n.TotalSuccesses + n.TotalFailures // n.Requests includes those in flight
 			return n.ConsecutiveFailures >= uint32(cfg.Consecutive) ||
 				ended >= uint32(cfg.MinRequests) && float64(n.TotalFailures) >= cfg.FailureRatio*float64(ended)
 		},
-		OnStateChange: b.changed,
+		OnStateChange: b.onStateChange,
 		IsExcluded:    func(err error) bool { return errors.Is(err, errNotCounted) },
 	})
 	gauge.Set(0)
 	return b
 }
 
-// changed runs inside gobreaker's lock and must not call it.
-func (b *breaker) changed(_ string, from, to gobreaker.State) {
+// onStateChange runs inside gobreaker's lock and must not call it.
+func (b *breaker) onStateChange(_ string, from, to gobreaker.State) {
 	b.gauge.Set(float64(to)) // 0 closed, 1 half-open, 2 open
 	switch to {
 	case gobreaker.StateOpen:
 		b.mu.Lock()
-		b.until = time.Now().Add(b.open)
+		b.until = time.Now().Add(b.openFor)
 		b.mu.Unlock()
-		b.log.Warn("host is down, calls stop", "host", b.host, "was", from.String(), "for", b.open)
+		b.log.Warn("circuit breaker opened", "host", b.host, "from", from.String(), "for", b.openFor)
 	case gobreaker.StateHalfOpen:
-		b.log.Info("host is tried with one call", "host", b.host)
+		b.log.Info("circuit breaker half-open", "host", b.host)
 	case gobreaker.StateClosed:
-		b.log.Info("host answers again", "host", b.host)
+		b.log.Info("circuit breaker closed", "host", b.host)
 	}
 }
 
-// allow admits one call and returns what to report its end to, or nil and when
-// to ask again.
+// allow admits one request and returns the function to report its end to. If none
+// may start now, done is nil and again is when to ask next.
 func (b *breaker) allow(now time.Time) (done func(error), again time.Time) {
 	done, err := b.steps.Allow()
 	switch {
 	case err == nil:
 		return done, time.Time{}
 	case errors.Is(err, gobreaker.ErrOpenState):
-		return nil, b.reopens().Add(time.Millisecond) // it is open up to and including that time
+		return nil, b.openUntil().Add(time.Millisecond) // that instant itself is still open
 	default:
-		return nil, now.Add(recheck) // the one call of a half-open breaker is on its way
+		return nil, now.Add(recheckEvery) // half-open, and its one request is in flight
 	}
 }
 
-func (b *breaker) reopens() time.Time {
+func (b *breaker) openUntil() time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.until
 }
 
-// verdict says what a result means for the host. Whatever answers is alive,
-// be the answer a refusal. A request that was never sent, and one that our own
-// stop cut off, say nothing; they give the half-open breaker its call back.
-func verdict(r contactsync.Result) error {
+// hostError returns what a result means for the host: nil if it answered, even with
+// a refusal, or else errHostFailed. A request that was never sent, or was stopped
+// by us, is not counted, and frees its place in a half-open breaker.
+func hostError(r contactsync.Result) error {
 	switch r.Kind {
 	case contactsync.Unavailable:
 		return errHostFailed

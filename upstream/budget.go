@@ -9,67 +9,66 @@ import (
 )
 
 const (
-	learnDown  = 0.8  // factor after an answer that throttles
-	learnLeast = 0.2  // the factor never falls below
-	learnUp    = 0.05 // regained per window without such an answer
-	// recheck is how soon to ask again at the latest, because a new share may
-	// bring the next request forward.
-	recheck = time.Second
+	throttleStep  = 0.8  // each throttling multiplies the rate by it
+	minRateFactor = 0.2  // least rate that throttling leads to
+	recoveryStep  = 0.05 // rate regained per window without throttling
+	// recheckEvery bounds the wait until the next question, because a new share may
+	// admit a request earlier.
+	recheckEvery = time.Second
 )
 
-// budget is one replica's part of an account's requests (I7).
+// budget is one replica's share of an account's requests (I7). It is not safe for
+// concurrent use: Gate locks it.
 //
-// A replica with the part f of an account of N requests and a burst of B has a
-// bucket of f·B tokens that refills at f·(N−B) per window, so that all replicas
-// together have at most B tokens and refill N−B: no window sees more than N
-// starts. This holds over a change of the parts too, as long as nothing makes
-// tokens up: a part that grows gets a faster refill and no token, one that
-// shrinks loses those that no longer fit. A bucket holds at least one token,
-// however small the part; that rounding may have let other replicas spend more
-// than B at once, so for one window after a change a reserve is left out of the
-// refill. Parts of less than one request a window start one each; then the
-// account's bound is one per replica.
+// For an account of N requests per window and a burst of B, a replica with the
+// share f has a bucket of f·B tokens, refilled at f·(N−B) per window. All replicas
+// together then have at most B tokens and refill N−B, so no window sees more than N
+// starts. That also holds while shares change, as long as no change adds tokens: a
+// larger share refills faster, a smaller one drops the tokens that no longer fit.
 //
-// A process does not know what the one before it has spent, so it begins with
-// a single token. It is not safe for concurrent use: Gate locks it.
+// A bucket holds at least one token, however small the share. This rounding may
+// have let other replicas spend more than B at once, so for one window after a
+// change a reserve is left out of the refill. A share of less than one request per
+// window still starts one; then the account may start one per replica.
+//
+// A new process does not know what the previous one spent, so it begins with one token.
 type budget struct {
-	quota    float64 // N; 0 is no limit
+	requests float64 // N; 0 is no limit
 	burst    float64 // B
 	window   time.Duration
-	full     bool // the part is 1 whatever SetShare says
-	capWaits time.Duration
+	full     bool          // the share is 1, whatever setShare says
+	maxWait  time.Duration // of throttling
 
-	share   float64
-	factor  float64   // learned from throttling, at most 1
-	settled time.Time // when the reserve after the last change ends
-	bucket  *rate.Limiter
-	last    time.Time // the bucket would make up tokens if time went back
-	until   time.Time // the API asked to wait
-	calm    time.Time // since when nothing throttled, or the last step of recovery
-	shared  bool      // SetShare has been called
+	share          float64
+	shared         bool    // setShare has been called
+	rateFactor     float64 // learned from throttling, at most 1
+	reserveUntil   time.Time
+	bucket         *rate.Limiter
+	last           time.Time // time must not go back, or the bucket would add tokens
+	throttledUntil time.Time
+	quietSince     time.Time // the last throttling or step of recovery
 }
 
-func newBudget(b Budget, throttleMax time.Duration, now time.Time) *budget {
-	n := &budget{
-		quota: float64(*b.Requests), window: b.Window, full: b.Share == ShareFull,
-		capWaits: throttleMax, factor: 1, last: now, calm: now,
+func newBudget(cfg Budget, maxWait time.Duration, now time.Time) *budget {
+	b := &budget{
+		requests: float64(*cfg.Requests), window: cfg.Window, full: cfg.Share == ShareFull,
+		maxWait: maxWait, rateFactor: 1, last: now, quietSince: now,
 		bucket: rate.NewLimiter(0, 1),
 	}
-	if n.quota == 0 {
-		n.share = 1
-		return n
+	if b.requests == 0 {
+		b.share = 1
+		return b
 	}
-	n.burst = float64(b.burst())
-	if n.full {
-		n.share = 1
-		n.apply(now)
+	b.burst = float64(cfg.burst())
+	if b.full {
+		b.share = 1
+		b.resize(now)
 	}
-	return n
+	return b
 }
 
-// setShare sets the replica's part of the account's requests.
 func (b *budget) setShare(now time.Time, part, whole int) {
-	if b.full || b.quota == 0 {
+	if b.full || b.requests == 0 {
 		return
 	}
 	now = b.advance(now)
@@ -83,114 +82,111 @@ func (b *budget) setShare(now time.Time, part, whole int) {
 		return
 	}
 	b.share = share
-	b.settled = now.Add(b.countedWindow())
-	b.apply(now)
+	b.reserveUntil = now.Add(b.safeWindow())
+	b.resize(now)
 	if first && b.perWindow() < 1 {
-		b.bucket.AllowN(now, 1) // not even one request: it has to be saved up
+		b.bucket.AllowN(now, 1) // less than one request per window: it has to be saved up
 	}
 }
 
-// countedWindow is a thousandth longer than the real one, so that rounding and
-// clocks err on the safe side.
-func (b *budget) countedWindow() time.Duration { return b.window + b.window/1000 }
+// safeWindow is a thousandth longer than the window, so that rounding and clock
+// drift err on the safe side.
+func (b *budget) safeWindow() time.Duration { return b.window + b.window/1000 }
 
-// perWindow is how many requests this replica may start in a window.
-func (b *budget) perWindow() float64 { return b.quota * b.share * b.factor }
+// perWindow returns how many requests this replica may start in a window.
+func (b *budget) perWindow() float64 { return b.requests * b.share * b.rateFactor }
 
-// apply gives the bucket the size and refill that share, factor and reserve
-// make at now. Tokens move only by the old refill up to now.
-func (b *budget) apply(now time.Time) {
-	size, part, n := 0.0, b.share*b.factor, b.perWindow()
+// resize sets the bucket's size and refill from now on. Tokens already in it are
+// kept as far as they fit.
+func (b *budget) resize(now time.Time) {
+	size, part, n := 0.0, b.share*b.rateFactor, b.perWindow()
 	if n > 0 {
 		size = max(1, math.Floor(b.burst*part))
 	}
 	refill := max(min(n, 1), n-size)
-	if now.Before(b.settled) {
+	if now.Before(b.reserveUntil) {
 		reserve := max(b.burst, 3)
-		refill = min(refill, max(0, part*(b.quota-b.burst-reserve)))
+		refill = min(refill, max(0, part*(b.requests-b.burst-reserve)))
 	}
-	b.bucket.SetLimitAt(now, rate.Limit(refill/b.countedWindow().Seconds()))
+	b.bucket.SetLimitAt(now, rate.Limit(refill/b.safeWindow().Seconds()))
 	b.bucket.SetBurstAt(now, int(size))
 }
 
-// advance brings the budget to now and returns the time to go on with, which
-// never runs backwards.
+// advance applies what is due at now. It returns the time to continue with, which
+// never goes back.
 func (b *budget) advance(now time.Time) time.Time {
 	if now.Before(b.last) {
 		now = b.last
 	}
 	b.last = now
-	if b.quota == 0 {
+	if b.requests == 0 {
 		return now
 	}
-	if !b.settled.IsZero() && !now.Before(b.settled) {
-		at := b.settled
-		b.settled = time.Time{}
-		b.apply(at)
+	if !b.reserveUntil.IsZero() && !now.Before(b.reserveUntil) {
+		at := b.reserveUntil
+		b.reserveUntil = time.Time{}
+		b.resize(at)
 	}
-	if steps := now.Sub(b.calm) / b.window; b.factor < 1 && steps > 0 {
-		b.factor = min(1, b.factor+learnUp*float64(steps))
-		b.calm = b.calm.Add(steps * b.window)
-		b.apply(now)
+	if windows := now.Sub(b.quietSince) / b.window; b.rateFactor < 1 && windows > 0 {
+		b.rateFactor = min(1, b.rateFactor+recoveryStep*float64(windows))
+		b.quietSince = b.quietSince.Add(windows * b.window)
+		b.resize(now)
 	}
 	return now
 }
 
-// next returns the zero time where a request may start now, else when to ask again.
+// next returns when to ask again, or the zero time if a request may start now.
 func (b *budget) next(now time.Time) time.Time {
 	now = b.advance(now)
-	if now.Before(b.until) {
-		return b.until
+	if now.Before(b.throttledUntil) {
+		return b.throttledUntil
 	}
 	switch {
-	case b.quota == 0:
+	case b.requests == 0:
 		return time.Time{}
-	case b.share == 0: // also before the first assignment, whose token waits in the bucket
-		return now.Add(recheck)
+	case b.share == 0: // before the first assignment too, although the bucket has a token
+		return now.Add(recheckEvery)
 	}
 	missing := 1 - b.bucket.TokensAt(now)
 	if missing <= 0 {
 		return time.Time{}
 	}
-	wait := recheck
-	if refill := float64(b.bucket.Limit()); refill > 0 {
-		// The microsecond makes up for rounding: at that time the token is there.
-		wait = min(wait, time.Duration(missing/refill*float64(time.Second))+time.Microsecond)
-	}
-	return now.Add(wait)
+	seconds := min(missing/float64(b.bucket.Limit()), recheckEvery.Seconds()) // +Inf without a refill
+	// A microsecond covers rounding: the token is certainly there by then.
+	return now.Add(min(recheckEvery, time.Duration(seconds*float64(time.Second))+time.Microsecond))
 }
 
-// take spends the request that next has just granted.
+// take charges one request, which next has just permitted.
 func (b *budget) take(now time.Time) {
-	if b.quota > 0 {
+	if b.requests > 0 {
 		b.bucket.AllowN(b.advance(now), 1)
 	}
 }
 
-// throttle makes the account wait as an answer asked, or for a window where it
-// did not say, and learns from it once per wait: further answers to requests
-// that were on their way say nothing new.
+// throttle makes the account wait as long as asked, or for a window if asked is 0,
+// and lowers its rate, once per wait: answers to other requests that were in
+// flight are the same event.
 func (b *budget) throttle(now time.Time, asked time.Duration) {
 	now = b.advance(now)
-	wait := min(asked, b.capWaits)
+	wait := min(asked, b.maxWait)
 	if asked <= 0 {
-		// Replicas that were throttled together should not all return together.
+		// Replicas that were throttled together must not all return together.
 		wait = b.window + time.Duration(rand.Float64()*0.1*float64(b.window))
 	}
-	if !now.Before(b.until) && b.quota > 0 {
-		b.factor = max(learnLeast, b.factor*learnDown)
-		b.apply(now)
+	if !now.Before(b.throttledUntil) && b.requests > 0 {
+		b.rateFactor = max(minRateFactor, b.rateFactor*throttleStep)
+		b.resize(now)
 	}
-	if end := now.Add(wait); end.After(b.until) {
-		b.until = end
+	if end := now.Add(wait); end.After(b.throttledUntil) {
+		b.throttledUntil = end
 	}
-	b.calm = b.until
+	b.quietSince = b.throttledUntil
 }
 
-// left is how many requests could start at once.
-func (b *budget) left(now time.Time) float64 {
+// remaining returns how many requests could start now.
+func (b *budget) remaining(now time.Time) float64 {
 	now = b.advance(now)
-	if now.Before(b.until) {
+	if now.Before(b.throttledUntil) {
 		return 0
 	}
 	return max(0, math.Floor(b.bucket.TokensAt(now)))

@@ -127,7 +127,7 @@ func TestBudget_GreedyReplicasUseTheirPart(t *testing.T) {
 				starts = append(starts, now)
 			}
 			again := b.next(now)
-			if !again.After(now) || again.Sub(now) > recheck {
+			if !again.After(now) || again.Sub(now) > recheckEvery {
 				t.Fatalf("%s: ask again after %v", tt.name, again.Sub(now))
 			}
 			now = again
@@ -203,16 +203,16 @@ func TestBudget_Throttle(t *testing.T) {
 		t.Errorf("waits %v, more than throttle_max", again.Sub(now))
 	}
 	for range 20 {
-		now = b.until
+		now = b.throttledUntil
 		b.throttle(now, 0)
-		if wait := b.until.Sub(now); wait < time.Minute || wait > 66*time.Second {
+		if wait := b.throttledUntil.Sub(now); wait < time.Minute || wait > 66*time.Second {
 			t.Errorf("without being told waits %v", wait)
 		}
 	}
 	if got := b.perWindow(); got != 12 {
 		t.Errorf("learned %v requests, fewer than a fifth", got)
 	}
-	now = b.until
+	now = b.throttledUntil
 	for _, want := range []float64{12, 15, 18} {
 		b.next(now)
 		if got := b.perWindow(); got < want-1e-9 || got > want+1e-9 {

@@ -1,16 +1,11 @@
 package upstream
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -18,16 +13,16 @@ import (
 	"github.com/contactsync/contactsync/metrics"
 )
 
-// Deps are what a Client needs of the program around it.
+// Deps are what a Client needs from the program around it.
 type Deps struct {
 	Log     *slog.Logger
 	Metrics *metrics.Upstream
 	Version string // of the service, for the User-Agent header
-	// Transport makes the requests instead of the client's own, in tests.
+	// Transport replaces the client's own transport, in tests.
 	Transport http.RoundTripper
 }
 
-// Client makes attempts. Safe for concurrent use.
+// Client sends batches. Safe for concurrent use.
 type Client struct {
 	cfg       Config
 	log       *slog.Logger
@@ -35,16 +30,16 @@ type Client struct {
 	agent     string
 	transport http.RoundTripper
 	accounts  map[string]*account
-	hosts     map[string]*url.URL // by name, for Probe
+	hosts     map[string]*url.URL // by base URL
 	router    *Router
 	table     []Rule
 	redactor  *redactor
-	answers   *answers
-	bodies    bodies
-	buffers   sync.Pool // of *bytes.Buffer, for answers
+	answers   *answerReader
+	bodies    bodyPool
+	buffers   bufferPool
 }
 
-// account is what belongs to one account while the service runs.
+// account is the runtime state of one account.
 type account struct {
 	cfg    Account
 	base   *url.URL
@@ -52,22 +47,15 @@ type account struct {
 	gate   *Gate
 }
 
-// New returns a client, or every fault of its settings and of the files that
-// they name, joined.
+// New returns a client. The error joins all errors of the settings, or of the
+// files that they name.
 func New(cfg Config, deps Deps) (*Client, error) {
 	cfg.SetDefaults()
-	var faults []error
-	for _, f := range cfg.Validate() {
-		faults = append(faults, fmt.Errorf("%s: %s", f.Key, f.Problem))
+	if err := joined(cfg.Validate()); err != nil {
+		return nil, err
 	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
-	}
-	for _, f := range cfg.CheckFiles() {
-		faults = append(faults, fmt.Errorf("%s: %s", f.Key, f.Problem))
-	}
-	if len(faults) > 0 {
-		return nil, errors.Join(faults...)
+	if err := joined(cfg.CheckFiles()); err != nil {
+		return nil, err
 	}
 	transport := deps.Transport
 	if transport == nil {
@@ -82,13 +70,21 @@ func New(cfg Config, deps Deps) (*Client, error) {
 		cfg: cfg, log: deps.Log, metrics: deps.Metrics, agent: "contactsync/" + deps.Version,
 		transport: transport, accounts: map[string]*account{}, hosts: map[string]*url.URL{},
 		router: NewRouter(cfg.Accounts), table: Table(),
-		redactor: redactor, answers: newAnswers(cfg.Answer, redactor),
+		redactor: redactor, answers: newAnswerReader(cfg.Answer, redactor),
 	}
 	breakers := map[string]*breaker{}
 	for _, a := range cfg.Accounts {
 		c.addAccount(a, breakers)
 	}
 	return c, nil
+}
+
+func joined(problems []setting.Error) error {
+	var errs []error
+	for _, p := range problems {
+		errs = append(errs, fmt.Errorf("%s: %s", p.Key, p.Problem))
+	}
+	return errors.Join(errs...)
 }
 
 func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
@@ -103,7 +99,7 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 	}
 	tokens := &tokenSource{account: a.ID, cfg: a.Credentials, log: c.log, issued: c.metrics.TokensIssued}
 	tokens.reload()
-	a.Credentials.warnOpenFiles(c.log, a.ID)
+	a.Credentials.warnReadable(c.log, a.ID)
 	if a.AllowPlaintext && base.Scheme == "http" {
 		c.log.Warn("host is called unencrypted", "account", a.ID, "host", host)
 	}
@@ -112,28 +108,28 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 		breaker: breakers[host],
 		budget:  newBudget(a.Budget, c.cfg.ThrottleMax, now),
 		gauges: gateGauges{
-			left:      c.metrics.BudgetRemaining.WithLabelValues(a.ID),
+			remaining: c.metrics.BudgetRemaining.WithLabelValues(a.ID),
 			share:     c.metrics.BudgetShare.WithLabelValues(a.ID),
 			throttled: c.metrics.ThrottleRemaining.WithLabelValues(a.ID),
 		},
 	}
-	gate.observe(now)
+	gate.updateGauges(now)
 	c.accounts[a.ID] = &account{cfg: a, base: base, tokens: tokens, gate: gate}
 }
 
-// CheckFiles returns the faults of the files that the settings name. It
-// expects settings without a fault of their own.
+// CheckFiles returns everything that is wrong with the files that the settings
+// name. It expects valid settings.
 func (c Config) CheckFiles() []setting.Error {
-	var bad faultList
+	var problems problemList
 	for i, a := range c.Accounts {
 		if _, err := readKey(a.Credentials); err != nil {
-			bad.add(fmt.Sprintf("accounts[%d].credentials", i), "%v", err)
+			problems.add(fmt.Sprintf("accounts[%d].credentials", i), "%v", err)
 		}
 	}
 	if _, err := newTransport(c); err != nil {
-		bad.add("ca_file", "%v", err)
+		problems.add("ca_file", "%v", err)
 	}
-	return bad
+	return problems
 }
 
 // Gate returns the gate of an account; ok is false for one that is not configured.
@@ -144,66 +140,22 @@ func (c *Client) Gate(account string) (gate *Gate, ok bool) {
 	return nil, false
 }
 
-// Route returns the account of a stream; see Router.
+// Route returns the account of a stream; see Router.Route.
 func (c *Client) Route(stream, accountHint string) (accountID string, ok bool) {
 	return c.router.Route(stream, accountHint)
 }
 
-// SetShare tells every account's budget how many of all partitions this
-// replica owns.
+// SetShare sets every account's share of its budget; see Gate.SetShare.
 func (c *Client) SetShare(now time.Time, owned, all int) {
 	for _, a := range c.accounts {
 		a.gate.SetShare(now, owned, all)
 	}
 }
 
-// Close lets go of idle connections.
+// Close closes idle connections. It always returns nil.
 func (c *Client) Close() error {
 	if t, ok := c.transport.(*http.Transport); ok {
 		t.CloseIdleConnections()
 	}
 	return nil
-}
-
-// Probe tells which hosts cannot be reached: it returns one error for each.
-// Any HTTP answer will do. It sends no token.
-func (c *Client) Probe(ctx context.Context) []error {
-	var errs []error
-	for _, host := range slices.Sorted(maps.Keys(c.hosts)) {
-		if err := c.probe(ctx, c.hosts[host]); err != nil {
-			errs = append(errs, fmt.Errorf("reach %s: %s", host, c.redactor.excerpt(plain(err), nil, nil)))
-		}
-	}
-	return errs
-}
-
-func (c *Client) probe(ctx context.Context, base *url.URL) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errNoAnswer)
-	defer cancel()
-	u := *base
-	u.Path = "/"
-	req := &http.Request{Method: http.MethodHead, URL: &u, Host: u.Host, Header: http.Header{"User-Agent": {c.agent}}}
-	resp, err := c.transport.RoundTrip(req.WithContext(ctx))
-	if err != nil {
-		if cause := context.Cause(ctx); cause != nil {
-			return cause
-		}
-		return err
-	}
-	return resp.Body.Close()
-}
-
-// buffer returns an empty buffer for an answer; release gives it back.
-func (c *Client) buffer() *bytes.Buffer {
-	if buf, ok := c.buffers.Get().(*bytes.Buffer); ok {
-		buf.Reset()
-		return buf
-	}
-	return new(bytes.Buffer)
-}
-
-func (c *Client) release(buf *bytes.Buffer) {
-	if buf.Cap() <= keptBuffer {
-		c.buffers.Put(buf)
-	}
 }

@@ -2,15 +2,9 @@ package upstream
 
 import (
 	"fmt"
-	"log/slog"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/contactsync/contactsync/metrics"
 )
 
 // goodConfig is valid without any file.
@@ -92,72 +86,5 @@ func TestConfig_Faults(t *testing.T) {
 		if len(faults) != 1 || faults[0].Key != tt.key || strings.Contains(fmt.Sprint(faults), "canary") {
 			t.Errorf("%s: got %v", tt.key, faults)
 		}
-	}
-}
-
-func TestNew_ReportsEveryFault(t *testing.T) {
-	t.Parallel()
-	deps := Deps{Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).Upstream}
-	broken := goodConfig()
-	broken.Timeout, broken.Proxy = 0, "x"
-	missing := goodConfig()
-	missing.CAFile = filepath.Join(t.TempDir(), "ca")
-	for _, tt := range []struct {
-		cfg  Config
-		want []string
-	}{
-		{broken, []string{"timeout: ", "proxy: "}},
-		{missing, []string{"accounts[0].credentials: ", "accounts[1].credentials: ", "ca_file: "}},
-	} {
-		_, err := New(tt.cfg, deps)
-		for _, want := range tt.want {
-			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("%v does not say %q", err, want)
-			}
-		}
-	}
-}
-
-func TestRouter(t *testing.T) {
-	t.Parallel()
-	r := NewRouter([]Account{
-		{ID: "all", Streams: []string{"*"}},
-		{ID: "st", Streams: []string{"st-*"}},
-		{ID: "eu", Streams: []string{"st-eu-*", "other"}},
-		{ID: "one", Streams: []string{"st-eu-7", "st-eu-?"}},
-	})
-	for range 2 { // the second time from memory
-		for _, tt := range []struct{ stream, hint, want string }{
-			{"x", "", "all"},
-			{"st-1", "", "st"},
-			{"st-eu-71", "", "eu"},
-			{"st-eu-7", "", "one"},
-			{"st-eu-8", "", "eu"}, // both begin alike and are as long: by the text
-			{"other", "", "eu"},
-			{"st-eu-7", "all", "all"},
-			{"st-eu-7", "eu", "eu"},
-			{"x", "eu", ""},
-			{"x", "nobody", ""},
-			{"a/b", "", ""}, // a wildcard stops at a slash
-			{"", "", "all"},
-		} {
-			got, ok := r.Route(tt.stream, tt.hint)
-			if got != tt.want || ok != (tt.want != "") {
-				t.Errorf("%q of %q: got %q, %v, want %q", tt.stream, tt.hint, got, ok, tt.want)
-			}
-		}
-	}
-}
-
-func TestRouter_MemoryIsBounded(t *testing.T) {
-	t.Parallel()
-	r := NewRouter([]Account{{ID: "all", Streams: []string{"*"}}})
-	for i := range 3 * cachedRoutes {
-		if got, ok := r.Route(fmt.Sprint("st-", i), ""); got != "all" || !ok {
-			t.Fatalf("got %q", got)
-		}
-	}
-	if len(r.cache) > cachedRoutes {
-		t.Errorf("%d routes are kept", len(r.cache))
 	}
 }

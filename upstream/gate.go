@@ -11,8 +11,8 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// Gate admits the requests of one account: its budget and the breaker of its
-// host. Safe for concurrent use.
+// Gate admits the requests of one account: within its budget, and while the
+// circuit breaker of its host is closed. Safe for concurrent use.
 type Gate struct {
 	breaker *breaker
 	gauges  gateGauges
@@ -21,104 +21,105 @@ type Gate struct {
 	budget *budget
 }
 
-type gateGauges struct{ left, share, throttled prometheus.Gauge }
+type gateGauges struct{ remaining, share, throttled prometheus.Gauge }
 
-// Admit takes what one request costs and returns the function to call once with
-// its result. Where no request may start now it returns nil and the time to ask
-// again, after now, and takes nothing.
+// Admit charges the budget for one request and returns a function to call with its
+// result; further calls of it do nothing. If no request may start now, report is
+// nil, nothing is charged, and again is when to ask next, after now.
 func (g *Gate) Admit(now time.Time) (report func(now time.Time, r contactsync.Result), again time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	// The budget is only looked at until the breaker has agreed.
+	// Nothing is charged before the breaker has agreed.
 	if again := g.budget.next(now); !again.IsZero() {
-		g.observeLocked(now)
-		return nil, later(again, now)
+		g.updateGaugesLocked(now)
+		return nil, afterNow(again, now)
 	}
 	done, again := g.breaker.allow(now)
 	if done == nil {
-		return nil, later(again, now)
+		return nil, afterNow(again, now)
 	}
 	g.budget.take(now)
-	g.observeLocked(now)
+	g.updateGaugesLocked(now)
 	var reported atomic.Bool
 	return func(now time.Time, r contactsync.Result) {
 		if reported.Swap(true) {
 			return
 		}
-		done(verdict(r))
+		done(hostError(r))
 		if r.Kind != contactsync.Throttled {
 			return
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.budget.throttle(now, r.RetryAfter)
-		g.observeLocked(now)
+		g.updateGaugesLocked(now)
 	}, time.Time{}
 }
 
-// later keeps a time to ask again from lying in the past.
-func later(again, now time.Time) time.Time {
-	if least := now.Add(time.Millisecond); again.Before(least) {
-		return least
+// afterNow returns again, or soon after now if it is not later.
+func afterNow(again, now time.Time) time.Time {
+	if soon := now.Add(time.Millisecond); again.Before(soon) {
+		return soon
 	}
 	return again
 }
 
-// SetShare sets this replica's part of a budget that is split: part of whole,
-// which are usually the partitions owned and all of them. 0 admits nothing.
+// SetShare sets this replica's share of a split budget to part/whole, usually the
+// partitions it owns of all partitions. 0 admits nothing.
 func (g *Gate) SetShare(now time.Time, part, whole int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.budget.setShare(now, part, whole)
-	g.observeLocked(now)
+	g.updateGaugesLocked(now)
 }
 
-// observe brings the gauges up to date.
-func (g *Gate) observe(now time.Time) {
+func (g *Gate) updateGauges(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.observeLocked(now)
+	g.updateGaugesLocked(now)
 }
 
-func (g *Gate) observeLocked(now time.Time) {
-	g.gauges.throttled.Set(max(0, g.budget.until.Sub(now).Seconds()))
-	if g.budget.quota == 0 {
-		return // nothing to show of what has no limit
+func (g *Gate) updateGaugesLocked(now time.Time) {
+	g.gauges.throttled.Set(max(0, g.budget.throttledUntil.Sub(now).Seconds()))
+	if g.budget.requests == 0 {
+		return // no limit, so nothing to show
 	}
-	g.gauges.left.Set(g.budget.left(now))
+	g.gauges.remaining.Set(g.budget.remaining(now))
 	g.gauges.share.Set(g.budget.perWindow())
 }
 
-// The names of a gate's state.
+// The states of a gate.
 const (
-	StateReady     = "ready"     // a request may start
-	StateSpent     = "spent"     // the budget is used up
-	StateThrottled = "throttled" // the API asked to wait
-	StateTrying    = "trying"    // one call finds out whether the host is back
-	StateDown      = "down"      // the host failed, calls stop
+	StateReady           = "ready"             // a request may start
+	StateBudgetExhausted = "budget_exhausted"  // the budget is used up for now
+	StateThrottled       = "throttled"         // the API asked to wait
+	StateBreakerHalfOpen = "breaker_half_open" // one request tests whether the host is back
+	StateBreakerOpen     = "breaker_open"      // the host failed; no request may start
 )
 
-// State is what a gate would say to a request now.
+// State is what a request would meet at a gate.
 type State struct {
-	Name  string    // one of the names above
-	Until time.Time // when it may change; zero where nothing is waited for
-	Share float64   // requests per window that are this replica's; 0 also without a limit
+	Name  string    // one of the constants above
+	Until time.Time // when it may change; zero if nothing is waited for
+	Share float64   // this replica's requests per window; 0 also without a limit
 }
 
-// State tells how the gate stands at now.
+// State returns the gate's state at now.
 func (g *Gate) State(now time.Time) State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := State{Name: StateReady, Share: g.budget.perWindow()}
-	switch again := g.budget.next(now); {
-	case g.breaker.steps.State() == gobreaker.StateOpen:
-		s.Name, s.Until = StateDown, g.breaker.reopens()
-	case g.breaker.steps.State() == gobreaker.StateHalfOpen:
-		s.Name = StateTrying
-	case now.Before(g.budget.until):
+	again := g.budget.next(now)
+	breaker := g.breaker.steps.State()
+	switch {
+	case breaker == gobreaker.StateOpen:
+		s.Name, s.Until = StateBreakerOpen, g.breaker.openUntil()
+	case breaker == gobreaker.StateHalfOpen:
+		s.Name = StateBreakerHalfOpen
+	case now.Before(g.budget.throttledUntil):
 		s.Name, s.Until = StateThrottled, again
 	case !again.IsZero():
-		s.Name, s.Until = StateSpent, again
+		s.Name, s.Until = StateBudgetExhausted, again
 	}
 	return s
 }

@@ -66,18 +66,18 @@ func TestGate_ConsecutiveFailuresOpenTheHostForAllItsAccounts(t *testing.T) {
 		const open = 15*time.Second + time.Millisecond
 		refused(t, gates[0], open)
 		refused(t, gates[1], open)
-		if s := gates[0].State(time.Now()); s.Name != StateDown || time.Until(s.Until) != 15*time.Second {
+		if s := gates[0].State(time.Now()); s.Name != StateBreakerOpen || time.Until(s.Until) != 15*time.Second {
 			t.Errorf("state is %+v", s)
 		}
-		if n := strings.Count(log.String(), "host is down"); n != 1 || testutil.ToFloat64(gates[0].breaker.gauge) != 2 {
+		if n := strings.Count(log.String(), "circuit breaker opened"); n != 1 || testutil.ToFloat64(gates[0].breaker.gauge) != 2 {
 			t.Errorf("told %d times: %s", n, log)
 		}
 
 		time.Sleep(open)
 		probe := must(t, gates[0])
-		refused(t, gates[0], recheck)
-		refused(t, gates[1], recheck)
-		if s := gates[1].State(time.Now()); s.Name != StateTrying {
+		refused(t, gates[0], recheckEvery)
+		refused(t, gates[1], recheckEvery)
+		if s := gates[1].State(time.Now()); s.Name != StateBreakerHalfOpen {
 			t.Errorf("state is %+v", s)
 		}
 		probe(contactsync.Unavailable)
@@ -105,7 +105,7 @@ func TestGate_StoppedProbeGivesItsPlaceBack(t *testing.T) {
 		time.Sleep(15*time.Second + time.Millisecond)
 		for range 20 {
 			probe := must(t, gates[0])
-			refused(t, gates[0], recheck)
+			refused(t, gates[0], recheckEvery)
 			probe(contactsync.Canceled)
 		}
 		must(t, gates[0])(contactsync.Answered)
@@ -124,9 +124,9 @@ func TestGate_WhatCountsAsFailureOfTheHost(t *testing.T) {
 				gates, _ := newTestGates(1, 0)
 				for range 5 {
 					must(t, gates[0])(kind)
-					gates[0].budget.until = time.Time{} // the wait of a throttled account is another matter
+					gates[0].budget.throttledUntil = time.Time{} // the wait of a throttled account is another matter
 				}
-				if got := gates[0].State(time.Now()).Name == StateDown; got != down[kind] {
+				if got := gates[0].State(time.Now()).Name == StateBreakerOpen; got != down[kind] {
 					t.Errorf("down is %v after five of them", got)
 				}
 			})
@@ -157,7 +157,7 @@ func TestGate_RatioOpensAndOldFailuresLeaveTheWindow(t *testing.T) {
 			must(t, g)(contactsync.Unavailable)
 			must(t, g)(contactsync.Unavailable)
 			must(t, g)(contactsync.Unavailable)
-			if g.State(time.Now()).Name == StateDown {
+			if g.State(time.Now()).Name == StateBreakerOpen {
 				inFlight(contactsync.Answered)
 				refused(t, g, 15*time.Second+time.Millisecond)
 				return
@@ -172,7 +172,7 @@ func TestGate_RefusalCostsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gates, _ := newTestGates(2, 60)
 		time.Sleep(time.Minute)
-		before := gates[1].budget.left(time.Now())
+		before := gates[1].budget.remaining(time.Now())
 		if before < 6 {
 			t.Fatalf("%v requests left", before)
 		}
@@ -182,15 +182,15 @@ func TestGate_RefusalCostsNothing(t *testing.T) {
 		for range 100 {
 			refused(t, gates[1], 15*time.Second+time.Millisecond)
 		}
-		if left := gates[1].budget.left(time.Now()); left != before {
+		if left := gates[1].budget.remaining(time.Now()); left != before {
 			t.Errorf("%v requests left of %v", left, before)
 		}
 		time.Sleep(15*time.Second + time.Millisecond)
 		must(t, gates[1]) // the probe
 		for range 100 {
-			refused(t, gates[1], recheck)
+			refused(t, gates[1], recheckEvery)
 		}
-		if left := testutil.ToFloat64(gates[1].gauges.left); left != before-1 {
+		if left := testutil.ToFloat64(gates[1].gauges.remaining); left != before-1 {
 			t.Errorf("%v requests left of %v", left, before)
 		}
 	})
@@ -221,7 +221,7 @@ func TestGate_Throttled(t *testing.T) {
 		}
 		time.Sleep(7 * time.Second)
 		must(t, gates[0])
-		gates[0].observe(time.Now())
+		gates[0].updateGauges(time.Now())
 		if got := testutil.ToFloat64(gates[0].gauges.throttled); got != 0 {
 			t.Errorf("gauge says %vs", got)
 		}

@@ -29,8 +29,8 @@ const (
 	testAccount = "65f7d49a5dd06e2cefa45012"
 )
 
-// bench is a client with all that it is made of.
-type bench struct {
+// testClient is a client with all that it is made of.
+type testClient struct {
 	*Client
 	log     *logbuffer.Buffer
 	metrics *metrics.Upstream
@@ -38,7 +38,7 @@ type bench struct {
 }
 
 // newTestClient returns a client of host; adjust may change the settings.
-func newTestClient(t testing.TB, host string, adjust func(*Config, *Deps)) *bench {
+func newTestClient(t testing.TB, host string, adjust func(*Config, *Deps)) *testClient {
 	t.Helper()
 	secret := filepath.Join(t.TempDir(), "secret")
 	writeFile(t, secret, testSecret+"\n")
@@ -59,7 +59,7 @@ func newTestClient(t testing.TB, host string, adjust func(*Config, *Deps)) *benc
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return &bench{c, log, &set.Upstream, secret}
+	return &testClient{c, log, &set.Upstream, secret}
 }
 
 func writeFile(t testing.TB, path, text string) {
@@ -137,7 +137,7 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // newPipeClient returns a client whose only network is p. Its credentials are
 // read before a bubble's clock matters, so it may be made inside one.
-func newPipeClient(t testing.TB, p *pipes, timeout time.Duration) *bench {
+func newPipeClient(t testing.TB, p *pipes, timeout time.Duration) *testClient {
 	t.Helper()
 	return newTestClient(t, "http://api.test", func(cfg *Config, deps *Deps) {
 		cfg.Timeout = timeout

@@ -12,14 +12,15 @@ import (
 )
 
 const (
-	mostDetail = 200 // bytes of a detail or reason
-	mask       = "***"
-	// prefix of a secret that already counts as the secret: an answer may quote
-	// a token cut short.
+	maxDetail = 200 // bytes of a detail or reason
+	mask      = "***"
+	// secretPrefix is the length from which the beginning of a secret counts as the
+	// secret: an answer may quote a token cut short.
 	secretPrefix = 12
 )
 
-// redactor makes what an answer says fit to be written (I11).
+// redactor masks the text of answers so that it may be logged (I11). Safe for
+// concurrent use.
 type redactor struct {
 	digits *regexp.Regexp
 	tokens *regexp.Regexp
@@ -27,35 +28,34 @@ type redactor struct {
 
 func newRedactor() *redactor {
 	return &redactor{
-		// Five digits in a row, or eight with the usual separators: shorter ones are
-		// codes and counts, these may be telephone numbers.
+		// Five digits in a row, or eight with the usual separators: these may be
+		// telephone numbers, while shorter ones are codes and counts.
 		digits: regexp.MustCompile(`\p{Nd}{5,}|\p{Nd}(?:[ .()/\-]{0,2}\p{Nd}){7,}`),
 		// The beginning of every JSON web token: base64 of {" and a letter.
 		tokens: regexp.MustCompile(`eyJ[A-Za-z0-9_\-.=+/]*`),
 	}
 }
 
-// excerpt returns what may be written of text: no secret, no value of the rows'
-// contacts, no run of digits like a telephone number, control characters
-// escaped, at most 200 bytes.
+// excerpt returns at most maxDetail bytes of text, without secrets, values of the
+// rows' contacts and runs of digits that may be telephone numbers, and with control
+// characters escaped.
 func (r *redactor) excerpt(text string, secrets []string, rows []contactsync.Row) string {
 	if text == "" {
 		return ""
 	}
-	text = text[:min(len(text), 2*mostText)]
+	text = text[:min(len(text), 2*maxText)]
 	for _, s := range secrets {
-		text = hideSecret(text, s)
+		text = maskSecret(text, s)
 	}
 	text = r.tokens.ReplaceAllString(text, mask)
-	text = hideValues(text, rows)
+	text = maskValues(text, rows)
 	text = r.digits.ReplaceAllString(text, mask)
-	return escape(text, mostDetail)
+	return escape(text, maxDetail)
 }
 
-// hideSecret masks every place where the secret, or its beginning, stands,
-// together with the characters after it that belong to it.
-func hideSecret(text, secret string) string {
-	if len(secret) < leastSecret {
+// maskSecret masks every occurrence of the secret or of its beginning.
+func maskSecret(text, secret string) string {
+	if len(secret) < minSecretBytes {
 		return text
 	}
 	start := secret[:min(len(secret), secretPrefix)]
@@ -72,73 +72,85 @@ func hideSecret(text, secret string) string {
 	}
 }
 
-// hideValues masks the values that the rows' contacts hold, in any case. Short
-// values are masked only as whole words, or hardly a word would be left.
-func hideValues(text string, rows []contactsync.Row) string {
-	shown := []rune(text)
-	folded := make([]rune, len(shown))
-	for i, r := range shown {
-		folded[i] = unicode.ToLower(r)
-	}
-	low := string(folded)
-	hidden := make([]bool, len(shown))
-	found := false
+// maskValues masks the values of the rows' contacts, ignoring case.
+func maskValues(text string, rows []contactsync.Row) string {
+	m := newValueMask(text)
 	for _, row := range rows {
-		eachValue(row.Body, func(value string) {
-			found = hide(low, folded, hidden, value) || found
-		})
+		eachValue(row.Body, m.hide)
 	}
-	if !found {
-		return text
+	return m.String()
+}
+
+// valueMask marks the parts of a text that are to be masked.
+type valueMask struct {
+	runes  []rune
+	folded []rune // runes in lower case
+	text   string // folded
+	hidden []bool // per rune
+}
+
+func newValueMask(text string) *valueMask {
+	m := &valueMask{runes: []rune(text)}
+	m.folded, m.hidden = make([]rune, len(m.runes)), make([]bool, len(m.runes))
+	for i, r := range m.runes {
+		m.folded[i] = unicode.ToLower(r)
 	}
+	m.text = string(m.folded)
+	return m
+}
+
+// hide marks every occurrence of value. Short values are marked only as whole
+// words, or hardly a word would be left.
+func (m *valueMask) hide(value string) {
+	const wholeWordBelow = 4 // runes
+	value = strings.Map(unicode.ToLower, value)
+	size := utf8.RuneCountInString(value)
+	for from := 0; ; {
+		at := strings.Index(m.text[from:], value)
+		if at < 0 {
+			return
+		}
+		at += from
+		first := utf8.RuneCountInString(m.text[:at])
+		if size >= wholeWordBelow || (!m.isWord(first-1) && !m.isWord(first+size)) {
+			for i := first; i < first+size; i++ {
+				m.hidden[i] = true
+			}
+		}
+		_, width := utf8.DecodeRuneInString(m.text[at:])
+		from = at + width
+	}
+}
+
+// isWord reports whether the rune at i is a letter or digit.
+func (m *valueMask) isWord(i int) bool {
+	return i >= 0 && i < len(m.folded) && (unicode.IsLetter(m.folded[i]) || unicode.IsDigit(m.folded[i]))
+}
+
+// String returns the text with each marked part masked.
+func (m *valueMask) String() string {
 	var b strings.Builder
-	for i, r := range shown {
+	for i, r := range m.runes {
 		switch {
-		case !hidden[i]:
+		case !m.hidden[i]:
 			b.WriteRune(r)
-		case i == 0 || !hidden[i-1]:
+		case i == 0 || !m.hidden[i-1]:
 			b.WriteString(mask)
 		}
 	}
 	return b.String()
 }
 
-// hide marks the places of value in low, whose runes are folded.
-func hide(low string, folded []rune, hidden []bool, value string) (found bool) {
-	const wholeWordBelow = 4 // runes
-	value = strings.Map(unicode.ToLower, value)
-	size := utf8.RuneCountInString(value)
-	word := func(i int) bool {
-		return i >= 0 && i < len(folded) && (unicode.IsLetter(folded[i]) || unicode.IsDigit(folded[i]))
-	}
-	for from := 0; ; {
-		at := strings.Index(low[from:], value)
-		if at < 0 {
-			return found
-		}
-		at += from
-		first := utf8.RuneCountInString(low[:at])
-		if size >= wholeWordBelow || (!word(first-1) && !word(first+size)) {
-			for i := first; i < first+size; i++ {
-				hidden[i] = true
-			}
-			found = true
-		}
-		_, width := utf8.DecodeRuneInString(low[at:])
-		from = at + width
-	}
-}
-
-// eachValue calls visit with every string of a contact but its ids, which
-// operators need, and those without two letters or digits.
+// eachValue calls visit with every string of a contact, except ids, which operators
+// need, and strings with fewer than two letters or digits.
 func eachValue(contact []byte, visit func(string)) {
 	d := newDecoder(contact)
 	var walk func(depth int) error
 	walk = func(depth int) error {
-		if kind := d.PeekKind(); depth > mostDepth || (kind != '{' && kind != '[') {
+		if kind := d.PeekKind(); depth > maxDepth || (kind != '{' && kind != '[') {
 			value, err := d.ReadValue()
 			if err == nil && kind == '"' {
-				if text := strings.TrimSpace(unquote(value)); telling(text) {
+				if text := strings.TrimSpace(string(unquote(value))); identifying(text) {
 					visit(text)
 				}
 			}
@@ -155,7 +167,8 @@ func eachValue(contact []byte, visit func(string)) {
 	_ = walk(0) // rows are well-formed; of one that is not, the beginning is masked
 }
 
-func telling(text string) bool {
+// identifying reports whether text has at least two letters or digits.
+func identifying(text string) bool {
 	n := 0
 	for _, r := range text {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -167,8 +180,8 @@ func telling(text string) bool {
 	return false
 }
 
-// escape returns the beginning of text, at most limit bytes with an ellipsis
-// where it was cut, and nothing in it that a terminal or log would act on.
+// escape returns at most limit bytes of text, with an ellipsis if it was cut and
+// with everything escaped that a terminal or log would act on.
 func escape(text string, limit int) string {
 	const ellipsis = "…"
 	var b []byte

@@ -6,50 +6,38 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
+	"sync"
 	"time"
 
 	"github.com/contactsync/contactsync"
 )
 
-// errNoAnswer is the cause of an attempt's context when its time is up.
-var errNoAnswer = errors.New("no complete answer in time")
+// errAnswerTimeout is the cause of a request's context when its time is up.
+var errAnswerTimeout = errors.New("no complete answer in time")
 
-// skewTold is the difference of clocks from which a refused token's detail
-// names it: tokens are backdated by less.
-const skewTold = backdated
-
-// attempt is what Send learns on the way to a result.
-type attempt struct {
-	reply
-	answer  settled
-	detail  string   // as it came, neither masked nor bounded
-	secrets []string // not to be quoted from the answer
-	called  bool     // a round trip was begun
-}
-
-// Send makes one attempt to deliver the batch and returns what became of it. It
-// ends within the configured time-out, or soon after ctx ends. The batch is not
-// kept, but its rows' bytes must not change before Send returns.
+// Send makes one request with the rows of the batch and returns its result. It
+// ends within Config.Timeout, or soon after ctx ends. The batch is not kept, but
+// the rows' bytes must not change before Send returns.
 func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Result {
 	if len(b.Rows) == 0 {
 		return contactsync.Result{Kind: contactsync.Answered} // nothing to ask for
 	}
 	start := time.Now()
-	t := c.try(ctx, b)
-	row := classify(c.table, t.reply)
+	var a attempt
+	c.try(ctx, b, &a)
+	rule := classify(c.table, &a)
 	result := contactsync.Result{
-		Kind:       row.Kind,
-		Status:     t.status,
-		RetryAfter: t.wait,
-		Ambiguous:  row.Ambiguous && t.sent,
+		Kind:       rule.Kind,
+		Status:     a.status,
+		RetryAfter: a.retryAfter,
+		Ambiguous:  rule.Ambiguous && a.sent,
 	}
-	if row.Kind == contactsync.Answered {
-		result.Rows, result.Detail = t.answer.rows, t.answer.note
+	if rule.Kind == contactsync.Answered {
+		result.Rows, result.Detail = a.answer.rows, a.answer.mismatch
 	} else {
-		result.Detail = c.redactor.excerpt(t.detail, t.secrets, b.Rows)
+		result.Detail = c.redactor.excerpt(a.detail, a.secrets, b.Rows)
 	}
-	if t.called {
+	if a.called {
 		c.count(b.Account, result, time.Since(start))
 	}
 	return result
@@ -77,167 +65,111 @@ func (c *Client) count(account string, r contactsync.Result, took time.Duration)
 	c.metrics.Rows.WithLabelValues("unresolved").Add(float64(unresolved))
 }
 
-// try makes the attempt.
-func (c *Client) try(ctx context.Context, b contactsync.Batch) (t attempt) {
-	a := c.accounts[b.Account]
-	if a == nil {
-		t.fault, t.detail = faultAccount, "account "+b.Account+" is not configured"
-		return t
+// try makes the request and fills in the attempt.
+func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
+	acc := c.accounts[b.Account]
+	if acc == nil {
+		a.sendError, a.detail = sendUnknownAccount, "account "+b.Account+" is not configured"
+		return
 	}
-	u, ok := target(a.base, b.Stream)
+	u, ok := target(acc.base, b.Stream)
 	if !ok {
-		t.fault, t.detail = faultStream, "the stream's name is not one: 1 to 64 letters, digits, - or _"
-		return t
+		a.sendError, a.detail = sendBadStream, "stream name is not valid: 1 to 64 letters, digits, - or _"
+		return
 	}
-	token, err := a.tokens.Token(time.Now())
+	token, err := acc.tokens.token(time.Now())
 	if err != nil {
-		t.fault, t.detail = faultToken, "sign token: "+err.Error()
-		return t
+		a.sendError, a.detail = sendNoToken, "sign token: "+err.Error()
+		return
 	}
-	t.secrets = a.tokens.secrets(token)
-	t.called = true
+	a.secrets = acc.tokens.secrets(token)
+	a.called = true
 
-	attemptCtx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errNoAnswer)
+	requestCtx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errAnswerTimeout)
 	defer cancel()
 	body := c.bodies.encode(b.Rows)
-	resp, err := c.transport.RoundTrip(c.request(attemptCtx, u, a.cfg.ID, token, body))
-	t.sent = body.sent()
+	resp, err := c.transport.RoundTrip(c.request(requestCtx, u, acc.cfg.ID, token, body))
+	a.sent = body.sent()
 	if err != nil {
-		t.fault, t.detail = c.faultOf(ctx, attemptCtx, t.sent, err)
-		return t
+		c.failed(ctx, requestCtx, a, err)
+		return
 	}
 	defer func() { _ = resp.Body.Close() }()
-	t.sent = true // whatever was sent, it was enough for an answer
-	t.status = resp.StatusCode
-	t.wait = retryAfter(resp.Header, time.Now())
-	if t.status == http.StatusUnauthorized {
-		a.tokens.Invalidate(token)
+	a.sent = true // whatever was sent, it was enough for an answer
+	a.status = resp.StatusCode
+	a.retryAfter = retryAfter(resp.Header, time.Now())
+	if a.status == http.StatusUnauthorized {
+		acc.tokens.invalidate(token)
 	}
-	buf := c.buffer()
-	defer c.release(buf)
-	if t.status == http.StatusOK || t.status == http.StatusMultiStatus {
-		err = readAnswer(resp, int64(c.cfg.MaxAnswerBytes), buf)
+	buf := c.buffers.get()
+	defer c.buffers.put(buf)
+	if a.status == http.StatusOK || a.status == http.StatusMultiStatus {
+		err = readBody(resp, int64(c.cfg.MaxAnswerBytes), buf)
 		if errors.Is(err, errCut) {
-			t.fault, t.detail = c.faultOf(ctx, attemptCtx, true, err)
-			return t
+			c.failed(ctx, requestCtx, a, err)
+			return
 		}
-		c.understand(&t, buf.Bytes(), b.Rows, err)
-		return t
+		c.readAnswer(a, buf.Bytes(), b.Rows, err)
+		return
 	}
-	// The status decides; of the body, what can be had in bounds explains it.
-	_ = readAnswer(resp, errorLimit, buf)
-	t.limited = c.answers.limit.Match(buf.Bytes())
-	t.detail = explain(resp, buf.Bytes())
-	return t
+	// The status decides; as much of the body as can be read explains it.
+	_ = readBody(resp, maxErrorBody, buf)
+	a.rateLimited = c.answers.isRateLimit(buf.Bytes())
+	a.detail = refusalDetail(resp, buf.Bytes())
 }
 
-// request builds the request. Names of headers are written as the vendor writes them.
-func (c *Client) request(ctx context.Context, u *url.URL, accountID, token string, body *body) *http.Request {
-	req := &http.Request{
-		Method: http.MethodPut,
-		URL:    u,
-		Host:   u.Host,
-		Header: http.Header{
-			"auth":         {token},
-			"accountId":    {accountID},
-			"Content-Type": {"application/json"},
-			"Accept":       {"application/json"},
-			"User-Agent":   {c.agent},
-		},
-		Body:          body,
-		ContentLength: int64(body.size()),
+// failed records a transport error. The caller's stop is checked first: it ends
+// the request's context too, and the error would look like any other.
+func (c *Client) failed(ctx, requestCtx context.Context, a *attempt, err error) {
+	switch {
+	case ctx.Err() != nil:
+		a.sendError, a.detail = sendStopped, "stopped: "+context.Cause(ctx).Error()
+	case requestCtx.Err() != nil:
+		a.sendError, a.detail = sendTimeout, fmt.Sprintf("no complete answer within %v", c.cfg.Timeout)
+	case !a.sent:
+		a.sendError, a.detail = sendNoConnection, "connect: "+withoutURL(err)
+	default:
+		a.sendError, a.detail = sendCut, "cut off: "+withoutURL(err)
 	}
-	return req.WithContext(ctx)
 }
 
-// understand reads the body of a 200 or 207, or says why it cannot; unread is
-// the error of reading it, if any.
-func (c *Client) understand(t *attempt, body []byte, rows []contactsync.Row, unread error) {
-	err := unread
+// readAnswer interprets the body of a 200 or 207. readErr is the error of reading
+// it, if any.
+func (c *Client) readAnswer(a *attempt, body []byte, rows []contactsync.Row, readErr error) {
+	err := readErr
 	if err == nil {
-		t.answer, err = c.answers.read(body, rows, t.secrets)
+		a.answer, err = c.answers.read(body, rows, a.secrets)
 	}
 	switch {
 	case err == nil:
-		t.body = bodyUsable
-		if t.limited = t.answer.limited; t.limited {
-			t.detail = t.answer.rows[firstFailed(t.answer.rows)].Reason
+		a.body = bodyUsable
+		if a.rateLimited = a.answer.rateLimited; a.rateLimited {
+			a.detail = firstReason(a.answer.rows)
 		}
 		return
-	case errors.Is(err, errOdd):
-		t.body = bodyOdd
+	case errors.Is(err, errForeignAnswer):
+		a.body = bodyForeign
 	default:
-		t.body = bodyBroken
+		a.body = bodyUnreadable
 	}
-	start := body[:min(len(body), errorLimit)]
-	t.limited = c.answers.limit.Match(start)
-	t.detail = fmt.Sprintf("%d: %s", t.status, whatIsWrong(err, len(body)))
-	if text := describe(start); text != "" {
-		t.detail += ": " + text
-	}
+	start := body[:min(len(body), maxErrorBody)]
+	a.rateLimited = c.answers.isRateLimit(start)
+	a.detail = unusableDetail(a.status, err, start)
 }
 
-func firstFailed(rows []contactsync.Outcome) int {
-	for i := range rows {
-		if rows[i].Verdict == contactsync.Failed {
-			return i
-		}
+// bufferPool reuses the buffers that answers are read into.
+type bufferPool struct{ pool sync.Pool }
+
+func (p *bufferPool) get() *bytes.Buffer {
+	if buf, ok := p.pool.Get().(*bytes.Buffer); ok {
+		buf.Reset()
+		return buf
 	}
-	return 0
+	return new(bytes.Buffer)
 }
 
-// whatIsWrong words an error without its excerpt of the body, which is not masked.
-func whatIsWrong(err error, size int) string {
-	switch {
-	case errors.Is(err, errOdd), errors.Is(err, errTooLong), errors.Is(err, errBomb), errors.Is(err, errEncoding):
-		return err.Error()
-	case size == 0:
-		return "answer is empty"
+func (p *bufferPool) put(buf *bytes.Buffer) {
+	if buf.Cap() <= maxPooledBytes {
+		p.pool.Put(buf)
 	}
-	return "answer is not complete JSON"
-}
-
-// explain words a refusal.
-func explain(resp *http.Response, body []byte) string {
-	text := fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
-	switch resp.StatusCode / 100 {
-	case 3:
-		text += ": redirects are not followed, check host"
-		if to, err := resp.Location(); err == nil {
-			text += " (to " + to.Scheme + "://" + to.Host + ")"
-		}
-		return text
-	case 4:
-		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil && resp.StatusCode == http.StatusUnauthorized {
-			if skew := time.Since(date).Round(time.Second); skew.Abs() > skewTold {
-				text += fmt.Sprintf(" (our clock is %v ahead of the API's)", skew)
-			}
-		}
-	}
-	if said := describe(bytes.TrimSpace(body)); said != "" {
-		text += ": " + said
-	}
-	return text
-}
-
-// faultOf tells what an error of the transport means. Our own stop comes first:
-// it ends the attempt's context too, and the error would look like any other.
-func (c *Client) faultOf(ctx, attemptCtx context.Context, sent bool, err error) (fault, string) {
-	switch {
-	case ctx.Err() != nil:
-		return faultStopped, "stopped: " + context.Cause(ctx).Error()
-	case attemptCtx.Err() != nil:
-		return faultTimeout, fmt.Sprintf("no complete answer within %v", c.cfg.Timeout)
-	case !sent:
-		return faultConnect, "connect: " + plain(err)
-	}
-	return faultCut, "cut off: " + plain(err)
-}
-
-// plain returns the error's text without the URL that net/url puts around it.
-func plain(err error) string {
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err
-	}
-	return err.Error()
 }

@@ -13,34 +13,35 @@ import (
 )
 
 const (
-	// backdated allows for the API's clock being behind ours.
-	backdated = 30 * time.Second
-	// longestLife is what the API accepts between iat and exp of a token with jti.
-	longestLife = time.Hour
-	// leastLeft of a token's life lets a request that takes its time still arrive in it.
-	leastLeft = 30 * time.Second
+	// tokenBackdate tolerates an API whose clock is behind ours.
+	tokenBackdate = 30 * time.Second
+	// maxTokenLife is the most that the API accepts from iat to exp in a token with jti.
+	maxTokenLife = time.Hour
+	// minTokenLeft is the remaining life at which a token is renewed at the latest, so
+	// that a slow request still arrives within it.
+	minTokenLeft = 30 * time.Second
 )
 
-// errNoToken says that an account has no usable credentials.
+// errNoToken reports an account without usable credentials.
 var errNoToken = errors.New("no token can be signed: see the log for the credential files")
 
-// tokenSource makes the tokens of one account. It keeps the last one while it
-// may be used again. Safe for concurrent use.
+// tokenSource signs the tokens of one account and reuses each until it is due for
+// renewal. Safe for concurrent use.
 type tokenSource struct {
 	account string
 	cfg     Credentials
 	log     *slog.Logger
 	issued  prometheus.Counter
 
-	mu      sync.Mutex // guards what follows
-	key     *key       // nil until files could be read
-	token   Secret     // empty: mint
-	renewAt time.Time
-	fault   string // of the last reading, so that it is logged once
+	mu        sync.Mutex // guards what follows
+	key       *key       // nil until the files could be read
+	cached    Secret     // zero if a new token has to be signed
+	renewAt   time.Time
+	lastError string // of reload, so that each error is logged once
 }
 
-// Token returns the token for one request that starts now.
-func (s *tokenSource) Token(now time.Time) (string, error) {
+// token returns the token for one request that starts now.
+func (s *tokenSource) token(now time.Time) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.key == nil {
@@ -49,26 +50,26 @@ func (s *tokenSource) Token(now time.Time) (string, error) {
 	if static := s.key.static.reveal(); static != "" {
 		return static, nil
 	}
-	if t := s.token.reveal(); t != "" && now.Before(s.renewAt) {
+	if t := s.cached.reveal(); t != "" && now.Before(s.renewAt) {
 		return t, nil
 	}
-	token, life, err := s.mintLocked(now)
+	token, life, err := s.signLocked(now)
 	if err != nil {
 		return "", err
 	}
 	s.issued.Inc()
 	if !s.cfg.JTI {
-		s.token = newSecret(token)
-		s.renewAt = now.Add(life - max(life/5, leastLeft))
+		s.cached = newSecret(token)
+		s.renewAt = now.Add(life - max(life/5, minTokenLeft))
 	}
 	return token, nil
 }
 
-// mintLocked signs a token and returns it with the time it is good for.
-func (s *tokenSource) mintLocked(now time.Time) (string, time.Duration, error) {
-	issued := now.Add(-backdated)
+// signLocked returns a new token and how long it is valid from now.
+func (s *tokenSource) signLocked(now time.Time) (token string, life time.Duration, err error) {
+	issued := now.Add(-tokenBackdate)
 	expires := now.Add(s.cfg.TTL)
-	if last := issued.Add(longestLife); expires.After(last) {
+	if last := issued.Add(maxTokenLife); expires.After(last) {
 		expires = last
 	}
 	claims := jwt.MapClaims{}
@@ -86,53 +87,52 @@ func (s *tokenSource) mintLocked(now time.Time) (string, time.Duration, error) {
 	if s.cfg.JTI {
 		claims["jti"] = rand.Text()
 	}
-	var with any = []byte(s.key.secret.reveal())
+	var signer any = []byte(s.key.secret.reveal())
 	if s.key.private != nil {
-		with = s.key.private
+		signer = s.key.private
 	}
-	token, err := jwt.NewWithClaims(jwt.GetSigningMethod(s.cfg.Algorithm), claims).SignedString(with)
+	token, err = jwt.NewWithClaims(jwt.GetSigningMethod(s.cfg.Algorithm), claims).SignedString(signer)
 	return token, expires.Sub(now), err
 }
 
-// Invalidate forgets the token if it is the one that was refused, so that the
-// next request mints anew. A request that was refused with an older token
-// leaves the newer one alone.
-func (s *tokenSource) Invalidate(refused string) {
+// invalidate drops the cached token if it is the one that the API refused. The
+// late refusal of an older token leaves a newer one in use.
+func (s *tokenSource) invalidate(refused string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token.reveal() == refused {
-		s.token = Secret{}
+	if s.cached.reveal() == refused {
+		s.cached = Secret{}
 	}
 }
 
-// reload reads the files again. What cannot be used leaves the old key in
-// place and is logged when it is first seen.
+// reload reads the credential files again. If they are unusable the previous key
+// stays in use, and the error is logged once.
 func (s *tokenSource) reload() {
 	key, err := readKey(s.cfg)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
-		if s.fault != err.Error() {
-			s.fault = err.Error()
-			s.log.Error("credentials cannot be read, the former ones stay in use", "account", s.account, "err", err)
+		if s.lastError != err.Error() {
+			s.lastError = err.Error()
+			s.log.Error("credentials cannot be read, previous ones stay in use", "account", s.account, "err", err)
 		}
 		return
 	}
-	if s.fault != "" {
-		s.fault = ""
+	if s.lastError != "" {
+		s.lastError = ""
 		s.log.Info("credentials can be read again", "account", s.account)
 	}
-	former := s.key
-	if former != nil && former.print == key.print {
+	previous := s.key
+	if previous != nil && previous.fingerprint == key.fingerprint {
 		return
 	}
-	s.key, s.token = key, Secret{}
-	if former != nil {
-		s.log.Info("credentials have changed, further tokens are made with them", "account", s.account)
+	s.key, s.cached = key, Secret{}
+	if previous != nil {
+		s.log.Info("credentials changed, new tokens are signed with them", "account", s.account)
 	}
 }
 
-// secrets returns what must not be quoted from an answer to token.
+// secrets returns what must not be quoted from an answer to a request with token.
 func (s *tokenSource) secrets(token string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

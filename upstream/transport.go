@@ -15,15 +15,15 @@ const (
 	tlsTimeout  = 10 * time.Second
 	// idleTimeout is below the 60 s after which common load balancers drop an
 	// idle connection, so that a request seldom meets a closed one.
-	idleTimeout = 30 * time.Second
-	idlePerHost = 64       // connections kept for the next request
-	headerLimit = 64 << 10 // bytes of an answer's headers
-	ioBuffer    = 64 << 10 // bytes per connection and direction: a batch in few writes
+	idleTimeout       = 30 * time.Second
+	maxIdlePerHost    = 64       // connections kept for the next request
+	maxHeaderBytes    = 64 << 10 // of an answer
+	connectionBufSize = 64 << 10 // bytes per direction: a batch takes few writes
 )
 
 // newTransport returns the transport of all requests. It speaks HTTP/1.1 only:
 // a dead HTTP/2 connection can swallow requests for minutes, and HTTP/2 lets
-// the transport send a request again by itself.
+// the transport resend a request by itself.
 func newTransport(cfg Config) (*http.Transport, error) {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -32,12 +32,12 @@ func newTransport(cfg Config) (*http.Transport, error) {
 		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    tlsTimeout,
-		DisableCompression:     true, // readAnswer bounds what it decompresses, net/http does not
-		MaxIdleConnsPerHost:    idlePerHost,
+		DisableCompression:     true, // readBody bounds what it decompresses, net/http does not
+		MaxIdleConnsPerHost:    maxIdlePerHost,
 		IdleConnTimeout:        idleTimeout,
-		MaxResponseHeaderBytes: headerLimit,
-		WriteBufferSize:        ioBuffer,
-		ReadBufferSize:         ioBuffer,
+		MaxResponseHeaderBytes: maxHeaderBytes,
+		WriteBufferSize:        connectionBufSize,
+		ReadBufferSize:         connectionBufSize,
 	}
 	if cfg.Proxy == ProxyEnvironment {
 		t.Proxy = http.ProxyFromEnvironment

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/contactsync/contactsync"
 )
 
 // signalLog tells on a channel when a line with some words is logged.
@@ -48,7 +46,7 @@ func TestRun_SecretIsSwapped(t *testing.T) {
 	}
 	link("..1", "..data")
 	link("..data/secret", "secret")
-	log := &signalLog{words: "credentials have changed", seen: make(chan struct{}, 1)}
+	log := &signalLog{words: "credentials changed", seen: make(chan struct{}, 1)}
 	c := newTestClient(t, "http://api.test", func(cfg *Config, deps *Deps) {
 		cfg.Accounts[0].Credentials.ClientSecretFile = filepath.Join(dir, "secret")
 		deps.Log = slog.New(slog.NewTextHandler(log, nil))
@@ -88,54 +86,4 @@ func TestRun_SecretIsSwapped(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
-}
-
-// TestBody_IsReadWhileItIsClosed is what a transport does that gives up on a
-// request: it closes the body while another of its goroutines still reads.
-func TestBody_IsReadWhileItIsClosed(t *testing.T) {
-	t.Parallel()
-	var pool bodies
-	rows := batchOf("a", "b").Rows
-	want := "[" + string(rows[0].Body) + "," + string(rows[1].Body) + "]"
-	for range 1000 {
-		b := pool.encode(rows)
-		if string(b.data) != want {
-			t.Fatalf("got %s", b.data)
-		}
-		var readers sync.WaitGroup
-		readers.Go(func() {
-			got := make([]byte, 16)
-			for n, err := 0, error(nil); err == nil; {
-				n, err = b.Read(got)
-				if !strings.Contains(want, string(got[:n])) {
-					t.Errorf("read %q", got[:n])
-				}
-			}
-		})
-		readers.Go(func() { _ = b.Close() })
-		_ = b.Close()
-		next := pool.encode([]contactsync.Row{{Body: []byte(strings.Repeat("!", 64))}})
-		readers.Wait()
-		_ = next.Close()
-	}
-}
-
-func TestClient_Wiring(t *testing.T) {
-	t.Parallel()
-	c := newTestClient(t, "http://api.test", nil)
-	if id, ok := c.Route("st-1", ""); id != testAccount || !ok {
-		t.Errorf("route leads to %q", id)
-	}
-	if _, ok := c.Gate("nobody"); ok {
-		t.Error("a gate of nobody")
-	}
-	g, _ := c.Gate(testAccount)
-	now := time.Now()
-	if report, _ := g.Admit(now); report != nil {
-		t.Error("admitted before any partition is owned")
-	}
-	c.SetShare(now, 2, 4)
-	if s := g.State(now); s.Share != 30 {
-		t.Errorf("state is %+v", s)
-	}
 }

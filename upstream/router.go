@@ -8,11 +8,11 @@ import (
 	"sync"
 )
 
-// cachedRoutes bounds the answers that a Router keeps; when it is full it
-// starts anew, which costs one walk over the patterns for each stream.
-const cachedRoutes = 10_000
+// maxCachedRoutes bounds a Router's cache. A full cache is cleared, which costs
+// one walk over the patterns for each stream.
+const maxCachedRoutes = 10_000
 
-// Router says which account a stream belongs to. Safe for concurrent use.
+// Router finds the account of a stream. Safe for concurrent use.
 type Router struct {
 	patterns []pattern // most specific first
 
@@ -29,7 +29,7 @@ type pattern struct {
 
 type route struct{ stream, hint string }
 
-// NewRouter returns a router over the streams of the accounts.
+// NewRouter returns a router over the stream patterns of the accounts.
 func NewRouter(accounts []Account) *Router {
 	r := &Router{cache: map[route]string{}}
 	for _, a := range accounts {
@@ -42,7 +42,6 @@ func NewRouter(accounts []Account) *Router {
 			r.patterns = append(r.patterns, pattern{text, literal, exact, a.ID})
 		}
 	}
-	// The last two only make the order one that does not depend on the file's.
 	slices.SortFunc(r.patterns, func(a, b pattern) int {
 		if a.exact != b.exact {
 			if a.exact {
@@ -52,6 +51,7 @@ func NewRouter(accounts []Account) *Router {
 		}
 		return cmp.Or(
 			cmp.Compare(b.literal, a.literal),
+			// The rest only makes the order independent of the order in the file.
 			cmp.Compare(len(b.text), len(a.text)),
 			cmp.Compare(a.text, b.text),
 		)
@@ -59,33 +59,33 @@ func NewRouter(accounts []Account) *Router {
 	return r
 }
 
-// Route returns the account of a stream: the one with the most specific
-// pattern, an exact name before a pattern and a longer literal beginning before
-// a shorter one. An event that names its account goes to that account or, where
-// none of its patterns matches, nowhere (I12).
+// Route returns the account whose pattern matches the stream best: an exact name
+// before a wildcard, and a longer literal prefix before a shorter one. If the event
+// names an account (accountHint), only that account's patterns count, so a
+// mismatch has no route (I12).
 func (r *Router) Route(stream, accountHint string) (accountID string, ok bool) {
 	key := route{stream, accountHint}
 	r.mu.RLock()
-	accountID, known := r.cache[key]
+	accountID, cached := r.cache[key]
 	r.mu.RUnlock()
-	if known {
+	if cached {
 		return accountID, accountID != ""
 	}
 	for _, p := range r.patterns {
 		if accountHint != "" && p.account != accountHint {
 			continue
 		}
-		if hit, err := path.Match(p.text, stream); err == nil && hit {
+		if matched, err := path.Match(p.text, stream); err == nil && matched {
 			accountID = p.account
 			break
 		}
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.cache) >= cachedRoutes {
+	if len(r.cache) >= maxCachedRoutes {
 		clear(r.cache)
 	}
-	// The caller's strings may be parts of something large.
+	// The arguments may be substrings of large records: do not keep those alive.
 	r.cache[route{strings.Clone(stream), strings.Clone(accountHint)}] = accountID
 	return accountID, accountID != ""
 }

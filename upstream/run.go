@@ -13,22 +13,22 @@ const (
 	settleTime = 250 * time.Millisecond
 	// rereadEvery finds changes on file systems that report none.
 	rereadEvery = time.Minute
-	// gaugesEvery keeps budgets and waits current in the metrics while nothing is sent.
-	gaugesEvery = time.Second
+	// updateGaugesEvery keeps the gauges of idle accounts current.
+	updateGaugesEvery = time.Second
 )
 
-// Run reads credential files again when they change and keeps the gauges of
-// the budgets current, until ctx ends. It returns nil.
+// Run reads credential files again when they change and keeps the gauges of the
+// gates current, until ctx ends. It returns nil.
 func (c *Client) Run(ctx context.Context) error {
 	var events <-chan fsnotify.Event
-	var faults <-chan error
+	var errs <-chan error
 	if watcher := c.watchFiles(); watcher != nil {
 		defer func() { _ = watcher.Close() }()
-		events, faults = watcher.Events, watcher.Errors
+		events, errs = watcher.Events, watcher.Errors
 	}
-	reread, soon := time.NewTimer(rereadEvery), false
+	reread, pending := time.NewTimer(rereadEvery), false
 	defer reread.Stop()
-	gauges := time.NewTicker(gaugesEvery)
+	gauges := time.NewTicker(updateGaugesEvery)
 	defer gauges.Stop()
 	for {
 		select {
@@ -36,34 +36,34 @@ func (c *Client) Run(ctx context.Context) error {
 			return nil
 		case <-events:
 			// A directory that never rests must not put the reading off for ever.
-			if !soon {
+			if !pending {
 				reread.Reset(settleTime)
-				soon = true
+				pending = true
 			}
-		case err := <-faults:
-			c.log.Warn("watch of credential files missed something, they are read again", "err", err)
+		case err := <-errs:
+			c.log.Warn("watch of credential files failed, they are read again", "err", err)
 			reread.Reset(settleTime)
 		case <-reread.C:
 			for _, a := range c.accounts {
 				a.tokens.reload()
 			}
 			reread.Reset(rereadEvery)
-			soon = false
+			pending = false
 		case now := <-gauges.C:
 			for _, a := range c.accounts {
-				a.gate.observe(now)
+				a.gate.updateGauges(now)
 			}
 		}
 	}
 }
 
-// watchFiles watches the directories of the credential files: Kubernetes swaps
-// a symbolic link beside the file, which a watch on the file would not see. It
-// returns nil where the system has no watch to give.
+// watchFiles watches the directories of the credential files: Kubernetes swaps a
+// symbolic link beside the file, which a watch of the file would miss. It returns
+// nil if the system cannot watch files.
 func (c *Client) watchFiles() *fsnotify.Watcher {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		c.log.Warn("credential files are not watched, only read again at times", "every", rereadEvery, "err", err)
+		c.log.Warn("credential files cannot be watched, only polled", "every", rereadEvery, "err", err)
 		return nil
 	}
 	watched := map[string]bool{}
@@ -75,7 +75,7 @@ func (c *Client) watchFiles() *fsnotify.Watcher {
 			}
 			watched[dir] = true
 			if err := watcher.Add(dir); err != nil {
-				c.log.Warn("directory is not watched, its files are only read again at times", "dir", dir, "every", rereadEvery, "err", err)
+				c.log.Warn("directory cannot be watched, its files are only polled", "dir", dir, "every", rereadEvery, "err", err)
 			}
 		}
 	}

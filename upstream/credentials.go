@@ -7,24 +7,25 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
-	leastSecret = 8        // bytes: less can be guessed
-	leastRSA    = 2048     // bits
-	mostSecret  = 64 << 10 // bytes of a credential file
+	minSecretBytes = 8 // less can be guessed
+	minRSABits     = 2048
+	maxFileBytes   = 64 << 10 // of a credential file
 )
 
-// key is what the credential files of an account hold.
+// key is the content of an account's credential files.
 type key struct {
-	appID   string
-	secret  Secret
-	private *rsa.PrivateKey
-	static  Secret
-	print   [sha256.Size]byte // tells whether the files have changed
+	appID       string
+	secret      Secret
+	private     *rsa.PrivateKey
+	static      Secret
+	fingerprint [sha256.Size]byte // changes with the files
 }
 
 // readKey reads the credential files. Its errors name files, never content.
@@ -34,11 +35,11 @@ func readKey(c Credentials) (*key, error) {
 		if err != nil {
 			return nil, err
 		}
-		// A header carries nothing else, and net/http would name the value in its error.
+		// A header cannot carry anything else, and net/http would quote the value in its error.
 		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, fmt.Errorf("static token file %s: holds more than one line of plain characters", c.StaticTokenFile)
+			return nil, fmt.Errorf("static token file %s: must be one line of printable ASCII without spaces", c.StaticTokenFile)
 		}
-		return &key{static: newSecret(token), print: sha256.Sum256([]byte(token))}, nil
+		return &key{static: newSecret(token), fingerprint: sha256.Sum256([]byte(token))}, nil
 	}
 	k := &key{appID: c.ClientID}
 	if c.ClientIDFile != "" {
@@ -64,13 +65,13 @@ func readKey(c Credentials) (*key, error) {
 		if err != nil {
 			return nil, fmt.Errorf("private key file %s: no RSA key in PEM form in it", file)
 		}
-		if bits := k.private.N.BitLen(); bits < leastRSA {
-			return nil, fmt.Errorf("private key file %s: %d bits are too few, at least %d", file, bits, leastRSA)
+		if bits := k.private.N.BitLen(); bits < minRSABits {
+			return nil, fmt.Errorf("private key file %s: %d bits are too few, at least %d", file, bits, minRSABits)
 		}
 	} else {
 		k.secret = newSecret(text)
 	}
-	k.print = sha256.Sum256([]byte(k.appID + "\x00" + text))
+	k.fingerprint = sha256.Sum256([]byte(k.appID + "\x00" + text))
 	return k, nil
 }
 
@@ -79,8 +80,8 @@ func readSecret(file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(text) < leastSecret {
-		return "", fmt.Errorf("secret file %s: %d bytes are too few, at least %d", file, len(text), leastSecret)
+	if len(text) < minSecretBytes {
+		return "", fmt.Errorf("secret file %s: %d bytes are too few, at least %d", file, len(text), minSecretBytes)
 	}
 	return text, nil
 }
@@ -92,46 +93,40 @@ func readFile(file string) (string, error) {
 		return "", fmt.Errorf("read credentials: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, mostSecret+1))
+	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
 	if err != nil {
 		return "", fmt.Errorf("read credentials: %w", err)
 	}
-	if len(data) > mostSecret {
-		return "", fmt.Errorf("read credentials %s: more than %d bytes are no secret", file, mostSecret)
+	if len(data) > maxFileBytes {
+		return "", fmt.Errorf("read credentials %s: more than %d bytes are not a secret", file, maxFileBytes)
 	}
 	text := strings.TrimSuffix(string(data), "\n")
 	return strings.TrimSuffix(text, "\r"), nil
 }
 
-// secretFiles lists the files of an account that hold a secret.
+// secretFiles returns the files of an account that hold a secret.
 func (c Credentials) secretFiles() []string {
 	return nonEmpty(c.ClientSecretFile, c.PrivateKeyFile, c.StaticTokenFile)
 }
 
-// files lists every file of the credentials.
+// files returns every file of the credentials.
 func (c Credentials) files() []string {
 	return append(c.secretFiles(), nonEmpty(c.ClientIDFile)...)
 }
 
 func nonEmpty(names ...string) []string {
-	var kept []string
-	for _, n := range names {
-		if n != "" {
-			kept = append(kept, n)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }
 
-// warnOpenFiles logs each secret file that everybody on the machine may read.
-func (c Credentials) warnOpenFiles(log *slog.Logger, account string) {
+// warnReadable logs each secret file that every user of the machine can read.
+func (c Credentials) warnReadable(log *slog.Logger, account string) {
 	for _, file := range c.secretFiles() {
 		info, err := os.Stat(file)
 		if err != nil {
-			continue
+			continue // reported by readKey
 		}
 		if info.Mode().Perm()&0o004 != 0 {
-			log.Warn("secret file is readable by everybody: set its mode to 0400 or 0440", "account", account, "file", file)
+			log.Warn("secret file is world-readable: set its mode to 0400 or 0440", "account", account, "file", file)
 		}
 	}
 }

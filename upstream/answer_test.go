@@ -105,7 +105,7 @@ func TestSend_Answers(t *testing.T) {
 			if got.RetryAfter != time.Duration(a.RetryAfter)*time.Millisecond {
 				t.Errorf("got retry after %v, want %dms", got.RetryAfter, a.RetryAfter)
 			}
-			if len(got.Detail) > mostDetail {
+			if len(got.Detail) > maxDetail {
 				t.Errorf("detail has %d bytes", len(got.Detail))
 			}
 		})
@@ -114,7 +114,7 @@ func TestSend_Answers(t *testing.T) {
 
 func TestAnswers_ConfiguredPaths(t *testing.T) {
 	t.Parallel()
-	a := newAnswers(Answer{
+	a := newAnswerReader(Answer{
 		SuccessIDs: []string{"who.key"}, FailureIDs: []string{"where.list.key"},
 		Reasons: []string{"why.text"}, Transient: []string{"Moon"},
 	}, newRedactor())
@@ -132,7 +132,7 @@ func TestAnswers_ConfiguredPaths(t *testing.T) {
 
 func TestAnswers_DeepNestingIsBounded(t *testing.T) {
 	t.Parallel()
-	a := newAnswers(defaultAnswer(), newRedactor())
+	a := newAnswerReader(defaultAnswer(), newRedactor())
 	for _, depth := range []int{20, 500, 1_000_000} {
 		deep := strings.Repeat(`{"error":[`, depth) + `"x"` + strings.Repeat("]}", depth)
 		got, err := a.read([]byte(`{"failedRecords":[{"id":"a","errors":`+deep+`}]}`), batchOf("a").Rows, nil)
@@ -154,11 +154,11 @@ func FuzzAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(golden)
-	a := newAnswers(defaultAnswer(), newRedactor())
+	a := newAnswerReader(defaultAnswer(), newRedactor())
 	rows := batchOf("6964af60450340957c61a2b3", "6964af806fc554153c0d4e5f").Rows
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got, err := a.read(body, rows, nil)
-		_ = describe(body)
+		_ = bodyText(body)
 		if err != nil {
 			if got.rows != nil {
 				t.Fatalf("outcomes beside the error %v", err)
@@ -173,7 +173,7 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("an answer that is no object was understood: %s", body)
 		}
 		for i, o := range got.rows {
-			if len(o.Reason) > mostDetail {
+			if len(o.Reason) > maxDetail {
 				t.Fatalf("reason has %d bytes", len(o.Reason))
 			}
 			// Nothing is delivered that the answer neither counts nor names.
@@ -206,7 +206,7 @@ func BenchmarkAnswer(b *testing.B) {
 	one := strings.TrimSpace(record.String())
 	list := strings.Repeat(one+",", n-1) + one
 	rows := batchOf(make([]string, n)...).Rows
-	a := newAnswers(defaultAnswer(), newRedactor())
+	a := newAnswerReader(defaultAnswer(), newRedactor())
 	for name, failed := range map[string]string{"counters": "0", "rows": "1"} {
 		body := []byte(`{"totalRequested":500,"successful":500,"failed":` + failed + `,"successfulRecords":[` + list + `],"failedRecords":[]}`)
 		b.Run(name, func(b *testing.B) {
@@ -219,5 +219,19 @@ func BenchmarkAnswer(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/record")
 		})
+	}
+}
+
+// Why one row failed may name another contact of the same request.
+func TestAnswers_ReasonsNameNoOtherRow(t *testing.T) {
+	t.Parallel()
+	rows := []contactsync.Row{
+		{ID: "a", Body: []byte(`{"id":"a","fullName":"Jane Doe"}`)},
+		{ID: "b", Body: []byte(`{"id":"b","fullName":"Wilhelmine Musterfrau"}`)},
+	}
+	body := `{"totalRequested":2,"successful":1,"failed":1,"successfulRecords":[{"id":"b"}],"failedRecords":[{"id":"a","reason":"the same name as Wilhelmine Musterfrau has"}]}`
+	got, err := newAnswerReader(DefaultConfig().Answer, newRedactor()).read([]byte(body), rows, nil)
+	if err != nil || got.rows[0].Verdict != contactsync.Failed || got.rows[0].Reason != "the same name as *** has" {
+		t.Errorf("%+v, %v", got.rows, err)
 	}
 }

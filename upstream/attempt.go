@@ -1,0 +1,41 @@
+package upstream
+
+import "time"
+
+// attempt collects what one request yields; the table classifies it.
+type attempt struct {
+	sendError   sendError
+	status      int           // HTTP status; 0 if no answer came
+	body        bodyState     // of a 200 or 207
+	rateLimited bool          // the body contains the vendor's rate-limit text
+	retryAfter  time.Duration // 0 if absent or unusable
+	called      bool          // the round trip was started
+	sent        bool          // part of the body was handed to a connection
+
+	answer  answer
+	detail  string   // neither masked nor bounded yet
+	secrets []string // to be masked in the detail
+}
+
+// sendError says why there is no complete answer.
+type sendError uint8
+
+const (
+	sendOK             sendError = iota
+	sendStopped                  // the caller's context ended
+	sendUnknownAccount           // the account is not configured; nothing was sent
+	sendBadStream                // the stream's name is not valid; nothing was sent
+	sendNoToken                  // no token could be signed; nothing was sent
+	sendNoConnection             // transport error before anything was sent
+	sendTimeout                  // no complete answer in time
+	sendCut                      // transport error after something was sent
+)
+
+// bodyState says what the body of a 200 or 207 is good for.
+type bodyState uint8
+
+const (
+	bodyUnreadable bodyState = iota // not complete JSON
+	bodyForeign                     // JSON, but not an answer to a bulk update
+	bodyUsable
+)

@@ -1,0 +1,28 @@
+package upstream
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// parseHost parses a base URL and refuses what could lead to another host or path
+// than it shows. Its errors do not quote a password.
+func parseHost(raw string, plaintext bool) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	// Not err itself: it quotes the URL, which may contain a password.
+	if err != nil || u.Host == "" || u.Hostname() == "" || u.Opaque != "" {
+		return nil, fmt.Errorf("is not a base URL: write https://host")
+	}
+	switch {
+	case u.User != nil:
+		return nil, fmt.Errorf("holds a user name: write https://%s", u.Host)
+	case u.Scheme == "http" && !plaintext:
+		return nil, fmt.Errorf("%q is not encrypted: write https://%s, or set allow_plaintext", raw, u.Host)
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("%q is not http or https: write https://%s", raw, u.Host)
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return nil, fmt.Errorf("%q holds more than scheme and host: write %s://%s", raw, u.Scheme, u.Host)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}, nil
+}

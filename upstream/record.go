@@ -1,0 +1,87 @@
+package upstream
+
+import (
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// pathTree is a set of dotted paths into a record of an answer.
+type pathTree struct {
+	children map[string]*pathTree
+	id       bool // a contact's id may be here
+	reason   bool // a reason may be here
+}
+
+// add marks the node at each path.
+func (t *pathTree) add(paths []string, mark func(*pathTree)) {
+	for _, path := range paths {
+		node := t
+		for name := range strings.SplitSeq(path, ".") {
+			if node.children == nil {
+				node.children = map[string]*pathTree{}
+			}
+			if node.children[name] == nil {
+				node.children[name] = &pathTree{}
+			}
+			node = node.children[name]
+		}
+		mark(node)
+	}
+}
+
+// record is one element of successfulRecords or failedRecords.
+type record struct {
+	ids  [][]byte // valid until the next record is read
+	text errorText
+}
+
+// read reads the next record from d. A record that is a string or number is an id.
+func (r *record) read(d *jsontext.Decoder, paths *pathTree) error {
+	r.ids, r.text = r.ids[:0], errorText{}
+	if kind := d.PeekKind(); kind != '{' && kind != '[' {
+		value, err := d.ReadValue()
+		if err == nil {
+			r.addID(kind, value)
+		}
+		return err
+	}
+	return r.walk(d, paths, 0)
+}
+
+// walk reads the value at a node of the paths. Arrays are transparent to paths.
+func (r *record) walk(d *jsontext.Decoder, node *pathTree, depth int) error {
+	kind := d.PeekKind()
+	switch {
+	case node.reason:
+		return r.text.collect(d, depth)
+	case depth > maxDepth, kind != '{' && kind != '[':
+		value, err := d.ReadValue()
+		if err == nil && node.id {
+			r.addID(kind, value)
+		}
+		return err
+	}
+	return eachElement(d, func(name []byte) error {
+		if name == nil {
+			return r.walk(d, node, depth+1)
+		}
+		if child := node.children[string(name)]; child != nil {
+			return r.walk(d, child, depth+1)
+		}
+		if depth == 0 && isCode(string(name)) {
+			return r.text.collectCode(d)
+		}
+		_, err := d.ReadValue()
+		return err
+	})
+}
+
+func (r *record) addID(kind jsontext.Kind, value jsontext.Value) {
+	switch kind {
+	case '"':
+		r.ids = append(r.ids, unquote(value))
+	case '0':
+		r.ids = append(r.ids, value)
+	}
+}

@@ -1,0 +1,77 @@
+package upstream
+
+import (
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/contactsync/contactsync"
+)
+
+func FuzzPath(f *testing.F) {
+	for _, seed := range []string{
+		"st-1", "", ".", "..", "../x", "a/b", "%2e%2e", "%2f", "a;b", "a?b", "a#b", `a\b`, "a\r\nb", "a\x00b",
+		"a b", "ａ", "․․", "a\n", strings.Repeat("a", 65), "http://x", "//x", "@x", ":80",
+	} {
+		f.Add(seed)
+	}
+	base, err := parseHost("https://api.test", false)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, stream string) {
+		u, ok := target(base, stream)
+		if !ok {
+			return
+		}
+		want := "https://api.test/agentassist/api/v1/public/" + stream + "/contacts/bulk-update"
+		if u.String() != want {
+			t.Fatalf("got %s, want %s", u, want)
+		}
+		again, err := url.Parse(u.String())
+		if err != nil || again.Host != base.Host || again.EscapedPath() != u.EscapedPath() || strings.Count(again.Path, "/") != 7 {
+			t.Fatalf("%s reads as %+v, %v", u, again, err)
+		}
+	})
+}
+
+func TestTarget_RefusesWhatIsNoStream(t *testing.T) {
+	t.Parallel()
+	base := &url.URL{Scheme: "https", Host: "api.test"}
+	for _, stream := range []string{"", ".", "..", "a/b", "a%2fb", "a.b", "a b", "a\n", "ä", strings.Repeat("a", 65)} {
+		if u, ok := target(base, stream); ok {
+			t.Errorf("%q led to %s", stream, u)
+		}
+	}
+}
+
+// TestBody_IsReadWhileItIsClosed is what a transport does that gives up on a
+// request: it closes the body while another of its goroutines still reads.
+func TestBody_IsReadWhileItIsClosed(t *testing.T) {
+	t.Parallel()
+	var pool bodyPool
+	rows := batchOf("a", "b").Rows
+	want := "[" + string(rows[0].Body) + "," + string(rows[1].Body) + "]"
+	for range 1000 {
+		b := pool.encode(rows)
+		if string(b.data) != want {
+			t.Fatalf("got %s", b.data)
+		}
+		var readers sync.WaitGroup
+		readers.Go(func() {
+			got := make([]byte, 16)
+			for n, err := 0, error(nil); err == nil; {
+				n, err = b.Read(got)
+				if !strings.Contains(want, string(got[:n])) {
+					t.Errorf("read %q", got[:n])
+				}
+			}
+		})
+		readers.Go(func() { _ = b.Close() })
+		_ = b.Close()
+		next := pool.encode([]contactsync.Row{{Body: []byte(strings.Repeat("!", 64))}})
+		readers.Wait()
+		_ = next.Close()
+	}
+}
