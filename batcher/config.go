@@ -10,50 +10,50 @@ import (
 // Config is the batcher's part of the settings.
 type Config struct {
 	// MaxRows bounds the contacts in one request. The API documents no limit.
-	MaxRows int `yaml:"max_rows" env:"MAX_ROWS"`
+	MaxRows int `yaml:"max_rows"`
 	// MaxBytes bounds the body of one request; one contact larger than it goes alone.
-	MaxBytes setting.Size `yaml:"max_bytes" env:"MAX_BYTES"`
+	MaxBytes setting.Size `yaml:"max_bytes"`
 	// Linger is how long the oldest pending event of a stream waits for company
 	// before a request is cut that is not full.
-	Linger time.Duration `yaml:"linger" env:"LINGER"`
+	Linger time.Duration `yaml:"linger"`
 	// WindowBytes bounds everything between fetch and outcome. When it is full,
 	// fetching pauses; heartbeats go on.
-	WindowBytes setting.Size `yaml:"window_bytes" env:"WINDOW_BYTES"`
+	WindowBytes setting.Size `yaml:"window_bytes"`
 	// MaxInFlight bounds the requests of one account that are on their way at once.
-	MaxInFlight int `yaml:"max_in_flight" env:"MAX_IN_FLIGHT"`
+	MaxInFlight int `yaml:"max_in_flight"`
 	// BackoffMin is the first wait of a stream after a request that failed; it
 	// doubles up to backoff_max, with jitter.
-	BackoffMin time.Duration `yaml:"backoff_min" env:"BACKOFF_MIN"`
+	BackoffMin time.Duration `yaml:"backoff_min"`
 	// BackoffMax is the longest wait of a stream between two attempts.
-	BackoffMax time.Duration `yaml:"backoff_max" env:"BACKOFF_MAX"`
+	BackoffMax time.Duration `yaml:"backoff_max"`
 	// RowAttempts is how many answers in all, of those that can be read, may leave a
 	// row open: not accounted for, or refused without a reason or for one that
 	// passes. With the last of them it goes to the dead-letter topic.
-	RowAttempts int `yaml:"row_attempts" env:"ROW_ATTEMPTS"`
+	RowAttempts int `yaml:"row_attempts"`
 	// AmbiguousRetryDelay is how long the contacts of a request that timed out or
 	// was cut off wait before they are sent again, so that the API can finish with
 	// the first request.
-	AmbiguousRetryDelay time.Duration `yaml:"ambiguous_retry_delay" env:"AMBIGUOUS_RETRY_DELAY"`
+	AmbiguousRetryDelay time.Duration `yaml:"ambiguous_retry_delay"`
 	// HoldProbeMax is the longest wait between two probes of a stream that is on
 	// hold because the API refuses the credentials or does not know it.
-	HoldProbeMax time.Duration `yaml:"hold_probe_max" env:"HOLD_PROBE_MAX"`
+	HoldProbeMax time.Duration `yaml:"hold_probe_max"`
 	// HoldMax is how long such a hold, and a contact in it, may last before its
 	// contacts go to the dead-letter topic, to be replayed later. 0 is for ever.
-	HoldMax time.Duration `yaml:"hold_max" env:"HOLD_MAX"`
+	HoldMax time.Duration `yaml:"hold_max"`
 	// DeadLetterMaxPerMinute is how many refused rows of an account may become dead
 	// letters in a minute, whatever their share. Beyond it dead_letter_max_ratio
 	// decides. Over both, refused rows are retained and the stream tries single
 	// rows, because the cause is then more likely in the API than in the rows.
-	DeadLetterMaxPerMinute int `yaml:"dead_letter_max_per_minute" env:"DEAD_LETTER_MAX_PER_MINUTE"`
+	DeadLetterMaxPerMinute int `yaml:"dead_letter_max_per_minute"`
 	// DeadLetterMaxRatio is the share of a stream's rows, of those answered in the
 	// last minute, that the API may refuse before the stream makes no dead letters
 	// beyond dead_letter_max_per_minute. 1 disables the limit.
-	DeadLetterMaxRatio float64 `yaml:"dead_letter_max_ratio" env:"DEAD_LETTER_MAX_RATIO"`
+	DeadLetterMaxRatio float64 `yaml:"dead_letter_max_ratio"`
 	// RememberContacts is for how many contacts the newest accepted state is known,
 	// about 300 bytes each, so that stale events and replays are not sent after it.
 	// 0 remembers none: then stale events are sent, and replays by way of the topic
 	// end as dead letters again.
-	RememberContacts int `yaml:"remember_contacts" env:"REMEMBER_CONTACTS"`
+	RememberContacts int `yaml:"remember_contacts"`
 }
 
 // DefaultConfig returns the defaults.

@@ -10,45 +10,45 @@ import (
 // Config is the consumer's part of the settings.
 type Config struct {
 	// Topics to read contact-changed events from. At least one.
-	Topics []string `yaml:"topics" env:"TOPICS"`
+	Topics []string `yaml:"topics"`
 	// Group is the consumer group. Replicas with the same group share the partitions.
-	Group string `yaml:"group" env:"GROUP"`
+	Group string `yaml:"group"`
 	// SessionTimeout is how long Kafka waits for a heartbeat before it gives the
 	// partitions to another replica.
-	SessionTimeout time.Duration `yaml:"session_timeout" env:"SESSION_TIMEOUT"`
+	SessionTimeout time.Duration `yaml:"session_timeout"`
 	// RebalanceTimeout is how long Kafka waits for every replica to rejoin when the group changes.
-	RebalanceTimeout time.Duration `yaml:"rebalance_timeout" env:"REBALANCE_TIMEOUT"`
+	RebalanceTimeout time.Duration `yaml:"rebalance_timeout"`
 	// HeartbeatInterval is the time between heartbeats; at most a third of the session time-out.
-	HeartbeatInterval time.Duration `yaml:"heartbeat_interval" env:"HEARTBEAT_INTERVAL"`
+	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
 	// DrainTimeout is how long a lost partition's requests in flight may take to
 	// finish. Heartbeats stop meanwhile, so it must stay below half the session time-out.
-	DrainTimeout time.Duration `yaml:"drain_timeout" env:"DRAIN_TIMEOUT"`
+	DrainTimeout time.Duration `yaml:"drain_timeout"`
 	// FetchMinBytes is how much data a fetch waits for, up to fetch_max_wait. A
 	// small value wakes the client for each record and costs CPU at a steady rate.
-	FetchMinBytes setting.Size `yaml:"fetch_min_bytes" env:"FETCH_MIN_BYTES"`
+	FetchMinBytes setting.Size `yaml:"fetch_min_bytes"`
 	// FetchMaxBytes bounds one fetch of one partition. One record batch larger than it is still read.
-	FetchMaxBytes setting.Size `yaml:"fetch_max_bytes" env:"FETCH_MAX_BYTES"`
+	FetchMaxBytes setting.Size `yaml:"fetch_max_bytes"`
 	// FetchMaxWait is how long a fetch may wait for fetch_min_bytes; it adds to an event's age.
-	FetchMaxWait time.Duration `yaml:"fetch_max_wait" env:"FETCH_MAX_WAIT"`
+	FetchMaxWait time.Duration `yaml:"fetch_max_wait"`
 	// MaxBatchBytes bounds one record batch once decompressed. A partition with a
 	// larger one halts, so that a compression bomb cannot take the memory of every replica in turn.
-	MaxBatchBytes setting.Size `yaml:"max_batch_bytes" env:"MAX_BATCH_BYTES"`
+	MaxBatchBytes setting.Size `yaml:"max_batch_bytes"`
 	// CommitInterval is the time between offset commits.
-	CommitInterval time.Duration `yaml:"commit_interval" env:"COMMIT_INTERVAL"`
+	CommitInterval time.Duration `yaml:"commit_interval"`
 	// CommitEvents commits earlier once this many events have ended since the last commit.
-	CommitEvents int `yaml:"commit_events" env:"COMMIT_EVENTS"`
+	CommitEvents int `yaml:"commit_events"`
 	// CatchupMax bounds how long a newly assigned partition is only read, so that
 	// a takeover sends newest states only. 0 switches catch-up off.
-	CatchupMax time.Duration `yaml:"catchup_max" env:"CATCHUP_MAX"`
+	CatchupMax time.Duration `yaml:"catchup_max"`
 	// OnOffsetLoss says what to do when the committed offset lies below the start
 	// or beyond the end of the partition: halt (wait for an operator) or skip
 	// (count the loss and go on from the first offset that exists).
-	OnOffsetLoss string `yaml:"on_offset_loss" env:"ON_OFFSET_LOSS"`
+	OnOffsetLoss string `yaml:"on_offset_loss"`
 	// PartitionCheckInterval is how often new partitions are looked for.
-	PartitionCheckInterval time.Duration `yaml:"partition_check_interval" env:"PARTITION_CHECK_INTERVAL"`
+	PartitionCheckInterval time.Duration `yaml:"partition_check_interval"`
 	// StallAfter is how long nothing may end, although there is work and the API
 	// answers, before the service calls itself stuck and /livez fails.
-	StallAfter time.Duration `yaml:"stall_after" env:"STALL_AFTER"`
+	StallAfter time.Duration `yaml:"stall_after"`
 }
 
 // The policies for a committed offset that does not exist.

@@ -11,24 +11,24 @@ import (
 type Config struct {
 	// Accounts that contacts are sent to, each with its host, streams,
 	// credentials and budget. At least one.
-	Accounts []Account `yaml:"accounts" env:"-"`
+	Accounts []Account `yaml:"accounts"`
 	// Timeout bounds one request, from connecting to the last byte of the answer.
-	Timeout time.Duration `yaml:"timeout" env:"TIMEOUT"`
+	Timeout time.Duration `yaml:"timeout"`
 	// ThrottleMax bounds how long an account waits because an answer asked it to.
-	ThrottleMax time.Duration `yaml:"throttle_max" env:"THROTTLE_MAX"`
+	ThrottleMax time.Duration `yaml:"throttle_max"`
 	// MaxAnswerBytes bounds one answer, as received and once decompressed. It is
 	// held in memory for each request in flight.
-	MaxAnswerBytes setting.Size `yaml:"max_answer_bytes" env:"MAX_ANSWER_BYTES"`
+	MaxAnswerBytes setting.Size `yaml:"max_answer_bytes"`
 	// Proxy says how to reach the API: none (connect directly) or environment
 	// (as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say).
-	Proxy string `yaml:"proxy" env:"PROXY"`
+	Proxy string `yaml:"proxy"`
 	// CAFile names a PEM file with the certificate authorities to trust. Empty
 	// trusts those of the system.
-	CAFile string `yaml:"ca_file" env:"CA_FILE"`
+	CAFile string `yaml:"ca_file"`
 	// Breaker stops calling a host that is down. Accounts on one host share it.
-	Breaker Breaker `yaml:"breaker" envPrefix:"BREAKER_"`
+	Breaker Breaker `yaml:"breaker"`
 	// Answer says where an answer names its rows.
-	Answer Answer `yaml:"answer" envPrefix:"ANSWER_"`
+	Answer Answer `yaml:"answer"`
 }
 
 // The ways to reach the API.
@@ -109,29 +109,29 @@ const (
 // Breaker says when a host counts as down.
 type Breaker struct {
 	// MinRequests is how many requests must have ended before their ratio counts.
-	MinRequests int `yaml:"min_requests" env:"MIN_REQUESTS"`
+	MinRequests int `yaml:"min_requests"`
 	// FailureRatio of the requests in the interval opens the breaker.
-	FailureRatio float64 `yaml:"failure_ratio" env:"FAILURE_RATIO"`
+	FailureRatio float64 `yaml:"failure_ratio"`
 	// Consecutive failures open the breaker whatever the ratio.
-	Consecutive int `yaml:"consecutive" env:"CONSECUTIVE"`
+	Consecutive int `yaml:"consecutive"`
 	// Interval is the rolling window that requests are counted in; at least twice the timeout.
-	Interval time.Duration `yaml:"interval" env:"INTERVAL"`
+	Interval time.Duration `yaml:"interval"`
 	// Open is how long nothing is sent before one request tries the host again.
-	Open time.Duration `yaml:"open" env:"OPEN"`
+	Open time.Duration `yaml:"open"`
 }
 
 // Answer says where an answer names its rows. Paths are dotted; arrays on the
 // way are walked through.
 type Answer struct {
 	// SuccessIDs are the paths of the contact's id inside an element of successfulRecords.
-	SuccessIDs []string `yaml:"success_ids" env:"SUCCESS_IDS"`
+	SuccessIDs []string `yaml:"success_ids"`
 	// FailureIDs are the paths of the contact's id inside an element of failedRecords.
-	FailureIDs []string `yaml:"failure_ids" env:"FAILURE_IDS"`
+	FailureIDs []string `yaml:"failure_ids"`
 	// Reasons are the paths of the reason inside an element of failedRecords.
-	Reasons []string `yaml:"reasons" env:"REASONS"`
+	Reasons []string `yaml:"reasons"`
 	// Transient are the words, in any case, that make a failed row worth another
 	// attempt. A number stands for a status and matches only as a whole.
-	Transient []string `yaml:"transient" env:"TRANSIENT"`
+	Transient []string `yaml:"transient"`
 }
 
 // DefaultConfig returns the defaults. Accounts have none.

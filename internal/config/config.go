@@ -19,45 +19,45 @@ import (
 // Config is all settings of the service.
 type Config struct {
 	// Kafka says how to reach the brokers.
-	Kafka kafka.Config `yaml:"kafka" envPrefix:"KAFKA_"`
+	Kafka kafka.Config `yaml:"kafka"`
 	// Consumer says what is read, in which group, and when offsets are committed.
-	Consumer consumer.Config `yaml:"consumer" envPrefix:"CONSUMER_"`
+	Consumer consumer.Config `yaml:"consumer"`
 	// Event says how a record is read and what is checked before it is sent.
-	Event event.Config `yaml:"event" envPrefix:"EVENT_"`
+	Event event.Config `yaml:"event"`
 	// Batcher says how events are gathered into requests, and how failed ones are repeated.
-	Batcher batcher.Config `yaml:"batcher" envPrefix:"BATCHER_"`
+	Batcher batcher.Config `yaml:"batcher"`
 	// Upstream says which accounts of the API are called, and how.
-	Upstream upstream.Config `yaml:"upstream" envPrefix:"UPSTREAM_"`
+	Upstream upstream.Config `yaml:"upstream"`
 	// DeadLetter says where events go that can never be delivered.
-	DeadLetter deadletter.Config `yaml:"deadletter" envPrefix:"DEADLETTER_"`
+	DeadLetter deadletter.Config `yaml:"deadletter"`
 	// Admin is the HTTP server for metrics, probes and the status page.
-	Admin Admin `yaml:"admin" envPrefix:"ADMIN_"`
+	Admin Admin `yaml:"admin"`
 	// Log says what is written to the standard error stream.
-	Log Log `yaml:"log" envPrefix:"LOG_"`
+	Log Log `yaml:"log"`
 	// Shutdown bounds how the service stops.
-	Shutdown Shutdown `yaml:"shutdown" envPrefix:"SHUTDOWN_"`
+	Shutdown Shutdown `yaml:"shutdown"`
 }
 
 // Admin is the part of the settings for the HTTP server that operators use.
 type Admin struct {
 	// Listen is the address as host:port. An empty host listens on every
 	// interface, which probes in Kubernetes need; port 0 takes a free one.
-	Listen string `yaml:"listen" env:"LISTEN"`
+	Listen string `yaml:"listen"`
 }
 
 // Log is the part of the settings for the log.
 type Log struct {
 	// Level is the least level that is written: debug, info, warn or error.
-	Level string `yaml:"level" env:"LEVEL"`
+	Level string `yaml:"level"`
 	// Format is json, one object a line, or text, for reading in a terminal.
-	Format string `yaml:"format" env:"FORMAT"`
+	Format string `yaml:"format"`
 }
 
 // Shutdown is the part of the settings for stopping.
 type Shutdown struct {
 	// Timeout is the time from the first signal to a forced exit. Keep Kubernetes'
 	// terminationGracePeriodSeconds above it.
-	Timeout time.Duration `yaml:"timeout" env:"TIMEOUT"`
+	Timeout time.Duration `yaml:"timeout"`
 }
 
 // The levels and formats of the log.

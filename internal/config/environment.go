@@ -1,14 +1,11 @@
 package config
 
 import (
-	"errors"
 	"maps"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/caarlos0/env/v11"
 )
 
 // serviceLink matches the variables that Kubernetes sets in every pod for every
@@ -16,19 +13,19 @@ import (
 // service from starting.
 var serviceLink = regexp.MustCompile(`^CONTACTSYNC_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// overlay lays the environment over the settings. A variable that is empty counts
-// as not set.
+// overlay applies the environment over the settings. An empty variable counts as
+// not set.
 func (r *report) overlay(environ []string, c *Config) {
-	set := env.ToMap(environ)
 	known := map[string]Key{}
-	readers := map[reflect.Type]env.ParserFunc{}
 	for _, k := range Keys() {
 		if k.Env != "" {
 			known[k.Env] = k
-			if !readsText(k.Type) {
-				readers[k.Type] = reader(k.Type)
-			}
 		}
+	}
+	set := map[string]string{}
+	for _, entry := range environ {
+		name, text, _ := strings.Cut(entry, "=")
+		set[name] = text
 	}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
 		if !strings.HasPrefix(name, prefix) || set[name] == "" {
@@ -39,17 +36,43 @@ func (r *report) overlay(environ []string, c *Config) {
 			r.unknownVariable(name, slices.Sorted(maps.Keys(known)))
 			continue
 		}
-		// One variable at a time: the library's errors do not name theirs.
-		err := env.ParseWithOptions(c, env.Options{
-			Environment: map[string]string{name: set[name]}, Prefix: prefix, FuncMap: readers,
-		})
-		if err != nil {
-			r.inVariable(name, k.Path, "%v", cause(err))
+		if err := setVariable(settingAt(c, k.Path), set[name]); err != nil {
+			r.inVariable(name, k.Path, "%v", err)
 			continue
 		}
 		maps.DeleteFunc(r.origins, func(key string, _ origin) bool { return strings.HasPrefix(key, k.Path+"[") })
 		r.origins[k.Path] = origin{from: fromEnv + name}
 	}
+}
+
+// settingAt returns the field of a setting that lies in no list.
+func settingAt(c *Config, path string) reflect.Value {
+	v := reflect.ValueOf(c).Elem()
+	for step := range strings.SplitSeq(path, ".") {
+		for field, value := range v.Fields() {
+			if yamlName(field) == step {
+				v = value
+				break
+			}
+		}
+	}
+	return v
+}
+
+// setVariable reads text into v as the file is read. A list is comma-separated.
+func setVariable(v reflect.Value, text string) error {
+	if v.Kind() != reflect.Slice {
+		return setScalar(v, strings.TrimSpace(text))
+	}
+	items := strings.Split(text, ",")
+	list := reflect.MakeSlice(v.Type(), len(items), len(items))
+	for i, item := range items {
+		if err := setScalar(list.Index(i), strings.TrimSpace(item)); err != nil {
+			return err
+		}
+	}
+	v.Set(list)
+	return nil
 }
 
 func (r *report) unknownVariable(name string, known []string) {
@@ -71,32 +94,4 @@ func (r *report) unknownVariable(name string, known []string) {
 		return
 	}
 	r.inVariable(name, "", "unknown variable: unset it, names that begin with %s are the service's own", prefix)
-}
-
-// reader makes the library read a type the way the file is read. A list is
-// comma-separated.
-func reader(t reflect.Type) env.ParserFunc {
-	return func(text string) (any, error) {
-		v := reflect.New(t).Elem()
-		if t.Kind() != reflect.Slice {
-			err := setScalar(v, strings.TrimSpace(text))
-			return v.Interface(), err
-		}
-		for item := range strings.SplitSeq(text, ",") {
-			one := reflect.New(t.Elem()).Elem()
-			if err := setScalar(one, strings.TrimSpace(item)); err != nil {
-				return nil, err
-			}
-			v = reflect.Append(v, one)
-		}
-		return v.Interface(), nil
-	}
-}
-
-// cause strips the library's words, which name fields in Go.
-func cause(err error) error {
-	if e, ok := errors.AsType[env.ParseError](err); ok {
-		return e.Err
-	}
-	return err
 }

@@ -44,6 +44,21 @@ func TestEnvironment_LiesOverTheFile(t *testing.T) {
 	}
 }
 
+func TestEnvironment_SetsEverySettingButThoseOfLists(t *testing.T) {
+	t.Parallel()
+	for _, k := range Keys() {
+		if k.Env == "" || k.Default == "" {
+			continue
+		}
+		var c Config
+		r := newReport("")
+		r.overlay([]string{k.Env + "=" + k.Default}, &c)
+		if got := format(settingAt(&c, k.Path)); got != k.Default || r.err() != nil {
+			t.Errorf("%s=%s: got %q, %v", k.Env, k.Default, got, r.err())
+		}
+	}
+}
+
 func TestEnvironment_Faults(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -32,11 +32,11 @@ func Keys() []Key {
 	// An entry of a list has no default of its own; an empty one shows them.
 	c.Upstream.Accounts = []upstream.Account{{}}
 	c.Upstream.SetDefaults()
-	return keysOf(reflect.ValueOf(c), "", prefix)
+	return keysOf(reflect.ValueOf(c), "")
 }
 
-// keysOf lists the fields of a struct. Without an env prefix only the file sets them.
-func keysOf(v reflect.Value, path, env string) []Key {
+// keysOf lists the fields of a struct.
+func keysOf(v reflect.Value, path string) []Key {
 	var keys []Key
 	for field, value := range v.Fields() {
 		k := Key{Path: join(path, yamlName(field)), Type: field.Type, Owner: v.Type(), Field: field.Name}
@@ -44,17 +44,13 @@ func keysOf(v reflect.Value, path, env string) []Key {
 		case isList(field.Type):
 			keys = append(keys, k)
 			if value.Len() > 0 {
-				keys = append(keys, keysOf(value.Index(0), k.Path+"[]", "")...)
+				keys = append(keys, keysOf(value.Index(0), k.Path+"[]")...)
 			}
 		case field.Type.Kind() == reflect.Struct:
-			below := ""
-			if env != "" {
-				below = env + field.Tag.Get("envPrefix")
-			}
-			keys = append(append(keys, k), keysOf(value, k.Path, below)...)
+			keys = append(append(keys, k), keysOf(value, k.Path)...)
 		default:
-			if name := field.Tag.Get("env"); env != "" && name != "" && name != "-" {
-				k.Env = env + name
+			if !strings.Contains(path, "[]") {
+				k.Env = variable(k.Path)
 			}
 			k.Default = format(value)
 			keys = append(keys, k)

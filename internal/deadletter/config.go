@@ -11,17 +11,17 @@ import (
 // Config is the dead-letter topic's part of the settings.
 type Config struct {
 	// Topic to write dead letters to. It must exist: it is never created.
-	Topic string `yaml:"topic" env:"TOPIC"`
+	Topic string `yaml:"topic"`
 	// Linger is how long a letter waits for others of its partition to share a request with.
-	Linger time.Duration `yaml:"linger" env:"LINGER"`
+	Linger time.Duration `yaml:"linger"`
 	// BatchBytes bounds the letters that share one request. Keep it at or below the
 	// topic's max.message.bytes; a larger record goes alone.
-	BatchBytes setting.Size `yaml:"batch_bytes" env:"BATCH_BYTES"`
+	BatchBytes setting.Size `yaml:"batch_bytes"`
 	// Timeout bounds one write, the replicas' acknowledgement included.
-	Timeout time.Duration `yaml:"timeout" env:"TIMEOUT"`
+	Timeout time.Duration `yaml:"timeout"`
 	// EnvelopeBytes is how much of a record that is too large for the topic is
 	// kept. Set it to 0 to keep nothing but its hash, size and position.
-	EnvelopeBytes setting.Size `yaml:"envelope_bytes" env:"ENVELOPE_BYTES"`
+	EnvelopeBytes setting.Size `yaml:"envelope_bytes"`
 }
 
 // DefaultConfig returns the defaults. Topic has none.

@@ -11,17 +11,17 @@ import (
 type Config struct {
 	// Format is how a record's value is written: native, the JSON object with
 	// streamId and contact that the documentation describes.
-	Format string `yaml:"format" env:"FORMAT"`
+	Format string `yaml:"format"`
 	// Validation says how much of a contact is checked before it is sent: strict
 	// (every field that the API documents as required is there and has the right
 	// form) or lenient (the id only, and the API decides).
-	Validation string `yaml:"validation" env:"VALIDATION"`
+	Validation string `yaml:"validation"`
 	// MaxEventBytes bounds the value and the key of a record. A larger record goes
 	// to the dead-letter topic.
-	MaxEventBytes setting.Size `yaml:"max_event_bytes" env:"MAX_EVENT_BYTES"`
+	MaxEventBytes setting.Size `yaml:"max_event_bytes"`
 	// MaxDepth bounds how deep objects and arrays nest in a value; the outermost
 	// object counts as 1.
-	MaxDepth int `yaml:"max_depth" env:"MAX_DEPTH"`
+	MaxDepth int `yaml:"max_depth"`
 }
 
 // The formats and the ways to validate.

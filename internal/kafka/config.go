@@ -14,51 +14,51 @@ import (
 type Config struct {
 	// Brokers to ask for the cluster's layout, as host:port. Name two or three, so
 	// that one of them may be down when the service starts.
-	Brokers []string `yaml:"brokers" env:"BROKERS"`
+	Brokers []string `yaml:"brokers"`
 	// ClientID names the service in the brokers' logs and quotas.
-	ClientID string `yaml:"client_id" env:"CLIENT_ID"`
+	ClientID string `yaml:"client_id"`
 	// TLS encrypts the connections and lets the brokers know the service by a certificate.
-	TLS TLS `yaml:"tls" envPrefix:"TLS_"`
+	TLS TLS `yaml:"tls"`
 	// SASL logs the service in with a name and a password.
-	SASL SASL `yaml:"sasl" envPrefix:"SASL_"`
+	SASL SASL `yaml:"sasl"`
 	// DialTimeout bounds how long a connection may take to be ready, TLS and SASL
 	// included. One address gets a third of it to accept, so that a dead broker
 	// leaves time for the next.
-	DialTimeout time.Duration `yaml:"dial_timeout" env:"DIAL_TIMEOUT"`
+	DialTimeout time.Duration `yaml:"dial_timeout"`
 	// RequestTimeout bounds one request and its answer.
-	RequestTimeout time.Duration `yaml:"request_timeout" env:"REQUEST_TIMEOUT"`
+	RequestTimeout time.Duration `yaml:"request_timeout"`
 	// MetadataTTL is the longest time that the cluster's layout is kept. It bounds
 	// how long a partition whose leader moved is asked for at the old one.
-	MetadataTTL time.Duration `yaml:"metadata_ttl" env:"METADATA_TTL"`
+	MetadataTTL time.Duration `yaml:"metadata_ttl"`
 }
 
 // TLS is the encryption of the connections. Files are read for each new
 // connection. Versions below 1.2 are refused.
 type TLS struct {
 	// Enabled turns TLS on.
-	Enabled bool `yaml:"enabled" env:"ENABLED"`
+	Enabled bool `yaml:"enabled"`
 	// CAFile holds the certificates (PEM) that may sign a broker's. Without it the system's are used.
-	CAFile string `yaml:"ca_file" env:"CA_FILE"`
+	CAFile string `yaml:"ca_file"`
 	// CertFile holds the service's own certificate (PEM), where brokers ask for one.
-	CertFile string `yaml:"cert_file" env:"CERT_FILE"`
+	CertFile string `yaml:"cert_file"`
 	// KeyFile holds the key (PEM) of cert_file.
-	KeyFile string `yaml:"key_file" env:"KEY_FILE"`
+	KeyFile string `yaml:"key_file"`
 	// ServerName is the name that every broker's certificate must carry, where it
 	// is not the host that the broker is reached by.
-	ServerName string `yaml:"server_name" env:"SERVER_NAME"`
+	ServerName string `yaml:"server_name"`
 }
 
 // SASL is the login.
 type SASL struct {
 	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty for no login.
-	Mechanism string `yaml:"mechanism" env:"MECHANISM"`
+	Mechanism string `yaml:"mechanism"`
 	// Username to log in with.
-	Username string `yaml:"username" env:"USERNAME"`
+	Username string `yaml:"username"`
 	// PasswordFile holds the password. It is read for each new connection; line
 	// ends after the password are left out.
-	PasswordFile string `yaml:"password_file" env:"PASSWORD_FILE"`
+	PasswordFile string `yaml:"password_file"`
 	// AllowPlaintext lets PLAIN send the password over a connection without TLS.
-	AllowPlaintext bool `yaml:"allow_plaintext" env:"ALLOW_PLAINTEXT"`
+	AllowPlaintext bool `yaml:"allow_plaintext"`
 }
 
 // The SASL mechanisms.
