@@ -19,22 +19,25 @@ import (
 func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
 	t.Parallel()
 	const contacts, changed = 15, 5
-	w := newWorld(t, nil)
-	if err := w.api.Put(stub.Rule{Name: "refusing", Rows: &stub.Rows{Fail: []string{"c*"}, Reason: "Unknown salutation"}}); err != nil {
+	l := newLab(t)
+	if err := l.api.Put(stub.Rule{Name: "refusing", Rows: &stub.Rows{Fail: []string{"c*"}, Reason: "Unknown salutation"}}); err != nil {
 		t.Fatal(err)
 	}
-	_, stop := w.replica(app.Options{})
+	l.start()
+	var first, second []event
 	for i := range contacts {
-		w.produce(fmt.Sprint("c", i), contact("st-1", fmt.Sprint("c", i), 1))
+		first = append(first, event{stream: "st-1", id: fmt.Sprint("c", i), seq: 1})
+		if i < changed {
+			second = append(second, event{stream: "st-1", id: fmt.Sprint("c", i), seq: 2})
+		}
 	}
-	w.until("all offsets to be committed", func() bool { return w.committed() == contacts })
-	w.api.Turn("refusing", false)
-	for i := range changed {
-		w.produce(fmt.Sprint("c", i), contact("st-1", fmt.Sprint("c", i), 2))
-	}
-	w.until("the newer events to be committed", func() bool { return w.committed() == contacts+changed })
+	l.put(first...)
+	l.drain()
+	l.api.Turn("refusing", false)
+	l.put(second...)
+	l.drain()
 
-	d, err := app.OpenDeadLetters(w.cfg, slog.New(slog.DiscardHandler))
+	d, err := app.OpenDeadLetters(l.Config, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,12 +55,10 @@ func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
 		if err != nil || sum[replay.Replayed] != want[replay.Replayed] || sum[replay.Already] != want[replay.Already] || sum[replay.Newer] != want[replay.Newer] {
 			t.Errorf("round %d: %v, %v: want %v", round, sum, err, want)
 		}
-		w.until("the replays to be committed", func() bool { return w.committed() == 2*contacts })
+		l.drain()
 	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-	state := w.api.State()["st-1"]
+	l.stop()
+	state := l.api.State()["st-1"]
 	for i := range contacts {
 		want := int64(1)
 		if i < changed {
@@ -67,7 +68,7 @@ func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
 			t.Errorf("contact c%d has seq %d, want %d", i, got, want)
 		}
 	}
-	if st := w.api.Stats(); st.OutOfOrder != 0 || st.Duplicates != 0 || st.Overlaps != 0 {
+	if st := l.api.Stats(); st.OutOfOrder != 0 || st.Duplicates != 0 || st.Overlaps != 0 {
 		t.Errorf("violations: %+v", st)
 	}
 }
@@ -76,11 +77,11 @@ func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
 // whole budget for itself.
 func TestDeadLetters_APITakesItsShareOnly(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, nil)
+	l := newLab(t)
 	for _, share := range []string{upstream.ShareSplit, upstream.ShareFull} {
 		sixty := 60
-		w.cfg.Upstream.Accounts[0].Budget = upstream.Budget{Requests: &sixty, Window: time.Minute, Share: share}
-		d, err := app.OpenDeadLetters(w.cfg, slog.New(slog.DiscardHandler))
+		l.Config.Upstream.Accounts[0].Budget = upstream.Budget{Requests: &sixty, Window: time.Minute, Share: share}
+		d, err := app.OpenDeadLetters(l.Config, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +98,7 @@ func TestDeadLetters_APITakesItsShareOnly(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := w.cfg.Upstream.Accounts[0].Budget.Share; got != upstream.ShareFull {
+	if got := l.Config.Upstream.Accounts[0].Budget.Share; got != upstream.ShareFull {
 		t.Errorf("the service's own settings were changed to %s", got)
 	}
 }

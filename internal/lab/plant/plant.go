@@ -1,6 +1,6 @@
-// Package plant holds bugs to be put between the parts of the service on
-// purpose, so that it can be shown that the checker finds them. Each breaks one
-// promise in the way that real consumers break it. It is part of the lab only.
+// Package plant puts bugs between the parts of the service on purpose, to show
+// that the checker finds them. Each breaks one promise in the way that real
+// consumers break it. It starts no goroutine.
 package plant
 
 import (
@@ -17,29 +17,39 @@ import (
 
 // Bugs names every bug that can be planted, and what it does.
 var Bugs = map[string]string{
-	"commit-max":     "commits the highest offset that has ended instead of the lowest open one (I2)",
-	"trust-status":   "takes a 200 for success of every row (I1)",
-	"drop-on-error":  "takes an answer of 5xx for the end of the matter (I1)",
-	"forget-letters": "counts a dead letter as written before Kafka has it, and never writes it (I1, I5)",
-	"resend-stale":   "sends an older state of a contact once more after a newer one (I3)",
+	"commit-max":        "commits the highest offset that has ended instead of the lowest open one (I2)",
+	"trust-status":      "treats every row of an answer as delivered (I1)",
+	"drop-on-error":     "treats a 5xx as if every row had been delivered (I1)",
+	"drop-dead-letters": "reports dead letters as written and never writes them (I1, I5)",
+	"resend-stale":      "sends an older state of a contact again after a newer one (I3)",
 }
 
-// Plant puts a bug into the wiring. An unknown name is an error that lists the known ones.
+// Plant puts a bug into the wiring, around a sender that o wraps already. An
+// unknown name is an error that lists the known ones.
 func Plant(name string, o *app.Options) error {
+	wrapSender := func(bug func(batcher.Sender) batcher.Sender) {
+		inner := o.WrapSender
+		o.WrapSender = func(s batcher.Sender) batcher.Sender {
+			if inner != nil {
+				s = inner(s)
+			}
+			return bug(s)
+		}
+	}
 	switch name {
 	case "":
 	case "commit-max":
 		o.WrapAcker = func(a batcher.Acker) batcher.Acker { return &commitMax{next: a, low: map[contactsync.Claim]int64{}} }
 	case "trust-status":
-		o.WrapSender = func(s batcher.Sender) batcher.Sender { return trustStatus{s} }
+		wrapSender(func(s batcher.Sender) batcher.Sender { return trustStatus{s} })
 	case "drop-on-error":
-		o.WrapSender = func(s batcher.Sender) batcher.Sender { return dropOnError{s} }
-	case "forget-letters":
-		o.WrapPublisher = func(batcher.Publisher) batcher.Publisher { return forgetLetters{} }
+		wrapSender(func(s batcher.Sender) batcher.Sender { return dropOnError{s} })
+	case "drop-dead-letters":
+		o.WrapPublisher = func(batcher.Publisher) batcher.Publisher { return dropDeadLetters{} }
 	case "resend-stale":
-		o.WrapSender = func(s batcher.Sender) batcher.Sender {
+		wrapSender(func(s batcher.Sender) batcher.Sender {
 			return &resendStale{Sender: s, first: map[string]contactsync.Row{}}
-		}
+		})
 	default:
 		var known []string
 		for b := range Bugs {
@@ -51,12 +61,12 @@ func Plant(name string, o *app.Options) error {
 	return nil
 }
 
-// commitMax ends every event below the one that has ended.
+// commitMax ends every event below one that has ended.
 type commitMax struct {
 	next batcher.Acker
 
 	mu  sync.Mutex
-	low map[contactsync.Claim]int64 // first offset not yet passed on
+	low map[contactsync.Claim]int64 // lowest offset that has not been reported as ended
 }
 
 func (c *commitMax) Done(ended []contactsync.Ended) {
@@ -98,14 +108,14 @@ type answered struct{ r contactsync.Result }
 
 func (a answered) Send(context.Context, contactsync.Batch) contactsync.Result { return a.r }
 
-type forgetLetters struct{}
+type dropDeadLetters struct{}
 
-func (forgetLetters) Publish(context.Context, []contactsync.DeadLetter) ([]contactsync.DeadLetter, error) {
+func (dropDeadLetters) Publish(context.Context, []contactsync.DeadLetter) ([]contactsync.DeadLetter, error) {
 	return nil, nil
 }
 
-// resendStale remembers the first state of some contacts and sends it again
-// behind a newer one.
+// resendStale keeps the first state of each contact and sends it again after a
+// newer one.
 type resendStale struct {
 	batcher.Sender
 

@@ -97,6 +97,30 @@ func (s *Server) Start(addr string) error {
 	return nil
 }
 
+// Suspend closes the listener and cuts off every connection, as a host does that
+// goes away: until Resume, a client's connection is refused.
+func (s *Server) Suspend() {
+	s.mu.Lock()
+	srv := s.http
+	s.http = nil
+	s.mu.Unlock()
+	if srv != nil {
+		_ = srv.Close() // no client is warned: that is the fault
+		s.serving.Wait()
+	}
+}
+
+// Resume listens at the former address again. It does nothing unless the server is suspended.
+func (s *Server) Resume() error {
+	s.mu.RLock()
+	listening, addr := s.http != nil, strings.TrimPrefix(s.url, "http://")
+	s.mu.RUnlock()
+	if listening {
+		return nil
+	}
+	return s.Start(addr)
+}
+
 // Started is the time that Call.Received and Call.Done count from.
 func (s *Server) Started() time.Time { return s.start }
 

@@ -3,11 +3,13 @@ package stub
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -188,6 +190,37 @@ func TestServer_StartAndClose(t *testing.T) {
 	for range 2 {
 		if err := s.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+func TestServer_SuspendAndResume(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	if err := s.Start("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	ask := func() error {
+		res, err := client.Get(s.URL() + "/stats.json")
+		if err == nil {
+			res.Body.Close()
+		}
+		return err
+	}
+	for range 2 {
+		if err := ask(); err != nil {
+			t.Error(err)
+		}
+		s.Suspend()
+		if err := ask(); !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("while it is suspended: %v", err)
+		}
+		for range 2 { // the second time there is nothing to do
+			if err := s.Resume(); err != nil {
+				t.Error(err)
+			}
 		}
 	}
 }
