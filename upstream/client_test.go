@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/contactsync/contactsync/metrics"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/contactsync/contactsync/metrics"
 )
 
 func TestClient_Wiring(t *testing.T) {
