@@ -46,10 +46,10 @@ when the settings themselves are wrong.`,
 				}
 				fmt.Fprintln(out, level+f.Problem)
 			}
-			if app.Usable(found) != nil {
+			if app.FatalError(found) != nil {
 				return errReported
 			}
-			for _, line := range app.Shares(cfg) {
+			for _, line := range app.Summary(cfg) {
 				fmt.Fprintln(out, line)
 			}
 			if connect {

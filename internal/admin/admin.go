@@ -16,26 +16,26 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// shutdownTime is how long a last scrape may take when the server stops.
-const shutdownTime = 2 * time.Second
+// shutdownTimeout is how long a last scrape may take when the server stops.
+const shutdownTimeout = 2 * time.Second
 
-// Deps are what the pages ask.
+// Deps provide the content of the pages.
 type Deps struct {
 	Gatherer prometheus.Gatherer
-	Live     func() string // why a restart would help; empty while all is well
-	Ready    func() string // why the service is not ready; empty when it is
-	Status   func() any    // what /status shows, as JSON
+	Stuck    func() string // why a restart would help; empty if it would not
+	NotReady func() string // why the service is not ready; empty if it is
+	Status   func() any    // content of /status, written as JSON
 	Log      *slog.Logger
 }
 
-// Server answers on one listener.
+// Server serves the pages on one listener.
 type Server struct {
 	http     *http.Server
 	listener net.Listener
 	log      *slog.Logger
 }
 
-// Listen opens the address, so that a port in use is known before anything starts.
+// Listen opens the address, so that a port in use is an error before anything starts.
 func Listen(ctx context.Context, addr string, deps Deps) (*Server, error) {
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
@@ -53,13 +53,13 @@ func Listen(ctx context.Context, addr string, deps Deps) (*Server, error) {
 	}, nil
 }
 
-// Addr is the address that the server listens on.
+// Addr returns the address that the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Serve answers until ctx ends, then lets requests under way finish.
+// Serve answers until ctx ends, and then lets running requests finish.
 func (s *Server) Serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
-		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if err := s.http.Shutdown(last); err != nil {
 			s.log.Warn("admin requests were cut off", "err", err)
@@ -78,8 +78,8 @@ func (s *Server) Close() error { return s.listener.Close() }
 func handler(deps Deps) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(deps.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
-	mux.Handle("GET /livez", probe(deps.Live))
-	mux.Handle("GET /readyz", probe(deps.Ready))
+	mux.Handle("GET /livez", probe(deps.Stuck))
+	mux.Handle("GET /readyz", probe(deps.NotReady))
 	mux.Handle("GET /status", status(deps.Status))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
@@ -88,32 +88,30 @@ func handler(deps Deps) http.Handler {
 	return mux
 }
 
-// status answers with JSON for a person or a script.
-func status(of func() any) http.Handler {
+// status answers with indented JSON.
+func status(content func() any) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		text, err := json.Marshal(of(), jsontext.WithIndent("  "))
+		text, err := json.Marshal(content(), jsontext.WithIndent("  "))
 		if err != nil {
 			http.Error(w, "write the status: "+err.Error(), http.StatusInternalServerError)
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
-		_, _ = w.Write(append(text, '\n')) // whoever asked has gone: nothing to do about it
+		_, _ = w.Write(append(text, '\n')) // an error means that the client has gone
 	})
 }
 
-// probe answers 200 "ok", or 503 with the reason.
-func probe(why func() string) http.Handler {
+// probe answers 200 "ok", or 503 with the problem if there is one.
+func probe(problem func() string) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		reason := why()
-		if reason == "" {
-			reason = "ok"
+		text := problem()
+		if text == "" {
+			text = "ok"
 		} else {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		if _, err := fmt.Fprintln(w, reason); err != nil {
-			return // the prober is gone
-		}
+		_, _ = fmt.Fprintln(w, text) // an error means that the client has gone
 	})
 }

@@ -23,9 +23,9 @@ func TestServer_Pages(t *testing.T) {
 	wedged := ""
 	s, err := Listen(t.Context(), "127.0.0.1:0", Deps{
 		Gatherer: reg, Log: slog.New(slog.DiscardHandler),
-		Live:   func() string { return wedged },
-		Ready:  func() string { return "no partitions yet" },
-		Status: func() any { return map[string]string{"stream": "st-<1>"} },
+		Stuck:    func() string { return wedged },
+		NotReady: func() string { return "no partitions yet" },
+		Status:   func() any { return map[string]string{"stream": "st-<1>"} },
 	})
 	if err != nil {
 		t.Fatal(err)

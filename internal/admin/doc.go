@@ -1,11 +1,11 @@
-// Package admin serves what operators and Kubernetes ask the service for:
-// /metrics, /livez, /readyz, /status and /debug/pprof.
+// Package admin serves the pages for operators and Kubernetes: /metrics, /livez,
+// /readyz, /status and /debug/pprof.
 //
-// /livez fails only where a restart would help: a loop that does not turn, or
-// work that nothing would ever take up. An API or a Kafka that is away is not
-// such a reason. /readyz fails before the first assignment, while a partition is
-// halted, and from the moment a stop was asked for. /status says in JSON what is
-// pending, what is on hold and why. Nothing secret is served.
+// /livez fails only if a restart would help: a loop has stopped, or there is work
+// that nothing would ever start. An outage of the API or of Kafka is not such a
+// reason. /readyz fails before the first assignment, while a partition is halted,
+// and as soon as a stop is requested. /status shows in JSON what is pending, what is
+// on hold and why. No page contains a secret or a contact value.
 //
 // Serve owns the server's goroutines and waits for them.
 package admin

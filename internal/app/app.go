@@ -28,52 +28,61 @@ type Options struct {
 	Version  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
-	// The wraps put something between two parts. Only tests and the lab set them,
-	// to plant the faults that the checker must find.
+	// The wraps intercept calls between two parts. Only tests and the lab set them, to
+	// plant bugs.
 	WrapSender    func(batcher.Sender) batcher.Sender
 	WrapPublisher func(batcher.Publisher) batcher.Publisher
 	WrapAcker     func(batcher.Acker) batcher.Acker
 }
 
-// App is the service.
+// App is the service. New wires it, Run is its life.
 type App struct {
-	cfg      config.Config
-	version  string
-	log      *slog.Logger
-	kafka    *kafka.Conn
-	upstream *upstream.Client
-	letters  *deadletter.Writer
-	batcher  *batcher.Batcher
-	consumer *consumer.Consumer
-	admin    *admin.Server
+	cfg         config.Config
+	version     string
+	log         *slog.Logger
+	kafka       *kafka.Conn
+	upstream    *upstream.Client
+	deadLetters *deadletter.Writer
+	batcher     *batcher.Batcher
+	consumer    *consumer.Consumer
+	admin       *admin.Server
 
 	stopping atomic.Bool
 }
 
-// ErrForced says that the stop took longer than shutdown.timeout and was cut short.
-var ErrForced = errors.New("the stop took too long and was cut short: what was on its way is sent again by the next owner")
+// ErrForced reports a stop that was cut short because it took longer than shutdown.timeout.
+var ErrForced = errors.New("the stop took too long and was cut short: requests in flight are sent again by the next owner")
 
-// New wires the service, in the order of what needs what. It opens the admin
-// port and reads the credentials, so that a fault of either stops the start.
+// New wires the service in the order of its dependencies. It opens the admin port
+// and reads the credentials, so that an error of either prevents the start.
 func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 	a := &App{cfg: cfg, version: o.Version, log: o.Log}
-	m := metrics.New(o.Registry)
-	var err error
-	kafka.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
-	if a.kafka, err = kafka.New(cfg.Kafka, o.Log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...); err != nil {
-		return nil, err
-	}
-	a.upstream, err = upstream.New(cfg.Upstream, upstream.Deps{Log: o.Log, Metrics: &m.Upstream, Version: o.Version})
-	if err != nil {
+	if err := a.wire(ctx, o); err != nil {
 		a.close()
 		return nil, err
 	}
-	a.letters = deadletter.New(cfg.DeadLetter, deadletter.Deps{
+	return a, nil
+}
+
+func (a *App) wire(ctx context.Context, o Options) (err error) {
+	cfg, m := a.cfg, metrics.New(o.Registry)
+	kafka.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
+	if a.kafka, err = kafka.New(cfg.Kafka, o.Log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...); err != nil {
+		return err
+	}
+	if a.upstream, err = upstream.New(cfg.Upstream, upstream.Deps{Log: o.Log, Metrics: &m.Upstream, Version: o.Version}); err != nil {
+		return err
+	}
+	decoder, err := event.NewDecoder(cfg.Event, a.upstream.Route)
+	if err != nil {
+		return err
+	}
+	a.deadLetters = deadletter.New(cfg.DeadLetter, deadletter.Deps{
 		Transport: a.kafka.Transport(), Brokers: cfg.Kafka.Brokers, Log: o.Log, Metrics: &m.DeadLetter, Version: o.Version,
 	})
 	ledgers := consumer.NewLedgers()
 	deps := batcher.Deps{
-		Sender: a.upstream, Publisher: a.letters, Acker: ledgers,
+		Sender: a.upstream, Publisher: a.deadLetters, Acker: ledgers,
 		Gates: func(account string) (batcher.Gate, bool) { return a.upstream.Gate(account) },
 		Log:   o.Log, Metrics: &m.Batcher, DeadLetters: &m.DeadLetter, Seed: rand.Uint64(),
 	}
@@ -87,39 +96,32 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 		deps.Acker = o.WrapAcker(deps.Acker)
 	}
 	a.batcher = batcher.New(cfg.Batcher, deps)
-	decoder, err := event.NewDecoder(cfg.Event, a.upstream.Route)
-	if err != nil {
-		a.close()
-		return nil, err
-	}
 	a.consumer = consumer.New(cfg.Consumer, consumer.Deps{
 		Dialer: a.kafka.Dialer(), Transport: a.kafka.Transport(), Brokers: cfg.Kafka.Brokers,
 		Ledgers: ledgers, Sink: a.batcher, Decoder: decoder,
 		OnAssign:       func(owned, all int) { a.upstream.SetShare(time.Now(), owned, all) },
 		RequestTimeout: cfg.Kafka.RequestTimeout, Log: o.Log, Metrics: &m.Consumer,
 	})
-	a.admin, err = admin.Listen(ctx, cfg.Admin.Listen, admin.Deps{Gatherer: o.Registry, Live: a.Live, Ready: a.Ready, Status: a.status, Log: o.Log})
-	if err != nil {
-		a.close()
-		return nil, err
-	}
-	return a, nil
+	a.admin, err = admin.Listen(ctx, cfg.Admin.Listen, admin.Deps{
+		Gatherer: o.Registry, Stuck: a.Stuck, NotReady: a.NotReady, Status: a.status, Log: o.Log,
+	})
+	return err
 }
 
-// Addr is the address of the admin pages.
+// Addr returns the address of the admin pages.
 func (a *App) Addr() string { return a.admin.Addr() }
 
-// Live returns why a restart would help, and the empty string while all is well.
-func (a *App) Live() string {
+// Stuck returns why a restart would help, or the empty string if it would not.
+func (a *App) Stuck() string {
 	now, after := time.Now(), a.cfg.Consumer.StallAfter
-	if why := a.batcher.Stuck(now, after); why != "" {
-		return why
+	if reason := a.batcher.Stuck(now, after); reason != "" {
+		return reason
 	}
 	return a.consumer.Stuck(now, after)
 }
 
-// Ready returns why the service does not do its work, and the empty string while it does.
-func (a *App) Ready() string {
+// NotReady returns why the service does not process events, or the empty string if it does.
+func (a *App) NotReady() string {
 	switch {
 	case a.stopping.Load():
 		return "stopping"
@@ -129,17 +131,17 @@ func (a *App) Ready() string {
 	return ""
 }
 
-// Run serves until ctx ends or a part cannot go on, and stops in this order:
+// Run serves until ctx ends or a part fails, and stops in this order:
 //
-//  1. /readyz turns to not ready
-//  2. fetching ends; what may be sent at once is sent, what is on its way
-//     finishes within the drain time-out, offsets are committed, the group is left
+//  1. /readyz reports not ready
+//  2. fetching ends; what may be sent immediately is sent, requests in flight finish
+//     within the drain time-out, offsets are committed, the group is left
 //  3. the batcher ends, and with it the senders and the writer of dead letters
 //  4. connections close
-//  5. the admin pages go last, so that a final scrape sees the counters
+//  5. the admin pages close, so that a final scrape sees the counters
 //
-// When that takes longer than shutdown.timeout, ErrForced is returned and the
-// rest is left to the process's end; nothing is lost by it.
+// If that takes longer than shutdown.timeout, Run returns ErrForced and leaves the
+// rest to the end of the process; nothing is lost by it.
 func (a *App) Run(ctx context.Context) error {
 	poll, stopPoll := context.WithCancelCause(ctx)
 	defer stopPoll(nil)
@@ -157,7 +159,7 @@ func (a *App) Run(ctx context.Context) error {
 	working.Go(func() { failed(a.batcher.Run(work)) })
 	working.Go(func() { failed(a.upstream.Run(work)) })
 	consuming.Go(func() { failed(a.consumer.Run(poll)) })
-	working.Go(func() { a.checkLetters(work) })
+	working.Go(func() { a.checkDeadLetterTopic(work) })
 	a.log.Info("started", "admin", a.Addr(), "group", a.cfg.Consumer.Group, "topics", a.cfg.Consumer.Topics)
 
 	<-poll.Done()
@@ -189,18 +191,18 @@ func (a *App) Run(ctx context.Context) error {
 	return nil
 }
 
-// checkLetters tells at the start that there is no topic for dead letters. The
-// service goes on: only what would be set aside, and the offsets behind it, wait.
-func (a *App) checkLetters(ctx context.Context) {
-	why := ""
-	for answers := 0; answers < 4; { // a topic that was made a moment ago may not be known everywhere
-		now, err := lettersTopic(ctx, a.kafka, a.cfg.DeadLetter.Topic)
+// checkDeadLetterTopic logs once that the dead-letter topic cannot be used. The
+// service runs without it: only events that need it, and the offsets behind them, wait.
+func (a *App) checkDeadLetterTopic(ctx context.Context) {
+	problem := ""
+	for answers := 0; answers < 4; { // a new topic is not known to all brokers immediately
+		found, err := deadLetterTopicProblem(ctx, a.kafka, a.cfg.DeadLetter.Topic)
 		switch {
-		case err != nil: // the consumer tells of brokers that do not answer
-		case now == "":
+		case err != nil: // the consumer logs brokers that do not answer
+		case found == "":
 			return
 		default:
-			why = now
+			problem = found
 			answers++
 		}
 		if !kafka.Sleep(ctx, time.Second) {
@@ -208,19 +210,19 @@ func (a *App) checkLetters(ctx context.Context) {
 		}
 	}
 	a.log.Error("deadletter.topic cannot be used: events that have to be set aside wait for it, and so do the offsets behind them",
-		"topic", a.cfg.DeadLetter.Topic, "why", why)
+		"topic", a.cfg.DeadLetter.Topic, "why", problem)
 }
 
 // close closes the connections that are open.
 func (a *App) close() {
-	if a.letters != nil {
-		if err := a.letters.Close(); err != nil {
-			a.log.Warn("the writer of dead letters was not closed cleanly", "err", err)
+	if a.deadLetters != nil {
+		if err := a.deadLetters.Close(); err != nil {
+			a.log.Warn("close the writer of dead letters", "err", err)
 		}
 	}
 	if a.upstream != nil {
 		if err := a.upstream.Close(); err != nil {
-			a.log.Warn("connections to the API were not closed cleanly", "err", err)
+			a.log.Warn("close connections to the API", "err", err)
 		}
 	}
 	if a.kafka != nil {

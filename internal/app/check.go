@@ -16,13 +16,13 @@ import (
 	"github.com/contactsync/contactsync/upstream"
 )
 
-// Finding is one thing that Check found outside of the settings file.
+// Finding is a problem outside of the settings file.
 type Finding struct {
-	Fatal   bool // the service would not work; otherwise worth a look
+	Fatal   bool // the service would not work; otherwise it is a warning
 	Problem string
 }
 
-// CheckFiles looks at the files that the settings name.
+// CheckFiles checks the files that the settings name.
 func CheckFiles(cfg config.Config) []Finding {
 	var found []Finding
 	for _, f := range cfg.Upstream.CheckFiles() {
@@ -36,9 +36,9 @@ func CheckFiles(cfg config.Config) []Finding {
 	return found
 }
 
-// CheckConnect asks what the settings point to: the brokers and their versions,
-// the topics to read, the dead-letter topic, and each host of the API. It sends
-// no contact, no token, and creates nothing.
+// CheckConnect checks everything that the settings point to: the brokers and their
+// versions, the topics to read, the dead-letter topic, and each host of the API. It
+// sends no contact and no token, and creates nothing.
 func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Finding {
 	var found []Finding
 	fatal := func(err error) { found = append(found, Finding{true, err.Error()}) }
@@ -61,7 +61,7 @@ func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Fi
 	defer conn.Close()
 	if err := conn.CheckVersions(ctx); err != nil {
 		fatal(err)
-		return found // without brokers there is nothing to ask about topics
+		return found // topics cannot be described without brokers
 	}
 	topics, err := conn.TopicInfo(ctx, append([]string{cfg.DeadLetter.Topic}, cfg.Consumer.Topics...)...)
 	if err != nil {
@@ -74,7 +74,7 @@ func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Fi
 	return found
 }
 
-// checkTopic compares a topic with what the service needs of it.
+// checkTopic compares a topic with what the service needs.
 func checkTopic(cfg config.Config, t kafka.Topic) []Finding {
 	dead := t.Name == cfg.DeadLetter.Topic
 	key := "consumer.topics"
@@ -85,8 +85,8 @@ func checkTopic(cfg config.Config, t kafka.Topic) []Finding {
 	add := func(fatal bool, format string, args ...any) {
 		found = append(found, Finding{fatal, fmt.Sprintf("%s: topic %q ", key, t.Name) + fmt.Sprintf(format, args...)})
 	}
-	if why := unreadable(t); why != "" {
-		add(true, "%s", why)
+	if problem := topicProblem(t); problem != "" {
+		add(true, "%s", problem)
 		return found
 	}
 	if t.ConfigErr != nil {
@@ -109,8 +109,8 @@ func checkTopic(cfg config.Config, t kafka.Topic) []Finding {
 	return found
 }
 
-// unreadable says why a topic cannot be used at all; empty where it can.
-func unreadable(t kafka.Topic) string {
+// topicProblem returns why a topic cannot be used at all, or the empty string.
+func topicProblem(t kafka.Topic) string {
 	switch {
 	case t.Err != nil:
 		return fmt.Sprintf("cannot be described: %v", t.Err)
@@ -120,17 +120,18 @@ func unreadable(t kafka.Topic) string {
 	return ""
 }
 
-// lettersTopic asks why the dead-letter topic cannot be used; why is empty where it can.
-func lettersTopic(ctx context.Context, kafka *kafka.Conn, name string) (why string, err error) {
-	topics, err := kafka.TopicInfo(ctx, name)
+// deadLetterTopicProblem is topicProblem of the topic called name. The error is that
+// of asking for it.
+func deadLetterTopicProblem(ctx context.Context, conn *kafka.Conn, name string) (problem string, err error) {
+	topics, err := conn.TopicInfo(ctx, name)
 	if err != nil || len(topics) == 0 {
 		return "", err
 	}
-	return unreadable(topics[0]), nil
+	return topicProblem(topics[0]), nil
 }
 
-// Usable reports whether nothing fatal was found.
-func Usable(found []Finding) error {
+// FatalError joins the fatal findings, and is nil if there is none.
+func FatalError(found []Finding) error {
 	var errs []error
 	for _, f := range found {
 		if f.Fatal {
@@ -140,9 +141,9 @@ func Usable(found []Finding) error {
 	return errors.Join(errs...)
 }
 
-// Shares tells what is sent where, one line an account, for a person to compare
-// with what was meant.
-func Shares(cfg config.Config) []string {
+// Summary describes what is sent where, one line per account, so that an operator can
+// compare it with what was intended.
+func Summary(cfg config.Config) []string {
 	var lines []string
 	for _, a := range cfg.Upstream.Accounts {
 		budget := "no limit"

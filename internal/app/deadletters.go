@@ -18,8 +18,8 @@ import (
 	"github.com/contactsync/contactsync/upstream"
 )
 
-// DeadLetters is what an operator does with the dead-letter topic, with the
-// settings of the service and next to it.
+// DeadLetters are an operator's actions on the dead-letter topic, with the settings of
+// the service. The service may be running.
 type DeadLetters struct {
 	cfg   config.Config
 	log   *slog.Logger
@@ -27,7 +27,7 @@ type DeadLetters struct {
 	topic *kafka.Log
 }
 
-// OpenDeadLetters connects to Kafka when it first asks something.
+// OpenDeadLetters checks the settings of Kafka. It connects with the first action.
 func OpenDeadLetters(cfg config.Config, log *slog.Logger) (*DeadLetters, error) {
 	kafka.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
 	conn, err := kafka.New(cfg.Kafka, log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...)
@@ -40,15 +40,15 @@ func OpenDeadLetters(cfg config.Config, log *slog.Logger) (*DeadLetters, error) 
 	}, nil
 }
 
-// Reach asks Kafka once. A wrong password, name or address is then told at once,
-// and not after the patience that a running cluster deserves.
+// Reach checks the brokers and the dead-letter topic once, so that a wrong password,
+// name or address is reported immediately: the other actions retry for minutes.
 func (d *DeadLetters) Reach(ctx context.Context) error {
 	if err := d.kafka.CheckVersions(ctx); err != nil {
 		return err
 	}
-	why, err := lettersTopic(ctx, d.kafka, d.cfg.DeadLetter.Topic)
-	if err == nil && why != "" {
-		err = fmt.Errorf("deadletter.topic: topic %q %s", d.cfg.DeadLetter.Topic, why)
+	problem, err := deadLetterTopicProblem(ctx, d.kafka, d.cfg.DeadLetter.Topic)
+	if err == nil && problem != "" {
+		err = fmt.Errorf("deadletter.topic: topic %q %s", d.cfg.DeadLetter.Topic, problem)
 	}
 	return err
 }

@@ -1,7 +1,7 @@
-// Package app wires the parts into the running service: Kafka to consumer to
-// batcher to API, and the outcome back to the commit. It is used by the
-// contactsync command and by everything that runs the service in process.
+// Package app wires the parts into the running service: events from Kafka through
+// consumer and batcher to the API, and their results back to the commit. The
+// contactsync command uses it, and so does everything that runs the service in process.
 //
-// Run is the whole life: start, wait, stop in order. Every goroutine of the
-// service is started under it, and none outlives it.
+// Run is the whole life: start, wait, stop in order. It starts every goroutine of the
+// service and waits for them.
 package app
