@@ -7,7 +7,7 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
-// Config is the API's part of the settings.
+// Config is the upstream section of the settings.
 type Config struct {
 	// Accounts that contacts are sent to, each with its host, streams,
 	// credentials and budget. At least one.
@@ -19,19 +19,19 @@ type Config struct {
 	// MaxAnswerBytes bounds one answer, as received and once decompressed. It is
 	// held in memory for each request in flight.
 	MaxAnswerBytes setting.Size `yaml:"max_answer_bytes"`
-	// Proxy says how to reach the API: none (connect directly) or environment
-	// (as HTTPS_PROXY, HTTP_PROXY and NO_PROXY say).
+	// Proxy is how the API is reached: none (directly) or environment (through
+	// HTTPS_PROXY, HTTP_PROXY and NO_PROXY).
 	Proxy string `yaml:"proxy"`
 	// CAFile names a PEM file with the certificate authorities to trust. Empty
 	// trusts those of the system.
 	CAFile string `yaml:"ca_file"`
-	// Breaker stops calling a host that is down. Accounts on one host share it.
+	// Breaker stops requests to a host that fails. Accounts on one host share it.
 	Breaker Breaker `yaml:"breaker"`
-	// Answer says where an answer names its rows.
+	// Answer is where an answer lists its rows.
 	Answer Answer `yaml:"answer"`
 }
 
-// The ways to reach the API.
+// Values of Config.Proxy.
 const (
 	ProxyNone        = "none"
 	ProxyEnvironment = "environment"
@@ -51,12 +51,12 @@ type Account struct {
 	Streams []string `yaml:"streams"`
 	// Credentials sign the account's tokens.
 	Credentials Credentials `yaml:"credentials"`
-	// Budget is what the account may call.
+	// Budget limits the account's requests.
 	Budget Budget `yaml:"budget"`
 }
 
-// Credentials say how the tokens of an account are made. Secrets are read from
-// files only, and read again when a file changes.
+// Credentials sign the tokens of an account. Secrets are read from files only, and
+// read again when a file changes.
 type Credentials struct {
 	// ClientID is the app's client id, the token's appId claim.
 	ClientID string `yaml:"client_id"`
@@ -67,17 +67,17 @@ type Credentials struct {
 	// PrivateKeyFile names the PEM file with the RSA key, for RS256 and RS512.
 	PrivateKeyFile string `yaml:"private_key_file"`
 	// StaticTokenFile names a file with a token made elsewhere. It is sent as it
-	// is, and everything else here is left empty.
+	// is, and every other credential stays empty.
 	StaticTokenFile string `yaml:"static_token_file"`
 	// Algorithm signs the token: HS256 (the default), HS384, HS512, RS256 or RS512.
 	Algorithm string `yaml:"algorithm"`
 	// Subject is the token's sub claim. Default: contactsync.
 	Subject string `yaml:"subject"`
-	// Issuer is the token's iss claim; left out where empty.
+	// Issuer is the token's iss claim; left out if empty.
 	Issuer string `yaml:"issuer"`
-	// Audience is the token's aud claim; left out where empty.
+	// Audience is the token's aud claim; left out if empty.
 	Audience string `yaml:"audience"`
-	// Claims are further claims, as they are.
+	// Claims are further claims of the token.
 	Claims map[string]any `yaml:"claims"`
 	// TTL is the life of a token, between 1m and 1h. Default: 5m.
 	TTL time.Duration `yaml:"ttl"`
@@ -86,7 +86,7 @@ type Credentials struct {
 	JTI bool `yaml:"jti"`
 }
 
-// Budget is what an account may call, all replicas together.
+// Budget limits the requests of an account, all replicas together.
 type Budget struct {
 	// Requests that may be started in any window. 0 is no limit; left out it is 60.
 	Requests *int `yaml:"requests"`
@@ -95,33 +95,33 @@ type Budget struct {
 	// Burst is how many of the requests may be started at once after a pause; the
 	// others are spread over the window. 0 is a tenth of requests, at least one.
 	Burst int `yaml:"burst"`
-	// Share says what part of the requests is this replica's: split (as it owns
-	// partitions) or full (this replica alone calls the account). Default: split.
+	// Share is this replica's part of the requests: split (in proportion to the
+	// partitions it owns) or full (no other replica calls the account). Default: split.
 	Share string `yaml:"share"`
 }
 
-// The ways to share a budget.
+// Values of Budget.Share.
 const (
 	ShareSplit = "split"
 	ShareFull  = "full"
 )
 
-// Breaker says when a host counts as down.
+// Breaker configures the circuit breaker of a host.
 type Breaker struct {
-	// MinRequests is how many requests must have ended before their ratio counts.
+	// MinRequests is how many requests must have ended before the ratio counts.
 	MinRequests int `yaml:"min_requests"`
-	// FailureRatio of the requests in the interval opens the breaker.
+	// FailureRatio is the part of the requests in the interval whose failure opens the breaker.
 	FailureRatio float64 `yaml:"failure_ratio"`
-	// Consecutive failures open the breaker whatever the ratio.
+	// Consecutive is how many failures in a row open the breaker, whatever the ratio.
 	Consecutive int `yaml:"consecutive"`
-	// Interval is the rolling window that requests are counted in; at least twice the timeout.
+	// Interval is the rolling window in which requests are counted; at least twice the timeout.
 	Interval time.Duration `yaml:"interval"`
 	// Open is how long nothing is sent before one request tries the host again.
 	Open time.Duration `yaml:"open"`
 }
 
-// Answer says where an answer names its rows. Paths are dotted; arrays on the
-// way are walked through.
+// Answer is where an answer lists its rows. Paths are dotted; an array matches
+// with each of its elements.
 type Answer struct {
 	// SuccessIDs are the paths of the contact's id inside an element of successfulRecords.
 	SuccessIDs []string `yaml:"success_ids"`
@@ -129,8 +129,8 @@ type Answer struct {
 	FailureIDs []string `yaml:"failure_ids"`
 	// Reasons are the paths of the reason inside an element of failedRecords.
 	Reasons []string `yaml:"reasons"`
-	// Transient are the words, in any case, that make a failed row worth another
-	// attempt. A number stands for a status and matches only as a whole.
+	// Transient are the words, in any case, that make a reason worth another attempt.
+	// A number is a status and matches only as a whole.
 	Transient []string `yaml:"transient"`
 }
 
@@ -165,8 +165,8 @@ func defaultAnswer() Answer {
 	}
 }
 
-// SetDefaults fills in what the entries of lists leave out, for which
-// DefaultConfig has no place.
+// SetDefaults fills in what accounts leave out, which DefaultConfig cannot, and
+// lists that are empty.
 func (c *Config) SetDefaults() {
 	for i := range c.Accounts {
 		a := &c.Accounts[i]
@@ -211,7 +211,7 @@ func (c *Credentials) setDefaults() {
 	}
 }
 
-// burst is how many requests may be started at once.
+// burst returns how many requests may be started at once.
 func (b Budget) burst() int {
 	if b.Burst > 0 {
 		return b.Burst
