@@ -31,7 +31,7 @@ const (
 	sendCut                      // transport error after something was sent
 )
 
-// bodyState says what the body of a 200 or 207 is good for.
+// bodyState is what the body of a 200 or 207 can be used for.
 type bodyState uint8
 
 const (

@@ -148,7 +148,7 @@ func TestBudget_BeginsWithOneRequest(t *testing.T) {
 	split.setShare(now, 3, 12)
 	split.setShare(now, 12, 12)
 	full := newBudget(testBudget(60, 0, time.Minute, ShareFull), time.Minute, now)
-	full.setShare(now, 0, 12) // says nothing to it
+	full.setShare(now, 0, 12) // has no effect
 	for name, b := range map[string]*budget{"split": split, "full": full} {
 		if n := drain(b, now); n != 1 {
 			t.Errorf("%s: %d requests at once", name, n)
@@ -191,7 +191,7 @@ func TestBudget_Throttle(t *testing.T) {
 	if got := b.perWindow(); got != 48 {
 		t.Errorf("learned %v requests", got)
 	}
-	// Requests that were on their way are throttled too: one lesson, the longest wait.
+	// Requests that were in flight are throttled too: the rate is lowered once, the longest wait counts.
 	b.throttle(now.Add(time.Second), 10*time.Second)
 	b.throttle(now.Add(time.Second), 30*time.Second)
 	if again := b.next(now.Add(time.Second)); !again.Equal(now.Add(31*time.Second)) || b.perWindow() != 48 {
@@ -206,7 +206,7 @@ func TestBudget_Throttle(t *testing.T) {
 		now = b.throttledUntil
 		b.throttle(now, 0)
 		if wait := b.throttledUntil.Sub(now); wait < time.Minute || wait > 66*time.Second {
-			t.Errorf("without being told waits %v", wait)
+			t.Errorf("without Retry-After waits %v", wait)
 		}
 	}
 	if got := b.perWindow(); got != 12 {

@@ -15,7 +15,7 @@ func TestReadKey_Faults(t *testing.T) {
 	dir := t.TempDir()
 	small, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
-		t.Skip("small keys cannot be made here")
+		t.Skip("small keys cannot be generated here")
 	}
 	files := map[string]string{
 		"good": testSecret, "empty": "", "lines": "token-one\ntoken-two", "umlaut": "tökentökentöken",

@@ -37,8 +37,8 @@ func newTestGates(n int, requests int) ([]*Gate, *logbuffer.Buffer) {
 	return gates, log
 }
 
-// must admits a request that has to be admitted.
-func must(t *testing.T, g *Gate) func(contactsync.Kind) {
+// admit admits a request and returns what to report its kind with.
+func admit(t *testing.T, g *Gate) func(contactsync.Kind) {
 	t.Helper()
 	report, again := g.Admit(time.Now())
 	if report == nil {
@@ -60,9 +60,9 @@ func TestGate_ConsecutiveFailuresOpenTheHostForAllItsAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gates, log := newTestGates(2, 0)
 		for range 4 {
-			must(t, gates[0])(contactsync.Unavailable)
+			admit(t, gates[0])(contactsync.Unavailable)
 		}
-		must(t, gates[1])(contactsync.Unknown)
+		admit(t, gates[1])(contactsync.Unknown)
 		const open = 15*time.Second + time.Millisecond
 		refused(t, gates[0], open)
 		refused(t, gates[1], open)
@@ -70,11 +70,11 @@ func TestGate_ConsecutiveFailuresOpenTheHostForAllItsAccounts(t *testing.T) {
 			t.Errorf("state is %+v", s)
 		}
 		if n := strings.Count(log.String(), "circuit breaker opened"); n != 1 || testutil.ToFloat64(gates[0].breaker.gauge) != 2 {
-			t.Errorf("told %d times: %s", n, log)
+			t.Errorf("logged %d times: %s", n, log)
 		}
 
 		time.Sleep(open)
-		probe := must(t, gates[0])
+		probe := admit(t, gates[0])
 		refused(t, gates[0], recheckEvery)
 		refused(t, gates[1], recheckEvery)
 		if s := gates[1].State(time.Now()); s.Name != StateBreakerHalfOpen {
@@ -84,8 +84,8 @@ func TestGate_ConsecutiveFailuresOpenTheHostForAllItsAccounts(t *testing.T) {
 		refused(t, gates[1], open)
 
 		time.Sleep(open)
-		must(t, gates[1])(contactsync.Throttled) // it answers, so it is back
-		must(t, gates[0])(contactsync.Answered)
+		admit(t, gates[1])(contactsync.Throttled) // it answers, so it is back
+		admit(t, gates[0])(contactsync.Answered)
 		if s := gates[0].State(time.Now()); s.Name != StateReady || testutil.ToFloat64(gates[0].breaker.gauge) != 0 {
 			t.Errorf("state is %+v", s)
 		}
@@ -95,22 +95,22 @@ func TestGate_ConsecutiveFailuresOpenTheHostForAllItsAccounts(t *testing.T) {
 	})
 }
 
-func TestGate_StoppedProbeGivesItsPlaceBack(t *testing.T) {
+func TestGate_StoppedProbeFreesItsPlace(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		gates, _ := newTestGates(1, 0)
 		for range 5 {
-			must(t, gates[0])(contactsync.Unavailable)
+			admit(t, gates[0])(contactsync.Unavailable)
 		}
 		time.Sleep(15*time.Second + time.Millisecond)
 		for range 20 {
-			probe := must(t, gates[0])
+			probe := admit(t, gates[0])
 			refused(t, gates[0], recheckEvery)
 			probe(contactsync.Canceled)
 		}
-		must(t, gates[0])(contactsync.Answered)
-		must(t, gates[0])
-		must(t, gates[0])
+		admit(t, gates[0])(contactsync.Answered)
+		admit(t, gates[0])
+		admit(t, gates[0])
 	})
 }
 
@@ -123,7 +123,7 @@ func TestGate_WhatCountsAsFailureOfTheHost(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				gates, _ := newTestGates(1, 0)
 				for range 5 {
-					must(t, gates[0])(kind)
+					admit(t, gates[0])(kind)
 					gates[0].budget.throttledUntil = time.Time{} // the wait of a throttled account is another matter
 				}
 				if got := gates[0].State(time.Now()).Name == StateBreakerOpen; got != down[kind] {
@@ -134,29 +134,29 @@ func TestGate_WhatCountsAsFailureOfTheHost(t *testing.T) {
 	}
 }
 
-func TestGate_RatioOpensAndOldFailuresLeaveTheWindow(t *testing.T) {
+func TestGate_RatioOpensAndOldFailuresExpire(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		gates, _ := newTestGates(1, 0)
 		g := gates[0]
 		for range 3 { // 6 of 9: too few requests to judge by
-			must(t, g)(contactsync.Unavailable)
-			must(t, g)(contactsync.Answered)
-			must(t, g)(contactsync.Unavailable)
+			admit(t, g)(contactsync.Unavailable)
+			admit(t, g)(contactsync.Answered)
+			admit(t, g)(contactsync.Unavailable)
 		}
 		time.Sleep(61 * time.Second)
 		for range 9 {
-			must(t, g)(contactsync.Answered)
+			admit(t, g)(contactsync.Answered)
 		}
 		if s := g.State(time.Now()); s.Name != StateReady {
 			t.Fatalf("state is %+v: failures of a minute ago count", s)
 		}
-		inFlight := must(t, g) // says nothing yet
+		inFlight := admit(t, g) // not counted before it ends
 		for range 10 {
-			must(t, g)(contactsync.Answered)
-			must(t, g)(contactsync.Unavailable)
-			must(t, g)(contactsync.Unavailable)
-			must(t, g)(contactsync.Unavailable)
+			admit(t, g)(contactsync.Answered)
+			admit(t, g)(contactsync.Unavailable)
+			admit(t, g)(contactsync.Unavailable)
+			admit(t, g)(contactsync.Unavailable)
 			if g.State(time.Now()).Name == StateBreakerOpen {
 				inFlight(contactsync.Answered)
 				refused(t, g, 15*time.Second+time.Millisecond)
@@ -177,7 +177,7 @@ func TestGate_RefusalCostsNothing(t *testing.T) {
 			t.Fatalf("%v requests left", before)
 		}
 		for range 5 {
-			must(t, gates[0])(contactsync.Unavailable)
+			admit(t, gates[0])(contactsync.Unavailable)
 		}
 		for range 100 {
 			refused(t, gates[1], 15*time.Second+time.Millisecond)
@@ -186,7 +186,7 @@ func TestGate_RefusalCostsNothing(t *testing.T) {
 			t.Errorf("%v requests left of %v", left, before)
 		}
 		time.Sleep(15*time.Second + time.Millisecond)
-		must(t, gates[1]) // the probe
+		admit(t, gates[1]) // the probe
 		for range 100 {
 			refused(t, gates[1], recheckEvery)
 		}
@@ -200,11 +200,11 @@ func TestGate_ReportCountsOnce(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		gates, _ := newTestGates(1, 0)
-		once := must(t, gates[0])
+		once := admit(t, gates[0])
 		for range 10 {
 			once(contactsync.Unavailable)
 		}
-		must(t, gates[0])
+		admit(t, gates[0])
 	})
 }
 
@@ -215,15 +215,15 @@ func TestGate_Throttled(t *testing.T) {
 		report, _ := gates[0].Admit(time.Now())
 		report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, RetryAfter: 7 * time.Second})
 		refused(t, gates[0], 7*time.Second)
-		must(t, gates[1]) // another account of the host
+		admit(t, gates[1]) // another account of the host
 		if got := testutil.ToFloat64(gates[0].gauges.throttled); got != 7 {
-			t.Errorf("gauge says %vs", got)
+			t.Errorf("the gauge is %vs", got)
 		}
 		time.Sleep(7 * time.Second)
-		must(t, gates[0])
+		admit(t, gates[0])
 		gates[0].updateGauges(time.Now())
 		if got := testutil.ToFloat64(gates[0].gauges.throttled); got != 0 {
-			t.Errorf("gauge says %vs", got)
+			t.Errorf("the gauge is %vs", got)
 		}
 	})
 }

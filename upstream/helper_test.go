@@ -29,7 +29,7 @@ const (
 	testAccount = "65f7d49a5dd06e2cefa45012"
 )
 
-// testClient is a client with all that it is made of.
+// testClient is a client with the parts that tests look at.
 type testClient struct {
 	*Client
 	log     *logbuffer.Buffer
@@ -85,7 +85,7 @@ func batchOf(ids ...string) contactsync.Batch {
 	return b
 }
 
-// goodAnswer says that all of the batch was applied.
+// goodAnswer reports that every row was applied.
 func goodAnswer(b contactsync.Batch) []byte {
 	var list []byte
 	for i, row := range b.Rows {
@@ -135,8 +135,7 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// newPipeClient returns a client whose only network is p. Its credentials are
-// read before a bubble's clock matters, so it may be made inside one.
+// newPipeClient returns a client whose only network is p, for use inside a bubble.
 func newPipeClient(t testing.TB, p *pipes, timeout time.Duration) *testClient {
 	t.Helper()
 	return newTestClient(t, "http://api.test", func(cfg *Config, deps *Deps) {

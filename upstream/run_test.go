@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// signalLog tells on a channel when a line with some words is logged.
+// signalLog sends on a channel when a line with the words is logged.
 type signalLog struct {
 	words string
 	seen  chan struct{}

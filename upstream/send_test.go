@@ -111,7 +111,7 @@ func TestSend_NoConnectionIsNotAmbiguous(t *testing.T) {
 			t.Errorf("%s: got %+v", name, got)
 		}
 		if errs := c.Probe(t.Context()); len(errs) != 1 || !strings.Contains(errs[0].Error(), host) {
-			t.Errorf("%s: probe says %v", name, errs)
+			t.Errorf("%s: probe returned %v", name, errs)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func TestSend_CAFile(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	if errs := c.Probe(t.Context()); errs != nil {
-		t.Errorf("probe says %v", errs)
+		t.Errorf("probe returned %v", errs)
 	}
 }
 
@@ -157,7 +157,7 @@ func TestSend_FollowsNoRedirect(t *testing.T) {
 }
 
 // TestSend_NothingIsReplayed keeps a connection alive and closes it when the
-// second request has come in, which is where a transport would like to repeat.
+// second request has arrived: that is when a transport would resend it.
 func TestSend_NothingIsReplayed(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int64

@@ -6,11 +6,11 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// TestTable has a attempt for every row of the table, and knows no other rows.
+// TestTable has attempts for every rule of the table, and knows no other rules.
 func TestTable(t *testing.T) {
 	t.Parallel()
 	is := func(status int) attempt { return attempt{status: status, sent: true} }
-	rows := []struct {
+	rules := []struct {
 		condition string
 		kind      contactsync.Kind
 		ambiguous bool
@@ -47,20 +47,20 @@ func TestTable(t *testing.T) {
 		{"anything else", contactsync.Unknown, false, []attempt{is(0), is(101), is(402), is(407), is(418), is(600), is(999), is(-1)}},
 	}
 	table := Table()
-	if len(table) != len(rows) {
-		t.Errorf("the table has %d rows, the test %d", len(table), len(rows))
+	if len(table) != len(rules) {
+		t.Errorf("the table has %d rules, the test %d", len(table), len(rules))
 	}
-	for i, want := range rows {
+	for i, want := range rules {
 		if i < len(table) && table[i].Condition != want.condition {
-			t.Errorf("row %d is %q, want %q", i, table[i].Condition, want.condition)
+			t.Errorf("rule %d is %q, want %q", i, table[i].Condition, want.condition)
 		}
-		for _, r := range want.attempts {
-			got := classify(table, &r)
+		for _, a := range want.attempts {
+			got := classify(table, &a)
 			if got.Condition != want.condition || got.Kind != want.kind || got.Ambiguous != want.ambiguous {
-				t.Errorf("%+v: got %q %v %v, want %q %v %v", r, got.Condition, got.Kind, got.Ambiguous, want.condition, want.kind, want.ambiguous)
+				t.Errorf("%+v: got %q %v %v, want %q %v %v", a, got.Condition, got.Kind, got.Ambiguous, want.condition, want.kind, want.ambiguous)
 			}
 			if got.Then == "" || got.Why == "" {
-				t.Errorf("%q says not what happens and why", got.Condition)
+				t.Errorf("%q lacks what happens, or why", got.Condition)
 			}
 		}
 	}

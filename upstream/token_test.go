@@ -194,6 +194,6 @@ func TestReload(t *testing.T) {
 	s.reload()
 	claims(t, mustToken(t, s, now), []byte("another-canary-secret"), now)
 	if !strings.Contains(log.String(), "credentials changed") || strings.Contains(log.String(), "canary") {
-		t.Errorf("log says %s", log)
+		t.Errorf("logged %s", log)
 	}
 }

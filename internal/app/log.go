@@ -15,7 +15,7 @@ func NewLogger(cfg config.Log, w io.Writer) *slog.Logger {
 	}
 	o := &slog.HandlerOptions{Level: level}
 	if cfg.Format == "json" {
-		// A person reads 30s at once, and 30000000000 not.
+		// 30s is easier to read than 30000000000.
 		o.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
 			if a.Value.Kind() == slog.KindDuration {
 				a.Value = slog.StringValue(a.Value.Duration().String())
