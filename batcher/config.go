@@ -1,7 +1,6 @@
 package batcher
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/contactsync/contactsync/internal/setting"
@@ -76,50 +75,47 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns every fault of the settings.
+// Validate returns every error of the settings.
 func (c Config) Validate() []setting.Error {
-	var faults []setting.Error
-	bad := func(key, format string, args ...any) {
-		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
-	}
+	var errs setting.Errors
 	if c.MaxRows < 1 || c.MaxRows > 100_000 {
-		bad("max_rows", "%d must lie between 1 and 100000", c.MaxRows)
+		errs.Add("max_rows", "%d must be between 1 and 100000", c.MaxRows)
 	}
 	if c.MaxBytes < 1<<10 {
-		bad("max_bytes", "%v is too small: at least 1KiB", c.MaxBytes)
+		errs.Add("max_bytes", "%v is too small: at least 1KiB", c.MaxBytes)
 	}
 	if c.WindowBytes < 4*c.MaxBytes {
-		bad("window_bytes", "%v holds less than four requests of max_bytes (%v)", c.WindowBytes, c.MaxBytes)
+		errs.Add("window_bytes", "%v holds less than four requests of max_bytes (%v)", c.WindowBytes, c.MaxBytes)
 	}
 	if c.Linger < 0 {
-		bad("linger", "%v is negative", c.Linger)
+		errs.Add("linger", "%v is negative", c.Linger)
 	}
 	if c.MaxInFlight < 1 || c.MaxInFlight > 10_000 {
-		bad("max_in_flight", "%d must lie between 1 and 10000", c.MaxInFlight)
+		errs.Add("max_in_flight", "%d must be between 1 and 10000", c.MaxInFlight)
 	}
 	if c.BackoffMin < time.Millisecond || c.BackoffMax < c.BackoffMin {
-		bad("backoff_min", "%v must be at least 1ms and at most backoff_max (%v)", c.BackoffMin, c.BackoffMax)
+		errs.Add("backoff_min", "%v must be at least 1ms and at most backoff_max (%v)", c.BackoffMin, c.BackoffMax)
 	}
 	if c.RowAttempts < 1 {
-		bad("row_attempts", "%d must be at least 1", c.RowAttempts)
+		errs.Add("row_attempts", "%d must be at least 1", c.RowAttempts)
 	}
 	if c.AmbiguousRetryDelay < 0 {
-		bad("ambiguous_retry_delay", "%v is negative", c.AmbiguousRetryDelay)
+		errs.Add("ambiguous_retry_delay", "%v is negative", c.AmbiguousRetryDelay)
 	}
 	if c.HoldProbeMax < c.BackoffMin {
-		bad("hold_probe_max", "%v is less than backoff_min (%v)", c.HoldProbeMax, c.BackoffMin)
+		errs.Add("hold_probe_max", "%v is less than backoff_min (%v)", c.HoldProbeMax, c.BackoffMin)
 	}
 	if c.HoldMax < 0 {
-		bad("hold_max", "%v is negative: 0 holds for ever", c.HoldMax)
+		errs.Add("hold_max", "%v is negative: 0 holds for ever", c.HoldMax)
 	}
 	if c.DeadLetterMaxPerMinute < 0 {
-		bad("dead_letter_max_per_minute", "%d is negative", c.DeadLetterMaxPerMinute)
+		errs.Add("dead_letter_max_per_minute", "%d is negative", c.DeadLetterMaxPerMinute)
 	}
 	if !(c.DeadLetterMaxRatio >= 0 && c.DeadLetterMaxRatio <= 1) { // not-a-number too
-		bad("dead_letter_max_ratio", "%v must lie between 0 and 1", c.DeadLetterMaxRatio)
+		errs.Add("dead_letter_max_ratio", "%v must be between 0 and 1", c.DeadLetterMaxRatio)
 	}
 	if c.RememberContacts < 0 || c.RememberContacts > 100_000_000 {
-		bad("remember_contacts", "%d must lie between 0 and 100000000", c.RememberContacts)
+		errs.Add("remember_contacts", "%d must be between 0 and 100000000", c.RememberContacts)
 	}
-	return faults
+	return errs
 }

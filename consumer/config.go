@@ -77,24 +77,21 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns every fault of the settings.
+// Validate returns every error of the settings.
 func (c Config) Validate() []setting.Error {
-	var faults []setting.Error
-	bad := func(key, format string, args ...any) {
-		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
-	}
+	var errs setting.Errors
 	if len(c.Topics) == 0 {
-		bad("topics", "name at least one topic to read")
+		errs.Add("topics", "name at least one topic to read")
 	}
 	seen := map[string]bool{}
 	for i, t := range c.Topics {
 		if t == "" || seen[t] {
-			bad(fmt.Sprintf("topics[%d]", i), "%q is empty or named twice", t)
+			errs.Add(fmt.Sprintf("topics[%d]", i), "%q is empty or named twice", t)
 		}
 		seen[t] = true
 	}
 	if c.Group == "" {
-		bad("group", "name the consumer group")
+		errs.Add("group", "name the consumer group")
 	}
 	for _, d := range []struct {
 		key   string
@@ -111,32 +108,32 @@ func (c Config) Validate() []setting.Error {
 		{"stall_after", c.StallAfter, time.Second},
 	} {
 		if d.value < d.least {
-			bad(d.key, "%v is too short: at least %v", d.value, d.least)
+			errs.Add(d.key, "%v is too short: at least %v", d.value, d.least)
 		}
 	}
 	if c.CatchupMax < 0 {
-		bad("catchup_max", "%v is negative: 0 switches catch-up off", c.CatchupMax)
+		errs.Add("catchup_max", "%v is negative: 0 switches catch-up off", c.CatchupMax)
 	}
 	if c.HeartbeatInterval > c.SessionTimeout/3 {
-		bad("heartbeat_interval", "%v is more than a third of session_timeout (%v): one lost heartbeat would cost the partitions", c.HeartbeatInterval, c.SessionTimeout)
+		errs.Add("heartbeat_interval", "%v is more than a third of session_timeout (%v): one lost heartbeat would cost the partitions", c.HeartbeatInterval, c.SessionTimeout)
 	}
 	if limit := min(c.SessionTimeout, c.RebalanceTimeout) / 2; c.DrainTimeout > limit {
-		bad("drain_timeout", "%v is more than half of session_timeout and rebalance_timeout: at most %v", c.DrainTimeout, limit)
+		errs.Add("drain_timeout", "%v is more than half of session_timeout and rebalance_timeout: at most %v", c.DrainTimeout, limit)
 	}
 	if c.FetchMinBytes < 1 || c.FetchMinBytes > c.FetchMaxBytes {
-		bad("fetch_min_bytes", "%v must lie between 1B and fetch_max_bytes (%v)", c.FetchMinBytes, c.FetchMaxBytes)
+		errs.Add("fetch_min_bytes", "%v must be between 1B and fetch_max_bytes (%v)", c.FetchMinBytes, c.FetchMaxBytes)
 	}
 	if c.FetchMaxBytes > 1<<30 {
-		bad("fetch_max_bytes", "%v is too large: at most 1GiB", c.FetchMaxBytes)
+		errs.Add("fetch_max_bytes", "%v is too large: at most 1GiB", c.FetchMaxBytes)
 	}
 	if c.MaxBatchBytes < c.FetchMaxBytes {
-		bad("max_batch_bytes", "%v is less than fetch_max_bytes (%v)", c.MaxBatchBytes, c.FetchMaxBytes)
+		errs.Add("max_batch_bytes", "%v is less than fetch_max_bytes (%v)", c.MaxBatchBytes, c.FetchMaxBytes)
 	}
 	if c.CommitEvents < 1 {
-		bad("commit_events", "%d must be at least 1", c.CommitEvents)
+		errs.Add("commit_events", "%d must be at least 1", c.CommitEvents)
 	}
 	if c.OnOffsetLoss != Halt && c.OnOffsetLoss != Skip {
-		bad("on_offset_loss", "%q is unknown: halt or skip", c.OnOffsetLoss)
+		errs.Add("on_offset_loss", "%q is unknown: halt or skip", c.OnOffsetLoss)
 	}
-	return faults
+	return errs
 }

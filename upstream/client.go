@@ -120,14 +120,14 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 // CheckFiles returns everything that is wrong with the files that the settings
 // name. It expects valid settings.
 func (c Config) CheckFiles() []setting.Error {
-	var problems problemList
+	var problems setting.Errors
 	for i, a := range c.Accounts {
 		if _, err := readKey(a.Credentials); err != nil {
-			problems.add(fmt.Sprintf("accounts[%d].credentials", i), "%v", err)
+			problems.Add(fmt.Sprintf("accounts[%d].credentials", i), "%v", err)
 		}
 	}
 	if _, err := newTransport(c); err != nil {
-		problems.add("ca_file", "%v", err)
+		problems.Add("ca_file", "%v", err)
 	}
 	return problems
 }

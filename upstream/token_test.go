@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/contactsync/contactsync/internal/lab/logbuffer"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // newTestTokens returns a source over credentials whose secret file exists.
@@ -31,7 +32,7 @@ func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *logb
 	if c.StaticTokenFile == "" {
 		c.setDefaults()
 	}
-	var faults problemList
+	var faults setting.Errors
 	if c.validate("", &faults); faults != nil {
 		t.Fatal(faults)
 	}

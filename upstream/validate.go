@@ -11,40 +11,33 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
-// problemList collects what is wrong with the settings.
-type problemList []setting.Error
-
-func (l *problemList) add(key, format string, args ...any) {
-	*l = append(*l, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
-}
-
 // Validate returns everything that is wrong with the settings. It opens no file and
 // expects SetDefaults to have been called.
 func (c Config) Validate() []setting.Error {
-	var problems problemList
+	var problems setting.Errors
 	if len(c.Accounts) == 0 {
-		problems.add("accounts", "name at least one account")
+		problems.Add("accounts", "name at least one account")
 	}
 	ids, patterns := map[string]int{}, map[string]int{}
 	for i, a := range c.Accounts {
 		key := fmt.Sprintf("accounts[%d].", i)
 		switch first, seen := ids[a.ID]; {
 		case !contactsync.IsName(a.ID):
-			problems.add(key+"id", "%q is not an account id: 1 to 64 letters, digits, - or _", a.ID)
+			problems.Add(key+"id", "%q is not an account id: 1 to 64 letters, digits, - or _", a.ID)
 		case seen:
-			problems.add(key+"id", "%q is the id of accounts[%d] already", a.ID, first)
+			problems.Add(key+"id", "%q is the id of accounts[%d] already", a.ID, first)
 		}
 		ids[a.ID] = i
 		if _, err := parseHost(a.Host, a.AllowPlaintext); err != nil {
-			problems.add(key+"host", "%v", err)
+			problems.Add(key+"host", "%v", err)
 		}
 		for j, p := range a.Streams {
 			here := fmt.Sprintf("%sstreams[%d]", key, j)
 			if _, err := path.Match(p, ""); err != nil || p == "" {
-				problems.add(here, "%q is not a pattern: use a name, or *, ? and [a-z]", p)
+				problems.Add(here, "%q is not a pattern: use a name, or *, ? and [a-z]", p)
 			}
 			if first, seen := patterns[p]; seen {
-				problems.add(here, "%q is a pattern of accounts[%d] already: one stream belongs to one account", p, first)
+				problems.Add(here, "%q is a pattern of accounts[%d] already: one stream belongs to one account", p, first)
 			}
 			patterns[p] = i
 		}
@@ -57,103 +50,103 @@ func (c Config) Validate() []setting.Error {
 	return problems
 }
 
-func (c Config) validateLimits(problems *problemList) {
+func (c Config) validateLimits(problems *setting.Errors) {
 	if c.Timeout < 100*time.Millisecond || c.Timeout > 10*time.Minute {
-		problems.add("timeout", "%v must lie between 100ms and 10m", c.Timeout)
+		problems.Add("timeout", "%v must be between 100ms and 10m", c.Timeout)
 	}
 	if c.ThrottleMax < time.Second || c.ThrottleMax > 24*time.Hour {
-		problems.add("throttle_max", "%v must lie between 1s and 24h", c.ThrottleMax)
+		problems.Add("throttle_max", "%v must be between 1s and 24h", c.ThrottleMax)
 	}
 	if c.MaxAnswerBytes < 64<<10 || c.MaxAnswerBytes > 1<<30 {
-		problems.add("max_answer_bytes", "%v must lie between 64KiB and 1GiB", c.MaxAnswerBytes)
+		problems.Add("max_answer_bytes", "%v must be between 64KiB and 1GiB", c.MaxAnswerBytes)
 	}
 	if c.Proxy != ProxyNone && c.Proxy != ProxyEnvironment {
-		problems.add("proxy", "%q is unknown: %s or %s", c.Proxy, ProxyNone, ProxyEnvironment)
+		problems.Add("proxy", "%q is unknown: %s or %s", c.Proxy, ProxyNone, ProxyEnvironment)
 	}
 }
 
-func (c Credentials) validate(key string, problems *problemList) {
+func (c Credentials) validate(key string, problems *setting.Errors) {
 	if c.StaticTokenFile != "" {
 		if c.ClientID+c.ClientIDFile+c.ClientSecretFile+c.PrivateKeyFile+c.Algorithm != "" || c.JTI {
-			problems.add(key+"static_token_file", "a token made elsewhere is sent as it is: leave the other credentials empty")
+			problems.Add(key+"static_token_file", "a token made elsewhere is sent as it is: leave the other credentials empty")
 		}
 		return
 	}
 	if (c.ClientID == "") == (c.ClientIDFile == "") {
-		problems.add(key+"client_id", "give either client_id or client_id_file")
+		problems.Add(key+"client_id", "give either client_id or client_id_file")
 	}
 	switch {
 	case slices.Contains([]string{"HS256", "HS384", "HS512"}, c.Algorithm):
 		if c.ClientSecretFile == "" || c.PrivateKeyFile != "" {
-			problems.add(key+"client_secret_file", "%s signs with client_secret_file, and with it alone", c.Algorithm)
+			problems.Add(key+"client_secret_file", "%s signs with client_secret_file, and with it alone", c.Algorithm)
 		}
 	case c.Algorithm == "RS256", c.Algorithm == "RS512":
 		if c.PrivateKeyFile == "" || c.ClientSecretFile != "" {
-			problems.add(key+"private_key_file", "%s signs with private_key_file, and with it alone", c.Algorithm)
+			problems.Add(key+"private_key_file", "%s signs with private_key_file, and with it alone", c.Algorithm)
 		}
 	default:
-		problems.add(key+"algorithm", "%q is unknown: HS256, HS384, HS512, RS256 or RS512", c.Algorithm)
+		problems.Add(key+"algorithm", "%q is unknown: HS256, HS384, HS512, RS256 or RS512", c.Algorithm)
 	}
 	if c.TTL < time.Minute || c.TTL > time.Hour {
-		problems.add(key+"ttl", "%v must lie between 1m and 1h", c.TTL)
+		problems.Add(key+"ttl", "%v must be between 1m and 1h", c.TTL)
 	}
 	for _, claim := range []string{"appId", "sub", "iss", "aud", "iat", "exp", "jti"} {
 		if _, ok := c.Claims[claim]; ok {
-			problems.add(key+"claims", "%s has a setting of its own", claim)
+			problems.Add(key+"claims", "%s has a setting of its own", claim)
 		}
 	}
 }
 
-func (b Budget) validate(key string, problems *problemList) {
+func (b Budget) validate(key string, problems *setting.Errors) {
 	if b.Requests == nil || *b.Requests < 0 || *b.Requests > 1_000_000 {
-		problems.add(key+"requests", "must lie between 0 and 1000000")
+		problems.Add(key+"requests", "must be between 0 and 1000000")
 		return
 	}
 	if b.Window < time.Second || b.Window > 24*time.Hour {
-		problems.add(key+"window", "%v must lie between 1s and 24h", b.Window)
+		problems.Add(key+"window", "%v must be between 1s and 24h", b.Window)
 	}
 	// What is not burst refills the bucket: all burst would refill nothing.
 	if b.Burst < 0 || (*b.Requests > 0 && b.Burst > max(1, *b.Requests/2)) {
-		problems.add(key+"burst", "%d must lie between 0 and half of requests (%d)", b.Burst, *b.Requests)
+		problems.Add(key+"burst", "%d must be between 0 and half of requests (%d)", b.Burst, *b.Requests)
 	}
 	if b.Share != ShareSplit && b.Share != ShareFull {
-		problems.add(key+"share", "%q is unknown: %s or %s", b.Share, ShareSplit, ShareFull)
+		problems.Add(key+"share", "%q is unknown: %s or %s", b.Share, ShareSplit, ShareFull)
 	}
 }
 
-func (b Breaker) validate(timeout time.Duration, problems *problemList) {
+func (b Breaker) validate(timeout time.Duration, problems *setting.Errors) {
 	if b.MinRequests < 1 || b.MinRequests > 1_000_000 {
-		problems.add("breaker.min_requests", "%d must lie between 1 and 1000000", b.MinRequests)
+		problems.Add("breaker.min_requests", "%d must be between 1 and 1000000", b.MinRequests)
 	}
 	if !(b.FailureRatio > 0 && b.FailureRatio <= 1) {
-		problems.add("breaker.failure_ratio", "%v must be above 0 and at most 1", b.FailureRatio)
+		problems.Add("breaker.failure_ratio", "%v must be above 0 and at most 1", b.FailureRatio)
 	}
 	if b.Consecutive < 1 || b.Consecutive > 1_000_000 {
-		problems.add("breaker.consecutive", "%d must lie between 1 and 1000000", b.Consecutive)
+		problems.Add("breaker.consecutive", "%d must be between 1 and 1000000", b.Consecutive)
 	}
 	// The result of a request that outlives the interval would not be counted.
 	if b.Interval < 2*timeout || b.Interval < breakerBuckets*time.Millisecond {
-		problems.add("breaker.interval", "%v is less than twice timeout (%v)", b.Interval, timeout)
+		problems.Add("breaker.interval", "%v is less than twice timeout (%v)", b.Interval, timeout)
 	}
 	if b.Open < 100*time.Millisecond || b.Open > time.Hour {
-		problems.add("breaker.open", "%v must lie between 100ms and 1h", b.Open)
+		problems.Add("breaker.open", "%v must be between 100ms and 1h", b.Open)
 	}
 }
 
-func (a Answer) validate(problems *problemList) {
+func (a Answer) validate(problems *setting.Errors) {
 	for _, list := range []struct {
 		key   string
 		paths []string
 	}{{"success_ids", a.SuccessIDs}, {"failure_ids", a.FailureIDs}, {"reasons", a.Reasons}} {
 		for i, p := range list.paths {
 			if slices.Contains(strings.Split(p, "."), "") {
-				problems.add(fmt.Sprintf("answer.%s[%d]", list.key, i), "%q is not a path: names with dots between them", p)
+				problems.Add(fmt.Sprintf("answer.%s[%d]", list.key, i), "%q is not a path: names with dots between them", p)
 			}
 		}
 	}
 	for i, w := range a.Transient {
 		if strings.TrimSpace(w) == "" {
-			problems.add(fmt.Sprintf("answer.transient[%d]", i), "is empty and would match every reason")
+			problems.Add(fmt.Sprintf("answer.transient[%d]", i), "is empty and would match every reason")
 		}
 	}
 }

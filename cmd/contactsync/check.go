@@ -13,8 +13,8 @@ func checkCommand(environ []string) *cobra.Command {
 	var connect, show bool
 	cmd := &cobra.Command{
 		Use:   "check",
-		Short: "Check the settings and print every fault at once, with its line",
-		Long: `Check reads the settings as run does and prints every fault with its line, then
+		Short: "Check the settings and print every error at once, with its line",
+		Long: `Check reads the settings as run does and prints every error with its line, then
 looks at the files that they name. With --connect it also asks the brokers, the
 topics and the API's hosts. It changes nothing. The exit code is 0 when the
 service could run, 1 when something that the settings point to is missing, and 2
@@ -42,7 +42,7 @@ when the settings themselves are wrong.`,
 			for _, f := range found {
 				level := "note: "
 				if f.Fatal {
-					level = "fault: "
+					level = "error: "
 				}
 				fmt.Fprintln(out, level+f.Problem)
 			}

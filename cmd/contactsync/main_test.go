@@ -22,7 +22,7 @@ func program(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), errs.String()
 }
 
-func TestCheck_PrintsEveryFaultWithItsLine(t *testing.T) {
+func TestCheck_PrintsEveryErrorWithItsLine(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "bad.yaml")
 	text := "consumer:\n  topics: [contacts]\n  groop: g\nbatcher:\n  max_rows: 0\n"
@@ -39,7 +39,7 @@ func TestCheck_PrintsEveryFaultWithItsLine(t *testing.T) {
 		}
 	}
 	if code, _, again := program(t, "run", "--config", file); code != 2 || again != stderr {
-		t.Errorf("run: code %d and other faults than check:\n%s", code, again)
+		t.Errorf("run: code %d and other errors than check:\n%s", code, again)
 	}
 }
 
@@ -90,7 +90,7 @@ func TestCheck_Connect(t *testing.T) {
 		t.Errorf("code %d\n%s%s", code, stdout, stderr)
 	}
 	code, stdout, _ = program(t, "check", "--connect", "--config", settings(t, "no-such-topic"))
-	if code != 1 || !strings.Contains(stdout, `fault: deadletter.topic: topic "no-such-topic" does not exist`) {
+	if code != 1 || !strings.Contains(stdout, `error: deadletter.topic: topic "no-such-topic" does not exist`) {
 		t.Errorf("missing topic: code %d\n%s", code, stdout)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/contactsync/contactsync/metrics"
 )
 
-// errSettings says that the settings are wrong; the faults have been printed.
+// errSettings says that the settings are wrong; they have been printed.
 var errSettings = errors.New("the settings are wrong")
 
 func runCommand(environ []string) *cobra.Command {
@@ -48,7 +48,7 @@ func configFlag(cmd *cobra.Command, file *string) {
 	cmd.Flags().StringVarP(file, "config", "c", "", "settings file (YAML); CONTACTSYNC_* variables go over it")
 }
 
-// load reads the settings and prints every fault of them.
+// load reads the settings and prints every error in them.
 func load(file string, environ []string, stderr io.Writer) (config.Config, error) {
 	cfg, err := config.Load(file, environ)
 	if err != nil {

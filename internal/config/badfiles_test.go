@@ -1,6 +1,6 @@
 package config
 
-// badFiles names every testdata/*.bad.yaml with the lines that its faults print,
+// badFiles names every testdata/*.bad.yaml with the errors that it leads to,
 // without the file's name.
 var badFiles = map[string][]string{
 	"account_incomplete": {
@@ -9,25 +9,25 @@ var badFiles = map[string][]string{
 		`:15: upstream.accounts[1].streams[0]: "*" is a pattern of accounts[0] already: one stream belongs to one account`,
 		":15: upstream.accounts[1].credentials.client_id: give either client_id or client_id_file",
 		":15: upstream.accounts[1].credentials.client_secret_file: HS256 signs with client_secret_file, and with it alone",
-		":18: upstream.accounts[1].budget.burst: 9 must lie between 0 and half of requests (10)",
+		":18: upstream.accounts[1].budget.burst: 9 must be between 0 and half of requests (10)",
 	},
 	"account_is_a_word": {
-		":9: upstream.timeout: 1ms must lie between 100ms and 10m",
-		":11: upstream.accounts[0]: is one value, but settings belong here: write key: value, one a line",
+		":9: upstream.timeout: 1ms must be between 100ms and 10m",
+		":11: upstream.accounts[0]: is a single value, but settings are expected here: write key: value, one per line",
 	},
 	"accounts_are_a_mapping": {
-		":2: upstream.accounts: is a mapping, but a list belongs here: write [a, b], or - a, one a line",
+		":2: upstream.accounts: is a mapping, but a list is expected: write [a, b], or - a, one per line",
 	},
 	"anchors": {
-		":1: anchors (&) are not taken: write the value where it is used",
-		":2: anchors (&) are not taken: write the value where it is used",
-		":2: aliases (*) are not taken: write the value where it is used",
-		":3: anchors (&) are not taken: write the value where it is used",
-		":3: aliases (*) are not taken: write the value where it is used",
-		":5: aliases (*) are not taken: write the value where it is used",
+		":1: anchors (&) are not supported: write the value where it is used",
+		":2: anchors (&) are not supported: write the value where it is used",
+		":2: aliases (*) are not supported: write the value where it is used",
+		":3: anchors (&) are not supported: write the value where it is used",
+		":3: aliases (*) are not supported: write the value where it is used",
+		":5: aliases (*) are not supported: write the value where it is used",
 	},
 	"binary": {
-		":1: not a text file: a byte here is not UTF-8, or is a control character",
+		":1: not a text file: a byte here is not UTF-8 or is a control character",
 	},
 	"broken_bracket": {
 		":15: not valid YAML: could not find flow mapping end token '}'",
@@ -39,10 +39,10 @@ var badFiles = map[string][]string{
 		":16: not valid YAML: could not find end character of double-quoted text",
 	},
 	"claims_are_a_list": {
-		":15: upstream.accounts[0].credentials.claims: is a list, but a mapping belongs here: write name: value, one a line",
+		":15: upstream.accounts[0].credentials.claims: is a list, but a mapping is expected: write name: value, one per line",
 	},
 	"claims_not_json": {
-		":15: upstream.accounts[0].credentials.claims: +Inf is not a number that JSON knows",
+		":15: upstream.accounts[0].credentials.claims: +Inf is not a number in JSON",
 	},
 	"colon_in_value": {
 		":16: not valid YAML: mapping value is not allowed in this context",
@@ -55,25 +55,25 @@ var badFiles = map[string][]string{
 		`: deadletter.topic: "" is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores`,
 	},
 	"complex_key": {
-		":15: complex keys (?) are not taken: write key: value",
+		":15: complex keys (?) are not supported: write key: value",
 	},
 	"control_character": {
-		":16: not a text file: a byte here is not UTF-8, or is a control character",
+		":16: not a text file: a byte here is not UTF-8 or is a control character",
 	},
 	"deep": {
-		":2: lists or mappings nest deeper than 32",
+		":2: lists and mappings are nested deeper than 32",
 	},
 	"deep_dashes": {
-		":3: lists or mappings nest deeper than 32",
+		":3: lists and mappings are nested deeper than 32",
 	},
 	"directive": {
-		":1: directives (%) are not taken: leave the line out",
+		":1: directives (%) are not supported: remove the line",
 	},
 	"duplicate_key": {
-		":18: log.level: given twice: first in line 16",
+		":18: log.level: duplicate key: first on line 16",
 	},
 	"duplicate_section": {
-		":15: consumer: given twice: first in line 3",
+		":15: consumer: duplicate key: first on line 3",
 	},
 	"durations": {
 		`:16: batcher.linger: "5" is not a duration: write a number with a unit, like 500ms, 10s or 2m`,
@@ -89,7 +89,7 @@ var badFiles = map[string][]string{
 		`: deadletter.topic: "" is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores`,
 	},
 	"item_is_a_mapping": {
-		":6: consumer.topics[1]: is a mapping, but one value belongs here",
+		":6: consumer.topics[1]: is a mapping, but a single value is expected",
 		`:7: consumer.topics[2]: "contacts" is empty or named twice`,
 	},
 	"key_of_another_section": {
@@ -97,29 +97,29 @@ var badFiles = map[string][]string{
 		":17: log.max_in_flight: unknown key: did you mean batcher.max_in_flight?",
 	},
 	"latin1": {
-		":15: not a text file: a byte here is not UTF-8, or is a control character",
+		":15: not a text file: a byte here is not UTF-8 or is a control character",
 	},
 	"line_breaks": {
-		":5: consumer.group: holds a line break, a tab or another character that does not print: write it on one line",
-		":16: upstream.accounts[0].credentials.claims: holds a line break, a tab or another character that does not print: write it on one line",
+		":5: consumer.group: contains a line break, a tab or another unprintable character: write it on one line",
+		":16: upstream.accounts[0].credentials.claims: contains a line break, a tab or another unprintable character: write it on one line",
 	},
 	"list_is_a_value": {
-		":4: consumer.topics: is one value, but a list belongs here: write [a, b], or - a, one a line",
+		":4: consumer.topics: is a single value, but a list is expected: write [a, b], or - a, one per line",
 	},
 	"listen": {
 		`:16: admin.listen: "8080" is not an address: write host:port, like 127.0.0.1:8080 or :8080`,
 		`:18: log.format: "xml" is unknown: json or text`,
-		":20: shutdown.timeout: 100ms must lie between 1s and 1h",
-		":20: shutdown.timeout: 100ms leaves no time to drain and commit: at least 15s, which is consumer.drain_timeout and 5s",
+		":20: shutdown.timeout: 100ms must be between 1s and 1h",
+		":20: shutdown.timeout: 100ms leaves no time to drain and commit: must be at least 15s, consumer.drain_timeout and 5s",
 	},
 	"long_value": {
 		":16: batcher.linger: is 5000 bytes long: not a duration: write a number with a unit, like 500ms, 10s or 2m",
 	},
 	"merge_key": {
-		":15: merge keys (<<) are not taken: write the values where they are used",
+		":15: merge keys (<<) are not supported: write the values where they are used",
 	},
 	"not_a_mapping": {
-		":1: the file is a list, but settings belong here: write key: value, one a line",
+		":1: the file is a list, but settings are expected here: write key: value, one per line",
 	},
 	"nothing_required_given": {
 		": kafka.brokers: name at least one broker as host:port",
@@ -143,27 +143,27 @@ var badFiles = map[string][]string{
 		":21: upstream2: unknown key: did you mean upstream?",
 	},
 	"one_word": {
-		":1: the file is one value, but settings belong here: write key: value, one a line",
+		":1: the file is a single value, but settings are expected here: write key: value, one per line",
 	},
 	"prefix_of_a_section": {
 		":15: shut: unknown key: did you mean shutdown?",
 	},
 	"ratios": {
 		`:10: upstream.breaker.failure_ratio: ".nan" is not a number`,
-		":11: upstream.breaker.consecutive: 0 must lie between 1 and 1000000",
+		":11: upstream.breaker.consecutive: 0 must be between 1 and 1000000",
 	},
 	"relations": {
-		":7: consumer.stall_after: 20s would call the service stuck during one slow request: more than 30.5s, which is batcher.linger and upstream.timeout",
+		":7: consumer.stall_after: 20s would report the service as stuck during one slow request: must be more than 30.5s, batcher.linger and upstream.timeout together",
 		`:10: deadletter.topic: "contacts" is one of consumer.topics: dead letters would be read as events again`,
-		":19: event.max_event_bytes: 8MiB is more than consumer.max_batch_bytes (1MiB): such an event would halt its partition before it is looked at",
+		":19: event.max_event_bytes: 8MiB is more than consumer.max_batch_bytes (1MiB): such an event would halt its partition before it is decoded",
 		":19: event.max_event_bytes: 8MiB is more than a quarter of batcher.window_bytes (16MiB): a few events would fill the window",
-		":23: shutdown.timeout: 20s leaves no time to drain and commit: at least 25s, which is consumer.drain_timeout and 5s",
+		":23: shutdown.timeout: 20s leaves no time to drain and commit: must be at least 25s, consumer.drain_timeout and 5s",
 	},
 	"section_is_a_list": {
-		":15: batcher: is a list, but settings belong here: write key: value, one a line",
+		":15: batcher: is a list, but settings are expected here: write key: value, one per line",
 	},
 	"section_is_a_value": {
-		":6: deadletter: is one value, but settings belong here: write key: value, one a line",
+		":6: deadletter: is a single value, but settings are expected here: write key: value, one per line",
 	},
 	"sizes": {
 		`:16: batcher.max_bytes: "1.5MiB" is not a size: write a whole number, alone or with B, KiB, MiB or GiB`,
@@ -181,14 +181,14 @@ var badFiles = map[string][]string{
 		":16: not valid YAML: a tab: indent with spaces",
 	},
 	"tags": {
-		":16: tags (!) are not taken: write the plain value",
+		":16: tags (!) are not supported: write the plain value",
 	},
 	"two_documents": {
-		":16: a second document: write one, without --- in between",
+		":16: a second document: a settings file holds one, without --- in it",
 	},
 	"unknown_hides_nothing": {
 		":16: batcher.lingr: unknown key: did you mean batcher.linger?",
-		":17: batcher.max_rows: 0 must lie between 1 and 100000",
+		":17: batcher.max_rows: 0 must be between 1 and 100000",
 		`:18: batcher.backoff_max: "1" is not a duration: write a number with a unit, like 500ms, 10s or 2m`,
 		`:19: batcher.max_in_flight: "many" is not a whole number`,
 		`:21: log.level: "loud" is unknown: debug, info, warn or error`,
@@ -208,13 +208,13 @@ var badFiles = map[string][]string{
 		":16: log.zebra: unknown key",
 	},
 	"value_is_a_list": {
-		":5: consumer.group: is a list, but one value belongs here",
+		":5: consumer.group: is a list, but a single value is expected",
 	},
 	"value_is_a_mapping": {
-		":16: batcher.linger: is a mapping, but one value belongs here",
+		":16: batcher.linger: is a mapping, but a single value is expected",
 	},
 	"value_missing": {
-		":16: batcher.linger: has no value: give one or leave the key out",
-		":17: batcher.max_rows: has no value: give one or leave the key out",
+		":16: batcher.linger: has no value: set one or remove the key",
+		":17: batcher.max_rows: has no value: set one or remove the key",
 	},
 }

@@ -81,13 +81,13 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns every fault of every section and of what the sections ask of
-// each other, with full keys. Load has called it already.
+// Validate returns the errors of every section and of the relations between
+// sections, with full keys. Load has called it already.
 func (c Config) Validate() []setting.Error {
-	var faults []setting.Error
+	var errs setting.Errors
 	for _, section := range []struct {
-		name   string
-		faults []setting.Error
+		name string
+		errs []setting.Error
 	}{
 		{"kafka", c.Kafka.Validate()},
 		{"consumer", c.Consumer.Validate()},
@@ -99,12 +99,12 @@ func (c Config) Validate() []setting.Error {
 		{"log", c.Log.validate()},
 		{"shutdown", c.Shutdown.validate()},
 	} {
-		for _, f := range section.faults {
-			f.Key = join(section.name, f.Key)
-			faults = append(faults, f)
+		for _, e := range section.errs {
+			e.Key = join(section.name, e.Key)
+			errs = append(errs, e)
 		}
 	}
-	return append(faults, c.relations()...)
+	return append(errs, c.relations()...)
 }
 
 func (a Admin) validate() []setting.Error {
@@ -119,19 +119,19 @@ func (a Admin) validate() []setting.Error {
 }
 
 func (l Log) validate() []setting.Error {
-	var faults []setting.Error
+	var errs setting.Errors
 	if !slices.Contains(levels, l.Level) {
-		faults = append(faults, setting.Error{Key: "level", Problem: fmt.Sprintf("%q is unknown: debug, info, warn or error", l.Level)})
+		errs.Add("level", "%q is unknown: debug, info, warn or error", l.Level)
 	}
 	if !slices.Contains(formats, l.Format) {
-		faults = append(faults, setting.Error{Key: "format", Problem: fmt.Sprintf("%q is unknown: json or text", l.Format)})
+		errs.Add("format", "%q is unknown: json or text", l.Format)
 	}
-	return faults
+	return errs
 }
 
 func (s Shutdown) validate() []setting.Error {
 	if s.Timeout < time.Second || s.Timeout > time.Hour {
-		return []setting.Error{{Key: "timeout", Problem: fmt.Sprintf("%v must lie between 1s and 1h", s.Timeout)}}
+		return []setting.Error{{Key: "timeout", Problem: fmt.Sprintf("%v must be between 1s and 1h", s.Timeout)}}
 	}
 	return nil
 }

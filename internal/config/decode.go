@@ -12,7 +12,7 @@ import (
 )
 
 // decode lays the tree over the settings. The walk is the package's own, because
-// the library's stops at the first fault and turns some types into others.
+// the library's stops at the first error and converts some types silently.
 func (r *report) decode(root ast.Node, c *Config) {
 	if root != nil {
 		r.value(root, "", lineOf(root), reflect.ValueOf(c).Elem())
@@ -31,7 +31,7 @@ func (r *report) value(n ast.Node, key string, line int, v reflect.Value) bool {
 	case null && group:
 		return false // a heading whose entries are commented out
 	case null:
-		r.atLine(line, key, "has no value: give one or leave the key out")
+		r.atLine(line, key, "has no value: set one or remove the key")
 		return false
 	case v.Kind() == reflect.Pointer:
 		target := reflect.New(v.Type().Elem())
@@ -58,7 +58,7 @@ func (r *report) mapping(n ast.Node, key string, line int, v reflect.Value) bool
 		if key == "" {
 			what = "the file is"
 		}
-		r.atLine(line, key, "%s %s, but settings belong here: write key: value, one a line", what, kind(n))
+		r.atLine(line, key, "%s %s, but settings are expected here: write key: value, one per line", what, kind(n))
 		return false
 	}
 	fields := map[string]reflect.Value{}
@@ -76,7 +76,7 @@ func (r *report) mapping(n ast.Node, key string, line int, v reflect.Value) bool
 		case !known:
 			r.unknown(below, name, line, key, names)
 		case first[name] > 0:
-			r.atLine(line, below, "given twice: first in line %d", first[name])
+			r.atLine(line, below, "duplicate key: first on line %d", first[name])
 		default:
 			first[name] = line
 			r.value(e.Value, below, line, field)
@@ -121,7 +121,7 @@ func elsewhere(name string) string {
 func (r *report) sequence(n ast.Node, key string, line int, v reflect.Value) bool {
 	items, ok := n.(*ast.SequenceNode)
 	if !ok {
-		r.atLine(line, key, "is %s, but a list belongs here: write [a, b], or - a, one a line", kind(n))
+		r.atLine(line, key, "is %s, but a list is expected: write [a, b], or - a, one per line", kind(n))
 		return false
 	}
 	list := reflect.MakeSlice(v.Type(), len(items.Values), len(items.Values))
@@ -148,7 +148,7 @@ func (r *report) scalar(n ast.Node, key string, line int, v reflect.Value) bool 
 	case *ast.LiteralNode:
 		text = n.Value.Value
 	case *ast.MappingNode, *ast.SequenceNode:
-		r.atLine(line, key, "is %s, but one value belongs here", kind(n))
+		r.atLine(line, key, "is %s, but a single value is expected", kind(n))
 		return false
 	default:
 		text = n.GetToken().Value
@@ -163,7 +163,7 @@ func (r *report) scalar(n ast.Node, key string, line int, v reflect.Value) bool 
 // free reads a mapping whose keys are the user's own.
 func (r *report) free(n ast.Node, key string, line int, v reflect.Value) bool {
 	if _, ok := n.(*ast.MappingNode); !ok {
-		r.atLine(line, key, "is %s, but a mapping belongs here: write name: value, one a line", kind(n))
+		r.atLine(line, key, "is %s, but a mapping is expected: write name: value, one per line", kind(n))
 		return false
 	}
 	target := reflect.New(v.Type())
@@ -189,7 +189,7 @@ func sound(value any) error {
 		}
 	case float64:
 		if math.IsInf(value, 0) || math.IsNaN(value) {
-			return fmt.Errorf("%v is not a number that JSON knows", value)
+			return fmt.Errorf("%v is not a number in JSON", value)
 		}
 	case []any:
 		for _, item := range value {
@@ -221,5 +221,5 @@ func kind(n ast.Node) string {
 	case *ast.SequenceNode:
 		return "a list"
 	}
-	return "one value"
+	return "a single value"
 }

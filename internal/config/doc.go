@@ -2,11 +2,11 @@
 // environment, each over the one before. Every package keeps its own part and
 // its own rules; this one knows where a value came from.
 //
-// It promises to report every fault at once, each with the line or the variable
-// that it came from, and never to guess: an unknown key, an unknown variable, a
-// key given twice or a value of the wrong type is a fault, and one fault does not
-// hide another. Only a file that is not YAML ends the search, because nothing
-// after the first such place can be trusted.
+// It promises to report every error at once, each with its line or variable, and
+// never to guess: an unknown key, an unknown variable, a duplicate key or a value
+// of the wrong type is an error, and one error does not hide another. Only a file
+// that is not YAML ends the search, because nothing after the first syntax error
+// can be trusted.
 //
 // The file is bounded in size, in tokens and in depth, and may not use anchors,
 // aliases or tags, so that reading it costs little whatever it holds.

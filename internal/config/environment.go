@@ -93,5 +93,5 @@ func (r *report) unknownVariable(name string, known []string) {
 		r.inVariable(name, "", "unknown variable: did you mean %s?", prefix+likely)
 		return
 	}
-	r.inVariable(name, "", "unknown variable: unset it, names that begin with %s are the service's own", prefix)
+	r.inVariable(name, "", "unknown variable: names that begin with %s are reserved for the service", prefix)
 }

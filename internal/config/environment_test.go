@@ -59,7 +59,7 @@ func TestEnvironment_SetsEverySettingButThoseOfLists(t *testing.T) {
 	}
 }
 
-func TestEnvironment_Faults(t *testing.T) {
+func TestEnvironment_Errors(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, file string
@@ -84,7 +84,7 @@ func TestEnvironment_Faults(t *testing.T) {
 			want: []string{
 				"environment CONTACTSYNC_CONSUMER_GRUOP: unknown variable: did you mean CONTACTSYNC_CONSUMER_GROUP?",
 				"environment CONTACTSYNC_LOG: unknown variable: did you mean CONTACTSYNC_LOG_FORMAT?",
-				"environment CONTACTSYNC_X: unknown variable: unset it, names that begin with CONTACTSYNC_ are the service's own",
+				"environment CONTACTSYNC_X: unknown variable: names that begin with CONTACTSYNC_ are reserved for the service",
 			},
 		},
 		{
@@ -147,6 +147,6 @@ func TestEnvironment_UnknownVariablesAreNotQuoted(t *testing.T) {
 	t.Parallel()
 	_, err := Load(minimal, []string{"CONTACTSYNC_UPSTREAM_CLIENT_SECRET=hunter2"})
 	if err == nil || strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("got %v, want a fault without the value", err)
+		t.Errorf("got %v, want an error without the value", err)
 	}
 }

@@ -8,8 +8,8 @@ import (
 
 // Load returns the settings: the defaults, under the file, under the variables
 // of environ that begin with CONTACTSYNC_ (see os.Environ). An empty path leaves
-// the file out. The error is *Faults where the settings are at fault, and that of
-// the operating system where the file cannot be read.
+// the file out. The error is an Errors where the settings are wrong, and that of the
+// operating system where the file cannot be read.
 func Load(path string, environ []string) (Config, error) {
 	if path == "" {
 		return load("", "", environ)

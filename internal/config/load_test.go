@@ -88,11 +88,11 @@ func TestLoad_BadFiles(t *testing.T) {
 			t.Parallel()
 			file := "testdata/" + name + ".bad.yaml"
 			_, err := Load(file, nil)
-			faults, ok := errors.AsType[*Faults](err)
+			all, ok := errors.AsType[Errors](err)
 			if !ok {
-				t.Fatalf("got %v, want *Faults", err)
+				t.Fatalf("got %v, want Errors", err)
 			}
-			for _, f := range faults.List {
+			for _, f := range all {
 				if f.File != file {
 					t.Errorf("%v names the file %q", f, f.File)
 				}
@@ -107,12 +107,12 @@ func TestLoad_BadFiles(t *testing.T) {
 func TestLoad_Origins(t *testing.T) {
 	t.Parallel()
 	_, err := Load("testdata/unknown_key.bad.yaml", []string{"CONTACTSYNC_LOG_LEVEL=loud"})
-	faults, ok := errors.AsType[*Faults](err)
+	all, ok := errors.AsType[Errors](err)
 	if !ok {
-		t.Fatalf("got %v, want *Faults", err)
+		t.Fatalf("got %v, want Errors", err)
 	}
 	var got []string
-	for _, f := range faults.List {
+	for _, f := range all {
 		got = append(got, f.Key+" from "+f.From)
 	}
 	want := []string{
@@ -128,8 +128,8 @@ func TestLoad_Bounds(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ text, want string }{
 		"bytes":  {"# " + strings.Repeat("x", maxBytes), ": the file is larger than 1MiB"},
-		"tokens": {"x: [" + strings.Repeat("a,", maxTokens/2) + "a]", ": the file has more than 100000 words and signs"},
-		"braces": {strings.Repeat("{a: ", 2*maxDepth), ":1: lists or mappings nest deeper than 32"},
+		"tokens": {"x: [" + strings.Repeat("a,", maxTokens/2) + "a]", ": the file has more than 100000 tokens"},
+		"braces": {strings.Repeat("{a: ", 2*maxDepth), ":1: lists and mappings are nested deeper than 32"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -200,11 +200,11 @@ func FuzzLoad(f *testing.F) {
 			reread(t, c)
 			return
 		}
-		faults, ok := errors.AsType[*Faults](err)
-		if !ok || len(faults.List) == 0 {
-			t.Fatalf("got %v, want faults", err)
+		all, ok := errors.AsType[Errors](err)
+		if !ok || len(all) == 0 {
+			t.Fatalf("got %v, want Errors", err)
 		}
-		for _, l := range faults.List {
+		for _, l := range all {
 			if lines := 1 + strings.Count(text, "\n") + strings.Count(text, "\r"); l.Line < 0 || l.Line > lines {
 				t.Errorf("%v is beyond the last line, %d", l, lines)
 			}

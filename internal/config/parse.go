@@ -25,12 +25,12 @@ const (
 // refused are the parts of YAML that a settings file does without: they make one
 // place depend on another, or let a short file stand for an endless one.
 var refused = map[token.Type]string{
-	token.AnchorType:     "anchors (&) are not taken: write the value where it is used",
-	token.AliasType:      "aliases (*) are not taken: write the value where it is used",
-	token.MergeKeyType:   "merge keys (<<) are not taken: write the values where they are used",
-	token.TagType:        "tags (!) are not taken: write the plain value",
-	token.DirectiveType:  "directives (%) are not taken: leave the line out",
-	token.MappingKeyType: "complex keys (?) are not taken: write key: value",
+	token.AnchorType:     "anchors (&) are not supported: write the value where it is used",
+	token.AliasType:      "aliases (*) are not supported: write the value where it is used",
+	token.MergeKeyType:   "merge keys (<<) are not supported: write the values where they are used",
+	token.TagType:        "tags (!) are not supported: write the plain value",
+	token.DirectiveType:  "directives (%) are not supported: remove the line",
+	token.MappingKeyType: "complex keys (?) are not supported: write key: value",
 }
 
 // parse turns the file into its tree; nil for an empty one. Where it reports
@@ -42,7 +42,7 @@ func (r *report) parse(text string) (ast.Node, bool) {
 		return nil, false
 	}
 	if at := unreadable(text); at >= 0 {
-		r.atLine(1+strings.Count(text[:at], "\n"), "", "not a text file: a byte here is not UTF-8, or is a control character")
+		r.atLine(1+strings.Count(text[:at], "\n"), "", "not a text file: a byte here is not UTF-8 or is a control character")
 		return nil, false
 	}
 	tokens := lexer.Tokenize(text)
@@ -62,7 +62,7 @@ func (r *report) parse(text string) (ast.Node, bool) {
 		case root == nil:
 			root = doc.Body
 		default:
-			r.atLine(lineOf(doc.Body), "", "a second document: write one, without --- in between")
+			r.atLine(lineOf(doc.Body), "", "a second document: a settings file holds one, without --- in it")
 			return nil, false
 		}
 	}
@@ -87,7 +87,7 @@ func unreadable(text string) int {
 // admit checks the tokens before the parser sees them.
 func (r *report) admit(tokens token.Tokens) bool {
 	if len(tokens) > maxTokens {
-		r.atLine(0, "", "the file has more than %d words and signs", maxTokens)
+		r.atLine(0, "", "the file has more than %d tokens", maxTokens)
 		return false
 	}
 	good := true
@@ -106,7 +106,7 @@ func (r *report) admit(tokens token.Tokens) bool {
 			inline++ // "- - -" nests without brackets
 		}
 		if flow > maxDepth || inline > maxDepth {
-			r.atLine(line, "", "lists or mappings nest deeper than %d", maxDepth)
+			r.atLine(line, "", "lists and mappings are nested deeper than %d", maxDepth)
 			return false
 		}
 		if problem, is := refused[t.Type]; is && reported[t.Type] != line {

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -12,29 +11,26 @@ import (
 // the group, and the last scrape of the metrics.
 const stopMargin = 5 * time.Second
 
-// relations returns the faults between sections, which no section can see. Only
-// what cannot work, or would raise a false alarm, is a fault.
+// relations returns the errors between sections, which no section can see. Only
+// what cannot work, or would raise a false alarm, is an error.
 func (c Config) relations() []setting.Error {
-	var faults []setting.Error
-	bad := func(key, format string, args ...any) {
-		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
-	}
+	var errs setting.Errors
 	if slices.Contains(c.Consumer.Topics, c.DeadLetter.Topic) && c.DeadLetter.Topic != "" {
-		bad("deadletter.topic", "%q is one of consumer.topics: dead letters would be read as events again", c.DeadLetter.Topic)
+		errs.Add("deadletter.topic", "%q is one of consumer.topics: dead letters would be read as events again", c.DeadLetter.Topic)
 	}
 	if least := c.Consumer.DrainTimeout + stopMargin; c.Shutdown.Timeout < least {
-		bad("shutdown.timeout", "%v leaves no time to drain and commit: at least %v, which is consumer.drain_timeout and %v", c.Shutdown.Timeout, least, stopMargin)
+		errs.Add("shutdown.timeout", "%v leaves no time to drain and commit: must be at least %v, consumer.drain_timeout and %v", c.Shutdown.Timeout, least, stopMargin)
 	}
 	// One request may take all of its time-out while nothing else has work: that
 	// must not look like a service that is stuck.
 	if least := c.Batcher.Linger + c.Upstream.Timeout; c.Consumer.StallAfter <= least {
-		bad("consumer.stall_after", "%v would call the service stuck during one slow request: more than %v, which is batcher.linger and upstream.timeout", c.Consumer.StallAfter, least)
+		errs.Add("consumer.stall_after", "%v would report the service as stuck during one slow request: must be more than %v, batcher.linger and upstream.timeout together", c.Consumer.StallAfter, least)
 	}
 	if c.Event.MaxEventBytes > c.Consumer.MaxBatchBytes {
-		bad("event.max_event_bytes", "%v is more than consumer.max_batch_bytes (%v): such an event would halt its partition before it is looked at", c.Event.MaxEventBytes, c.Consumer.MaxBatchBytes)
+		errs.Add("event.max_event_bytes", "%v is more than consumer.max_batch_bytes (%v): such an event would halt its partition before it is decoded", c.Event.MaxEventBytes, c.Consumer.MaxBatchBytes)
 	}
 	if c.Event.MaxEventBytes > c.Batcher.WindowBytes/4 {
-		bad("event.max_event_bytes", "%v is more than a quarter of batcher.window_bytes (%v): a few events would fill the window", c.Event.MaxEventBytes, c.Batcher.WindowBytes)
+		errs.Add("event.max_event_bytes", "%v is more than a quarter of batcher.window_bytes (%v): a few events would fill the window", c.Event.MaxEventBytes, c.Batcher.WindowBytes)
 	}
-	return faults
+	return errs
 }

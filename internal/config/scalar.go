@@ -13,12 +13,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxScalar bounds the text of a number, size, duration or switch, so that a
-// fault never quotes a page.
+// maxScalar bounds the text of a number, size, duration or switch, so that an
+// error never quotes a page.
 const maxScalar = 64
 
 // errUnprintable explains what the text blocks of YAML, too, end with: a line break.
-var errUnprintable = errors.New("holds a line break, a tab or another character that does not print: write it on one line")
+var errUnprintable = errors.New("contains a line break, a tab or another unprintable character: write it on one line")
 
 // printable reports whether the text can be a name, path or pattern. Others come
 // from a slip of the editor and would fail far from here.

@@ -1,7 +1,6 @@
 package deadletter
 
 import (
-	"fmt"
 	"regexp"
 	"time"
 
@@ -34,27 +33,24 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns every fault of the settings.
+// Validate returns every error of the settings.
 func (c Config) Validate() []setting.Error {
-	var faults []setting.Error
-	bad := func(key, format string, args ...any) {
-		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
-	}
+	var errs setting.Errors
 	legal := regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 	if !legal.MatchString(c.Topic) || c.Topic == "." || c.Topic == ".." {
-		bad("topic", "%q is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores", c.Topic)
+		errs.Add("topic", "%q is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores", c.Topic)
 	}
 	if c.Linger < time.Millisecond || c.Linger > 10*time.Second {
-		bad("linger", "%v must lie between 1ms and 10s", c.Linger)
+		errs.Add("linger", "%v must be between 1ms and 10s", c.Linger)
 	}
 	if c.BatchBytes < 64<<10 || c.BatchBytes > 64<<20 {
-		bad("batch_bytes", "%v must lie between 64KiB and 64MiB", c.BatchBytes)
+		errs.Add("batch_bytes", "%v must be between 64KiB and 64MiB", c.BatchBytes)
 	}
 	if c.Timeout < 100*time.Millisecond || c.Timeout > 5*time.Minute {
-		bad("timeout", "%v must lie between 100ms and 5m", c.Timeout)
+		errs.Add("timeout", "%v must be between 100ms and 5m", c.Timeout)
 	}
 	if c.EnvelopeBytes < 0 || c.EnvelopeBytes > 256<<10 {
-		bad("envelope_bytes", "%v must lie between 0B and 256KiB", c.EnvelopeBytes)
+		errs.Add("envelope_bytes", "%v must be between 0B and 256KiB", c.EnvelopeBytes)
 	}
-	return faults
+	return errs
 }

@@ -49,28 +49,25 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns every fault of the settings.
+// Validate returns every error of the settings.
 func (c Config) Validate() []setting.Error {
-	var faults []setting.Error
-	bad := func(key, format string, args ...any) {
-		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
-	}
+	var errs setting.Errors
 	if reading(c.Format) == nil {
-		bad("format", "%q is unknown: native", c.Format)
+		errs.Add("format", "%q is unknown: native", c.Format)
 	}
 	if c.Validation != Strict && c.Validation != Lenient {
-		bad("validation", "%q is unknown: strict or lenient", c.Validation)
+		errs.Add("validation", "%q is unknown: strict or lenient", c.Validation)
 	}
 	if c.MaxEventBytes < minEventBytes || c.MaxEventBytes > maxEventBytes {
-		bad("max_event_bytes", "%v must lie between %v and %v", c.MaxEventBytes, minEventBytes, maxEventBytes)
+		errs.Add("max_event_bytes", "%v must be between %v and %v", c.MaxEventBytes, minEventBytes, maxEventBytes)
 	}
 	if c.MaxDepth < minDepth || c.MaxDepth > maxDepth {
-		bad("max_depth", "%d must lie between %d and %d", c.MaxDepth, minDepth, maxDepth)
+		errs.Add("max_depth", "%d must be between %d and %d", c.MaxDepth, minDepth, maxDepth)
 	}
-	return faults
+	return errs
 }
 
-// check returns the faults of the settings as one error.
+// check returns the errors of the settings as one.
 func (c Config) check() error {
 	var errs []error
 	for _, f := range c.Validate() {

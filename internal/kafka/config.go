@@ -78,27 +78,24 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate returns every fault of the settings. It reads no file.
+// Validate returns every error of the settings. It reads no file.
 func (c Config) Validate() []setting.Error {
-	var faults []setting.Error
-	bad := func(key, format string, args ...any) {
-		faults = append(faults, setting.Error{Key: key, Problem: fmt.Sprintf(format, args...)})
-	}
+	var errs setting.Errors
 	if len(c.Brokers) == 0 {
-		bad("brokers", "name at least one broker as host:port")
+		errs.Add("brokers", "name at least one broker as host:port")
 	}
 	seen := map[string]bool{}
 	for i, b := range c.Brokers {
 		key := fmt.Sprintf("brokers[%d]", i)
-		if problem := brokerFault(b); problem != "" {
-			bad(key, "%q %s", b, problem)
+		if problem := brokerProblem(b); problem != "" {
+			errs.Add(key, "%q %s", b, problem)
 		} else if seen[b] {
-			bad(key, "%q is named twice", b)
+			errs.Add(key, "%q is named twice", b)
 		}
 		seen[b] = true
 	}
 	if c.ClientID == "" || strings.ContainsFunc(c.ClientID, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		bad("client_id", "%q must be a word of visible ASCII characters", c.ClientID)
+		errs.Add("client_id", "%q must be a word of visible ASCII characters", c.ClientID)
 	}
 	for _, d := range []struct {
 		key         string
@@ -111,15 +108,15 @@ func (c Config) Validate() []setting.Error {
 		{"metadata_ttl", c.MetadataTTL, 100 * time.Millisecond, 5 * time.Minute},
 	} {
 		if d.value < d.least || d.value > d.most {
-			bad(d.key, "%v must lie between %v and %v", d.value, d.least, d.most)
+			errs.Add(d.key, "%v must be between %v and %v", d.value, d.least, d.most)
 		}
 	}
-	c.TLS.validate(bad)
-	c.SASL.validate(bad, c.TLS.Enabled)
-	return faults
+	c.TLS.validate(&errs)
+	c.SASL.validate(&errs, c.TLS.Enabled)
+	return errs
 }
 
-func brokerFault(address string) string {
+func brokerProblem(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" {
 		return "is not host:port"
@@ -133,7 +130,7 @@ func brokerFault(address string) string {
 	return ""
 }
 
-func (t TLS) validate(bad func(key, format string, args ...any)) {
+func (t TLS) validate(errs *setting.Errors) {
 	if !t.Enabled {
 		for _, f := range []struct{ key, value string }{
 			{"tls.ca_file", t.CAFile},
@@ -142,35 +139,35 @@ func (t TLS) validate(bad func(key, format string, args ...any)) {
 			{"tls.server_name", t.ServerName},
 		} {
 			if f.value != "" {
-				bad(f.key, "is set but tls.enabled is false: turn TLS on or leave it out")
+				errs.Add(f.key, "is set but tls.enabled is false: turn TLS on or leave it out")
 			}
 		}
 		return
 	}
 	if (t.CertFile == "") != (t.KeyFile == "") {
-		bad("tls.cert_file", "cert_file and key_file go together: set both or none")
+		errs.Add("tls.cert_file", "cert_file and key_file go together: set both or none")
 	}
 }
 
-func (s SASL) validate(bad func(key, format string, args ...any), encrypted bool) {
+func (s SASL) validate(errs *setting.Errors, encrypted bool) {
 	switch s.Mechanism {
 	case "":
 		if s.Username != "" || s.PasswordFile != "" {
-			bad("sasl.mechanism", "is empty although a login is set: %s, %s or %s", Plain, ScramSHA256, ScramSHA512)
+			errs.Add("sasl.mechanism", "is empty although a login is set: %s, %s or %s", Plain, ScramSHA256, ScramSHA512)
 		}
 		return
 	case Plain:
 		if !encrypted && !s.AllowPlaintext {
-			bad("sasl.mechanism", "PLAIN without TLS sends the password readable: enable tls, use SCRAM, or set sasl.allow_plaintext")
+			errs.Add("sasl.mechanism", "PLAIN without TLS sends the password readable: enable tls, use SCRAM, or set sasl.allow_plaintext")
 		}
 	case ScramSHA256, ScramSHA512:
 	default:
-		bad("sasl.mechanism", "%q is unknown: %s, %s or %s", s.Mechanism, Plain, ScramSHA256, ScramSHA512)
+		errs.Add("sasl.mechanism", "%q is unknown: %s, %s or %s", s.Mechanism, Plain, ScramSHA256, ScramSHA512)
 	}
 	if s.Username == "" {
-		bad("sasl.username", "is missing")
+		errs.Add("sasl.username", "is missing")
 	}
 	if s.PasswordFile == "" {
-		bad("sasl.password_file", "is missing: name a file that holds the password")
+		errs.Add("sasl.password_file", "is missing: name a file that holds the password")
 	}
 }

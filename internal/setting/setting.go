@@ -1,5 +1,5 @@
-// Package setting holds what every section of the settings shares: what is wrong
-// with a setting, and sizes in bytes. Plain values, standard library only.
+// Package setting holds what every section of the settings shares: errors, and
+// sizes in bytes. Plain values, standard library only.
 package setting
 
 import (
@@ -8,12 +8,20 @@ import (
 	"strings"
 )
 
-// Error is one thing wrong with a setting. A package reports its faults with
-// keys relative to its own section, in the file's spelling ("budget.requests");
-// the config package adds the section and the line.
+// Error is one problem of a setting. A package reports errors with keys relative
+// to its own section, in the file's spelling ("budget.requests"); the config
+// package adds the section and the line.
 type Error struct {
 	Key     string // dotted path, list items as name[0]; empty for the section itself
 	Problem string // what is wrong and what would be right
+}
+
+// Errors collects the errors of a section.
+type Errors []Error
+
+// Add adds one error.
+func (e *Errors) Add(key, format string, args ...any) {
+	*e = append(*e, Error{key, fmt.Sprintf(format, args...)})
 }
 
 // Size is a number of bytes. In the file and the environment it is written as a

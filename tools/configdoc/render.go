@@ -17,14 +17,14 @@ const intro = `# Configuration
 
 <!-- Written by go run ./tools/configdoc from the comments in the code. Change them, not this file. -->
 
-The settings come from three places, each over the one before:
+The settings come from three places, each overriding the one before:
 
 1. the defaults below;
 2. one YAML file, where one is named; [an example](../examples/contactsync.yaml) shows one account;
 3. the environment: ` + "`CONTACTSYNC_`" + `, the section and the key, in capitals. An empty variable counts as not set.
 
-Every fault is reported at once, with its line or its variable, and any fault keeps the service from starting.
-Unknown keys, keys given twice and unknown variables that begin with ` + "`CONTACTSYNC_`" + ` are faults. The variables that
+Every error is reported at once, with its line or its variable, and any error prevents the service from starting.
+Unknown keys, duplicate keys and unknown variables that begin with ` + "`CONTACTSYNC_`" + ` are errors. The variables that
 Kubernetes sets for a Service of that name (` + "`CONTACTSYNC_SERVICE_HOST`, `CONTACTSYNC_PORT`" + ` and the like) are left
 alone. ` + "`contactsync check --print`" + ` shows the settings that result.
 

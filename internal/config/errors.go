@@ -9,14 +9,12 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
-// Faults is everything wrong with the settings, in the order of the file, then
-// of the environment.
-type Faults struct {
-	List []Located // never empty
-}
+// Errors is everything wrong with the settings: first what the file lacks, by
+// line, then the environment. It is never empty.
+type Errors []Error
 
-// Located is one fault and where to mend it.
-type Located struct {
+// Error is one problem of the settings and where it is.
+type Error struct {
 	File    string // as given to Load; empty without a file
 	Line    int    // from 1; of the nearest section above where the file does not hold the key; 0 where there is none
 	Key     string // dotted path; empty for the whole file or an unknown variable
@@ -31,30 +29,30 @@ const (
 	fromEnv     = "environment "
 )
 
-// Error prints one fault a line.
-func (f *Faults) Error() string {
-	lines := make([]string, len(f.List))
-	for i, l := range f.List {
-		lines[i] = l.String()
+// Error returns one error per line.
+func (e Errors) Error() string {
+	lines := make([]string, len(e))
+	for i, one := range e {
+		lines[i] = one.Error()
 	}
 	return strings.Join(lines, "\n")
 }
 
-// String prints the fault the way compilers do: place, key, problem.
-func (l Located) String() string {
-	key := l.Key
-	place := l.File
+// Error returns the error as compilers print theirs: location, key, problem.
+func (e Error) Error() string {
+	key := e.Key
+	location := e.File
 	switch {
-	case strings.HasPrefix(l.From, fromEnv):
-		place = l.From
-	case l.Line > 0:
-		place = fmt.Sprintf("%s:%d", l.File, l.Line)
-	case l.File == "" && settable(l.Key):
-		// There is no line to look at, so the variable that would mend it is named.
-		key = fmt.Sprintf("%s (%s)", l.Key, variable(l.Key))
+	case strings.HasPrefix(e.From, fromEnv):
+		location = e.From
+	case e.Line > 0:
+		location = fmt.Sprintf("%s:%d", e.File, e.Line)
+	case e.File == "" && settable(e.Key):
+		// Without a file there is no line: the variable that sets the key is named.
+		key = fmt.Sprintf("%s (%s)", e.Key, variable(e.Key))
 	}
 	var parts []string
-	for _, part := range []string{place, key, l.Problem} {
+	for _, part := range []string{location, key, e.Problem} {
 		if part != "" {
 			parts = append(parts, part)
 		}
@@ -66,12 +64,12 @@ func settable(key string) bool {
 	return slices.ContainsFunc(Keys(), func(k Key) bool { return k.Path == key && k.Env != "" })
 }
 
-// report gathers faults and remembers where each value came from.
+// report collects errors and remembers where each value came from.
 type report struct {
 	file    string
 	origins map[string]origin // by key
 	broken  map[string]bool   // keys whose value could not be read
-	list    []Located
+	list    Errors
 }
 
 type origin struct {
@@ -83,36 +81,36 @@ func newReport(file string) *report {
 	return &report{file: file, origins: map[string]origin{}, broken: map[string]bool{}}
 }
 
-// atLine adds a fault of the file. What Validate says of the same key would only
-// be its echo and is left out later.
+// atLine adds an error in the file. What Validate finds for the same key would
+// repeat it and is left out later.
 func (r *report) atLine(line int, key, format string, args ...any) {
 	r.broken[key] = true
-	r.list = append(r.list, Located{File: r.file, Line: line, Key: key, Problem: fmt.Sprintf(format, args...), From: FromFile})
+	r.list = append(r.list, Error{File: r.file, Line: line, Key: key, Problem: fmt.Sprintf(format, args...), From: FromFile})
 }
 
-// inVariable adds a fault of the environment; key is empty for an unknown variable.
+// inVariable adds an error in the environment; key is empty for an unknown variable.
 func (r *report) inVariable(name, key, format string, args ...any) {
 	if key != "" {
 		r.broken[key] = true
 	}
-	r.list = append(r.list, Located{File: r.file, Key: key, Problem: fmt.Sprintf(format, args...), From: fromEnv + name})
+	r.list = append(r.list, Error{File: r.file, Key: key, Problem: fmt.Sprintf(format, args...), From: fromEnv + name})
 }
 
-// invalid adds what Validate found, at the place that the value came from. What
-// could not be read has been reported, alone or with all that it holds.
-func (r *report) invalid(f setting.Error) {
-	at := Located{File: r.file, Key: f.Key, Problem: f.Problem, From: FromDefault}
-	if r.hidden(f.Key) {
+// invalid adds an error from Validate, at the place where the value was set. What
+// could not be read has been reported already.
+func (r *report) invalid(invalid setting.Error) {
+	at := Error{File: r.file, Key: invalid.Key, Problem: invalid.Problem, From: FromDefault}
+	if r.hidden(invalid.Key) {
 		return
 	}
-	for key := f.Key; key != ""; key = parent(key) {
+	for key := invalid.Key; key != ""; key = parent(key) {
 		o, known := r.origins[key]
 		if !known {
 			continue
 		}
 		at.Line = o.line
 		// An item of a list that a variable gave came from that variable.
-		if key == f.Key || o.from != FromFile {
+		if key == invalid.Key || o.from != FromFile {
 			at.From = o.from
 		}
 		break
@@ -135,24 +133,24 @@ func parent(key string) string {
 	return key[:max(0, strings.LastIndexAny(key, ".["))]
 }
 
-// err returns the faults found so far, or nil.
+// err returns the errors found so far, or nil.
 func (r *report) err() error {
 	if len(r.list) == 0 {
 		return nil
 	}
-	place := func(l Located) (group, line int) {
+	place := func(e Error) (group, line int) {
 		switch {
-		case strings.HasPrefix(l.From, fromEnv):
+		case strings.HasPrefix(e.From, fromEnv):
 			return 2, 0
-		case l.Line == 0:
+		case e.Line == 0:
 			return 1, 0
 		}
-		return 0, l.Line
+		return 0, e.Line
 	}
-	slices.SortStableFunc(r.list, func(a, b Located) int {
+	slices.SortStableFunc(r.list, func(a, b Error) int {
 		groupA, lineA := place(a)
 		groupB, lineB := place(b)
 		return cmp.Or(cmp.Compare(groupA, groupB), cmp.Compare(lineA, lineB))
 	})
-	return &Faults{List: r.list}
+	return r.list
 }
