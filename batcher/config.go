@@ -6,52 +6,54 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
-// Config is the batcher's part of the settings.
+// Config is the batcher section of the settings.
 type Config struct {
 	// MaxRows bounds the contacts in one request. The API documents no limit.
 	MaxRows int `yaml:"max_rows"`
-	// MaxBytes bounds the body of one request; one contact larger than it goes alone.
+	// MaxBytes bounds the body of one request. A single larger contact is sent on its
+	// own.
 	MaxBytes setting.Size `yaml:"max_bytes"`
-	// Linger is how long the oldest pending event of a stream waits for company
-	// before a request is cut that is not full.
+	// Linger is how long the oldest pending event of a stream waits for others before
+	// a request that is not full is sent.
 	Linger time.Duration `yaml:"linger"`
-	// WindowBytes bounds everything between fetch and outcome. When it is full,
-	// fetching pauses; heartbeats go on.
+	// WindowBytes bounds the memory for events, from fetching to completion. When it
+	// is full, fetching pauses; heartbeats continue.
 	WindowBytes setting.Size `yaml:"window_bytes"`
-	// MaxInFlight bounds the requests of one account that are on their way at once.
+	// MaxInFlight bounds the concurrent requests of one account.
 	MaxInFlight int `yaml:"max_in_flight"`
-	// BackoffMin is the first wait of a stream after a request that failed; it
-	// doubles up to backoff_max, with jitter.
+	// BackoffMin is the delay of a stream after its first failed request. It doubles
+	// with each further failure up to backoff_max, with jitter.
 	BackoffMin time.Duration `yaml:"backoff_min"`
-	// BackoffMax is the longest wait of a stream between two attempts.
+	// BackoffMax is the longest delay between two attempts of a stream.
 	BackoffMax time.Duration `yaml:"backoff_max"`
-	// RowAttempts is how many answers in all, of those that can be read, may leave a
-	// row open: not accounted for, or refused without a reason or for one that
-	// passes. With the last of them it goes to the dead-letter topic.
+	// RowAttempts is how many answers may leave a row undecided before it goes to the
+	// dead-letter topic: answers that do not account for the row, or that reject it
+	// for a transient reason or for none.
 	RowAttempts int `yaml:"row_attempts"`
-	// AmbiguousRetryDelay is how long the contacts of a request that timed out or
-	// was cut off wait before they are sent again, so that the API can finish with
-	// the first request.
+	// AmbiguousRetryDelay is how long the contacts of a request that timed out or was
+	// cut off wait before they are sent again, so that the API can finish the first
+	// request.
 	AmbiguousRetryDelay time.Duration `yaml:"ambiguous_retry_delay"`
-	// HoldProbeMax is the longest wait between two probes of a stream that is on
-	// hold because the API refuses the credentials or does not know it.
+	// HoldProbeMax is the longest delay between two probes of a stream that is on hold
+	// because the API refuses the credentials or does not know the stream.
 	HoldProbeMax time.Duration `yaml:"hold_probe_max"`
-	// HoldMax is how long such a hold, and a contact in it, may last before its
-	// contacts go to the dead-letter topic, to be replayed later. 0 is for ever.
+	// HoldMax bounds how long such a hold may last, and how long a contact may wait in
+	// it, before the contacts go to the dead-letter topic for a later replay. 0 means
+	// no limit.
 	HoldMax time.Duration `yaml:"hold_max"`
-	// DeadLetterMaxPerMinute is how many refused rows of an account may become dead
-	// letters in a minute, whatever their share. Beyond it dead_letter_max_ratio
-	// decides. Over both, refused rows are retained and the stream tries single
-	// rows, because the cause is then more likely in the API than in the rows.
+	// DeadLetterMaxPerMinute is how many rejected rows of an account may become dead
+	// letters in a minute, whatever dead_letter_max_ratio is. When both limits are
+	// exceeded, rejected rows are retained, and the stream is put on hold and tried
+	// row by row: the cause is then more likely the API than the rows.
 	DeadLetterMaxPerMinute int `yaml:"dead_letter_max_per_minute"`
-	// DeadLetterMaxRatio is the share of a stream's rows, of those answered in the
-	// last minute, that the API may refuse before the stream makes no dead letters
+	// DeadLetterMaxRatio is how large a share of the rows of a stream, of those
+	// answered in the last minute, may be rejected for the stream to make dead letters
 	// beyond dead_letter_max_per_minute. 1 disables the limit.
 	DeadLetterMaxRatio float64 `yaml:"dead_letter_max_ratio"`
-	// RememberContacts is for how many contacts the newest accepted state is known,
-	// about 300 bytes each, so that stale events and replays are not sent after it.
-	// 0 remembers none: then stale events are sent, and replays by way of the topic
-	// end as dead letters again.
+	// RememberContacts is for how many contacts the newest accepted state is
+	// remembered, at about 300 bytes each, so that stale events and replays are not
+	// sent after it. 0 disables that: stale events are sent, and events replayed
+	// through the topic become dead letters again.
 	RememberContacts int `yaml:"remember_contacts"`
 }
 

@@ -7,47 +7,55 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
-// Config is the consumer's part of the settings.
+// Config is the consumer section of the settings.
 type Config struct {
-	// Topics to read contact-changed events from. At least one.
+	// Topics are the topics to read contact-changed events from. At least one.
 	Topics []string `yaml:"topics"`
-	// Group is the consumer group. Replicas with the same group share the partitions.
+	// Group is the consumer group. Replicas of the same group share the partitions.
 	Group string `yaml:"group"`
-	// SessionTimeout is how long Kafka waits for a heartbeat before it gives the
+	// SessionTimeout is how long Kafka waits for a heartbeat before it assigns the
 	// partitions to another replica.
 	SessionTimeout time.Duration `yaml:"session_timeout"`
 	// RebalanceTimeout is how long Kafka waits for every replica to rejoin when the group changes.
 	RebalanceTimeout time.Duration `yaml:"rebalance_timeout"`
-	// HeartbeatInterval is the time between heartbeats; at most a third of the session time-out.
+	// HeartbeatInterval is the time between heartbeats; at most a third of
+	// session_timeout.
 	HeartbeatInterval time.Duration `yaml:"heartbeat_interval"`
-	// DrainTimeout is how long a lost partition's requests in flight may take to
-	// finish. Heartbeats stop meanwhile, so it must stay below half the session time-out.
+	// DrainTimeout is how long requests in flight may take to finish when partitions
+	// are revoked or the service stops. It is at most half of session_timeout and of
+	// rebalance_timeout.
 	DrainTimeout time.Duration `yaml:"drain_timeout"`
-	// FetchMinBytes is how much data a fetch waits for, up to fetch_max_wait. A
-	// small value wakes the client for each record and costs CPU at a steady rate.
+	// FetchMinBytes is the least data that a fetch waits for, up to fetch_max_wait. A
+	// small value wakes the client for each record, which costs CPU at a steady rate
+	// of events.
 	FetchMinBytes setting.Size `yaml:"fetch_min_bytes"`
-	// FetchMaxBytes bounds one fetch of one partition. One record batch larger than it is still read.
+	// FetchMaxBytes bounds one fetch of one partition. A single larger record batch is
+	// still read.
 	FetchMaxBytes setting.Size `yaml:"fetch_max_bytes"`
-	// FetchMaxWait is how long a fetch may wait for fetch_min_bytes; it adds to an event's age.
+	// FetchMaxWait is how long a fetch may wait for fetch_min_bytes. It adds to the
+	// age of an event.
 	FetchMaxWait time.Duration `yaml:"fetch_max_wait"`
-	// MaxBatchBytes bounds one record batch once decompressed. A partition with a
-	// larger one halts, so that a compression bomb cannot take the memory of every replica in turn.
+	// MaxBatchBytes bounds one record batch after decompression. A partition with a
+	// larger one halts, so that a decompression bomb cannot exhaust the memory of one
+	// replica after another.
 	MaxBatchBytes setting.Size `yaml:"max_batch_bytes"`
 	// CommitInterval is the time between offset commits.
 	CommitInterval time.Duration `yaml:"commit_interval"`
-	// CommitEvents commits earlier once this many events have ended since the last commit.
+	// CommitEvents is how many completed events cause a commit before commit_interval
+	// has passed.
 	CommitEvents int `yaml:"commit_events"`
-	// CatchupMax bounds how long a newly assigned partition is only read, so that
-	// a takeover sends newest states only. 0 switches catch-up off.
+	// CatchupMax bounds how long a newly assigned partition is read without sending
+	// anything, so that only the newest states are sent after a takeover. 0 disables
+	// catching up.
 	CatchupMax time.Duration `yaml:"catchup_max"`
-	// OnOffsetLoss says what to do when the committed offset lies below the start
-	// or beyond the end of the partition: halt (wait for an operator) or skip
-	// (count the loss and go on from the first offset that exists).
+	// OnOffsetLoss is what happens when the committed offset lies below the start or
+	// beyond the end of the partition: halt (wait for an operator) or skip (count the
+	// loss and continue from the first offset that exists).
 	OnOffsetLoss string `yaml:"on_offset_loss"`
-	// PartitionCheckInterval is how often new partitions are looked for.
+	// PartitionCheckInterval is the time between checks for new partitions.
 	PartitionCheckInterval time.Duration `yaml:"partition_check_interval"`
-	// StallAfter is how long nothing may end, although there is work and the API
-	// answers, before the service calls itself stuck and /livez fails.
+	// StallAfter is how long no event may complete, although there is work and the API
+	// answers, before the service counts as stuck and /livez fails.
 	StallAfter time.Duration `yaml:"stall_after"`
 }
 

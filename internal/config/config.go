@@ -18,45 +18,49 @@ import (
 
 // Config is all settings of the service.
 type Config struct {
-	// Kafka says how to reach the brokers.
+	// Kafka configures the connections to the brokers.
 	Kafka kafka.Config `yaml:"kafka"`
-	// Consumer says what is read, in which group, and when offsets are committed.
+	// Consumer configures what is read, in which group, and when offsets are
+	// committed.
 	Consumer consumer.Config `yaml:"consumer"`
-	// Event says how a record is read and what is checked before it is sent.
+	// Event configures how records are decoded and what is checked before a contact is
+	// sent.
 	Event event.Config `yaml:"event"`
-	// Batcher says how events are gathered into requests, and how failed ones are repeated.
+	// Batcher configures how events are gathered into requests, and how failed
+	// requests are retried.
 	Batcher batcher.Config `yaml:"batcher"`
-	// Upstream says which accounts of the API are called, and how.
+	// Upstream configures the accounts of the API and how it is called.
 	Upstream upstream.Config `yaml:"upstream"`
-	// DeadLetter says where events go that can never be delivered.
+	// DeadLetter configures the topic for events that cannot be delivered.
 	DeadLetter deadletter.Config `yaml:"deadletter"`
-	// Admin is the HTTP server for metrics, probes and the status page.
+	// Admin configures the HTTP server for metrics, probes and the status page.
 	Admin Admin `yaml:"admin"`
-	// Log says what is written to the standard error stream.
+	// Log configures the log, which goes to the standard error stream.
 	Log Log `yaml:"log"`
-	// Shutdown bounds how the service stops.
+	// Shutdown configures how the service stops.
 	Shutdown Shutdown `yaml:"shutdown"`
 }
 
-// Admin is the part of the settings for the HTTP server that operators use.
+// Admin is the admin section of the settings.
 type Admin struct {
-	// Listen is the address as host:port. An empty host listens on every
-	// interface, which probes in Kubernetes need; port 0 takes a free one.
+	// Listen is the address as host:port. An empty host listens on every interface,
+	// which probes in Kubernetes need; port 0 selects a free one.
 	Listen string `yaml:"listen"`
 }
 
-// Log is the part of the settings for the log.
+// Log is the log section of the settings.
 type Log struct {
-	// Level is the least level that is written: debug, info, warn or error.
+	// Level is the lowest level that is written: debug, info, warn or error.
 	Level string `yaml:"level"`
-	// Format is json, one object a line, or text, for reading in a terminal.
+	// Format is the format of the log: json, one object per line, or text, for reading
+	// in a terminal.
 	Format string `yaml:"format"`
 }
 
-// Shutdown is the part of the settings for stopping.
+// Shutdown is the shutdown section of the settings.
 type Shutdown struct {
-	// Timeout is the time from the first signal to a forced exit. Keep Kubernetes'
-	// terminationGracePeriodSeconds above it.
+	// Timeout is the time from the first signal to a forced exit. Keep the
+	// terminationGracePeriodSeconds of the pod above it.
 	Timeout time.Duration `yaml:"timeout"`
 }
 

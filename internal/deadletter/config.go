@@ -7,19 +7,21 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
-// Config is the dead-letter topic's part of the settings.
+// Config is the deadletter section of the settings.
 type Config struct {
-	// Topic to write dead letters to. It must exist: it is never created.
+	// Topic is the topic for dead letters. It must exist: the service never creates
+	// one.
 	Topic string `yaml:"topic"`
-	// Linger is how long a letter waits for others of its partition to share a request with.
+	// Linger is how long a dead letter waits for others of its partition to share a
+	// write with.
 	Linger time.Duration `yaml:"linger"`
-	// BatchBytes bounds the letters that share one request. Keep it at or below the
-	// topic's max.message.bytes; a larger record goes alone.
+	// BatchBytes bounds the dead letters that share one write. Keep it at or below the
+	// topic's max.message.bytes; a larger record is written on its own.
 	BatchBytes setting.Size `yaml:"batch_bytes"`
 	// Timeout bounds one write, the replicas' acknowledgement included.
 	Timeout time.Duration `yaml:"timeout"`
-	// EnvelopeBytes is how much of a record that is too large for the topic is
-	// kept. Set it to 0 to keep nothing but its hash, size and position.
+	// EnvelopeBytes is how much of a record that is too large for the topic is kept. 0
+	// keeps only its hash, size and position.
 	EnvelopeBytes setting.Size `yaml:"envelope_bytes"`
 }
 

@@ -7,20 +7,20 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
-// Config is the event's part of the settings.
+// Config is the event section of the settings.
 type Config struct {
-	// Format is how a record's value is written: native, the JSON object with
-	// streamId and contact that the documentation describes.
+	// Format is the format of record values: native is the JSON object with streamId
+	// and contact that the documentation describes.
 	Format string `yaml:"format"`
-	// Validation says how much of a contact is checked before it is sent: strict
-	// (every field that the API documents as required is there and has the right
-	// form) or lenient (the id only, and the API decides).
+	// Validation is how much of a contact is checked before it is sent: strict (every
+	// field that the API documents as required is present and well-formed) or lenient
+	// (only the id; the API decides about the rest).
 	Validation string `yaml:"validation"`
-	// MaxEventBytes bounds the value and the key of a record. A larger record goes
-	// to the dead-letter topic.
+	// MaxEventBytes bounds the key and the value of a record, each on its own. A
+	// larger record goes to the dead-letter topic.
 	MaxEventBytes setting.Size `yaml:"max_event_bytes"`
-	// MaxDepth bounds how deep objects and arrays nest in a value; the outermost
-	// object counts as 1.
+	// MaxDepth bounds how deeply objects and arrays are nested in a value; the
+	// outermost object counts as 1.
 	MaxDepth int `yaml:"max_depth"`
 }
 

@@ -10,54 +10,56 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
-// Config is how to reach Kafka.
+// Config is the kafka section of the settings.
 type Config struct {
-	// Brokers to ask for the cluster's layout, as host:port. Name two or three, so
-	// that one of them may be down when the service starts.
+	// Brokers are the brokers to ask for the cluster's layout, as host:port. Name two
+	// or three, so that one of them may be down when the service starts.
 	Brokers []string `yaml:"brokers"`
-	// ClientID names the service in the brokers' logs and quotas.
+	// ClientID identifies the service in the brokers' logs and quotas.
 	ClientID string `yaml:"client_id"`
-	// TLS encrypts the connections and lets the brokers know the service by a certificate.
+	// TLS encrypts the connections and can authenticate the service by a certificate.
 	TLS TLS `yaml:"tls"`
-	// SASL logs the service in with a name and a password.
+	// SASL authenticates the service by username and password.
 	SASL SASL `yaml:"sasl"`
-	// DialTimeout bounds how long a connection may take to be ready, TLS and SASL
-	// included. One address gets a third of it to accept, so that a dead broker
+	// DialTimeout bounds how long it takes to establish a connection, TLS and SASL
+	// included. Each address gets a third of it to accept, so that a dead broker
 	// leaves time for the next.
 	DialTimeout time.Duration `yaml:"dial_timeout"`
 	// RequestTimeout bounds one request and its answer.
 	RequestTimeout time.Duration `yaml:"request_timeout"`
-	// MetadataTTL is the longest time that the cluster's layout is kept. It bounds
-	// how long a partition whose leader moved is asked for at the old one.
+	// MetadataTTL bounds how long the cluster's layout is cached, and so how long a
+	// partition is requested from its previous leader.
 	MetadataTTL time.Duration `yaml:"metadata_ttl"`
 }
 
-// TLS is the encryption of the connections. Files are read for each new
+// TLS configures encryption. Files are read for each new
 // connection. Versions below 1.2 are refused.
 type TLS struct {
-	// Enabled turns TLS on.
+	// Enabled turns on TLS.
 	Enabled bool `yaml:"enabled"`
-	// CAFile holds the certificates (PEM) that may sign a broker's. Without it the system's are used.
+	// CAFile is a PEM file with the certificate authorities to trust. Empty trusts
+	// those of the system.
 	CAFile string `yaml:"ca_file"`
-	// CertFile holds the service's own certificate (PEM), where brokers ask for one.
+	// CertFile is a PEM file with the service's own certificate, for brokers that
+	// require one.
 	CertFile string `yaml:"cert_file"`
-	// KeyFile holds the key (PEM) of cert_file.
+	// KeyFile is the PEM file with the private key of cert_file.
 	KeyFile string `yaml:"key_file"`
-	// ServerName is the name that every broker's certificate must carry, where it
-	// is not the host that the broker is reached by.
+	// ServerName is the name that every broker's certificate must carry, if it is not
+	// the host of the broker's address.
 	ServerName string `yaml:"server_name"`
 }
 
-// SASL is the login.
+// SASL configures the login.
 type SASL struct {
-	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty for no login.
+	// Mechanism is PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. Empty disables SASL.
 	Mechanism string `yaml:"mechanism"`
-	// Username to log in with.
+	// Username is the name to log in with.
 	Username string `yaml:"username"`
-	// PasswordFile holds the password. It is read for each new connection; line
-	// ends after the password are left out.
+	// PasswordFile is a file with the password. It is read for each new connection;
+	// line endings after the password are ignored.
 	PasswordFile string `yaml:"password_file"`
-	// AllowPlaintext lets PLAIN send the password over a connection without TLS.
+	// AllowPlaintext permits PLAIN to send the password over a connection without TLS.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
 }
 

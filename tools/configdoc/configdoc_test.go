@@ -67,9 +67,11 @@ func TestDescribe(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, field, path, text, want string }{
 		{"go name", "MaxRows", "batcher.max_rows", "MaxRows bounds the rows.", "`max_rows` bounds the rows."},
-		{"plain word", "Linger", "batcher.linger", "Linger is a wait.", "Linger is a wait."},
-		{"abbreviation", "ID", "upstream.accounts[].id", "ID is the id.", "ID is the id."},
-		{"other beginning", "MaxRows", "batcher.max_rows", "Up to 7.", "Up to 7."},
+		{"plain word", "Linger", "batcher.linger", "Linger bounds a wait.", "Linger bounds a wait."},
+		{"abbreviation", "ID", "upstream.accounts[].id", "ID names the account.", "ID names the account."},
+		{"is", "MaxRows", "batcher.max_rows", "MaxRows is how many rows there are.", "How many rows there are."},
+		{"are", "Topics", "consumer.topics", "Topics are the topics to read.", "The topics to read."},
+		{"another beginning", "MaxRows", "batcher.max_rows", "Up to 7.", "Up to 7."},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -20,27 +20,27 @@ const intro = `# Configuration
 The settings come from three places, each overriding the one before:
 
 1. the defaults below;
-2. one YAML file, where one is named; [an example](../examples/contactsync.yaml) shows one account;
+2. one YAML file, if one is named; [an example](../examples/contactsync.yaml) shows one account;
 3. the environment: ` + "`CONTACTSYNC_`" + `, the section and the key, in capitals. An empty variable counts as not set.
 
 Every error is reported at once, with its line or its variable, and any error prevents the service from starting.
 Unknown keys, duplicate keys and unknown variables that begin with ` + "`CONTACTSYNC_`" + ` are errors. The variables that
-Kubernetes sets for a Service of that name (` + "`CONTACTSYNC_SERVICE_HOST`, `CONTACTSYNC_PORT`" + ` and the like) are left
-alone. ` + "`contactsync check --print`" + ` shows the settings that result.
+Kubernetes sets for a Service of that name (` + "`CONTACTSYNC_SERVICE_HOST`, `CONTACTSYNC_PORT`" + ` and the like) are
+ignored. ` + "`contactsync check --print`" + ` shows the resulting settings.
 
 How values are written:
 
 | type | in the file | in the environment |
 | --- | --- | --- |
-| text, whole number, number | as it is; quotes are allowed | as it is |
+| text, whole number, number | as is, quotes allowed | as is |
 | true or false | ` + "`true`, `false`" + ` | the same |
-| duration | ` + "`500ms`, `10s`, `2m`, `1h30m`; a number needs its unit, save `0`" + ` | the same |
+| duration | ` + "`500ms`, `10s`, `2m`, `1h30m`; a number needs a unit, except `0`" + ` | the same |
 | size | ` + "`65536`, `64KiB`, `1MiB`, `2GiB`" + ` | the same |
 | list of text | ` + "`[a, b]`" + ` or one ` + "`- a`" + ` a line; it replaces the default | ` + "`a,b`" + ` |
 | list of groups, mapping | in the file only | |
 
-The file is UTF-8, one document, at most 1 MiB, without anchors, aliases and tags. No setting holds a secret: those are
-read from the files that ` + "`…_file`" + ` settings name.
+The file is UTF-8, one document, at most 1 MiB, without anchors, aliases and tags. No setting holds a secret: secrets are
+read from the files named by the ` + "`…_file`" + ` settings.
 `
 
 // render writes the document for the module in root. Its error names every field
@@ -66,10 +66,14 @@ func render(root string) ([]byte, error) {
 	return out.Bytes(), errors.Join(errs...)
 }
 
-// describe replaces the Go name that a comment begins with by the key, unless it
-// reads as a plain word.
+// describe drops the Go name and the verb that a comment begins with: "Linger is
+// how long" becomes "How long". Before another verb the name is replaced by the
+// key, unless it reads as a plain word.
 func describe(k config.Key, text string) string {
 	rest, ok := strings.CutPrefix(text, k.Field+" ")
+	if verb, said, _ := strings.Cut(rest, " "); ok && said != "" && (verb == "is" || verb == "are") {
+		return strings.ToUpper(said[:1]) + said[1:]
+	}
 	if !ok || !strings.ContainsFunc(k.Field[1:], unicode.IsUpper) || strings.ToUpper(k.Field) == k.Field {
 		return text
 	}
