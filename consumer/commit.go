@@ -3,11 +3,8 @@ package consumer
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
-
-	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync/internal/kafka"
 )
@@ -26,7 +23,7 @@ func (g *generation) commitLoop(ctx context.Context) {
 		due := time.Since(last) >= g.c.cfg.CommitInterval
 		ended := 0
 		for _, f := range g.fetchers {
-			_, _, _, _, n := f.ledger.state()
+			_, _, _, _, n := f.tracker.state()
 			ended += n
 		}
 		if !due && ended < g.c.cfg.CommitEvents {
@@ -37,11 +34,11 @@ func (g *generation) commitLoop(ctx context.Context) {
 		if time.Since(fresh) >= recommitAfter {
 			fresh = time.Now()
 			for _, f := range g.fetchers {
-				f.ledger.committed(-1)
+				f.tracker.committed(-1)
 			}
 		}
 		err := g.commit(ctx)
-		if errors.Is(err, errFenced) {
+		if errors.Is(err, kafka.ErrFenced) {
 			g.stop(err)
 			return
 		}
@@ -52,55 +49,37 @@ func (g *generation) commitLoop(ctx context.Context) {
 }
 
 // commit commits the watermark of every partition where it has moved. It returns
-// errFenced where Kafka says that this member owns nothing any more.
+// kafka.ErrFenced where Kafka says that this member owns nothing any more.
 func (g *generation) commit(ctx context.Context) error {
-	topics := map[string][]kafkago.OffsetCommit{}
-	offsets := map[string]map[int]int64{}
-	byPartition := map[string]map[int]*fetcher{}
+	var offsets []kafka.Committed
+	var of []*fetcher
 	for _, f := range g.fetchers {
-		offset, moved := f.ledger.toCommit()
-		if !moved || !f.located.Load() {
-			continue
+		if offset, moved := f.tracker.toCommit(); moved && f.located.Load() {
+			offsets, of = append(offsets, kafka.Committed{TopicPartition: f.claim.TopicPartition, Offset: offset}), append(of, f)
 		}
-		t, p := f.claim.Topic, int(f.claim.Partition)
-		if offsets[t] == nil {
-			offsets[t], byPartition[t] = map[int]int64{}, map[int]*fetcher{}
-		}
-		topics[t] = append(topics[t], kafkago.OffsetCommit{Partition: p, Offset: offset})
-		offsets[t][p], byPartition[t][p] = offset, f
 	}
-	if len(topics) == 0 {
+	if len(offsets) == 0 {
 		return nil
 	}
 	results := g.c.deps.Metrics.Commits
-	ctx, cancel := context.WithTimeoutCause(ctx, g.c.deps.RequestTimeout, errors.New("the coordinator did not answer in time"))
-	defer cancel()
-	res, err := g.c.client.OffsetCommit(ctx, &kafkago.OffsetCommitRequest{
-		Addr: g.c.addr, GroupID: g.c.cfg.Group, GenerationID: int(g.id), MemberID: g.member, Topics: topics,
-	})
+	failed, err := g.c.deps.Group.Commit(ctx, g.Generation, offsets)
 	if err != nil {
 		results.WithLabelValues("error").Inc()
-		return fmt.Errorf("commit offsets of group %q: %w", g.c.cfg.Group, err)
+		return err
 	}
-	var errs []error
-	for topic, parts := range res.Topics {
-		for _, p := range parts {
-			switch {
-			case p.Error == nil:
-				results.WithLabelValues("ok").Inc()
-				f := byPartition[topic][p.Partition]
-				f.ledger.committed(offsets[topic][p.Partition])
-				g.c.deps.Metrics.CommittedOffset.WithLabelValues(topic, strconv.Itoa(p.Partition)).Set(float64(offsets[topic][p.Partition]))
-			case errors.Is(p.Error, kafkago.IllegalGeneration), errors.Is(p.Error, kafkago.UnknownMemberId), errors.Is(p.Error, kafkago.RebalanceInProgress):
-				results.WithLabelValues("refused").Inc()
-				errs = append(errs, fmt.Errorf("%w: %s/%d: %w", errFenced, topic, p.Partition, p.Error))
-			default:
-				results.WithLabelValues("error").Inc()
-				errs = append(errs, fmt.Errorf("commit %s/%d of group %q: %w", topic, p.Partition, g.c.cfg.Group, p.Error))
-			}
+	for i, o := range offsets {
+		switch {
+		case failed[i] == nil:
+			results.WithLabelValues("ok").Inc()
+			of[i].tracker.committed(o.Offset)
+			g.c.deps.Metrics.CommittedOffset.WithLabelValues(o.Topic, strconv.Itoa(int(o.Partition))).Set(float64(o.Offset))
+		case errors.Is(failed[i], kafka.ErrFenced):
+			results.WithLabelValues("refused").Inc()
+		default:
+			results.WithLabelValues("error").Inc()
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(failed...)
 }
 
 // observe brings the gauges of the owned partitions up to date.
@@ -108,7 +87,7 @@ func (g *generation) observe() {
 	m := g.c.deps.Metrics
 	for _, f := range g.fetchers {
 		partition := strconv.Itoa(int(f.claim.Partition))
-		open, next, watermark, last, _ := f.ledger.state()
+		open, next, watermark, last, _ := f.tracker.state()
 		m.PendingRecords.WithLabelValues(f.claim.Topic, partition).Set(float64(open))
 		m.ReadOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(next))
 		m.Lag.WithLabelValues(f.claim.Topic, partition).Set(float64(max(f.end.Load()-watermark, 0)))

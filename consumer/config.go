@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
@@ -82,6 +83,15 @@ func DefaultConfig() Config {
 		OnOffsetLoss:           Halt,
 		PartitionCheckInterval: 30 * time.Second,
 		StallAfter:             2 * time.Minute,
+	}
+}
+
+// Membership is the part that a kafka.Group needs.
+func (c Config) Membership() kafka.GroupConfig {
+	return kafka.GroupConfig{
+		ID: c.Group, Topics: c.Topics,
+		SessionTimeout: c.SessionTimeout, RebalanceTimeout: c.RebalanceTimeout,
+		HeartbeatInterval: c.HeartbeatInterval, PartitionCheckInterval: c.PartitionCheckInterval,
 	}
 }
 

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync/atomic"
 	"time"
-
-	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
@@ -28,188 +25,96 @@ type Sink interface {
 	Add(ctx context.Context, events []event.Event) error
 	// CaughtUp says that a claim's contacts may be sent.
 	CaughtUp(claim contactsync.Claim)
-	// Release gives every claim back. It returns when nothing is on its way any
+	// Release gives every claim back. It returns when nothing is in flight any
 	// more, at the latest soon after ctx ended.
 	Release(ctx context.Context) error
 }
 
+// Group is the membership in a consumer group. Next and Leave are called by one
+// goroutine, Commit by another one while the generation is held.
+type Group interface {
+	// Next gives up the generation that it returned last, joins, and returns the next
+	// one. It makes one attempt. kafka.ErrNoTopic is final; any other error is worth
+	// another attempt. The generation is held, whatever ends it, until Next or Leave
+	// is called: the drain and the last commit belong to it.
+	Next(ctx context.Context) (*kafka.Generation, error)
+	// Commit commits offsets in a generation. It returns for each why it was not
+	// taken, kafka.ErrFenced where this member owns nothing any more; with an error
+	// of its own nothing is known of any.
+	Commit(ctx context.Context, gen *kafka.Generation, offsets []kafka.Committed) ([]error, error)
+	// Leave gives up the generation and leaves the group; it waits until ctx ends at most.
+	Leave(ctx context.Context) error
+}
+
 // Deps are the consumer's neighbours.
 type Deps struct {
-	Dialer    *kafkago.Dialer    // for the group protocol
-	Transport *kafkago.Transport // for everything else
-	Brokers   []string
-	Ledgers   *Ledgers
-	Sink      Sink
-	Decoder   *event.Decoder // cloned for each partition
-	// OnAssign is told how many of the topics' partitions this replica owns.
-	OnAssign       func(owned, all int)
-	RequestTimeout time.Duration
-	Log            *slog.Logger
-	Metrics        *metrics.Consumer
+	Kafka    *kafka.Client // reads the partitions
+	Group    Group
+	Decoder  *event.Decoder       // cloned for each partition
+	OnAssign func(owned, all int) // called with how many of the topics' partitions this replica owns
+	Log      *slog.Logger
+	Metrics  *metrics.Consumer
 }
 
 // Consumer is a member of a consumer group.
 type Consumer struct {
-	cfg    Config
-	deps   Deps
-	addr   net.Addr
-	client *kafkago.Client
+	cfg     Config
+	deps    Deps
+	sink    Sink // set by Run
+	offsets *offsets
 
 	present atomic.Pointer[generation]
-	joined  atomic.Int64 // Unix nanoseconds of the last sign of life of the group protocol
+	joining atomic.Int64 // Unix nanoseconds of the last attempt to join the group; 0 before the first
 }
-
-// ErrTopicMissing says that a topic to read does not exist.
-var ErrTopicMissing = errors.New("the topic does not exist")
-
-// topicSettles is how long a topic may be unknown before that is believed: a
-// broker that has just started, or has not heard of a new topic yet, says so too.
-const topicSettles = 3 * time.Second
 
 // New returns a consumer; Run starts it.
 func New(cfg Config, deps Deps) *Consumer {
-	addr := kafkago.TCP(deps.Brokers...)
-	return &Consumer{
-		cfg: cfg, deps: deps, addr: addr,
-		client: &kafkago.Client{Addr: addr, Transport: deps.Transport, Timeout: deps.RequestTimeout},
-	}
+	return &Consumer{cfg: cfg, deps: deps, offsets: newOffsets()}
 }
 
-// Run takes part in the group until ctx ends, then gives its partitions back in
-// order: no more fetches, what is on its way finishes within the drain time-out,
-// the last offsets are committed, the group is left. It returns an error only
-// where going on makes no sense: a topic that does not exist at the start.
-func (c *Consumer) Run(ctx context.Context) error {
+// Done notes that events have ended, so that the offsets behind them may be
+// committed. Events of a generation that is over change nothing.
+func (c *Consumer) Done(ended []contactsync.Ended) { c.offsets.done(ended) }
+
+// Run takes part in the group and hands the events to sink until ctx ends, then
+// gives its partitions back in order: no more fetches, requests in flight finish
+// within the drain time-out, the last offsets are committed, the group is left. It
+// returns an error only where going on makes no sense: a topic that does not exist
+// before the group is joined.
+func (c *Consumer) Run(ctx context.Context, sink Sink) error {
+	c.sink = sink
+	defer c.leave()
 	retry := kafka.NewRetry()
-	var missing time.Time
 	for ctx.Err() == nil {
-		_, err := c.partitions(ctx)
+		c.joining.Store(time.Now().UnixNano())
+		gen, err := c.deps.Group.Next(ctx)
 		switch {
+		case ctx.Err() != nil:
+			return nil
 		case err == nil:
-			missing = time.Time{}
-			c.group(ctx)
+			retry.Reset()
+			c.generation(ctx, gen)
 			continue
-		case !errors.Is(err, ErrTopicMissing):
-			missing = time.Time{}
-		case missing.IsZero():
-			missing = time.Now()
-		case time.Since(missing) >= topicSettles:
-			return err
+		case errors.Is(err, kafka.ErrNoTopic):
+			return fmt.Errorf("%w: create it, or correct consumer.topics", err)
 		}
-		if ctx.Err() == nil {
-			c.deps.Log.Warn("the topics cannot be read yet; retried", "brokers", c.deps.Brokers, "err", err)
-			kafka.Sleep(ctx, retry.NextBackOff())
+		c.deps.Metrics.GroupErrors.Inc()
+		if !errors.Is(err, kafka.ErrRebalance) {
+			c.deps.Log.Warn("joining the group failed; retried", "err", err)
 		}
+		kafka.Sleep(ctx, retry.NextBackOff())
 	}
 	return nil
 }
 
-// group joins the group and takes part until ctx ends or the group object has
-// reported so many errors that a fresh one is better.
-func (c *Consumer) group(ctx context.Context) {
-	group, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
-		ID: c.cfg.Group, Brokers: c.deps.Brokers, Topics: c.cfg.Topics, Dialer: c.deps.Dialer,
-		HeartbeatInterval: c.cfg.HeartbeatInterval, SessionTimeout: c.cfg.SessionTimeout,
-		RebalanceTimeout: c.cfg.RebalanceTimeout, JoinGroupBackoff: time.Second,
-		// One call of the coordinator that hangs ends the generation, so it must
-		// not outlast a few heartbeats; nor may a slow answer end it at once.
-		Timeout: min(c.deps.RequestTimeout, c.cfg.SessionTimeout/3), StartOffset: kafkago.FirstOffset,
-		ErrorLogger: kafkago.LoggerFunc(func(format string, args ...any) {
-			c.deps.Log.Debug("kafka group: " + fmt.Sprintf(format, args...))
-		}),
-	})
-	if err != nil { // only a fault of the settings, which were validated
-		c.deps.Log.Error("the group cannot be joined", "err", err)
-		kafka.Sleep(ctx, c.cfg.SessionTimeout)
-		return
-	}
-	defer c.leave(group)
-	retry := kafka.NewRetry()
-	for failures := 0; failures < 20; {
-		c.joined.Store(time.Now().UnixNano())
-		gen, err := group.Next(ctx)
-		if ctx.Err() != nil {
-			if err == nil {
-				gen.Start(func(context.Context) {}) // not taken up: end it
-			}
-			return
-		}
-		if err != nil {
-			failures++
-			c.deps.Metrics.GroupErrors.Inc()
-			if !errors.Is(err, kafkago.RebalanceInProgress) {
-				c.deps.Log.Warn("the group protocol failed; retried", "err", err)
-			}
-			if !kafka.Sleep(ctx, retry.NextBackOff()) {
-				return
-			}
-			continue
-		}
-		failures = 0
-		retry.Reset()
-		done := make(chan struct{})
-		gen.Start(func(gctx context.Context) {
-			defer close(done)
-			c.generation(ctx, gctx, gen)
-			if ctx.Err() != nil {
-				c.closing(gctx, group)
-			}
-		})
-		<-done
-	}
-}
-
-// closing begins to leave the group while the generation still stands. Were it
-// over first, kafka-go would join the group once more before it leaves, and make
-// every other replica give its partitions back for that.
-func (c *Consumer) closing(generation context.Context, group *kafkago.ConsumerGroup) {
-	go func() { _ = group.Close() }() // leave waits for it
-	t := time.NewTimer(time.Second)
-	defer t.Stop()
-	select {
-	case <-generation.Done():
-	case <-t.C:
-	}
-}
-
-// leave closes the group, which takes as long as the network lets it, so it is
-// not waited for without end.
-func (c *Consumer) leave(group *kafkago.ConsumerGroup) {
-	left := make(chan struct{})
-	go func() {
-		defer close(left)
-		if err := group.Close(); err != nil {
-			c.deps.Log.Warn("the group was not left cleanly", "err", err)
-		}
-	}()
-	t := time.NewTimer(c.cfg.DrainTimeout)
-	defer t.Stop()
-	select {
-	case <-left:
-	case <-t.C:
-		c.deps.Log.Warn("leaving the group takes too long: Kafka will notice when the session times out")
-	}
-}
-
-// partitions returns how many partitions the topics have, without creating any.
-func (c *Consumer) partitions(ctx context.Context) (map[string]int, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.deps.RequestTimeout, errors.New("the brokers did not answer in time"))
+// leave leaves the group, which takes as long as the network lets it, so it is not
+// waited for without end.
+func (c *Consumer) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.DrainTimeout)
 	defer cancel()
-	res, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{Addr: c.addr, Topics: c.cfg.Topics})
-	if err != nil {
-		return nil, fmt.Errorf("ask for the partitions of %q: %w", c.cfg.Topics, err)
+	if err := c.deps.Group.Leave(ctx); err != nil {
+		c.deps.Log.Warn("the group was not left: Kafka will notice when the session times out", "err", err)
 	}
-	count := map[string]int{}
-	for _, t := range res.Topics {
-		switch {
-		case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
-			return nil, fmt.Errorf("topic %q: %w: create it, or correct consumer.topics", t.Name, ErrTopicMissing)
-		case t.Error != nil:
-			return nil, fmt.Errorf("ask for the partitions of %q: %w", t.Name, t.Error)
-		}
-		count[t.Name] = len(t.Partitions)
-	}
-	return count, nil
 }
 
 // Ready reports whether the consumer owns what the group gave it and reads it:
@@ -234,13 +139,13 @@ func (c *Consumer) Stuck(now time.Time, after time.Duration) string {
 	g := c.present.Load()
 	if g == nil {
 		limit := after + c.cfg.SessionTimeout + c.cfg.RebalanceTimeout
-		if at := c.joined.Load(); at != 0 && now.Sub(time.Unix(0, at)) > limit {
+		if at := c.joining.Load(); at != 0 && now.Sub(time.Unix(0, at)) > limit {
 			return "the group protocol gives no sign of life"
 		}
 		return ""
 	}
 	for _, f := range g.fetchers {
-		if beat := f.beat.Load(); beat != 0 && !f.adding.Load() && !f.halted.Load() && now.Sub(time.Unix(0, beat)) > after+c.deps.RequestTimeout {
+		if beat := f.beat.Load(); beat != 0 && !f.adding.Load() && !f.halted.Load() && now.Sub(time.Unix(0, beat)) > after+c.deps.Kafka.RequestTimeout() {
 			return fmt.Sprintf("partition %v is not read", f.claim)
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/segmentio/kafka-go/protocol/fetch"
-
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
@@ -24,7 +22,7 @@ const (
 type fetcher struct {
 	c        *Consumer
 	claim    contactsync.Claim
-	ledger   *ledger
+	tracker  *tracker
 	decode   func(contactsync.Record) event.Event
 	assigned time.Time
 
@@ -36,7 +34,7 @@ type fetcher struct {
 	adding atomic.Bool  // the sink blocks: the window is full
 	halted atomic.Bool  // waits for an operator
 
-	located atomic.Bool // the ledger's start is known, so its watermark may be committed
+	located atomic.Bool // the tracker's start is known, so its watermark may be committed
 }
 
 // run reads from the committed offset until ctx ends. Every error is retried.
@@ -46,7 +44,7 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 	if err != nil {
 		return // ctx has ended
 	}
-	f.ledger.start(offset)
+	f.tracker.start(offset)
 	f.located.Store(true)
 	retry := kafka.NewRetry()
 	for ctx.Err() == nil {
@@ -74,7 +72,7 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 			if offset, err = f.locate(ctx, offset); err != nil {
 				return
 			}
-			f.ledger.passed(offset)
+			f.tracker.passed(offset)
 		}
 		if !kafka.Sleep(ctx, wait) {
 			return
@@ -102,20 +100,20 @@ func (f *fetcher) goOn() {
 // once makes one fetch and hands its events to the sink. It returns the offset to
 // go on from, which is right also where it returns an error.
 func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
-	part, err := f.fetch(ctx, offset)
+	cfg := f.c.cfg
+	fetched, err := f.c.deps.Kafka.Fetch(ctx, kafka.FetchRequest{
+		Partition: f.claim.TopicPartition, Offset: offset,
+		MinBytes: cfg.FetchMinBytes, MaxBytes: cfg.FetchMaxBytes, MaxWait: cfg.FetchMaxWait,
+	})
 	if err != nil {
 		return offset, err
 	}
-	f.end.Store(part.HighWatermark)
+	f.end.Store(fetched.HighWatermark)
 	if f.target < 0 {
 		// What the previous owner can have delivered lies below the last stable
 		// offset of now; beyond it nothing is read before its transaction ends.
-		f.target = part.LastStableOffset
-		if f.target < 0 {
-			f.target = part.HighWatermark
-		}
+		f.target = fetched.LastStable
 	}
-	walk := kafka.Walk{Partition: f.claim.TopicPartition, Next: offset}
 	var events []event.Event
 	var offsets []int64
 	size := 0
@@ -123,18 +121,18 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		if len(events) == 0 {
 			return nil
 		}
-		if !f.ledger.opened(offsets) {
+		if !f.tracker.opened(offsets) {
 			return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
 		}
 		f.adding.Store(true)
 		defer f.adding.Store(false)
-		err := f.c.deps.Sink.Add(ctx, events)
+		err := f.c.sink.Add(ctx, events)
 		events, offsets, size = nil, offsets[:0], 0
 		return err
 	}
 	var addErr error
 	counts := tally{}
-	walkErr := walk.Each(part, func(rec contactsync.Record) {
+	readErr := fetched.Each(func(rec contactsync.Record) {
 		if addErr != nil {
 			return
 		}
@@ -159,11 +157,11 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	for result, n := range counts {
 		m.Records.WithLabelValues(result).Add(float64(n))
 	}
-	m.FetchedBytes.Add(float64(walk.Bytes))
-	m.AbortedRecords.Add(float64(walk.Aborted))
-	m.ControlBatches.Add(float64(walk.ControlBatches))
-	f.ledger.passed(walk.Next)
-	return walk.Next, walkErr
+	m.FetchedBytes.Add(float64(fetched.Bytes))
+	m.AbortedRecords.Add(float64(fetched.Aborted))
+	m.ControlBatches.Add(float64(fetched.ControlBatches))
+	f.tracker.passed(fetched.Next)
+	return fetched.Next, readErr
 }
 
 // tally counts the events of one fetch by what they are, so that the series are
@@ -185,16 +183,7 @@ func (t tally) add(ev *event.Event) {
 	}
 }
 
-// fetch asks the partition's leader for records from offset on.
-func (f *fetcher) fetch(ctx context.Context, offset int64) (*fetch.ResponsePartition, error) {
-	cfg := f.c.cfg
-	return kafka.Fetch(ctx, f.c.deps.Transport, f.c.addr, kafka.FetchRequest{
-		Partition: f.claim.TopicPartition, Offset: offset, MinBytes: cfg.FetchMinBytes, MaxBytes: cfg.FetchMaxBytes,
-		MaxWait: cfg.FetchMaxWait, Timeout: f.c.deps.RequestTimeout,
-	})
-}
-
-// checkCaughtUp tells the sink once that the partition's contacts may be sent.
+// checkCaughtUp lets the sink send the partition's contacts, once.
 func (f *fetcher) checkCaughtUp(offset int64) {
 	if f.caughtUp {
 		return
@@ -202,6 +191,6 @@ func (f *fetcher) checkCaughtUp(offset int64) {
 	if (f.target >= 0 && offset >= f.target) || time.Since(f.assigned) >= f.c.cfg.CatchupMax {
 		f.caughtUp = true
 		f.c.deps.Metrics.CatchingUp.Dec()
-		f.c.deps.Sink.CaughtUp(f.claim)
+		f.c.sink.CaughtUp(f.claim)
 	}
 }

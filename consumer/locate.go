@@ -2,19 +2,10 @@ package consumer
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"time"
-
-	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync/internal/kafka"
 )
-
-// endSettles is how long a committed offset may lie beyond the end of its
-// partition before that is believed: a new leader learns its high watermark a
-// moment after it took over.
-const endSettles = 10 * time.Second
 
 // locate returns the offset to read from, given the committed one: the same
 // where it exists, the first one where nothing was committed. Where the committed
@@ -30,74 +21,50 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 	defer f.goOn()
 	for {
 		f.beat.Store(time.Now().UnixNano())
-		first, end, err := f.bounds(ctx)
+		b, err := f.c.deps.Kafka.Bounds(ctx, f.claim.TopicPartition)
 		switch {
 		case ctx.Err() != nil:
 			return 0, context.Cause(ctx)
 		case err != nil:
-			log.Warn("the partition's offsets cannot be asked for; retried", "err", err)
+			log.Warn("asking for the partition's offsets failed; retried", "err", err)
 			if !kafka.Sleep(ctx, retry.NextBackOff()) {
 				return 0, context.Cause(ctx)
 			}
 			continue
 		case committed < 0:
-			if end > first {
-				log.Info("no offset was committed: reading from the start", "first", first, "end", end)
+			if b.End > b.First {
+				log.Info("no offset was committed: reading from the start", "first", b.First, "end", b.End)
 			}
-			return first, nil
-		case committed >= first && committed <= end:
+			return b.First, nil
+		case committed >= b.First && committed <= b.End:
 			return committed, nil
 		}
-		reason, lost := "below_log_start", first-committed
-		if committed > end {
+		reason, lost := "below_log_start", b.First-committed
+		if committed > b.End {
 			if beyondSince.IsZero() {
 				beyondSince = time.Now()
 			}
-			if time.Since(beyondSince) < endSettles {
+			if time.Since(beyondSince) < kafka.EndSettles {
 				if !kafka.Sleep(ctx, time.Second) {
 					return 0, context.Cause(ctx)
 				}
 				continue
 			}
-			reason, lost = "beyond_end", committed-end
+			reason, lost = "beyond_end", committed-b.End
 		}
 		if !counted {
 			counted = true
 			m.OffsetsLost.WithLabelValues(reason).Add(float64(lost))
-			log.Error("the committed offset does not exist: events were lost in Kafka or the topic was made anew",
-				"committed", committed, "first", first, "end", end, "lost", lost, "reason", reason, "policy", f.c.cfg.OnOffsetLoss,
+			log.Error("the committed offset does not exist: events were lost in Kafka, or the topic was recreated",
+				"committed", committed, "first", b.First, "end", b.End, "lost", lost, "reason", reason, "policy", f.c.cfg.OnOffsetLoss,
 				"hint", "consumer.on_offset_loss: skip goes on from the first offset that exists")
 		}
 		if f.c.cfg.OnOffsetLoss == Skip {
-			return first, nil
+			return b.First, nil
 		}
 		f.halt()
 		if !kafka.Sleep(ctx, f.c.cfg.PartitionCheckInterval) {
 			return 0, context.Cause(ctx)
 		}
 	}
-}
-
-// bounds asks for the first offset of the partition and for its end.
-func (f *fetcher) bounds(ctx context.Context) (first, end int64, err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, f.c.deps.RequestTimeout, errors.New("the brokers did not answer in time"))
-	defer cancel()
-	p := int(f.claim.Partition)
-	res, err := f.c.client.ListOffsets(ctx, &kafkago.ListOffsetsRequest{
-		Addr:   f.c.addr,
-		Topics: map[string][]kafkago.OffsetRequest{f.claim.Topic: {kafkago.FirstOffsetOf(p), kafkago.LastOffsetOf(p)}},
-	})
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask for the offsets of %v: %w", f.claim, err)
-	}
-	for _, o := range res.Topics[f.claim.Topic] {
-		if o.Partition != p {
-			continue
-		}
-		if o.Error != nil {
-			return 0, 0, fmt.Errorf("ask for the offsets of %v: %w", f.claim, o.Error)
-		}
-		return o.FirstOffset, o.LastOffset, nil
-	}
-	return 0, 0, fmt.Errorf("ask for the offsets of %v: the answer does not hold the partition", f.claim)
 }

@@ -11,12 +11,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -72,8 +72,7 @@ type member struct {
 // join starts a member. change may alter its settings and its sink.
 func (s *bench) join(change func(*consumer.Config, *sink)) *member {
 	s.t.Helper()
-	cfg, ledgers := s.cfg, consumer.NewLedgers()
-	k := &sink{ledgers: ledgers}
+	cfg, k := s.cfg, &sink{}
 	if change != nil {
 		change(&cfg, k)
 	}
@@ -81,23 +80,26 @@ func (s *bench) join(change func(*consumer.Config, *sink)) *member {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	base, end := context.WithCancel(context.Background())
-	transport := &kafka.Transport{MetadataTTL: time.Second, Context: base}
+	log := slog.New(slog.NewTextHandler(testWriter{s.t}, nil))
+	conn := kafka.DefaultConfig()
+	conn.Brokers, conn.MetadataTTL, conn.DialTimeout, conn.RequestTimeout = s.brokers, time.Second, 5*time.Second, 10*time.Second
+	client, err := kafka.New(conn, log, cfg.Topics...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	m := metrics.New(prometheus.NewRegistry())
 	c := consumer.New(cfg, consumer.Deps{
-		Dialer: &kafka.Dialer{Timeout: 5 * time.Second}, Transport: transport, Brokers: s.brokers,
-		Ledgers: ledgers, Sink: k,
-		Decoder: decoder, OnAssign: func(int, int) {}, RequestTimeout: 10 * time.Second,
-		Log: slog.New(slog.NewTextHandler(testWriter{s.t}, nil)), Metrics: &m.Consumer,
+		Kafka: client, Group: client.NewGroup(cfg.Membership()), Decoder: decoder,
+		OnAssign: func(int, int) {}, Log: log, Metrics: &m.Consumer,
 	})
+	k.consumer = c
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	go func() { err = c.Run(ctx); close(ended) }()
+	go func() { err = c.Run(ctx, k); close(ended) }()
 	stop := sync.OnceValue(func() error {
 		cancel()
 		<-ended
-		end()
-		transport.CloseIdleConnections()
+		client.Close()
 		return err
 	})
 	s.t.Cleanup(func() { _ = stop() })

@@ -10,9 +10,9 @@ import (
 	"github.com/contactsync/contactsync/internal/event"
 )
 
-// sink takes events for a member and ends them as told.
+// sink takes the events of a member. They end as the test decides.
 type sink struct {
-	ledgers *consumer.Ledgers
+	consumer *consumer.Consumer // is told what has ended
 
 	mu       sync.Mutex
 	keep     func(contactsync.Record) bool // events that stay open; nil ends all at once
@@ -56,7 +56,7 @@ func (s *sink) Add(ctx context.Context, events []event.Event) error {
 			ended = append(ended, contactsync.Ended{Claim: e.Record.Claim(), Offset: e.Record.Offset})
 		}
 	}
-	s.ledgers.Done(ended)
+	s.consumer.Done(ended)
 	return nil
 }
 
@@ -78,7 +78,7 @@ func (s *sink) Release(context.Context) error {
 func (s *sink) endOpen() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ledgers.Done(s.open)
+	s.consumer.Done(s.open)
 	s.open = nil
 }
 

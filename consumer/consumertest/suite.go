@@ -14,6 +14,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 // Run runs the whole suite on a cluster.
@@ -281,7 +282,7 @@ func missingTopic(t *testing.T, brokers []string) {
 	missing := s.topic + "-missing"
 	m := s.join(func(c *consumer.Config, _ *sink) { c.Topics = []string{s.topic, missing} })
 	<-m.ended
-	if err := m.stop(); !errors.Is(err, consumer.ErrTopicMissing) || !strings.Contains(err.Error(), missing) {
+	if err := m.stop(); !errors.Is(err, kafka.ErrNoTopic) || !strings.Contains(err.Error(), missing) {
 		t.Errorf("Run: %v, want the missing topic by name", err)
 	}
 	topics, err := s.admin.ListTopics(t.Context(), missing)

@@ -40,7 +40,7 @@ type App struct {
 	cfg         config.Config
 	version     string
 	log         *slog.Logger
-	kafka       *kafka.Conn
+	kafka       *kafka.Client
 	upstream    *upstream.Client
 	deadLetters *deadletter.Writer
 	batcher     *batcher.Batcher
@@ -78,11 +78,15 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	a.deadLetters = deadletter.New(cfg.DeadLetter, deadletter.Deps{
-		Transport: a.kafka.Transport(), Brokers: cfg.Kafka.Brokers, Log: o.Log, Metrics: &m.DeadLetter, Version: o.Version,
+		Kafka: a.kafka, Log: o.Log, Metrics: &m.DeadLetter, Version: o.Version,
 	})
-	ledgers := consumer.NewLedgers()
+	a.consumer = consumer.New(cfg.Consumer, consumer.Deps{
+		Kafka: a.kafka, Group: a.kafka.NewGroup(cfg.Consumer.Membership()), Decoder: decoder,
+		OnAssign: func(owned, all int) { a.upstream.SetShare(time.Now(), owned, all) },
+		Log:      o.Log, Metrics: &m.Consumer,
+	})
 	deps := batcher.Deps{
-		Sender: a.upstream, Publisher: a.deadLetters, Acker: ledgers,
+		Sender: a.upstream, Publisher: a.deadLetters, Acker: a.consumer,
 		Gates: func(account string) (batcher.Gate, bool) { return a.upstream.Gate(account) },
 		Log:   o.Log, Metrics: &m.Batcher, DeadLetters: &m.DeadLetter, Seed: rand.Uint64(),
 	}
@@ -96,12 +100,6 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 		deps.Acker = o.WrapAcker(deps.Acker)
 	}
 	a.batcher = batcher.New(cfg.Batcher, deps)
-	a.consumer = consumer.New(cfg.Consumer, consumer.Deps{
-		Dialer: a.kafka.Dialer(), Transport: a.kafka.Transport(), Brokers: cfg.Kafka.Brokers,
-		Ledgers: ledgers, Sink: a.batcher, Decoder: decoder,
-		OnAssign:       func(owned, all int) { a.upstream.SetShare(time.Now(), owned, all) },
-		RequestTimeout: cfg.Kafka.RequestTimeout, Log: o.Log, Metrics: &m.Consumer,
-	})
 	a.admin, err = admin.Listen(ctx, cfg.Admin.Listen, admin.Deps{
 		Gatherer: o.Registry, Stuck: a.Stuck, NotReady: a.NotReady, Status: a.status, Log: o.Log,
 	})
@@ -158,7 +156,7 @@ func (a *App) Run(ctx context.Context) error {
 	serving.Go(func() { failed(a.admin.Serve(pages)) })
 	working.Go(func() { failed(a.batcher.Run(work)) })
 	working.Go(func() { failed(a.upstream.Run(work)) })
-	consuming.Go(func() { failed(a.consumer.Run(poll)) })
+	consuming.Go(func() { failed(a.consumer.Run(poll, a.batcher)) })
 	working.Go(func() { a.checkDeadLetterTopic(work) })
 	a.log.Info("started", "admin", a.Addr(), "group", a.cfg.Consumer.Group, "topics", a.cfg.Consumer.Topics)
 
@@ -194,23 +192,17 @@ func (a *App) Run(ctx context.Context) error {
 // checkDeadLetterTopic logs once that the dead-letter topic cannot be used. The
 // service runs without it: only events that need it, and the offsets behind them, wait.
 func (a *App) checkDeadLetterTopic(ctx context.Context) {
-	problem := ""
-	for answers := 0; answers < 4; { // a new topic is not known to all brokers immediately
-		found, err := deadLetterTopicProblem(ctx, a.kafka, a.cfg.DeadLetter.Topic)
+	for ctx.Err() == nil {
+		_, err := a.kafka.Partitions(ctx, a.cfg.DeadLetter.Topic)
 		switch {
-		case err != nil: // the consumer logs brokers that do not answer
-		case found == "":
+		case err == nil:
 			return
-		default:
-			problem = found
-			answers++
-		}
-		if !kafka.Sleep(ctx, time.Second) {
+		case errors.Is(err, kafka.ErrNoTopic), errors.Is(err, kafka.ErrDenied):
+			a.log.Error("deadletter.topic cannot be used: events that have to be set aside wait for it, and so do the offsets behind them",
+				"topic", a.cfg.DeadLetter.Topic, "why", topicProblem(err))
 			return
 		}
 	}
-	a.log.Error("deadletter.topic cannot be used: events that have to be set aside wait for it, and so do the offsets behind them",
-		"topic", a.cfg.DeadLetter.Topic, "why", problem)
 }
 
 // close closes the connections that are open.

@@ -63,7 +63,7 @@ func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Fi
 		fatal(err)
 		return found // topics cannot be described without brokers
 	}
-	topics, err := conn.TopicInfo(ctx, append([]string{cfg.DeadLetter.Topic}, cfg.Consumer.Topics...)...)
+	topics, err := conn.DescribeTopics(ctx, append([]string{cfg.DeadLetter.Topic}, cfg.Consumer.Topics...)...)
 	if err != nil {
 		fatal(err)
 		return found
@@ -85,7 +85,7 @@ func checkTopic(cfg config.Config, t kafka.Topic) []Finding {
 	add := func(fatal bool, format string, args ...any) {
 		found = append(found, Finding{fatal, fmt.Sprintf("%s: topic %q ", key, t.Name) + fmt.Sprintf(format, args...)})
 	}
-	if problem := topicProblem(t); problem != "" {
+	if problem := topicProblem(t.Err); problem != "" {
 		add(true, "%s", problem)
 		return found
 	}
@@ -110,24 +110,14 @@ func checkTopic(cfg config.Config, t kafka.Topic) []Finding {
 }
 
 // topicProblem returns why a topic cannot be used at all, or the empty string.
-func topicProblem(t kafka.Topic) string {
+func topicProblem(err error) string {
 	switch {
-	case t.Err != nil:
-		return fmt.Sprintf("cannot be described: %v", t.Err)
-	case !t.Exists:
+	case errors.Is(err, kafka.ErrNoTopic):
 		return "does not exist: create it, or correct the name; the service never creates one"
+	case err != nil:
+		return fmt.Sprintf("cannot be described: %v", err)
 	}
 	return ""
-}
-
-// deadLetterTopicProblem is topicProblem of the topic called name. The error is that
-// of asking for it.
-func deadLetterTopicProblem(ctx context.Context, conn *kafka.Conn, name string) (problem string, err error) {
-	topics, err := conn.TopicInfo(ctx, name)
-	if err != nil || len(topics) == 0 {
-		return "", err
-	}
-	return topicProblem(topics[0]), nil
 }
 
 // FatalError joins the fatal findings, and is nil if there is none.

@@ -23,21 +23,17 @@ import (
 type DeadLetters struct {
 	cfg   config.Config
 	log   *slog.Logger
-	kafka *kafka.Conn
-	topic *kafka.Log
+	kafka *kafka.Client
 }
 
 // OpenDeadLetters checks the settings of Kafka. It connects with the first action.
 func OpenDeadLetters(cfg config.Config, log *slog.Logger) (*DeadLetters, error) {
 	kafka.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
-	conn, err := kafka.New(cfg.Kafka, log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...)
+	client, err := kafka.New(cfg.Kafka, log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...)
 	if err != nil {
 		return nil, err
 	}
-	return &DeadLetters{
-		cfg: cfg, log: log, kafka: conn,
-		topic: kafka.NewLog(conn.Transport(), cfg.Kafka.Brokers, cfg.Kafka.RequestTimeout, log),
-	}, nil
+	return &DeadLetters{cfg: cfg, log: log, kafka: client}, nil
 }
 
 // Reach checks the brokers and the dead-letter topic once, so that a wrong password,
@@ -46,16 +42,18 @@ func (d *DeadLetters) Reach(ctx context.Context) error {
 	if err := d.kafka.CheckVersions(ctx); err != nil {
 		return err
 	}
-	problem, err := deadLetterTopicProblem(ctx, d.kafka, d.cfg.DeadLetter.Topic)
-	if err == nil && problem != "" {
-		err = fmt.Errorf("deadletter.topic: topic %q %s", d.cfg.DeadLetter.Topic, problem)
+	topics, err := d.kafka.DescribeTopics(ctx, d.cfg.DeadLetter.Topic)
+	for _, t := range topics {
+		if problem := topicProblem(t.Err); problem != "" {
+			err = fmt.Errorf("deadletter.topic: topic %q %s", t.Name, problem)
+		}
 	}
 	return err
 }
 
 // Read returns the selected letters; see deadletter.Read.
 func (d *DeadLetters) Read(ctx context.Context, sel deadletter.Selection, withValues bool) (deadletter.Contents, error) {
-	return deadletter.Read(ctx, d.topic, d.cfg.DeadLetter.Topic, sel, withValues)
+	return deadletter.Read(ctx, d.kafka, d.cfg.DeadLetter.Topic, sel, withValues)
 }
 
 // Replayer returns a run that replays letters.
@@ -65,7 +63,7 @@ func (d *DeadLetters) Replayer(o replay.Options, each func(replay.Outcome)) (*re
 		return nil, err
 	}
 	return replay.New(replay.Deps{
-		Log: d.topic, Topics: d.cfg.Consumer.Topics, Decode: decoder.Decode,
+		Log: d.kafka, Topics: d.cfg.Consumer.Topics, Decode: decoder.Decode,
 		Route: upstream.NewRouter(d.cfg.Upstream.Accounts).Route, Logger: d.log, Each: each,
 	}, o), nil
 }

@@ -47,8 +47,8 @@ const (
 	leastPositionsBytes = 8 << 10
 )
 
-// mostDetailBytes bounds the detail. Details are cut where they are made, to less: it
-// is for what forgets that.
+// mostDetailBytes bounds the detail. Details are cut to less where they are made; it
+// is a second line of defence.
 const mostDetailBytes = 1 << 10
 
 // What an envelope keeps of the record must be little, since it has to fit where
@@ -58,7 +58,7 @@ const (
 	envelopeHeadersBytes = 8 << 10
 )
 
-// Envelope is the value of a letter whose record was too large for the topic.
+// Envelope is the value of a dead letter whose record was too large for the topic.
 type Envelope struct {
 	Truncated   bool   `json:"truncated"`             // true
 	SHA256      string `json:"sha256"`                // of the record's value, in hex
@@ -69,7 +69,7 @@ type Envelope struct {
 	HeadersLeft int    `json:"headers_left,omitzero"` // headers of the record that are left out likewise
 }
 
-// whole makes the letter a record of the dead-letter topic that has all of its own
+// whole makes a record of the dead-letter topic that has all of the dead letter's own
 // record.
 func (w *Writer) whole(l contactsync.DeadLetter) contactsync.Record {
 	rec := contactsync.Record{Key: l.Record.Key, Value: l.Record.Value, Headers: w.headers(l, own(l.Record.Headers))}
@@ -77,8 +77,8 @@ func (w *Writer) whole(l contactsync.DeadLetter) contactsync.Record {
 	return withPositions(rec, l, min(max(room, leastPositionsBytes), mostPositionsBytes))
 }
 
-// envelope makes the letter one without its record's value. The key stays, since it
-// decides the partition, unless it is itself too large.
+// envelope makes one without the value. The key stays, since it decides the
+// partition, unless it is itself too large.
 func (w *Writer) envelope(l contactsync.DeadLetter) (contactsync.Record, error) {
 	hash := sha256.Sum256(l.Record.Value)
 	e := Envelope{
@@ -132,7 +132,7 @@ func replayOnly(headers []contactsync.Header) []contactsync.Header {
 	return kept
 }
 
-// headers returns the kept headers and those of the letter, but for its positions.
+// headers returns the kept headers and those of the dead letter, but for its positions.
 func (w *Writer) headers(l contactsync.DeadLetter, kept []contactsync.Header) []contactsync.Header {
 	headers := append(make([]contactsync.Header, 0, len(kept)+18), kept...)
 	text := func(key, value string) {
@@ -162,7 +162,7 @@ func (w *Writer) headers(l contactsync.DeadLetter, kept []contactsync.Header) []
 	return headers
 }
 
-// withPositions adds the letter's positions in at most limit bytes.
+// withPositions adds the positions in at most limit bytes.
 func withPositions(rec contactsync.Record, l contactsync.DeadLetter, limit int) contactsync.Record {
 	text, left := FormatPositions(l.Positions, limit)
 	if text != "" {

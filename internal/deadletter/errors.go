@@ -4,13 +4,10 @@ import (
 	"errors"
 	"fmt"
 
-	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-
 	"github.com/contactsync/contactsync/internal/kafka"
 )
 
-// explain makes one error of the reasons: the first, how many letters wait, and
+// explain makes one error of the reasons: the first, how many dead letters wait, and
 // what an operator can do about it.
 func (w *Writer) explain(reasons []error) error {
 	if len(reasons) == 0 {
@@ -25,17 +22,15 @@ func (w *Writer) explain(reasons []error) error {
 
 func (w *Writer) hint(err error) string {
 	switch {
-	case errors.Is(err, kafkago.UnknownTopicOrPartition), errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition):
-		return "it does not exist, or DESCRIBE on it is missing; it is never created by the service: " +
+	case errors.Is(err, kafka.ErrNoTopic):
+		return "it is never created by the service: " +
 			"create it with one partition or more, as many replicas as the source topic and cleanup.policy=delete"
-	case errors.Is(err, kafkago.TopicAuthorizationFailed), errors.Is(err, kafkago.ClusterAuthorizationFailed):
-		return "grant the service WRITE and DESCRIBE on the topic"
-	case errors.Is(err, kafkago.NotEnoughReplicas), errors.Is(err, kafkago.NotEnoughReplicasAfterAppend):
-		return "fewer replicas are in sync than min.insync.replicas asks for: bring the brokers back"
-	case kafka.TooLarge(err):
+	case errors.Is(err, kafka.ErrFewReplicas):
+		return "bring the brokers back"
+	case errors.Is(err, kafka.ErrTooLarge):
 		return "not even the envelope fits: raise the topic's max.message.bytes or lower deadletter.envelope_bytes"
-	case errors.Is(err, kafkago.InvalidRecord):
-		return "the topic refuses the record: with cleanup.policy=compact it takes none without a key, so set it to delete"
+	case errors.Is(err, kafka.ErrRefused):
+		return "with cleanup.policy=compact it takes none without a key, so set it to delete"
 	default:
 		return ""
 	}

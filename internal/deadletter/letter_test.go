@@ -5,26 +5,21 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"pgregory.net/rapid"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
-	"github.com/contactsync/contactsync/metrics"
 )
 
 // newCodec returns a writer that only encodes: it never connects.
 func newCodec(cfg Config) *Writer {
-	return New(cfg, Deps{
-		Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter, Version: "v1.2.3",
-	})
+	return &Writer{cfg: cfg, version: "v1.2.3"}
 }
 
 // letterOf draws a letter as the service makes them: positions in order.

@@ -12,7 +12,7 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// maxPositions bounds the positions of one letter: a range is short to write and
+// maxPositions bounds the positions of one dead letter: a range is short to write and
 // long to hold.
 const maxPositions = 1 << 20
 

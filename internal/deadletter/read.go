@@ -50,15 +50,15 @@ type Problem struct {
 // Read reads the dead-letter topic from its start to its end of now and returns
 // the entries that sel selects, each once. Keys and values, which are as large as
 // the events, are kept where withValues is set.
-func Read(ctx context.Context, log *kafka.Log, topic string, sel Selection, withValues bool) (Contents, error) {
+func Read(ctx context.Context, client *kafka.Client, topic string, sel Selection, withValues bool) (Contents, error) {
 	r := reading{sel: sel, withValues: withValues, newest: map[contactsync.Position]*copies{}, problems: map[string]Problem{}}
-	bounds, err := log.Bounds(ctx, topic)
+	bounds, err := client.StableBounds(ctx, topic)
 	if err != nil {
 		return Contents{}, fmt.Errorf("read dead letters: %w", err)
 	}
 	for p, b := range bounds {
 		partition := contactsync.TopicPartition{Topic: topic, Partition: int32(p)}
-		if _, err := log.Read(ctx, partition, b.First, b.End, r.record); err != nil {
+		if _, err := client.Read(ctx, partition, b.First, b.End, r.record); err != nil {
 			return Contents{}, fmt.Errorf("read dead letters: %w", err)
 		}
 	}

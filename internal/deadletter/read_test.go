@@ -1,14 +1,12 @@
 package deadletter_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/contactsync/contactsync"
@@ -66,16 +64,19 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)
-	ctx, cancel := context.WithCancel(context.Background())
-	transport := &kafkago.Transport{Context: ctx}
-	t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
+	conn := kafka.DefaultConfig()
+	conn.Brokers = b.Addrs()
+	client, err := kafka.New(conn, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
 	cfg := deadletter.DefaultConfig()
 	cfg.Topic = "dead"
 	w := deadletter.New(cfg, deadletter.Deps{
-		Transport: transport, Brokers: b.Addrs(), Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter,
+		Kafka: client, Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter,
 	})
 	t.Cleanup(func() { _ = w.Close() })
-	log := kafka.NewLog(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	letter := func(offset int64, reason contactsync.Reason) contactsync.DeadLetter {
 		return contactsync.DeadLetter{
@@ -98,23 +99,23 @@ func TestRead(t *testing.T) {
 	}
 	publish(letters...)
 	publish(letter(7, contactsync.ReasonUnresolved), letter(8, contactsync.ReasonRejected)) // after a crash: written again
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...))
+	other, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.Close)
+	t.Cleanup(other.Close)
 	for _, r := range []*kgo.Record{
 		{Topic: "dead", Value: []byte("somebody else's")},
 		{Topic: "dead", Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("99")}}},
 		{Topic: "dead", Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("1")}}}, // of where, it does not say
 		{Topic: "dead", Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("1")}, {Key: "contactsync-positions-left", Value: []byte("many")}}},
 	} {
-		if err := client.ProduceSync(t.Context(), r).FirstErr(); err != nil {
+		if err := other.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
 
-	all, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{}, false)
+	all, err := deadletter.Read(t.Context(), client, "dead", deadletter.Selection{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,11 +155,11 @@ func TestRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	one, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonBadRequest}}, false)
+	one, err := deadletter.Read(t.Context(), client, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonBadRequest}}, false)
 	if err != nil || len(one.Entries) != 1 || one.Entries[0].Copies != 2 {
 		t.Errorf("%+v, %v: want the copy that was written last", one.Entries, err)
 	}
-	some, err := deadletter.Read(t.Context(), log, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonRejected}}, true)
+	some, err := deadletter.Read(t.Context(), client, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonRejected}}, true)
 	if err != nil {
 		t.Fatal(err)
 	}

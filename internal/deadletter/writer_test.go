@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,8 +15,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -23,6 +23,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -51,25 +52,31 @@ func newBench(t *testing.T, opts ...kfake.Opt) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.client.Close)
-	b.writer = b.newWriter(t, topic, &kafka.Transport{MetadataTTL: 200 * time.Millisecond})
+	b.writer = b.newWriter(t, topic, kafka.DefaultConfig())
 	return b
 }
 
-func (b *bench) newWriter(t *testing.T, name string, transport *kafka.Transport) *deadletter.Writer {
+// newWriter returns a writer to a topic, with a client that knows the named topics.
+func (b *bench) newWriter(t *testing.T, name string, conn kafka.Config, topics ...string) *deadletter.Writer {
 	t.Helper()
+	conn.Brokers, conn.MetadataTTL = b.cluster.ListenAddrs(), 200*time.Millisecond
+	client, err := kafka.New(conn, slog.New(slog.DiscardHandler), topics...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := deadletter.DefaultConfig()
 	cfg.Topic = name
 	if faults := cfg.Validate(); len(faults) > 0 {
 		t.Fatal(faults)
 	}
 	w := deadletter.New(cfg, deadletter.Deps{
-		Transport: transport, Brokers: b.cluster.ListenAddrs(), Log: slog.New(slog.DiscardHandler), Metrics: b.metrics, Version: "test",
+		Kafka: client, Log: slog.New(slog.DiscardHandler), Metrics: b.metrics, Version: "test",
 	})
 	t.Cleanup(func() {
 		if err := w.Close(); err != nil {
 			t.Error(err)
 		}
-		transport.CloseIdleConnections()
+		client.Close()
 	})
 	return w
 }
@@ -139,8 +146,8 @@ func offsets(letters []contactsync.DeadLetter) []int64 {
 
 func publish(t *testing.T, w *deadletter.Writer, letters ...contactsync.DeadLetter) {
 	t.Helper()
-	if unsent, err := w.Publish(t.Context(), letters); err != nil || len(unsent) > 0 {
-		t.Fatalf("unsent %v: %v", offsets(unsent), err)
+	if pending, err := w.Publish(t.Context(), letters); err != nil || len(pending) > 0 {
+		t.Fatalf("pending %v: %v", offsets(pending), err)
 	}
 }
 
@@ -222,17 +229,17 @@ func TestPublish_ReturnsWhatWasNotAcknowledged(t *testing.T) {
 	b := newBench(t)
 	b.refuse("key-a", 19, 1) // NOT_ENOUGH_REPLICAS
 	letters := []contactsync.DeadLetter{letter(1, "key-a", "1"), letter(2, "key-b", "2"), letter(3, "key-a", "3")}
-	unsent, err := b.writer.Publish(t.Context(), letters)
-	if got := fmt.Sprint(offsets(unsent)); got != "[1 3]" {
-		t.Errorf("unsent %v, want [1 3]", got)
+	pending, err := b.writer.Publish(t.Context(), letters)
+	if got := fmt.Sprint(offsets(pending)); got != "[1 3]" {
+		t.Errorf("pending %v, want [1 3]", got)
 	}
-	if !errors.Is(err, kafka.NotEnoughReplicas) || !strings.Contains(err.Error(), "min.insync.replicas") || !strings.Contains(err.Error(), topic) {
+	if !errors.Is(err, kafka.ErrFewReplicas) || !strings.Contains(err.Error(), "min.insync.replicas") || !strings.Contains(err.Error(), topic) {
 		t.Errorf("error %v", err)
 	}
-	if len(unsent) > 0 && unsent[0].Record.Generation != 9 {
+	if len(pending) > 0 && pending[0].Record.Generation != 9 {
 		t.Error("a letter comes back changed")
 	}
-	publish(t, b.writer, unsent...)
+	publish(t, b.writer, pending...)
 	if found := b.read(t, 3); len(found) != 3 {
 		t.Errorf("%d letters in the topic, want 3", len(found))
 	}
@@ -243,9 +250,9 @@ func TestPublish_OneBadRecordDoesNotHoldItsNeighbours(t *testing.T) {
 	b := newBench(t)
 	b.refuse("poison", 87, -1) // INVALID_RECORD
 	letters := []contactsync.DeadLetter{letter(1, "key", "good"), letter(2, "key", "poison"), letter(3, "key", "good")}
-	unsent, err := b.writer.Publish(t.Context(), letters)
-	if got := fmt.Sprint(offsets(unsent)); got != "[2]" || !errors.Is(err, kafka.InvalidRecord) {
-		t.Errorf("unsent %v: %v", got, err)
+	pending, err := b.writer.Publish(t.Context(), letters)
+	if got := fmt.Sprint(offsets(pending)); got != "[2]" || !errors.Is(err, kafka.ErrRefused) {
+		t.Errorf("pending %v: %v", got, err)
 	}
 	if strings.Contains(fmt.Sprint(err), "poison") {
 		t.Errorf("the error repeats the record: %v", err)
@@ -303,9 +310,9 @@ func TestPublish_NotEvenTheEnvelopeFits(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.set(t, "max.message.bytes", "200")
-	unsent, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
-	if len(unsent) != 1 || !errors.Is(err, kafka.MessageSizeTooLarge) || !strings.Contains(err.Error(), "max.message.bytes") {
-		t.Errorf("%d unsent: %v", len(unsent), err)
+	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
+	if len(pending) != 1 || !errors.Is(err, kafka.ErrTooLarge) || !strings.Contains(err.Error(), "max.message.bytes") {
+		t.Errorf("%d pending: %v", len(pending), err)
 	}
 	if n := testutil.ToFloat64(b.metrics.Truncated); n != 0 {
 		t.Errorf("%v letters counted as truncated although none was written", n)
@@ -315,10 +322,10 @@ func TestPublish_NotEvenTheEnvelopeFits(t *testing.T) {
 func TestPublish_MissingTopicIsNotCreated(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, kfake.AllowAutoTopicCreation())
-	for _, transport := range []*kafka.Transport{{}, {MetadataTopics: []string{"missing"}}} {
-		unsent, err := b.newWriter(t, "missing", transport).Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
-		if len(unsent) != 1 || !errors.Is(err, kafka.UnknownTopicOrPartition) || !strings.Contains(err.Error(), "create it with") {
-			t.Errorf("%d unsent: %v", len(unsent), err)
+	for _, topics := range [][]string{nil, {"missing"}} {
+		pending, err := b.newWriter(t, "missing", kafka.DefaultConfig(), topics...).Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
+		if len(pending) != 1 || !errors.Is(err, kafka.ErrNoTopic) || !strings.Contains(err.Error(), "create it with") {
+			t.Errorf("%d pending: %v", len(pending), err)
 		}
 	}
 	if topics, err := kadm.NewClient(b.client).ListTopics(t.Context()); err != nil || topics.Has("missing") {
@@ -338,10 +345,16 @@ func TestPublish_WithoutTheRightToWrite(t *testing.T) {
 	}
 	defer cluster.Close()
 	b := &bench{cluster: cluster, metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter}
-	w := b.newWriter(t, topic, &kafka.Transport{SASL: plain.Mechanism{Username: "user", Password: "pass"}})
-	unsent, err := w.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
-	if len(unsent) != 1 || !errors.Is(err, kafka.TopicAuthorizationFailed) || !strings.Contains(err.Error(), "WRITE") {
-		t.Errorf("%d unsent: %v", len(unsent), err)
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("pass"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	conn := kafka.DefaultConfig()
+	conn.SASL = kafka.SASL{Mechanism: kafka.Plain, Username: "user", PasswordFile: password, AllowPlaintext: true}
+	w := b.newWriter(t, topic, conn)
+	pending, err := w.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
+	if len(pending) != 1 || !errors.Is(err, kafka.ErrDenied) || !strings.Contains(err.Error(), "WRITE") {
+		t.Errorf("%d pending: %v", len(pending), err)
 	}
 }
 
@@ -351,19 +364,19 @@ func TestPublish_ReturnsWhenItsContextEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	answer := make(chan struct{})
 	b.cluster.ControlKey(0, func(kmsg.Request) (kmsg.Response, error, bool) {
-		cancel() // the request is on its way, and the broker does not answer it
+		cancel() // the request is in flight, and the broker does not answer it
 		b.cluster.SleepControl(func() { <-answer })
 		return nil, nil, false
 	})
 	letters := []contactsync.DeadLetter{letter(1, "key", "1"), letter(2, "other", "2")}
-	unsent, err := b.writer.Publish(ctx, letters)
+	pending, err := b.writer.Publish(ctx, letters)
 	close(answer)
-	if len(unsent) != 2 || !errors.Is(err, context.Canceled) {
-		t.Errorf("%d unsent: %v", len(unsent), err)
+	if len(pending) != 2 || !errors.Is(err, context.Canceled) {
+		t.Errorf("%d pending: %v", len(pending), err)
 	}
-	unsent, err = b.writer.Publish(ctx, letters)
-	if len(unsent) != 2 || !errors.Is(err, context.Canceled) {
-		t.Errorf("with a context that has ended: %d unsent: %v", len(unsent), err)
+	pending, err = b.writer.Publish(ctx, letters)
+	if len(pending) != 2 || !errors.Is(err, context.Canceled) {
+		t.Errorf("with a context that has ended: %d pending: %v", len(pending), err)
 	}
 }
 
@@ -374,9 +387,9 @@ func TestPublish_NothingAndAfterClose(t *testing.T) {
 	if err := b.writer.Close(); err != nil {
 		t.Fatal(err)
 	}
-	unsent, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
-	if len(unsent) != 1 || !errors.Is(err, io.ErrClosedPipe) {
-		t.Errorf("%d unsent: %v", len(unsent), err)
+	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
+	if len(pending) != 1 || !errors.Is(err, io.ErrClosedPipe) {
+		t.Errorf("%d pending: %v", len(pending), err)
 	}
 }
 
@@ -384,8 +397,8 @@ func TestPublish_BrokersDown(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.cluster.Close()
-	unsent, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value"), letter(2, "key", "value")})
-	if len(unsent) != 2 || err == nil || !strings.Contains(err.Error(), topic) {
-		t.Errorf("%d unsent: %v", len(unsent), err)
+	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value"), letter(2, "key", "value")})
+	if len(pending) != 2 || err == nil || !strings.Contains(err.Error(), topic) {
+		t.Errorf("%d pending: %v", len(pending), err)
 	}
 }

@@ -16,10 +16,6 @@ import (
 // goes alone.
 const appendBytes = 512 << 10
 
-// ErrRefused says that a topic does not take a record as it is: it is too large,
-// or has no key and the topic is compacted. Trying again does not help.
-var ErrRefused = errors.New("the topic refuses the record")
-
 // Append writes records to the end of a partition, in their order and with their
 // keys, values and headers, and waits until every in-sync replica has them. Their
 // position and time are not looked at: they get those of now.
@@ -27,7 +23,7 @@ var ErrRefused = errors.New("the topic refuses the record")
 // It makes one attempt, and returns how many of the first records are known to be
 // written. With ErrRefused the one behind those is not, and no other either; with
 // any other error nothing is known of the rest.
-func (l *Log) Append(ctx context.Context, partition contactsync.TopicPartition, records []contactsync.Record) (written int, err error) {
+func (c *Client) Append(ctx context.Context, partition contactsync.TopicPartition, records []contactsync.Record) (written int, err error) {
 	single := false // the batch was refused as a whole: alone, the good ones pass
 	for written < len(records) {
 		n, size := 1, RecordSize(records[written])
@@ -37,14 +33,12 @@ func (l *Log) Append(ctx context.Context, partition contactsync.TopicPartition, 
 			}
 			n++
 		}
-		err := denied(l.produce(ctx, partition, records[written:written+n]), "WRITE")
+		err := writeError(c.produce(ctx, partition, records[written:written+n]))
 		switch {
 		case err == nil:
 			written += n
-		case Refused(err) && n > 1:
+		case errors.Is(err, ErrRefused) && n > 1:
 			single = true
-		case Refused(err):
-			return written, fmt.Errorf("append to %v: %w: %w", partition, ErrRefused, err)
 		default:
 			return written, fmt.Errorf("append to %v: %w", partition, err)
 		}
@@ -52,8 +46,8 @@ func (l *Log) Append(ctx context.Context, partition contactsync.TopicPartition, 
 	return written, nil
 }
 
-func (l *Log) produce(ctx context.Context, partition contactsync.TopicPartition, records []contactsync.Record) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, l.timeout, errors.New("the broker did not acknowledge in time"))
+func (c *Client) produce(ctx context.Context, partition contactsync.TopicPartition, records []contactsync.Record) error {
+	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	now := time.Now()
 	batch := make([]kafkago.Record, 0, len(records))
@@ -64,26 +58,14 @@ func (l *Log) produce(ctx context.Context, partition contactsync.TopicPartition,
 		}
 		batch = append(batch, m)
 	}
-	res, err := l.client.Produce(ctx, &kafkago.ProduceRequest{
-		Addr: l.addr, Topic: partition.Topic, Partition: int(partition.Partition),
+	res, err := c.client.Produce(ctx, &kafkago.ProduceRequest{
+		Addr: c.addr, Topic: partition.Topic, Partition: int(partition.Partition),
 		RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(batch...),
 	})
 	if err != nil {
 		return err
 	}
 	return res.Error
-}
-
-// TooLarge reports whether a topic refuses a record because of its size.
-func TooLarge(err error) bool {
-	return errors.Is(err, kafkago.MessageSizeTooLarge) || errors.Is(err, kafkago.RecordListTooLarge)
-}
-
-// Refused reports whether the fault may lie in one record of a batch, and not in the
-// topic or the cluster. That the time of a record is out of range is none of those:
-// all are written with that of now.
-func Refused(err error) bool {
-	return TooLarge(err) || errors.Is(err, kafkago.InvalidRecord) || errors.Is(err, kafkago.InvalidMessage)
 }
 
 // RecordSize is at least what kafka-go counts for a record and what a broker stores:

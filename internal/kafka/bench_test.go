@@ -14,8 +14,8 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/feed"
 )
 
-// BenchmarkLog_Read reads 200,000 typical events a time.
-func BenchmarkLog_Read(b *testing.B) {
+// BenchmarkClient_Read reads 200,000 typical events a time.
+func BenchmarkClient_Read(b *testing.B) {
 	k, err := broker.Start(broker.Options{Topics: map[string]int32{"contacts": 1}})
 	if err != nil {
 		b.Fatal(err)
@@ -31,7 +31,7 @@ func BenchmarkLog_Read(b *testing.B) {
 	defer cancel()
 	transport := &kafkago.Transport{Context: ctx}
 	defer transport.CloseIdleConnections()
-	log := kafka.NewLog(transport, k.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
+	log := kafka.NewOn(transport, k.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
 	for b.Loop() {
 		got := 0
 		if _, err := log.Read(b.Context(), claim(0), 0, events, func(contactsync.Record) { got++ }); err != nil || got != events {

@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -17,7 +18,7 @@ import (
 func TestCheckVersions_AcceptsACurrentCluster(t *testing.T) {
 	t.Parallel()
 	cluster := newCluster(t, kfake.NumBrokers(3))
-	if err := newConn(t, configFor(cluster.ListenAddrs()...)).CheckVersions(t.Context()); err != nil {
+	if err := newClient(t, configFor(cluster.ListenAddrs()...)).CheckVersions(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -76,7 +77,7 @@ func TestCheckVersions_NamesWhatDoesNotFit(t *testing.T) {
 				return response, nil, true
 			})
 			broker := cluster.ListenAddrs()[0]
-			err := newConn(t, configFor(broker)).CheckVersions(t.Context())
+			err := newClient(t, configFor(broker)).CheckVersions(t.Context())
 			switch {
 			case test.want == "" && err != nil:
 				t.Error(err)
@@ -107,17 +108,17 @@ func TestCheckVersions_LeavesOutABrokerThatIsDown(t *testing.T) {
 		}
 		return response, nil, true
 	})
-	c := newConn(t, configFor("127.0.0.1:1", cluster.ListenAddrs()[0]))
+	c := newClient(t, configFor("127.0.0.1:1", cluster.ListenAddrs()[0]))
 	if err := c.CheckVersions(t.Context()); err != nil {
 		t.Error(err)
 	}
-	alone := newConn(t, configFor("127.0.0.1:1"))
+	alone := newClient(t, configFor("127.0.0.1:1"))
 	if err := alone.CheckVersions(t.Context()); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("error %v, want the address that does not answer", err)
 	}
 }
 
-func TestTopicInfo_DescribesAndCreatesNothing(t *testing.T) {
+func TestDescribeTopics_DescribesAndCreatesNothing(t *testing.T) {
 	t.Parallel()
 	cluster := newCluster(t, kfake.NumBrokers(3), kfake.AllowAutoTopicCreation())
 	admin := newAdmin(t, cluster)
@@ -127,9 +128,9 @@ func TestTopicInfo_DescribesAndCreatesNothing(t *testing.T) {
 	if _, err := admin.CreateTopic(t.Context(), 6, 3, settings, "events"); err != nil {
 		t.Fatal(err)
 	}
-	// The shared transport knows one topic only; TopicInfo must not depend on it.
-	c := newConn(t, configFor(cluster.ListenAddrs()...), "events")
-	topics, err := c.TopicInfo(t.Context(), "missing", "events")
+	// The shared transport knows one topic only; DescribeTopics must not depend on it.
+	c := newClient(t, configFor(cluster.ListenAddrs()...), "events")
+	topics, err := c.DescribeTopics(t.Context(), "missing", "events")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,10 +138,10 @@ func TestTopicInfo_DescribesAndCreatesNothing(t *testing.T) {
 		t.Fatalf("%d topics", len(topics))
 	}
 	want := kafka.Topic{
-		Name: "events", Exists: true, Replicas: 3, CleanupPolicy: "compact,delete",
+		Name: "events", Replicas: 3, CleanupPolicy: "compact,delete",
 		MinInsyncReplicas: 2, MaxMessageBytes: 2 << 20,
 	}
-	if topics[0] != (kafka.Topic{Name: "missing"}) {
+	if topics[0].Name != "missing" || !errors.Is(topics[0].Err, kafka.ErrNoTopic) {
 		t.Errorf("missing: %+v", topics[0])
 	}
 	if topics[1] != want {
@@ -151,7 +152,7 @@ func TestTopicInfo_DescribesAndCreatesNothing(t *testing.T) {
 	}
 }
 
-func TestTopicInfo_WithoutTheRightToReadSettings(t *testing.T) {
+func TestDescribeTopics_WithoutTheRightToReadSettings(t *testing.T) {
 	t.Parallel()
 	right := kfake.ACL{
 		Resource: kmsg.ACLResourceTypeTopic, Name: "events", Pattern: kmsg.ACLResourcePatternTypeLiteral,
@@ -164,31 +165,31 @@ func TestTopicInfo_WithoutTheRightToReadSettings(t *testing.T) {
 		Mechanism: kafka.Plain, Username: "user", AllowPlaintext: true,
 		PasswordFile: write(t, t.TempDir(), "password", []byte("pass")),
 	}
-	topics, err := newConn(t, cfg).TopicInfo(t.Context(), "events", "secret")
+	topics, err := newClient(t, cfg).DescribeTopics(t.Context(), "events", "secret")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !topics[0].Exists || topics[0].Replicas != 1 || topics[0].ConfigErr == nil {
+	if topics[0].Err != nil || topics[0].Replicas != 1 || topics[0].ConfigErr == nil {
 		t.Errorf("events: %+v, want it described but for its settings", topics[0])
 	}
-	if topics[1].Exists || topics[1].Err == nil {
+	if topics[1].Err == nil {
 		t.Errorf("secret: %+v, want an error", topics[1])
 	}
 }
 
-func TestTopicInfo_ClusterDown(t *testing.T) {
+func TestDescribeTopics_ClusterDown(t *testing.T) {
 	t.Parallel()
-	c := newConn(t, configFor("127.0.0.1:1"))
-	if _, err := c.TopicInfo(t.Context(), "events"); err == nil {
+	c := newClient(t, configFor("127.0.0.1:1"))
+	if _, err := c.DescribeTopics(t.Context(), "events"); err == nil {
 		t.Error("no error without a broker")
 	}
-	if topics, err := c.TopicInfo(t.Context()); topics != nil || err != nil {
+	if topics, err := c.DescribeTopics(t.Context()); topics != nil || err != nil {
 		t.Errorf("no topics asked for: %v, %v", topics, err)
 	}
 }
 
 // Every metadata request of this package must forbid auto-creation.
-func TestConn_NeverAsksForCreation(t *testing.T) {
+func TestClient_NeverAsksForCreation(t *testing.T) {
 	t.Parallel()
 	cluster := newCluster(t, kfake.SeedTopics(1, "events"))
 	var asked, allowed atomic.Int64
@@ -200,11 +201,11 @@ func TestConn_NeverAsksForCreation(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	c := newConn(t, configFor(cluster.ListenAddrs()...), "events", "missing")
+	c := newClient(t, configFor(cluster.ListenAddrs()...), "events", "missing")
 	if err := c.CheckVersions(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.TopicInfo(t.Context(), "missing"); err != nil {
+	if _, err := c.DescribeTopics(t.Context(), "missing"); err != nil {
 		t.Fatal(err)
 	}
 	if asked.Load() == 0 || allowed.Load() > 0 {

@@ -18,9 +18,9 @@ import (
 )
 
 // reach asks for the metadata on both ways into the cluster.
-func reach(t *testing.T, c *kafka.Conn, broker string) error {
+func reach(t *testing.T, c *kafka.Client, broker string) error {
 	t.Helper()
-	_, viaTransport := c.Client().Metadata(t.Context(), &kafkago.MetadataRequest{})
+	_, viaTransport := c.Raw().Metadata(t.Context(), &kafkago.MetadataRequest{})
 	conn, viaDialer := c.Dialer().DialContext(t.Context(), "tcp", broker)
 	if viaDialer == nil {
 		_, viaDialer = conn.Brokers()
@@ -32,7 +32,7 @@ func reach(t *testing.T, c *kafka.Conn, broker string) error {
 	return errors.Join(viaTransport, viaDialer)
 }
 
-func TestConn_LogsInWithTheFilesAsTheyAre(t *testing.T) {
+func TestClient_LogsInWithTheFilesAsTheyAre(t *testing.T) {
 	t.Parallel()
 	for _, mechanism := range []string{kafka.Plain, kafka.ScramSHA256, kafka.ScramSHA512} {
 		t.Run(mechanism, func(t *testing.T) {
@@ -44,7 +44,7 @@ func TestConn_LogsInWithTheFilesAsTheyAre(t *testing.T) {
 			cfg.TLS = kafka.TLS{Enabled: true, CAFile: write(t, dir, "ca.pem", ca.PEM)}
 			cfg.SASL = kafka.SASL{Mechanism: mechanism, Username: "user", PasswordFile: write(t, dir, "password", []byte("outdated-secret\n"))}
 
-			refused := newConn(t, cfg)
+			refused := newClient(t, cfg)
 			err := reach(t, refused, broker)
 			if err == nil {
 				t.Fatal("logged in with a wrong password")
@@ -52,21 +52,21 @@ func TestConn_LogsInWithTheFilesAsTheyAre(t *testing.T) {
 			if strings.Contains(err.Error(), "secret") {
 				t.Errorf("the error tells the password: %v", err)
 			}
-			// The same Conn must log in with what the file holds by now.
+			// The same client must log in with what the file holds by now.
 			write(t, dir, "password", []byte("rotated-secret\n"))
 			conn, err := refused.Dialer().DialContext(t.Context(), "tcp", broker)
 			if err != nil {
 				t.Fatalf("after the rotation: %v", err)
 			}
 			_ = conn.Close()
-			if err := reach(t, newConn(t, cfg), broker); err != nil {
+			if err := reach(t, newClient(t, cfg), broker); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 }
 
-func TestConn_VerifiesTheBroker(t *testing.T) {
+func TestClient_VerifiesTheBroker(t *testing.T) {
 	t.Parallel()
 	ca, stranger := newAuthority(t), newAuthority(t)
 	old := ca.brokerTLS(t, "broker")
@@ -88,7 +88,7 @@ func TestConn_VerifiesTheBroker(t *testing.T) {
 			broker := newCluster(t, kfake.TLS(test.broker)).ListenAddrs()[0]
 			cfg := configFor(broker)
 			cfg.TLS = kafka.TLS{Enabled: true, CAFile: write(t, t.TempDir(), "ca.pem", ca.PEM), ServerName: test.as}
-			err := reach(t, newConn(t, cfg), broker)
+			err := reach(t, newClient(t, cfg), broker)
 			switch {
 			case test.want == "" && err != nil:
 				t.Error(err)
@@ -99,7 +99,7 @@ func TestConn_VerifiesTheBroker(t *testing.T) {
 	}
 }
 
-func TestConn_ShowsItsCertificate(t *testing.T) {
+func TestClient_ShowsItsCertificate(t *testing.T) {
 	t.Parallel()
 	ca, dir := newAuthority(t), t.TempDir()
 	settings := ca.brokerTLS(t, "broker")
@@ -111,11 +111,11 @@ func TestConn_ShowsItsCertificate(t *testing.T) {
 
 	cfg := configFor(broker)
 	cfg.TLS = kafka.TLS{Enabled: true, CAFile: write(t, dir, "ca.pem", ca.PEM)}
-	if err := reach(t, newConn(t, cfg), broker); err == nil {
+	if err := reach(t, newClient(t, cfg), broker); err == nil {
 		t.Error("connected without a certificate")
 	}
 	cfg.TLS.CertFile, cfg.TLS.KeyFile = write(t, dir, "cert.pem", cert), write(t, dir, "key.pem", key)
-	if err := reach(t, newConn(t, cfg), broker); err != nil {
+	if err := reach(t, newClient(t, cfg), broker); err != nil {
 		t.Error(err)
 	}
 }
@@ -184,15 +184,15 @@ func TestDialer_GivesUpOnASilentBroker(t *testing.T) {
 	cfg := configFor(listener.Addr().String())
 	cfg.DialTimeout = 200 * time.Millisecond
 	cfg.SASL = kafka.SASL{Mechanism: kafka.ScramSHA256, Username: "u", PasswordFile: write(t, t.TempDir(), "password", []byte("p"))}
-	if _, err := newConn(t, cfg).Dialer().Dial("tcp", cfg.Brokers[0]); err == nil {
+	if _, err := newClient(t, cfg).Dialer().Dial("tcp", cfg.Brokers[0]); err == nil {
 		t.Error("connected to a broker that never answered")
 	}
 }
 
-func TestConn_CloseIsFinal(t *testing.T) {
+func TestClient_CloseIsFinal(t *testing.T) {
 	t.Parallel()
 	broker := newCluster(t).ListenAddrs()[0]
-	c := newConn(t, configFor(broker))
+	c := newClient(t, configFor(broker))
 	held, err := c.Dialer().DialContext(t.Context(), "tcp", broker)
 	if err != nil {
 		t.Fatal(err)
@@ -210,18 +210,18 @@ func TestConn_CloseIsFinal(t *testing.T) {
 	}
 }
 
-func TestConn_KnowsTheGivenTopicsOnly(t *testing.T) {
+func TestClient_KnowsTheGivenTopicsOnly(t *testing.T) {
 	t.Parallel()
 	broker := newCluster(t, kfake.SeedTopics(1, "events", "other")).ListenAddrs()[0]
-	c := newConn(t, configFor(broker), "events")
-	res, err := c.Client().Metadata(t.Context(), &kafkago.MetadataRequest{Topics: []string{"events", "other"}})
+	c := newClient(t, configFor(broker), "events")
+	res, err := c.Raw().Metadata(t.Context(), &kafkago.MetadataRequest{Topics: []string{"events", "other"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if res.Topics[0].Error != nil || !errors.Is(res.Topics[1].Error, kafkago.UnknownTopicOrPartition) {
 		t.Errorf("errors %v and %v", res.Topics[0].Error, res.Topics[1].Error)
 	}
-	all, err := newConn(t, configFor(broker)).Client().Metadata(t.Context(), &kafkago.MetadataRequest{})
+	all, err := newClient(t, configFor(broker)).Raw().Metadata(t.Context(), &kafkago.MetadataRequest{})
 	if err != nil || len(all.Topics) != 2 {
 		t.Errorf("%d topics without a choice, error %v", len(all.Topics), err)
 	}

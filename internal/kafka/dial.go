@@ -18,7 +18,7 @@ const maxFile = 1 << 20
 // socket is a connection that Close knows of until it is closed.
 type socket struct {
 	net.Conn
-	owner *Conn
+	owner *Client
 }
 
 // Close closes the connection.
@@ -32,7 +32,7 @@ func (s *socket) Close() error {
 // dial connects to one address and makes the connection a TLS one where that is
 // on. kafka-go ends ctx when the connection is ready, SASL included, or by its
 // deadline when it is not.
-func (c *Conn) dial(ctx context.Context, network, address string) (net.Conn, error) {
+func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	settings, err := c.cfg.TLS.load()
 	if err != nil {
 		return nil, err

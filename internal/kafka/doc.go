@@ -1,7 +1,7 @@
 // Package kafka is how the service talks to Kafka, and the only package that
-// imports kafka-go: connections with TLS, SASL, time-outs and a bound on
-// decompression; what must be asked of a cluster before it is relied on; reading
-// partitions and appending to them on the protocol level. It promises:
+// imports kafka-go. A Client connects to one cluster; it asks about topics and
+// offsets, reads partitions, appends to them, makes a Producer for one topic and a
+// Group for membership in a consumer group. It promises:
 //
 //   - every connection verifies the broker's certificate when TLS is on; there
 //     is no switch to leave that out;
@@ -15,16 +15,26 @@
 //   - Read delivers what lies between two offsets, each record once and in order,
 //     through moves of the leader and brokers that go and come; it says where the
 //     log no longer reached back to the first one;
-//   - what Append returned no error for, every in-sync replica has;
-//   - no call of this package creates a topic. kafka-go's ConsumerGroup asks for its
-//     topics with auto-creation allowed, so check that they exist before it joins.
+//   - what Append and Produce return no error for, every in-sync replica has;
+//   - a generation of a Group is held until its owner gives it up; heartbeats go on
+//     until it ends;
+//   - no topic is created. kafka-go's ConsumerGroup asks for its topics with
+//     auto-creation allowed, so a Group joins only when they exist.
+//
+// There is one answer each to whether a topic is there (topics.go), where
+// a partition begins and ends (offsets.go), and how long a missing topic or an offset
+// beyond the end may be doubted (retry.go). Errors that callers act on are listed in
+// errors.go; all others may pass, and are worth another attempt.
+//
+// The goroutines are those of kafka-go's Transport, one that refreshes the metadata
+// of each cluster address and one a connection; of its Writer, one a partition and one
+// a batch in flight, which Producer.Close waits for; of its ConsumerGroup, which end
+// when Group.Leave has returned, or with the client where that ran out of time; and
+// one of a Group's generation, which counts partitions. Client.Close ends the rest. A
+// password is never part of an error or a log line; file names are.
 //
 // Reading is on the protocol level because kafka-go's Reader does not tell aborted
-// records from others.
-//
-// The goroutines are those of kafka-go's Transport: one that refreshes the metadata
-// of each cluster address and one a connection. Close ends them all. A password
-// is never part of an error or a log line; file names are.
+// records from others, and keeps a queue that outlives a rebalance.
 //
 // kafka-go refreshes metadata by time only, not when a broker says that it no
 // longer leads a partition. So the metadata's time to live is also how long a

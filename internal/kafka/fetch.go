@@ -25,17 +25,25 @@ type FetchRequest struct {
 	Offset             int64
 	MinBytes, MaxBytes setting.Size
 	MaxWait            time.Duration // how long the broker may wait for MinBytes
-	Timeout            time.Duration // for the answer, on top of MaxWait
 }
 
 var errFetchTimeout = errors.New("the broker did not answer the fetch in time")
 
-// Fetch makes one attempt. Of its errors Cause tells which will pass.
-func Fetch(ctx context.Context, transport kafkago.RoundTripper, addr net.Addr, r FetchRequest) (*fetch.ResponsePartition, error) {
+// Fetch makes one attempt; Cause names why it failed. The answer may take MaxWait
+// and the request time-out.
+func (c *Client) Fetch(ctx context.Context, r FetchRequest) (*Fetched, error) {
+	part, err := c.fetch(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, denied(err, "READ"))
+	}
+	return newFetched(r, part), nil
+}
+
+func (c *Client) fetch(ctx context.Context, r FetchRequest) (*fetch.ResponsePartition, error) {
 	// A fetch may wait at the broker for data; only past that it is late.
-	ctx, cancel := context.WithTimeoutCause(ctx, r.MaxWait+r.Timeout, errFetchTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.MaxWait+c.cfg.RequestTimeout, errFetchTimeout)
 	defer cancel()
-	res, err := transport.RoundTrip(ctx, addr, &fetch.Request{
+	res, err := c.client.Transport.RoundTrip(ctx, c.addr, &fetch.Request{
 		ReplicaID: -1, MaxWaitTime: int32(r.MaxWait.Milliseconds()),
 		MinBytes: int32(r.MinBytes), MaxBytes: int32(r.MaxBytes),
 		IsolationLevel: readCommitted, SessionID: -1, SessionEpoch: -1,
@@ -48,20 +56,20 @@ func Fetch(ctx context.Context, transport kafkago.RoundTripper, addr net.Addr, r
 		}},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, err)
+		return nil, err
 	}
 	answer := res.(*fetch.Response)
-	code := answer.ErrorCode
-	if code == 0 && (len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1) {
-		return nil, fmt.Errorf("fetch %v from offset %d: the answer does not hold the partition", r.Partition, r.Offset)
+	switch {
+	case answer.ErrorCode != 0:
+		return nil, kafkago.Error(answer.ErrorCode)
+	case len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1:
+		return nil, errors.New("the answer does not hold the partition")
 	}
-	if code == 0 {
-		code = answer.Topics[0].Partitions[0].ErrorCode
+	part := &answer.Topics[0].Partitions[0]
+	if part.ErrorCode != 0 {
+		return nil, kafkago.Error(part.ErrorCode)
 	}
-	if code != 0 {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, kafkago.Error(code))
-	}
-	return &answer.Topics[0].Partitions[0], nil
+	return part, nil
 }
 
 // The causes of a failed fetch, as metrics name them.
@@ -87,10 +95,7 @@ func Cause(err error) string {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
 		return CauseNetwork
 	}
-	if _, ok := errors.AsType[interface {
-		error
-		BatchTooLarge() bool
-	}](err); ok || errors.Is(err, ErrUnreadable) {
+	if errors.Is(err, ErrBatchTooLarge) || errors.Is(err, ErrUnreadable) {
 		return CauseDecode
 	}
 	// kafka-go gives these no type.

@@ -11,11 +11,6 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 )
 
-type tooLarge struct{}
-
-func (tooLarge) Error() string       { return "record batch is too large" }
-func (tooLarge) BatchTooLarge() bool { return true }
-
 // TestCause keeps apart what heals by itself and what halts a partition: a
 // broker that is away must never be taken for a batch that cannot be read.
 func TestCause(t *testing.T) {
@@ -31,7 +26,7 @@ func TestCause(t *testing.T) {
 		{io.ErrUnexpectedEOF, CauseNetwork},
 		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, CauseNetwork},
 		{context.DeadlineExceeded, CauseNetwork},
-		{tooLarge{}, CauseDecode},
+		{&BatchTooLargeError{Codec: "zstd", Max: 1}, CauseDecode},
 		{ErrUnreadable, CauseDecode},
 		{errors.New("crc32 checksum mismatch (computed=1 found=2)"), CauseDecode},
 		{errors.New("unsupported compression codec (5)"), CauseDecode},

@@ -49,7 +49,7 @@ func configFor(brokers ...string) kafka.Config {
 	return cfg
 }
 
-func newConn(t *testing.T, cfg kafka.Config, topics ...string) *kafka.Conn {
+func newClient(t *testing.T, cfg kafka.Config, topics ...string) *kafka.Client {
 	t.Helper()
 	if faults := cfg.Validate(); len(faults) > 0 {
 		t.Fatalf("settings of the test: %v", faults)

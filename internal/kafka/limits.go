@@ -29,9 +29,6 @@ func (e *BatchTooLargeError) Error() string {
 // Is makes the error match ErrBatchTooLarge.
 func (e *BatchTooLargeError) Is(target error) bool { return target == ErrBatchTooLarge }
 
-// BatchTooLarge marks the error for packages that do not import this one.
-func (e *BatchTooLargeError) BatchTooLarge() bool { return true }
-
 // LimitDecompression bounds what kafka-go makes of one compressed record batch
 // to max bytes. Without it a batch of a megabyte may take all memory, on every
 // replica in turn.

@@ -23,7 +23,7 @@ type bench struct {
 	t      *testing.T
 	broker *broker.Broker
 	client *kgo.Client
-	log    *kafka.Log
+	log    *kafka.Client
 }
 
 func newBench(t *testing.T, configs map[string]string) *bench {
@@ -41,7 +41,7 @@ func newBench(t *testing.T, configs map[string]string) *bench {
 	ctx, cancel := context.WithCancel(context.Background())
 	transport := &kafkago.Transport{Context: ctx, MetadataTTL: 100 * time.Millisecond}
 	t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
-	return &bench{t, b, client, kafka.NewLog(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))}
+	return &bench{t, b, client, kafka.NewOn(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))}
 }
 
 func (b *bench) produce(partition int32, n int) {
@@ -70,11 +70,11 @@ func claim(partition int32) contactsync.TopicPartition {
 	return contactsync.TopicPartition{Topic: "contacts", Partition: partition}
 }
 
-func TestLog_ReadsAStretch(t *testing.T) {
+func TestClient_ReadsAStretch(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	b.produce(1, 100)
-	bounds, err := b.log.Bounds(t.Context(), "contacts")
+	bounds, err := b.log.StableBounds(t.Context(), "contacts")
 	if err != nil || len(bounds) != 2 || bounds[0] != (kafka.Bounds{}) || bounds[1] != (kafka.Bounds{End: 100}) {
 		t.Fatalf("bounds %v, %v", bounds, err)
 	}
@@ -86,12 +86,12 @@ func TestLog_ReadsAStretch(t *testing.T) {
 	if err != nil || len(at) != 2 || at[0] != -1 || at[1] != 31 {
 		t.Errorf("offsets by time %v, %v", at, err)
 	}
-	if _, err := b.log.Bounds(t.Context(), "nowhere"); !errors.Is(err, kafka.ErrNoTopic) {
+	if _, err := b.log.StableBounds(t.Context(), "nowhere"); !errors.Is(err, kafka.ErrNoTopic) {
 		t.Errorf("a missing topic: %v", err)
 	}
 }
 
-func TestLog_LeaderMovesMeanwhile(t *testing.T) {
+func TestClient_LeaderMovesMeanwhile(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	b.produce(0, 50)
@@ -105,7 +105,7 @@ func TestLog_LeaderMovesMeanwhile(t *testing.T) {
 	}
 }
 
-func TestLog_GoesOnWhereTheLogBegins(t *testing.T) {
+func TestClient_GoesOnWhereTheLogBegins(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	b.produce(0, 50)
@@ -120,7 +120,7 @@ func TestLog_GoesOnWhereTheLogBegins(t *testing.T) {
 	}
 }
 
-func TestLog_EndsBeforeAnOpenTransactionAndPassesAbortedOnes(t *testing.T) {
+func TestClient_EndsBeforeAnOpenTransactionAndPassesAbortedOnes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	txn, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Addrs()...), kgo.TransactionalID("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
@@ -147,7 +147,7 @@ func TestLog_EndsBeforeAnOpenTransactionAndPassesAbortedOnes(t *testing.T) {
 	write(true, kgo.TryCommit)
 	write(true, kgo.TryAbort)
 	write(false, false)
-	bounds, err := b.log.Bounds(t.Context(), "contacts")
+	bounds, err := b.log.StableBounds(t.Context(), "contacts")
 	if err != nil || bounds[0].End != 22 {
 		t.Fatalf("bounds %v, %v: want the end before the open transaction, 22", bounds, err)
 	}
@@ -159,7 +159,7 @@ func TestLog_EndsBeforeAnOpenTransactionAndPassesAbortedOnes(t *testing.T) {
 	}
 }
 
-func TestLog_Append(t *testing.T) {
+func TestClient_Append(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	var records []contactsync.Record
@@ -182,7 +182,7 @@ func TestLog_Append(t *testing.T) {
 	}
 }
 
-func TestLog_AppendRefusesOneAndKeepsTheOthers(t *testing.T) {
+func TestClient_AppendRefusesOneAndKeepsTheOthers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, map[string]string{"message.max.bytes": "100000"})
 	small := contactsync.Record{Value: []byte("x")}
@@ -196,7 +196,7 @@ func TestLog_AppendRefusesOneAndKeepsTheOthers(t *testing.T) {
 	}
 }
 
-func TestLog_StopsWithItsContext(t *testing.T) {
+func TestClient_StopsWithItsContext(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -208,7 +208,7 @@ func TestLog_StopsWithItsContext(t *testing.T) {
 }
 
 // From whatever offset a log is read, each committed record behind it is there.
-func TestLog_ReadsFromWithinTransactions(t *testing.T) {
+func TestClient_ReadsFromWithinTransactions(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, nil)
 	producer, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Addrs()...), kgo.TransactionalID("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))

@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -11,11 +10,51 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
+// Partitions returns how many partitions each topic has. The question is repeated
+// until it is answered, for two minutes at most. ErrNoTopic means that one has been
+// missing for long enough to be believed.
+func (c *Client) Partitions(ctx context.Context, topics ...string) (counts map[string]int, err error) {
+	err = c.retry(ctx, func(ctx context.Context) error {
+		counts, err = c.partitions(ctx, topics...)
+		return err
+	})
+	return counts, err
+}
+
+// partitions asks once, without creating a topic.
+func (c *Client) partitions(ctx context.Context, topics ...string) (map[string]int, error) {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	res, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{Addr: c.addr, Topics: topics})
+	if err != nil {
+		return nil, fmt.Errorf("ask for the partitions of %q: %w", topics, err)
+	}
+	counts := map[string]int{}
+	for _, t := range res.Topics {
+		if err := unusable(t); err != nil {
+			return nil, err
+		}
+		counts[t.Name] = len(t.Partitions)
+	}
+	return counts, nil
+}
+
+// unusable returns why a topic cannot be used: ErrNoTopic, ErrDenied, or what a
+// broker said that may pass.
+func unusable(t kafkago.Topic) error {
+	switch {
+	case t.Error != nil:
+		return fmt.Errorf("topic %q: %w", t.Name, topicError(t.Error, "DESCRIBE"))
+	case len(t.Partitions) == 0:
+		return fmt.Errorf("topic %q: %w: it has no partition", t.Name, ErrNoTopic)
+	}
+	return nil
+}
+
 // Topic is what an operator wants to know of a topic before the service relies on it.
 type Topic struct {
 	Name     string
-	Exists   bool
-	Err      error // why nothing is known, where that is not a missing topic
+	Err      error // why it cannot be used: ErrNoTopic, ErrDenied or another
 	Replicas int   // of the partition that has the fewest
 
 	ConfigErr         error        // why the settings below could not be read; they are zero then
@@ -31,20 +70,20 @@ const (
 	maxMessageBytes   = "max.message.bytes"
 )
 
-// TopicInfo asks for topics by name and returns them in that order. It creates
-// none: the metadata request forbids it. It needs DESCRIBE, and for the settings
-// DESCRIBE_CONFIGS, on each topic; without the latter ConfigErr says so. The
-// error is for the cluster as a whole.
-func (c *Conn) TopicInfo(ctx context.Context, topics ...string) ([]Topic, error) {
+// DescribeTopics asks once for topics by name, among all of the cluster, and returns
+// them in that order. It creates none: the metadata request forbids it. It needs
+// DESCRIBE, and for the settings DESCRIBE_CONFIGS, on each topic; without the latter
+// ConfigErr says so. The error is for the cluster as a whole.
+func (c *Client) DescribeTopics(ctx context.Context, topics ...string) ([]Topic, error) {
 	if len(topics) == 0 {
 		return nil, nil
 	}
 	// The shared transport may know other topics only, and what it knows is not fresh.
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.RequestTimeout)
+	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	transport := c.newTransport(ctx, topics)
 	defer transport.CloseIdleConnections()
-	client := &kafkago.Client{Addr: c.addr(), Transport: transport}
+	client := &kafkago.Client{Addr: c.addr, Transport: transport}
 
 	meta, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: topics})
 	if err != nil {
@@ -53,31 +92,18 @@ func (c *Conn) TopicInfo(ctx context.Context, topics ...string) ([]Topic, error)
 	found := make([]Topic, len(meta.Topics))
 	var existing []*Topic
 	for i, t := range meta.Topics {
-		found[i] = describe(t)
-		if found[i].Exists {
-			existing = append(existing, &found[i])
+		found[i] = Topic{Name: t.Name, Err: unusable(t)}
+		if found[i].Err != nil {
+			continue
 		}
+		found[i].Replicas = len(t.Partitions[0].Replicas)
+		for _, p := range t.Partitions {
+			found[i].Replicas = min(found[i].Replicas, len(p.Replicas))
+		}
+		existing = append(existing, &found[i])
 	}
 	readSettings(ctx, client, existing)
 	return found, nil
-}
-
-func describe(t kafkago.Topic) Topic {
-	d := Topic{Name: t.Name}
-	switch {
-	case errors.Is(t.Error, kafkago.UnknownTopicOrPartition):
-		return d
-	case t.Error != nil:
-		d.Err = fmt.Errorf("describe topic %s: %w", t.Name, t.Error)
-		return d
-	}
-	d.Exists = true
-	for i, p := range t.Partitions {
-		if i == 0 || len(p.Replicas) < d.Replicas {
-			d.Replicas = len(p.Replicas)
-		}
-	}
-	return d
 }
 
 // readSettings fills in the settings of topics, or why they cannot be read.

@@ -92,11 +92,11 @@ func (c call) sends() string {
 // It returns an error for each broker that cannot be worked with, joined, and an
 // error if no broker answers. Others that do not answer are logged and left out:
 // one may be restarting.
-func (c *Conn) CheckVersions(ctx context.Context) error {
+func (c *Client) CheckVersions(ctx context.Context) error {
 	if err := c.checkBootstrap(ctx); err != nil {
 		return err
 	}
-	meta, err := c.Client().Metadata(ctx, &kafkago.MetadataRequest{})
+	meta, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{})
 	if err != nil {
 		return fmt.Errorf("ask kafka for its brokers: %w", err)
 	}
@@ -119,7 +119,7 @@ func (c *Conn) CheckVersions(ctx context.Context) error {
 
 // checkBootstrap checks the first configured broker that answers: without the
 // versions of one, even the list of brokers could not be asked for.
-func (c *Conn) checkBootstrap(ctx context.Context) error {
+func (c *Client) checkBootstrap(ctx context.Context) error {
 	var failed []error
 	for _, address := range c.cfg.Brokers {
 		offered, err := c.apiVersions(ctx, address)
@@ -145,10 +145,10 @@ func checkOffered(address string, offered []kafkago.ApiVersion) error {
 }
 
 // apiVersions asks one broker on a connection of its own.
-func (c *Conn) apiVersions(ctx context.Context, address string) ([]kafkago.ApiVersion, error) {
+func (c *Client) apiVersions(ctx context.Context, address string) ([]kafkago.ApiVersion, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
 	defer cancel()
-	conn, err := c.Dialer().DialContext(ctx, "tcp", address)
+	conn, err := c.dialer().DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("ask broker %s for its protocol versions: %w", address, err)
 	}

@@ -12,64 +12,74 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// Walk goes through the record batches of one fetch answer. It leaves out
-// records below the asked offset, records of aborted transactions and control
-// records, and knows the offset to ask for next.
-type Walk struct {
-	Partition contactsync.TopicPartition
-	Next      int64 // the offset to ask for next; before the walk, the one that was asked for
+// Fetched is the answer to one fetch: where the partition ends, and record batches
+// to go through once. It leaves out records below the asked offset, records of
+// aborted transactions and control records.
+type Fetched struct {
+	HighWatermark int64
+	LastStable    int64 // the last stable offset; no record beyond it is in the answer
 
-	Aborted        int // records of aborted transactions that were left out
+	Next           int64 // the offset to ask for next; before Each, the one that was asked for
+	Aborted        int   // records of aborted transactions that were left out
 	ControlBatches int
 	Bytes          int // of the keys and values that were delivered
 
-	aborted  []fetch.ResponseTransaction // not yet begun, by first offset
-	aborting map[int64]bool              // producers whose present transaction was aborted
+	partition contactsync.TopicPartition
+	records   protocol.RecordReader
+	aborted   []fetch.ResponseTransaction // not yet begun, by first offset
+	aborting  map[int64]bool              // producers whose present transaction was aborted
 }
 
-// ErrUnreadable says that Kafka's answer holds something that is no record.
-var ErrUnreadable = errors.New("the record batch cannot be read")
+func newFetched(r FetchRequest, p *fetch.ResponsePartition) *Fetched {
+	f := &Fetched{
+		HighWatermark: p.HighWatermark, LastStable: p.LastStableOffset, Next: r.Offset,
+		partition: r.Partition, records: p.RecordSet.Records,
+		aborted: p.AbortedTransactions, aborting: map[int64]bool{},
+	}
+	if f.LastStable < 0 { // the broker does not say
+		f.LastStable = f.HighWatermark
+	}
+	return f
+}
 
-// Each calls deliver for each wanted record, in the order of offsets. It returns
-// an error where the answer cannot be read any further; what was delivered
-// before stands, and Next says from where to go on. A Walk is for one answer.
-func (w *Walk) Each(p *fetch.ResponsePartition, deliver func(contactsync.Record)) error {
-	stream, ok := p.RecordSet.Records.(*protocol.RecordStream)
+// Each calls deliver for each wanted record, in the order of offsets. The records
+// are deliver's to keep. It returns an error where the answer cannot be read any
+// further; what was delivered before stands, and Next says from where to go on.
+func (f *Fetched) Each(deliver func(contactsync.Record)) error {
+	stream, ok := f.records.(*protocol.RecordStream)
 	if !ok {
-		if p.RecordSet.Records != nil {
-			return fmt.Errorf("read %v: %w: a record set of kind %T", w.Partition, ErrUnreadable, p.RecordSet.Records)
+		if f.records != nil {
+			return fmt.Errorf("read %v: %w: a record set of kind %T", f.partition, ErrUnreadable, f.records)
 		}
 		return nil // nothing to read: it must not move the position
 	}
-	asked := w.Next
-	w.aborted = p.AbortedTransactions
-	w.aborting = map[int64]bool{}
+	asked := f.Next
 	for _, batch := range stream.Records {
-		if err := w.batch(batch, deliver); err != nil {
-			return fmt.Errorf("read %v at offset %d: %w: %w", w.Partition, w.Next, ErrUnreadable, err)
+		if err := f.batch(batch, deliver); err != nil {
+			return fmt.Errorf("read %v at offset %d: %w: %w", f.partition, f.Next, ErrUnreadable, err)
 		}
 	}
-	if w.Next == asked && len(stream.Records) > 0 {
+	if f.Next == asked && len(stream.Records) > 0 {
 		// The answer held a batch for the asked offset, and nothing of it was
 		// wanted: compaction has removed the record. kafka-go does not tell where
 		// the batch ends, so the position moves by one, which skips nothing.
-		w.Next++
+		f.Next++
 	}
 	return nil
 }
 
-func (w *Walk) batch(r protocol.RecordReader, deliver func(contactsync.Record)) error {
+func (f *Fetched) batch(r protocol.RecordReader, deliver func(contactsync.Record)) error {
 	skip, transactional, producer, base := false, false, int64(-1), int64(-1)
 	switch b := r.(type) {
 	case *protocol.ControlBatch:
-		w.ControlBatches++
-		return w.marker(b)
+		f.ControlBatches++
+		return f.marker(b)
 	case *protocol.RecordBatch:
 		transactional, producer, base = b.Attributes.Transactional(), b.ProducerID, b.BaseOffset
 	}
 	if transactional {
-		w.begin(base)
-		skip = w.aborting[producer]
+		f.begin(base)
+		skip = f.aborting[producer]
 	}
 	for {
 		rec, err := r.ReadRecord()
@@ -79,30 +89,30 @@ func (w *Walk) batch(r protocol.RecordReader, deliver func(contactsync.Record)) 
 		if err != nil {
 			return err
 		}
-		if err := w.record(rec, skip, deliver); err != nil {
+		if err := f.record(rec, skip, deliver); err != nil {
 			return err
 		}
 	}
 }
 
 // begin notes the aborted transactions that start at or before a batch.
-func (w *Walk) begin(base int64) {
-	kept := w.aborted[:0:0]
-	for _, t := range w.aborted {
+func (f *Fetched) begin(base int64) {
+	kept := f.aborted[:0:0]
+	for _, t := range f.aborted {
 		if t.FirstOffset <= base {
-			w.aborting[t.ProducerID] = true
+			f.aborting[t.ProducerID] = true
 		} else {
 			kept = append(kept, t)
 		}
 	}
-	w.aborted = kept
+	f.aborted = kept
 }
 
-func (w *Walk) record(rec *protocol.Record, skip bool, deliver func(contactsync.Record)) error {
-	if rec.Offset < w.Next || skip {
-		if skip && rec.Offset >= w.Next {
-			w.Aborted++
-			w.Next = rec.Offset + 1
+func (f *Fetched) record(rec *protocol.Record, skip bool, deliver func(contactsync.Record)) error {
+	if rec.Offset < f.Next || skip {
+		if skip && rec.Offset >= f.Next {
+			f.Aborted++
+			f.Next = rec.Offset + 1
 		}
 		return closeBytes(rec)
 	}
@@ -111,14 +121,14 @@ func (w *Walk) record(rec *protocol.Record, skip bool, deliver func(contactsync.
 		return err
 	}
 	out := contactsync.Record{
-		Position: contactsync.Position{TopicPartition: w.Partition, Offset: rec.Offset},
+		Position: contactsync.Position{TopicPartition: f.partition, Offset: rec.Offset},
 		Time:     rec.Time, Key: key, Value: value,
 	}
 	for _, h := range rec.Headers {
 		out.Headers = append(out.Headers, contactsync.Header(h))
 	}
-	w.Bytes += len(key) + len(value)
-	w.Next = rec.Offset + 1
+	f.Bytes += len(key) + len(value)
+	f.Next = rec.Offset + 1
 	deliver(out)
 	return closeBytes(rec)
 }
@@ -126,8 +136,8 @@ func (w *Walk) record(rec *protocol.Record, skip bool, deliver func(contactsync.
 // marker steps over a control batch. An abort marker ends its producer's
 // transaction; the next one of the same producer may be good. An answer that
 // begins with the marker still lists the transaction that it ends.
-func (w *Walk) marker(b *protocol.ControlBatch) error {
-	w.begin(b.BaseOffset)
+func (f *Fetched) marker(b *protocol.ControlBatch) error {
+	f.begin(b.BaseOffset)
 	for {
 		rec, err := b.ReadRecord()
 		if errors.Is(err, io.EOF) {
@@ -142,14 +152,14 @@ func (w *Walk) marker(b *protocol.ControlBatch) error {
 		}
 		const abort = 0
 		if len(key) >= 4 && binary.BigEndian.Uint16(key[2:]) == abort {
-			delete(w.aborting, b.ProducerID)
+			delete(f.aborting, b.ProducerID)
 		}
-		w.Next = max(w.Next, rec.Offset+1)
+		f.Next = max(f.Next, rec.Offset+1)
 		if err := closeBytes(rec); err != nil {
 			return err
 		}
 	}
-	w.Next = max(w.Next, b.BaseOffset)
+	f.Next = max(f.Next, b.BaseOffset)
 	return nil
 }
 

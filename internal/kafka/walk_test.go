@@ -11,7 +11,7 @@ import (
 
 // An answer may begin with the marker of a transaction whose records lie before it.
 // What its producer commits then is not part of that transaction.
-func TestWalk_AnswerThatBeginsWithAMarker(t *testing.T) {
+func TestFetched_AnswerThatBeginsWithAMarker(t *testing.T) {
 	t.Parallel()
 	abort := protocol.NewRecordReader(protocol.Record{
 		Offset: 20, Key: protocol.NewBytes([]byte{0, 0, 0, 0}), Value: protocol.NewBytes([]byte{0, 0, 0, 0, 0, 0}),
@@ -27,12 +27,12 @@ func TestWalk_AnswerThatBeginsWithAMarker(t *testing.T) {
 			&protocol.RecordBatch{Attributes: protocol.Transactional, BaseOffset: 21, ProducerID: 7, Records: committed},
 		}}},
 	}
-	w := Walk{Partition: contactsync.TopicPartition{Topic: "t"}, Next: 20}
+	f := newFetched(FetchRequest{Partition: contactsync.TopicPartition{Topic: "t"}, Offset: 20}, answer)
 	n := 0
-	if err := w.Each(answer, func(contactsync.Record) { n++ }); err != nil {
+	if err := f.Each(func(contactsync.Record) { n++ }); err != nil {
 		t.Fatal(err)
 	}
-	if n != 2 || w.Aborted != 0 || w.Next != 23 {
-		t.Errorf("%d committed records delivered, want 2; %d taken for aborted; next %d", n, w.Aborted, w.Next)
+	if n != 2 || f.Aborted != 0 || f.Next != 23 {
+		t.Errorf("%d committed records delivered, want 2; %d taken for aborted; next %d", n, f.Aborted, f.Next)
 	}
 }

@@ -316,7 +316,7 @@ func TestToAPI_RefusedStreamDoesNotStopTheOthers(t *testing.T) {
 			}
 			details := map[string]int{}
 			run := replay.New(replay.Deps{
-				Log:    kafka.NewLog(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
+				Log:    kafka.NewOn(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
 				Topics: []string{"contacts"}, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
 				Route: func(string, string) (string, bool) { return "acme", true },
 				Each:  func(o replay.Outcome) { details[o.Detail]++ },

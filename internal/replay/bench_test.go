@@ -193,7 +193,7 @@ func (b *bench) run(o replay.Options, each func(replay.Outcome)) (*replay.Replay
 	}
 	outcomes := map[contactsync.Position]replay.Outcome{}
 	return replay.New(replay.Deps{
-		Log:    kafka.NewLog(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
+		Log:    kafka.NewOn(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
 		Topics: b.topics, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
 		Route: func(stream, _ string) (string, bool) { return "acme", stream == "st-1" },
 		Each: func(o replay.Outcome) {

@@ -138,7 +138,7 @@ func (t *target) supersedes(other *target) bool {
 func (r *Replayer) bounds(ctx context.Context) (map[string][]kafka.Bounds, error) {
 	bounds := map[string][]kafka.Bounds{}
 	for _, topic := range r.deps.Topics {
-		b, err := r.deps.Log.Bounds(ctx, topic)
+		b, err := r.deps.Log.StableBounds(ctx, topic)
 		if err != nil {
 			return nil, err
 		}

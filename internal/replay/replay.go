@@ -15,7 +15,7 @@ import (
 
 // Deps are what a replay works with.
 type Deps struct {
-	Log    *kafka.Log
+	Log    *kafka.Client
 	Topics []string // that the service reads: nothing is written to others
 	Decode func(contactsync.Record) event.Event
 	Route  func(stream, account string) (accountID string, ok bool)

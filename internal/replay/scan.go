@@ -29,7 +29,7 @@ type part struct {
 
 // scan follows the source topics and notes what matters for the letters.
 type scan struct {
-	log      *kafka.Log
+	log      *kafka.Client
 	decode   func(contactsync.Record) event.Event
 	topics   []string
 	parts    map[contactsync.TopicPartition]*part
@@ -40,10 +40,6 @@ type scan struct {
 	met      map[contactsync.Position]bool    // of each letter's record and first event: whether it was in the log
 	records  int
 }
-
-// endSettles is how long the end of a partition may lie before what was read of it
-// until that is believed: a new leader learns the end a moment after it took over.
-const endSettles = 10 * time.Second
 
 // catchUp reads every partition up to its present end.
 func (s *scan) catchUp(ctx context.Context) error {
@@ -79,7 +75,7 @@ func (s *scan) catchUp(ctx context.Context) error {
 func (s *scan) bounds(ctx context.Context, topic string) ([]kafka.Bounds, error) {
 	start := time.Now()
 	for {
-		bounds, err := s.log.Bounds(ctx, topic)
+		bounds, err := s.log.StableBounds(ctx, topic)
 		if err != nil {
 			return nil, err
 		}
@@ -92,9 +88,9 @@ func (s *scan) bounds(ctx context.Context, topic string) ([]kafka.Bounds, error)
 		switch {
 		case shrunk == contactsync.TopicPartition{}:
 			return bounds, nil
-		case time.Since(start) > endSettles:
+		case time.Since(start) > kafka.EndSettles:
 			return nil, fmt.Errorf("partition %v ends before what was read of it: the topic was made anew, or records were lost", shrunk)
-		case !kafka.Sleep(ctx, endSettles/20):
+		case !kafka.Sleep(ctx, kafka.EndSettles/20):
 			return nil, context.Cause(ctx)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 	"github.com/contactsync/contactsync/internal/replay"
 	"github.com/contactsync/contactsync/metrics"
@@ -91,7 +92,7 @@ func newSimWorld(t *rapid.T, dir, secret string) *simWorld {
 	}
 	dlq := deadletter.DefaultConfig()
 	dlq.Topic, dlq.EnvelopeBytes = "dlq", 0
-	w.letters = deadletter.New(dlq, deadletter.Deps{Transport: w.kafka, Brokers: []string{"sim:1"}, Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter})
+	w.letters = deadletter.New(dlq, deadletter.Deps{Kafka: kafka.NewOn(w.kafka, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler)), Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter})
 	w.service = newSimService(w, partitions, w.remember)
 	return w
 }

@@ -185,7 +185,7 @@ func (r *simRun) stands(at contactsync.Position) *deadletter.Entry {
 // begin reads the letters that a selection chooses.
 func (w *simWorld) begin(sel deadletter.Selection, o replay.Options) *simRun {
 	r := &simRun{w: w, opts: o, stop: func() {}, seen: make([]int64, len(w.source)), begins: make([]int64, len(w.source)), own: map[int]*deadletter.Entry{}, seqs: map[*deadletter.Entry]int{}, before: map[contactsync.Position]string{}, outcomes: map[contactsync.Position]replay.Outcome{}}
-	log := kafka.NewLog(w.kafka, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler))
+	log := kafka.NewOn(w.kafka, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler))
 	c, err := deadletter.Read(context.Background(), log, "dlq", sel, true)
 	if err != nil || c.Others > 0 || len(c.Problems) > 0 {
 		w.t.Fatalf("the letters cannot be read: %v, %+v", err, c)
@@ -246,7 +246,7 @@ func (r *simRun) unseen(e *simEvent, from contactsync.Position) bool {
 
 func (r *simRun) deps() replay.Deps {
 	return replay.Deps{
-		Log: kafka.NewLog(r, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler)), Topics: []string{"t"},
+		Log: kafka.NewOn(r, []string{"sim:1"}, 5*time.Second, slog.New(slog.DiscardHandler)), Topics: []string{"t"},
 		Decode: r.w.decoder.Decode, Route: func(string, string) (string, bool) { return "acme", true },
 		Logger: slog.New(slog.NewTextHandler(simWarnings{r}, nil)),
 		Each: func(o replay.Outcome) {

@@ -8,11 +8,11 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// TestLedger_WatermarkIsTheFirstOpenPosition compares the ledger with a plain set.
-func TestLedger_WatermarkIsTheFirstOpenPosition(t *testing.T) {
+// TestTracker_WatermarkIsTheFirstOpenPosition compares the tracker with a plain set.
+func TestTracker_WatermarkIsTheFirstOpenPosition(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		l := newLedger()
+		l := newTracker()
 		next := rapid.Int64Range(0, 1<<40).Draw(t, "start")
 		l.start(next)
 		open := map[int64]bool{}
@@ -58,9 +58,9 @@ func TestLedger_WatermarkIsTheFirstOpenPosition(t *testing.T) {
 	})
 }
 
-func TestLedger_RefusesAnOffsetTwice(t *testing.T) {
+func TestTracker_RefusesAnOffsetTwice(t *testing.T) {
 	t.Parallel()
-	l := newLedger()
+	l := newTracker()
 	l.start(5)
 	if !l.opened([]int64{5, 9}) || l.opened([]int64{9}) || l.opened([]int64{4}) {
 		t.Fatal("an offset that was read already was taken")
@@ -70,31 +70,31 @@ func TestLedger_RefusesAnOffsetTwice(t *testing.T) {
 	}
 }
 
-func TestLedgers_EndedGenerationMovesNothing(t *testing.T) {
+func TestOffsets_EndedGenerationMovesNothing(t *testing.T) {
 	t.Parallel()
 	old := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: 1}, Generation: 1}
 	now := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: 1}, Generation: 2}
-	s, l := NewLedgers(), newLedger()
+	s, l := newOffsets(), newTracker()
 	l.opened([]int64{0, 1})
 	s.add(now, l)
-	s.Done([]contactsync.Ended{{Claim: old, Offset: 0}, {Claim: old, Offset: 1}})
+	s.done([]contactsync.Ended{{Claim: old, Offset: 0}, {Claim: old, Offset: 1}})
 	if got := l.watermark(); got != 0 {
 		t.Fatalf("I4: an answer of generation 1 moved the watermark of generation 2 to %d", got)
 	}
-	s.Done([]contactsync.Ended{{Claim: now, Offset: 0}})
+	s.done([]contactsync.Ended{{Claim: now, Offset: 0}})
 	if got := l.watermark(); got != 1 {
 		t.Fatalf("watermark %d, want 1", got)
 	}
 }
 
-// BenchmarkLedger opens and ends a million positions, oldest last: the worst case
+// BenchmarkTracker opens and ends a million positions, oldest last: the worst case
 // for what has to be held.
-func BenchmarkLedger(b *testing.B) {
+func BenchmarkTracker(b *testing.B) {
 	b.ReportAllocs()
 	const n = 1 << 20
 	offsets := make([]int64, 256)
 	for b.Loop() {
-		l := newLedger()
+		l := newTracker()
 		for at := int64(0); at < n; at += 256 {
 			for i := range offsets {
 				offsets[i] = at + int64(i)

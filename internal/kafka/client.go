@@ -1,0 +1,130 @@
+package kafka
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+)
+
+// idleTimeout closes connections that nothing uses. It is below the ten minutes
+// after which brokers do so by default, and below what most firewalls keep.
+const idleTimeout = time.Minute
+
+// Client works on one Kafka cluster. It is safe for concurrent use.
+type Client struct {
+	cfg    Config
+	log    *slog.Logger
+	addr   net.Addr
+	client *kafkago.Client // on the shared transport; each request is bounded by the request time-out
+
+	transport *kafkago.Transport // nil where the caller brought a transport of its own
+	cancel    context.CancelFunc
+
+	mu sync.Mutex
+	// guarded by mu
+	sockets map[*socket]struct{}
+	closed  bool
+}
+
+// New returns a client of the cluster that cfg names; nothing is dialed yet.
+// It reads each file once, so that a missing or broken one is found at the start
+// and not by a connection that keeps failing.
+//
+// The client keeps the layout of the given topics only; of all topics of the
+// cluster where none is given, which a cluster of thousands answers with
+// megabytes each second. A topic that is not among them does not exist for it,
+// except for DescribeTopics.
+func New(cfg Config, log *slog.Logger, topics ...string) (*Client, error) {
+	if _, err := cfg.TLS.load(); err != nil {
+		return nil, fmt.Errorf("connect to kafka: %w", err)
+	}
+	if m := cfg.SASL.mechanism(); m != nil {
+		if _, _, err := m.Start(context.Background()); err != nil {
+			return nil, fmt.Errorf("connect to kafka: %w", err)
+		}
+	}
+	c := newClient(cfg, log)
+	var ctx context.Context
+	ctx, c.cancel = context.WithCancel(context.Background())
+	c.transport = c.newTransport(ctx, topics)
+	c.client.Transport = c.transport
+	return c, nil
+}
+
+// NewOn returns a client on a transport of the caller's, which Close leaves open.
+// It is for tests that put a cluster in memory behind it. A Group of it dials the
+// brokers by itself.
+func NewOn(transport kafkago.RoundTripper, brokers []string, requestTimeout time.Duration, log *slog.Logger) *Client {
+	cfg := DefaultConfig()
+	cfg.Brokers, cfg.RequestTimeout = brokers, requestTimeout
+	c := newClient(cfg, log)
+	c.client.Transport = transport
+	return c
+}
+
+func newClient(cfg Config, log *slog.Logger) *Client {
+	addr := kafkago.TCP(cfg.Brokers...)
+	return &Client{
+		cfg: cfg, log: log, addr: addr, cancel: func() {}, sockets: map[*socket]struct{}{},
+		client: &kafkago.Client{Addr: addr, Timeout: cfg.RequestTimeout},
+	}
+}
+
+// newTransport returns a transport whose goroutines end with ctx.
+func (c *Client) newTransport(ctx context.Context, topics []string) *kafkago.Transport {
+	t := &kafkago.Transport{
+		Dial:           c.dial,
+		DialTimeout:    c.cfg.DialTimeout,
+		IdleTimeout:    idleTimeout,
+		MetadataTTL:    c.cfg.MetadataTTL,
+		MetadataTopics: topics,
+		ClientID:       c.cfg.ClientID,
+		Context:        ctx,
+	}
+	if m := c.cfg.SASL.mechanism(); m != nil {
+		t.SASL = m
+	}
+	return t
+}
+
+// dialer returns what kafka-go's ConsumerGroup connects with. TLS is part of its
+// dial function; its TLS field stays nil.
+func (c *Client) dialer() *kafkago.Dialer {
+	d := &kafkago.Dialer{
+		ClientID: c.cfg.ClientID,
+		DialFunc: c.dial,
+		Timeout:  c.cfg.DialTimeout,
+	}
+	if m := c.cfg.SASL.mechanism(); m != nil {
+		d.SASLMechanism = m
+	}
+	return d
+}
+
+// RequestTimeout bounds one request and its answer.
+func (c *Client) RequestTimeout() time.Duration { return c.cfg.RequestTimeout }
+
+// Close closes every connection that was made through c, those in use included:
+// their requests fail. So it comes last, after the readers, the producers and the
+// group. No new connection is made afterwards. It may be called again.
+func (c *Client) Close() {
+	c.mu.Lock()
+	c.closed = true
+	open := c.sockets
+	c.sockets = map[*socket]struct{}{}
+	c.mu.Unlock()
+
+	c.cancel()
+	if c.transport != nil {
+		c.transport.CloseIdleConnections()
+	}
+	// A connection in use would otherwise stay until its request is answered.
+	for s := range open {
+		_ = s.Conn.Close()
+	}
+}
