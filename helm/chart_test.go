@@ -1,4 +1,4 @@
-// Package helm holds the chart; its tests keep the chart and the service in step.
+// Package helm tests that the chart and the service agree.
 package helm
 
 import (
@@ -12,9 +12,9 @@ import (
 	"github.com/contactsync/contactsync/internal/config"
 )
 
-// TestValues_HoldSettingsThatTheServiceTakes loads the settings of every example
-// of values as the service would.
-func TestValues_HoldSettingsThatTheServiceTakes(t *testing.T) {
+// TestValues_HoldValidSettings loads the settings of every example of values as the
+// service would.
+func TestValues_HoldValidSettings(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("contactsync/ci/*-values.yaml")
 	if err != nil || len(files) == 0 {
@@ -45,8 +45,8 @@ func TestValues_HoldSettingsThatTheServiceTakes(t *testing.T) {
 	}
 }
 
-// TestGracePeriod_IsLongerThanTheStop keeps Kubernetes from cutting a stop short.
-func TestGracePeriod_IsLongerThanTheStop(t *testing.T) {
+// TestGracePeriod_IsLongerThanShutdown keeps Kubernetes from killing a pod that shuts down.
+func TestGracePeriod_IsLongerThanShutdown(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("contactsync/values.yaml")
 	if err != nil {

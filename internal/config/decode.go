@@ -11,7 +11,7 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// decode lays the tree over the settings. The walk is the package's own, because
+// decode applies the tree over the settings. The walk is the package's own, because
 // the library's stops at the first error and converts some types silently.
 func (r *report) decode(root ast.Node, c *Config) {
 	if root != nil {

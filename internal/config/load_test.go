@@ -154,11 +154,11 @@ func TestLoad_Unreadable(t *testing.T) {
 	}
 }
 
-func TestDefaults_AreSound(t *testing.T) {
+func TestDefaults_AreValid(t *testing.T) {
 	t.Parallel()
 	for _, f := range DefaultConfig().Validate() {
 		if !slices.Contains(required, f.Key) {
-			t.Errorf("the default of %s is at fault: %s; only %v may have none", f.Key, f.Problem, required)
+			t.Errorf("the default of %s is wrong: %s; only %v may have none", f.Key, f.Problem, required)
 		}
 	}
 }

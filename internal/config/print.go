@@ -21,7 +21,7 @@ func (c Config) YAML() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// printGroup writes a struct, one key a line. The YAML library's writer is not
+// printGroup writes a struct, one key per line. The YAML library's writer is not
 // used: it leaves texts without quotes that its reader takes for something else.
 func printGroup(out *bytes.Buffer, v reflect.Value, indent string) error {
 	for field, value := range v.Fields() {

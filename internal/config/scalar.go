@@ -17,7 +17,7 @@ import (
 // error never quotes a page.
 const maxScalar = 64
 
-// errUnprintable explains what the text blocks of YAML, too, end with: a line break.
+// errUnprintable also covers the line break at the end of YAML's text blocks.
 var errUnprintable = errors.New("contains a line break, a tab or another unprintable character: write it on one line")
 
 // printable reports whether the text can be a name, path or pattern. Others come

@@ -34,7 +34,7 @@ var sizeUnits = []struct {
 }{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
 
 // UnmarshalText reads a size. It refuses fractions, negative numbers and
-// decimal units, so that nobody has to guess which kilo is meant.
+// decimal units, so that it is clear which kilo is meant.
 func (s *Size) UnmarshalText(text []byte) error {
 	word, unit := strings.TrimSpace(string(text)), Size(1)
 	for _, u := range sizeUnits {

@@ -36,7 +36,7 @@ How values are written:
 | true or false | ` + "`true`, `false`" + ` | the same |
 | duration | ` + "`500ms`, `10s`, `2m`, `1h30m`; a number needs a unit, except `0`" + ` | the same |
 | size | ` + "`65536`, `64KiB`, `1MiB`, `2GiB`" + ` | the same |
-| list of text | ` + "`[a, b]`" + ` or one ` + "`- a`" + ` a line; it replaces the default | ` + "`a,b`" + ` |
+| list of text | ` + "`[a, b]`" + ` or one ` + "`- a`" + ` per line; it replaces the default | ` + "`a,b`" + ` |
 | list of groups, mapping | in the file only | |
 
 The file is UTF-8, one document, at most 1 MiB, without anchors, aliases and tags. No setting holds a secret: secrets are

@@ -35,7 +35,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- dig "admin" "listen" ":8080" .Values.config | trimPrefix ":" -}}
 {{- end -}}
 
-{{- /* Refuses a grace period that would cut the service's own stop short: shutdown.timeout, 30s by default, and 5s to leave. */ -}}
+{{- /* Refuses a grace period that would cut the shutdown short: shutdown.timeout, 30s by default, and 5s to exit. */ -}}
 {{- define "contactsync.checkGracePeriod" -}}
 {{- $timeout := dig "shutdown" "timeout" "30s" .Values.config | toString -}}
 {{- $units := dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001 -}}
@@ -45,6 +45,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $stop = addf $stop (mulf (float64 $number) (get $units (trimPrefix $number .))) -}}
 {{- end -}}
 {{- if lt (float64 .Values.terminationGracePeriodSeconds) (addf $stop 5.0) -}}
-{{- fail (printf "terminationGracePeriodSeconds is %v: make it at least 5 s longer than config.shutdown.timeout (%s), or stops are cut short" .Values.terminationGracePeriodSeconds $timeout) -}}
+{{- fail (printf "terminationGracePeriodSeconds is %v: make it at least 5 s longer than config.shutdown.timeout (%s), or shutdowns are cut short" .Values.terminationGracePeriodSeconds $timeout) -}}
 {{- end -}}
 {{- end -}}
