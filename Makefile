@@ -40,7 +40,7 @@ e2e: ## built programs on Apache Kafka, one node and three; needs Java 17 and Ma
 backlog: ## a million events on Apache Kafka: calls / floor, memory, CPU an event
 	$(GO) test -tags e2e -count=1 -timeout 10m -v -run TestBacklog ./e2e/
 
-replay: ## ten thousand dead letters put back on Apache Kafka, by a command that is killed twice
+replay: ## ten thousand dead letters replayed on Apache Kafka, by a command that is killed twice
 	$(GO) test -tags e2e -count=1 -timeout 10m -v -run '^TestReplay$$' ./e2e/
 
 mutants: ## plant small bugs all over the service and show which tests notice; fails where none does

@@ -43,7 +43,7 @@ func TestReplay(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		until(t, "some letters to be replayed", func() bool { return count(out, replayedLine) >= 400*attempt })
+		until(t, "some dead letters to be replayed", func() bool { return count(out, replayedLine) >= 400*attempt })
 		_ = cmd.Process.Kill() // it has not ended by itself: the replay lasts longer
 		if err := cmd.Wait(); err == nil {
 			t.Error("the replay had ended before it was killed")
@@ -68,15 +68,15 @@ func TestReplay(t *testing.T) {
 	counts := map[string]int{}
 	for _, o := range outcomes(t, out) {
 		counts[o.Result]++
-		if n := times[o.Position]; o.Result == "newer" && n > 0 || o.Result != "newer" && n != 1 {
-			t.Errorf("letter %s is %s and was replayed %d times", o.Position, o.Result, n)
+		if n := times[o.Position]; o.Result == "superseded" && n > 0 || o.Result != "superseded" && n != 1 {
+			t.Errorf("dead letter %s is %s and was replayed %d times", o.Position, o.Result, n)
 		}
 		delete(times, o.Position)
 	}
 	if len(times) > 0 {
-		t.Errorf("%d replays are of no letter", len(times))
+		t.Errorf("%d replays are of no dead letter", len(times))
 	}
-	if got := counts["newer"] + counts["replayed"] + counts["already"]; got != contacts || counts["newer"] < contacts/3 || counts["already"] < 800 || counts["replayed"] == 0 {
+	if got := counts["superseded"] + counts["replayed"] + counts["already_replayed"]; got != contacts || counts["superseded"] < contacts/3 || counts["already_replayed"] < 800 || counts["replayed"] == 0 {
 		t.Errorf("outcomes: %v", counts)
 	}
 	state := r.api.State()
@@ -120,7 +120,7 @@ func (r *rig) states(from, to, seq int) []contactName {
 	return names
 }
 
-// replay is the command as a process of its own; its outcomes go to the file out.
+// replay is the command as a process of its own; it prints its outcomes to the file out.
 func (r *rig) replay(out string, more ...string) (*exec.Cmd, *os.File) {
 	r.t.Helper()
 	path, err := binary()

@@ -23,10 +23,10 @@ func dlqCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dlq",
 		Short: "List, show, count and replay dead letters",
-		Long: `Dlq works with the dead-letter topic of the settings, next to the running
-service: it is not a member of the consumer group and commits nothing. A letter is
-named by the position of the record that it holds, as list prints it. A letter that
-is in the topic more than once counts once, in its newest copy.`,
+		Long: `Dlq works on the dead-letter topic of the settings, also while the service runs: it
+does not join the consumer group and commits nothing. A dead letter is named by the
+position of the record that it holds, as list prints it. Copies of a dead letter count
+once; the newest is shown.`,
 	}
 	group(cmd)
 	cmd.AddCommand(dlqListCommand(environ), dlqShowCommand(environ), dlqStatsCommand(environ), dlqReplayCommand(environ))
@@ -50,11 +50,11 @@ func (o *dlqOptions) flags(cmd *cobra.Command) {
 
 func (o *dlqOptions) filters(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringSliceVar(&o.streams, "stream", nil, "only letters of this streamId; may be given more than once")
-	f.StringSliceVar(&o.contacts, "contact", nil, "only letters of this contact's id; may be given more than once")
-	f.StringSliceVar(&o.reasons, "reason", nil, "only letters with this reason; may be given more than once")
-	f.StringVar(&o.since, "since", "", "only letters that failed last at or after this time: RFC 3339, or how long ago, like 2h")
-	f.StringVar(&o.until, "until", "", "only letters that failed last before this time, likewise")
+	f.StringSliceVar(&o.streams, "stream", nil, "only dead letters of this streamId; may be repeated")
+	f.StringSliceVar(&o.contacts, "contact", nil, "only dead letters of this contact id; may be repeated")
+	f.StringSliceVar(&o.reasons, "reason", nil, "only dead letters with this reason; may be repeated")
+	f.StringVar(&o.since, "since", "", "only dead letters whose last failure was at or after this time: RFC 3339, or how long ago, like 2h")
+	f.StringVar(&o.until, "until", "", "only dead letters whose last failure was before this time")
 }
 
 // selection reads the filters.
@@ -89,12 +89,12 @@ func when(flag, text string, now time.Time) (time.Time, error) {
 	}
 	t, err := time.Parse(time.RFC3339, text)
 	if err != nil {
-		return t, usage("%s %q is no time: write it as 2026-03-01T12:00:00Z, or how long ago, like 90m", flag, text)
+		return t, usage("%s %q is not a time: write it as 2026-03-01T12:00:00Z, or how long ago, like 90m", flag, text)
 	}
 	return t, nil
 }
 
-// open checks the output, reads the settings and returns what works with the letters.
+// open checks the output and reads the settings.
 func (o *dlqOptions) open(cmd *cobra.Command) (*app.DeadLetters, error) {
 	if o.output != "table" && o.output != "json" {
 		return nil, usage("--output %q is unknown: table or json", o.output)
@@ -103,11 +103,11 @@ func (o *dlqOptions) open(cmd *cobra.Command) (*app.DeadLetters, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.Log.Level, cfg.Log.Format = "warn", "text" // a person reads along
+	cfg.Log.Level, cfg.Log.Format = "warn", "text" // for a person
 	return app.OpenDeadLetters(cfg, app.NewLogger(cfg.Log, cmd.ErrOrStderr()))
 }
 
-// choose reads the filters and opens what they choose from.
+// choose reads the filters as well.
 func (o *dlqOptions) choose(cmd *cobra.Command) (*app.DeadLetters, deadletter.Selection, error) {
 	sel, err := o.selection(time.Now())
 	if err != nil {
@@ -117,7 +117,7 @@ func (o *dlqOptions) choose(cmd *cobra.Command) (*app.DeadLetters, deadletter.Se
 	return d, sel, err
 }
 
-// read reads letters and tells of everything in the topic that is none.
+// read reads the selected dead letters, and reports what else is in the topic.
 func (o *dlqOptions) read(ctx context.Context, cmd *cobra.Command, d *app.DeadLetters, sel deadletter.Selection, withValues bool) (deadletter.Contents, error) {
 	if err := d.Reach(ctx); err != nil {
 		return deadletter.Contents{}, err
@@ -127,20 +127,20 @@ func (o *dlqOptions) read(ctx context.Context, cmd *cobra.Command, d *app.DeadLe
 		return c, err
 	}
 	if c.Others > 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic are no dead letters\n", c.Others)
+		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic are not dead letters\n", c.Others)
 	}
 	for _, why := range slices.Sorted(maps.Keys(c.Problems)) {
 		p := c.Problems[why]
-		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic were left out, as %v: %s\n", p.Messages, p.First, clean(why))
+		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic cannot be read, such as %v: %s\n", p.Messages, p.First, clean(why))
 	}
 	if len(c.Entries) == 0 {
-		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: no letter is selected, of %d in the topic\n", c.All)
+		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: none of %d dead letters is selected\n", c.All)
 	}
 	return c, nil
 }
 
-// letterJSON is a letter as --output json prints it. Names stay as they are.
-type letterJSON struct {
+// entryJSON is a dead letter as --output json prints it. Its names are stable.
+type entryJSON struct {
 	Position  string     `json:"position"` // of the record
 	Reason    string     `json:"reason"`
 	Stream    string     `json:"stream,omitempty"`
@@ -150,20 +150,20 @@ type letterJSON struct {
 	First     *time.Time `json:"first_failure,omitempty"`
 	Last      *time.Time `json:"last_failure,omitempty"`
 	Detail    string     `json:"detail,omitempty"`
-	Events    int        `json:"events"` // that the letter stands for
+	Events    int        `json:"events"` // that it ends
 	Replays   int        `json:"replays"`
 	Truncated bool       `json:"truncated,omitempty"`
-	Copies    int        `json:"copies"` // of the letter, itself included
-	Letter    string     `json:"letter"` // where it is in the dead-letter topic
+	Copies    int        `json:"copies"`      // itself included
+	At        string     `json:"dead_letter"` // its position in the dead-letter topic
 	Written   *time.Time `json:"written,omitempty"`
 }
 
-func jsonOf(f *deadletter.Entry) letterJSON {
-	return letterJSON{
-		Position: f.Record.String(), Reason: string(f.Reason), Stream: f.Stream, Contact: f.Contact,
-		Status: f.Status, Attempts: f.Attempts, First: known(f.First), Last: known(f.Last), Detail: f.Detail,
-		Events: len(f.Positions) + f.PositionsLeft, Replays: replays(f), Truncated: f.Envelope != nil,
-		Copies: f.Copies, Letter: f.At.String(), Written: known(f.Written),
+func jsonOf(e *deadletter.Entry) entryJSON {
+	return entryJSON{
+		Position: e.Record.String(), Reason: string(e.Reason), Stream: e.Stream, Contact: e.Contact,
+		Status: e.Status, Attempts: e.Attempts, First: known(e.First), Last: known(e.Last), Detail: e.Detail,
+		Events: len(e.Positions) + e.PositionsLeft, Replays: replays(e), Truncated: e.Envelope != nil,
+		Copies: e.Copies, At: e.At.String(), Written: known(e.Written),
 	}
 }
 
@@ -188,8 +188,7 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// clean keeps what came from a record from writing to the terminal's controls or
-// into another column.
+// clean keeps what came from a record from controlling the terminal or breaking a column.
 func clean(text string) string {
 	if text == "" {
 		return "-"

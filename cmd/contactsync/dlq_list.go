@@ -24,7 +24,7 @@ func dlqListCommand(environ []string) *cobra.Command {
 	limit := 0
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List dead letters, the newest first",
+		Short: "List dead letters, newest first",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if limit < 0 {
@@ -39,30 +39,30 @@ func dlqListCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			letters, left := c.Entries, 0
-			slices.Reverse(letters)
-			if limit > 0 && len(letters) > limit {
-				letters, left = letters[:limit], len(letters)-limit
+			entries, older := c.Entries, 0
+			slices.Reverse(entries)
+			if limit > 0 && len(entries) > limit {
+				entries, older = entries[:limit], len(entries)-limit
 			}
-			if err := printLetters(cmd.OutOrStdout(), o.output, letters); err != nil {
+			if err := printEntries(cmd.OutOrStdout(), o.output, entries); err != nil {
 				return err
 			}
-			if left > 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d older letters are not shown: raise --limit\n", left)
+			if older > 0 {
+				fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d older dead letters are not shown: raise --limit\n", older)
 			}
 			return nil
 		},
 	}
 	o.flags(cmd)
 	o.filters(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 100, "how many letters to list at most; 0 for all")
+	cmd.Flags().IntVar(&limit, "limit", 100, "list at most so many dead letters; 0 for all")
 	return cmd
 }
 
-func printLetters(w io.Writer, output string, letters []*deadletter.Entry) error {
+func printEntries(w io.Writer, output string, entries []*deadletter.Entry) error {
 	if output == "json" {
-		for _, f := range letters {
-			if err := printJSON(w, jsonOf(f)); err != nil {
+		for _, e := range entries {
+			if err := printJSON(w, jsonOf(e)); err != nil {
 				return err
 			}
 		}
@@ -70,19 +70,19 @@ func printLetters(w io.Writer, output string, letters []*deadletter.Entry) error
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "FAILED\tREASON\tSTATUS\tREPLAYS\tSTREAM\tCONTACT\tPOSITION")
-	for _, f := range letters {
+	for _, e := range entries {
 		status := "-"
-		if f.Status != 0 {
-			status = fmt.Sprint(f.Status)
+		if e.Status != 0 {
+			status = fmt.Sprint(e.Status)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", stamp(f.Failed()), clean(string(f.Reason)), status, replays(f), clean(f.Stream), clean(f.Contact), clean(f.Record.String()))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", stamp(e.Failed()), clean(string(e.Reason)), status, replays(e), clean(e.Stream), clean(e.Contact), clean(e.Record.String()))
 	}
 	return t.Flush()
 }
 
-// replays is how often the letter's record was replayed already.
-func replays(f *deadletter.Entry) int {
-	origin, _ := event.ReadOrigin(f.Record) // a broken header counts for none here; a replay refuses it
+// replays is how often the record was replayed already.
+func replays(e *deadletter.Entry) int {
+	origin, _ := event.ReadOrigin(e.Record) // with a broken header 0; a replay refuses it
 	return origin.Count
 }
 
@@ -92,13 +92,12 @@ func dlqShowCommand(environ []string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show <topic/partition@offset>",
 		Short: "Show one dead letter, named by the position of its record",
-		Long: `Show prints everything that a dead letter says, but for the record itself: its key,
-value and headers are personal data and are printed with --value only. Mind where
-the output goes.`,
+		Long: `Show prints everything that is known of a dead letter except its record: the key,
+value and headers are personal data, and are printed only with --value.`,
 		Example: "  contactsync dlq show -c contactsync.yaml contacts/3@1207",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return usage("name one letter by its position, as dlq list prints it: topic/partition@offset")
+				return usage("name one dead letter by its position, as dlq list prints it: topic/partition@offset")
 			}
 			return nil
 		},
@@ -117,9 +116,9 @@ the output goes.`,
 				return err
 			}
 			if len(c.Entries) == 0 {
-				return fmt.Errorf("no letter of the topic holds record %v: dlq list prints those that there are", at)
+				return fmt.Errorf("no dead letter holds record %v: dlq list prints those that exist", at)
 			}
-			return printLetter(cmd.OutOrStdout(), o.output, c.Entries[0], value)
+			return printEntry(cmd.OutOrStdout(), o.output, c.Entries[0], value)
 		},
 	}
 	o.flags(cmd)
@@ -127,12 +126,12 @@ the output goes.`,
 	return cmd
 }
 
-// recordJSON is what show adds to a letter.
+// recordJSON is what show adds.
 type recordJSON struct {
-	letterJSON
+	entryJSON
 
 	RecordTime *time.Time           `json:"record_time,omitempty"`
-	Positions  []string             `json:"positions"` // of all its events, as ranges where they follow each other
+	Positions  []string             `json:"positions"` // of all its events, as ranges where they are consecutive
 	Envelope   *deadletter.Envelope `json:"envelope,omitempty"`
 	Headers    []string             `json:"header_names,omitempty"`
 	Key        *string              `json:"key,omitempty"`
@@ -140,52 +139,52 @@ type recordJSON struct {
 	Values     map[string]string    `json:"headers,omitempty"`
 }
 
-func printLetter(w io.Writer, output string, f *deadletter.Entry, value bool) error {
-	positions, _ := deadletter.FormatPositions(f.Positions, 64<<10)
+func printEntry(w io.Writer, output string, e *deadletter.Entry, value bool) error {
+	positions, _ := deadletter.FormatPositions(e.Positions, 64<<10)
 	if output == "json" {
-		r := recordJSON{letterJSON: jsonOf(f), RecordTime: known(f.Record.Time), Positions: strings.FieldsFunc(positions, func(r rune) bool { return r == ',' })}
-		if f.Envelope != nil {
-			e := *f.Envelope
+		r := recordJSON{entryJSON: jsonOf(e), RecordTime: known(e.Record.Time), Positions: strings.FieldsFunc(positions, func(r rune) bool { return r == ',' })}
+		if e.Envelope != nil {
+			envelope := *e.Envelope
 			if !value {
-				e.Head = nil
+				envelope.Head = nil
 			}
-			r.Envelope = &e
+			r.Envelope = &envelope
 		}
-		for _, h := range f.Record.Headers {
+		for _, h := range e.Record.Headers {
 			r.Headers = append(r.Headers, h.Key)
 		}
 		if value {
-			key := string(f.Record.Key)
+			key := string(e.Record.Key)
 			r.Key, r.Values = &key, map[string]string{}
-			for _, h := range f.Record.Headers {
+			for _, h := range e.Record.Headers {
 				r.Values[h.Key] = string(h.Value)
 			}
-			r.Value = f.Record.Value
+			r.Value = e.Record.Value
 			if !json.Valid(r.Value) || !utf8.Valid(r.Value) {
-				r.Value, _ = json.Marshal(string(f.Record.Value)) // of a string: it cannot fail
+				r.Value, _ = json.Marshal(string(e.Record.Value)) // of a string: it cannot fail
 			}
 		}
 		return printJSON(w, r)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, text string) { fmt.Fprintf(t, "%s\t%s\n", name, text) }
-	line("position", clean(f.Record.String()))
-	line("reason", clean(string(f.Reason)))
-	line("detail", clean(f.Detail))
-	line("stream", clean(f.Stream))
-	line("contact", clean(f.Contact))
-	line("status", fmt.Sprint(f.Status))
-	line("attempts", fmt.Sprint(f.Attempts))
-	line("first failure", stamp(f.First))
-	line("last failure", stamp(f.Last))
-	line("record time", stamp(f.Record.Time))
-	line("events", fmt.Sprintf("%d: %s", len(f.Positions)+f.PositionsLeft, clean(positions)))
-	line("replays", fmt.Sprint(replays(f)))
-	line("letter", fmt.Sprintf("%v, written %s, %d copies", f.At, stamp(f.Written), f.Copies))
-	if e := f.Envelope; e != nil {
-		line("truncated", fmt.Sprintf("the record's %d bytes were too large for the topic; sha256 %s", e.Size, clean(e.SHA256)))
+	line("position", clean(e.Record.String()))
+	line("reason", clean(string(e.Reason)))
+	line("detail", clean(e.Detail))
+	line("stream", clean(e.Stream))
+	line("contact", clean(e.Contact))
+	line("status", fmt.Sprint(e.Status))
+	line("attempts", fmt.Sprint(e.Attempts))
+	line("first failure", stamp(e.First))
+	line("last failure", stamp(e.Last))
+	line("record time", stamp(e.Record.Time))
+	line("events", fmt.Sprintf("%d: %s", len(e.Positions)+e.PositionsLeft, clean(positions)))
+	line("replays", fmt.Sprint(replays(e)))
+	line("dead letter", fmt.Sprintf("%v, written %s, %d copies", e.At, stamp(e.Written), e.Copies))
+	if v := e.Envelope; v != nil {
+		line("truncated", fmt.Sprintf("the record's %d bytes were too large for the topic; sha256 %s", v.Size, clean(v.SHA256)))
 	}
-	for _, h := range f.Record.Headers {
+	for _, h := range e.Record.Headers {
 		if value {
 			line("header "+clean(h.Key), clean(string(h.Value)))
 		} else {
@@ -195,11 +194,11 @@ func printLetter(w io.Writer, output string, f *deadletter.Entry, value bool) er
 	if err := t.Flush(); err != nil || !value {
 		return err
 	}
-	body := f.Record.Value
-	if f.Envelope != nil {
-		body = f.Envelope.Head
+	body := e.Record.Value
+	if e.Envelope != nil {
+		body = e.Envelope.Head
 	}
-	_, err := fmt.Fprintf(w, "key: %s\nvalue:\n%s\n", clean(string(f.Record.Key)), clean(string(body)))
+	_, err := fmt.Fprintf(w, "key: %s\nvalue:\n%s\n", clean(string(e.Record.Key)), clean(string(body)))
 	return err
 }
 
@@ -227,38 +226,38 @@ func dlqStatsCommand(environ []string) *cobra.Command {
 	return cmd
 }
 
-// statsJSON is the numbers of a topic. Names stay as they are.
+// statsJSON is the counts of a topic. Its names are stable.
 type statsJSON struct {
-	Letters    int            `json:"letters"`
-	Copies     int            `json:"further_copies"` // of those letters, beyond the first
-	Events     int            `json:"events"`         // that the letters stand for
+	Entries    int            `json:"dead_letters"`
+	Copies     int            `json:"further_copies"` // of those, beyond the first
+	Events     int            `json:"events"`         // that the dead letters end
 	First      *time.Time     `json:"first_failure,omitempty"`
 	Last       *time.Time     `json:"last_failure,omitempty"`
 	Reasons    map[string]int `json:"reasons"`
 	Streams    map[string]int `json:"streams"`
 	Partitions map[string]int `json:"partitions"`
-	NonLetters int            `json:"non_letters"`
+	Others     int            `json:"other_messages"` // that are not dead letters
 	Unreadable map[string]int `json:"unreadable"`
 }
 
 func statsOf(c deadletter.Contents) statsJSON {
 	s := statsJSON{
-		Letters: len(c.Entries), Reasons: map[string]int{}, Streams: map[string]int{}, Partitions: map[string]int{},
-		NonLetters: c.Others, Unreadable: map[string]int{},
+		Entries: len(c.Entries), Reasons: map[string]int{}, Streams: map[string]int{}, Partitions: map[string]int{},
+		Others: c.Others, Unreadable: map[string]int{},
 	}
 	for why, p := range c.Problems {
 		s.Unreadable[why] = p.Messages
 	}
-	for i, f := range c.Entries {
-		s.Copies += f.Copies - 1
-		s.Events += len(f.Positions) + f.PositionsLeft
-		s.Reasons[string(f.Reason)]++
-		s.Streams[f.Stream]++
-		s.Partitions[f.Record.TopicPartition.String()]++
+	for i, e := range c.Entries {
+		s.Copies += e.Copies - 1
+		s.Events += len(e.Positions) + e.PositionsLeft
+		s.Reasons[string(e.Reason)]++
+		s.Streams[e.Stream]++
+		s.Partitions[e.Record.TopicPartition.String()]++
 		if i == 0 {
-			s.First = known(f.Failed())
+			s.First = known(e.Failed())
 		}
-		s.Last = known(f.Failed())
+		s.Last = known(e.Failed())
 	}
 	return s
 }
@@ -271,22 +270,22 @@ func printStats(w io.Writer, output string, s statsJSON) error {
 		return printJSON(w, s)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(t, "letters\t%d\nevents they stand for\t%d\nfurther copies\t%d\n", s.Letters, s.Events, s.Copies)
+	fmt.Fprintf(t, "dead letters\t%d\nevents in them\t%d\nfurther copies\t%d\n", s.Entries, s.Events, s.Copies)
 	if s.Last != nil {
 		fmt.Fprintf(t, "first failure\t%s\nlast failure\t%s\n", stamp(*s.First), stamp(*s.Last))
 	}
-	fmt.Fprintf(t, "messages that are no letters\t%d\n", s.NonLetters)
+	fmt.Fprintf(t, "other messages\t%d\n", s.Others)
 	unreadable := 0
 	for _, n := range s.Unreadable {
 		unreadable += n
 	}
-	fmt.Fprintf(t, "unreadable letters\t%d\n", unreadable)
+	fmt.Fprintf(t, "unreadable messages\t%d\n", unreadable)
 	for _, part := range []struct {
 		title  string
 		counts map[string]int
 		most   int
 	}{{"REASON", s.Reasons, 0}, {"STREAM", s.Streams, shownStreams}, {"PARTITION", s.Partitions, 0}} {
-		fmt.Fprintf(t, "\n%s\tLETTERS\n", part.title)
+		fmt.Fprintf(t, "\n%s\tDEAD LETTERS\n", part.title)
 		names := slices.SortedFunc(maps.Keys(part.counts), func(a, b string) int {
 			return cmp.Or(cmp.Compare(part.counts[b], part.counts[a]), cmp.Compare(a, b))
 		})

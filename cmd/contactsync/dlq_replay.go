@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -10,11 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 
-	"github.com/contactsync/contactsync/internal/app"
-	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/replay"
 )
 
@@ -23,117 +17,82 @@ func dlqReplayCommand(environ []string) *cobra.Command {
 	r.environ = environ
 	cmd := &cobra.Command{
 		Use:   "replay",
-		Short: "Give dead letters another try, without reordering a contact",
-		Long: `Replay takes the selected letters, the oldest first, and gives each another try where
-its contact has nothing newer: it reads the source topics from the letters' events up
-to their end, and again before everything that it sends. The service may run meanwhile.
+		Short: "Write dead letters back to their topics, without reordering a contact",
+		Long: `Replay writes the selected dead letters back to the topic and partition that they came
+from, oldest first, where their contacts have nothing newer: it reads the source topics
+from the events of the dead letters to their end, and again before each write. The
+service, which may run meanwhile, takes the records like any event. A replay may be
+killed at any point: run it again with the same filters, and each dead letter is
+replayed once.
 
---via topic writes the records back to the topic and partition that they came from,
-and the running service takes them like any event. It may be killed at any point:
-run it again with the same filters, and each letter is replayed once.
+Dead letters that must not be replayed are listed with one of these results:
+  superseded        the contact has a newer event, delete or chosen dead letter
+  already_replayed  by an earlier run
+  undeliverable     the record still cannot be sent: see event.* and upstream.accounts
+  replay_limit      it was replayed --max-replays times already
+  truncated         the record was too large for the dead-letter topic, and its source
+                    topic no longer has it
+  unverifiable      the source topic no longer reaches back to the event, so something
+                    newer may be missing; --allow-unverifiable replays these, too
+  not_consumed      its topic is not in consumer.topics, or the partition is gone
+  failed            the topic refused it
 
---via api sends the contacts to the API itself, with --budget-share of each account's
-requests on top of what the service spends. It remembers in the --progress file what
-was sent: run it again with the same file to go on.
-
-Letters that must not be replayed are listed with the reason:
-  newer       the contact has a newer event, delete or chosen letter
-  already     an earlier run has replayed it
-  broken      the record is still no event that could be sent: see event.* and upstream.accounts
-  loop        it was replayed --max-replays times already
-  incomplete  the record was too large for the topic, and is gone from its source
-  unverifiable    the source topic no longer reaches back to the event, so nobody knows
-              whether something newer came after it; --unverifiable replays such letters too
-  elsewhere   its topic is none of consumer.topics, or the partition is gone
-  failed      the topic or the API refused it
-
-Run one replay at a time. The exit code is 1 when a letter failed, the run was cut short,
-or the progress file still holds letters that were begun and have not ended.`,
+Run one replay at a time. The exit code is 1 if a dead letter failed or the run ended early.`,
 		Example: `  contactsync dlq replay -c contactsync.yaml --reason unmapped --dry-run
-  contactsync dlq replay -c contactsync.yaml --stream st-17 --since 24h --rate 50
-  contactsync dlq replay -c contactsync.yaml --via api --progress replay.progress`,
+  contactsync dlq replay -c contactsync.yaml --stream st-17 --since 24h --rate 50`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			r.begun, r.shared = time.Now(), cmd.Flags().Changed("budget-share")
-			return r.run(cmd)
-		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return r.run(cmd) },
 	}
 	r.flags(cmd)
 	r.filters(cmd)
 	f := cmd.Flags()
-	f.StringVar(&r.via, "via", "topic", "topic: write the records back; api: send the contacts to the API")
-	f.BoolVar(&r.dry, "dry-run", false, "only tell what would happen")
-	f.Float64Var(&r.opts.Rate, "rate", 0, "letters a second; 0 for as fast as it goes")
-	f.IntVar(&r.opts.Limit, "limit", 0, "how many letters to replay at most; 0 for all")
-	f.IntVar(&r.opts.MaxReplays, "max-replays", 3, "leave letters alone that were replayed so often already")
-	f.BoolVar(&r.opts.Unverifiable, "unverifiable", false, "replay also letters whose source topic no longer reaches back to the event")
-	f.StringVar(&r.progress, "progress", "", "with --via api: the file that remembers what was sent")
-	f.Float64Var(&r.share, "budget-share", 0.1, "with --via api: the part of each account's requests to use, above 0 and up to 1")
+	f.BoolVar(&r.dry, "dry-run", false, "only print what would be done")
+	f.Float64Var(&r.opts.Rate, "rate", 0, "dead letters a second; 0 for no limit")
+	f.IntVar(&r.opts.Limit, "limit", 0, "replay at most so many dead letters; 0 for all")
+	f.IntVar(&r.opts.MaxReplays, "max-replays", 3, "skip dead letters that were replayed so often already")
+	f.BoolVar(&r.opts.AllowUnverifiable, "allow-unverifiable", false, "replay also dead letters whose source topic no longer reaches back to the event")
 	return cmd
 }
 
 type replayCommand struct {
 	dlqOptions
 
-	via, progress string
-	share         float64
-	shared        bool // share was given
-	dry           bool
-	begun         time.Time
-	opts          replay.Options
+	dry  bool
+	opts replay.Options
 }
 
-func (r *replayCommand) check() error {
-	switch {
-	case r.via != "topic" && r.via != "api":
-		return usage("--via %q is unknown: topic or api", r.via)
-	case r.via == "api" && r.progress == "" && !r.dry:
-		return usage("--via api needs --progress FILE: without it a run that is cut short could not go on")
-	case r.via == "topic" && r.progress != "":
-		return usage("--progress is for --via api: written back, a letter is found in its topic")
-	case r.via == "topic" && r.shared:
-		return usage("--budget-share is for --via api: written back, letters go within the service's own budget; --rate slows them down")
-	case !(r.share > 0 && r.share <= 1):
-		return usage("--budget-share %v must lie above 0 and at most at 1", r.share)
-	case !(r.opts.Rate >= 0) || r.opts.Limit < 0 || r.opts.MaxReplays < 1:
+func (r *replayCommand) run(cmd *cobra.Command) error {
+	if !(r.opts.Rate >= 0) || r.opts.Limit < 0 || r.opts.MaxReplays < 1 {
 		return usage("--rate and --limit must not be negative, --max-replays must be at least 1")
 	}
-	return nil
-}
-
-func (r *replayCommand) run(cmd *cobra.Command) (err error) {
-	if err := r.check(); err != nil {
-		return err
-	}
+	begun := time.Now()
 	d, sel, err := r.choose(cmd)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
-	// Before anything is read: a file that cannot be used is told at once.
-	progress, err := r.openProgress()
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, progress.Close()) }()
 	c, err := r.read(cmd.Context(), cmd, d, sel, true)
 	if err != nil {
 		return err
 	}
 	errs := cmd.ErrOrStderr()
-	fmt.Fprintf(errs, "contactsync: %d letters are selected; reading the source topics\n", len(c.Entries))
-	show := newReplayView(cmd.OutOrStdout(), errs, r.output, r.dry, len(c.Entries))
-	run, err := d.Replayer(r.opts, show.outcome)
+	fmt.Fprintf(errs, "contactsync: %d dead letters are selected; reading the source topics\n", len(c.Entries))
+	p := &outcomePrinter{out: cmd.OutOrStdout(), errs: errs, output: r.output, dry: r.dry, total: len(c.Entries), reported: time.Now()}
+	run, err := d.Replayer(r.opts, p.print)
 	if err != nil {
 		return err
 	}
-	summary, err := r.replay(cmd.Context(), d, run, c.Entries, progress)
-	if closeErr := show.close(summary, run.Scanned(), err); err == nil {
-		err = closeErr
+	do := run.Run
+	if r.dry {
+		do = run.DryRun
 	}
-	if n := summary[replay.Replayed]; n > 0 && r.via == "topic" && !r.dry {
-		fmt.Fprintf(errs, "contactsync: %d records are back in their topics, and the service decides about them; this lists those that fail again: contactsync dlq list --since %s\n",
-			n, r.begun.UTC().Format(time.RFC3339))
+	summary, err := do(cmd.Context(), c.Entries)
+	if printErr := p.finish(summary, run.Scanned(), err); err == nil {
+		err = printErr
+	}
+	if n := summary[replay.Replayed]; n > 0 && !r.dry {
+		fmt.Fprintf(errs, "contactsync: %d records were written back for the service to process; to list those that fail again: contactsync dlq list --since %s\n",
+			n, begun.UTC().Format(time.RFC3339))
 	}
 	if err == nil && summary[replay.Failed] > 0 {
 		return errReported // listed with their reasons
@@ -141,64 +100,19 @@ func (r *replayCommand) run(cmd *cobra.Command) (err error) {
 	return err
 }
 
-// openProgress returns the progress file; without --progress one that is empty and nowhere.
-func (r *replayCommand) openProgress() (*replay.Progress, error) {
-	if r.dry || r.progress == "" {
-		return replay.ReadProgress(r.progress)
-	}
-	return replay.OpenProgress(r.progress)
-}
-
-func (r *replayCommand) replay(ctx context.Context, d *app.DeadLetters, run *replay.Replayer, letters []*deadletter.Entry, progress *replay.Progress) (_ replay.Summary, err error) {
-	switch {
-	case r.dry && r.progress != "":
-		return run.DryRunToAPI(ctx, letters, progress)
-	case r.dry:
-		return run.DryRun(ctx, letters)
-	case r.via == "topic":
-		return run.ToTopic(ctx, letters)
-	}
-	api, err := d.API(r.share, progress)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, api.Client.Close()) }()
-	summary, err := run.ToAPI(ctx, letters, api)
-	if err == nil && progress.Owed() > 0 {
-		err = errReported // on the log
-	}
-	return summary, err
-}
-
-// replayView prints outcomes as they come: those replayed move a bar or are
-// counted now and then, all others get a line.
-type replayView struct {
+// outcomePrinter prints outcomes as they come: a line for each in JSON; in a table only
+// those that were not replayed. On a terminal it also prints a count now and then.
+type outcomePrinter struct {
 	out, errs io.Writer
 	output    string
 	dry       bool
 	total     int
-	seen      int
-	told      time.Time
-	bars      *mpb.Progress // nil where nobody watches
-	bar       *mpb.Bar
-	err       error // the first of writing to out
+	ended     int
+	reported  time.Time // when the count was printed last
+	err       error     // the first of writing to out
 }
 
-func newReplayView(out, errs io.Writer, output string, dry bool, total int) *replayView {
-	v := &replayView{out: out, errs: errs, output: output, dry: dry, total: total, told: time.Now()}
-	if terminal(errs) && total > 0 {
-		v.bars = mpb.New(mpb.WithOutput(errs), mpb.WithWidth(60))
-		if terminal(out) {
-			v.out = v.bars // above the bar, which they would tear otherwise
-		}
-		v.bar = v.bars.AddBar(int64(total),
-			mpb.PrependDecorators(decor.Name("replay "), decor.CountersNoUnit("%d / %d")),
-			mpb.AppendDecorators(decor.Percentage(), decor.Name(" "), decor.Elapsed(decor.ET_STYLE_GO)))
-	}
-	return v
-}
-
-// outcomeJSON is an outcome as --output json prints it. Names stay as they are.
+// outcomeJSON is an outcome as --output json prints it. Its names are stable.
 type outcomeJSON struct {
 	Position string `json:"position"`
 	Result   string `json:"result"`
@@ -208,57 +122,52 @@ type outcomeJSON struct {
 	Contact  string `json:"contact,omitempty"`
 }
 
-func (v *replayView) outcome(o replay.Outcome) {
-	v.seen++
-	f := o.Letter
+func (p *outcomePrinter) print(o replay.Outcome) {
+	p.ended++
+	e := o.Entry
 	var err error
 	switch {
-	case v.output == "json":
-		err = printJSON(v.out, outcomeJSON{f.Record.String(), v.word(o.Result), o.Detail, string(f.Reason), f.Stream, f.Contact})
-	case v.dry && o.Result == replay.Replayed, o.Result != replay.Replayed && o.Result != replay.Left:
-		_, err = fmt.Fprintf(v.out, "%-12s  %s  %s  %s  %s\n", v.word(o.Result), clean(f.Record.String()), clean(f.Stream), clean(f.Contact), clean(o.Detail))
+	case p.output == "json":
+		err = printJSON(p.out, outcomeJSON{e.Record.String(), p.name(o.Result), o.Detail, string(e.Reason), e.Stream, e.Contact})
+	case p.dry && o.Result == replay.Replayed, o.Result != replay.Replayed && o.Result != replay.NotAttempted:
+		_, err = fmt.Fprintf(p.out, "%-16s  %s  %s  %s  %s\n", p.name(o.Result), clean(e.Record.String()), clean(e.Stream), clean(e.Contact), clean(o.Detail))
 	}
-	if v.err == nil {
-		v.err = err
+	if p.err == nil {
+		p.err = err
 	}
-	if v.bar != nil {
-		v.bar.Increment()
-	} else if now := time.Now(); now.Sub(v.told) >= 5*time.Second {
-		v.told = now
-		fmt.Fprintf(v.errs, "contactsync: %d of %d letters\n", v.seen, v.total)
+	if now := time.Now(); now.Sub(p.reported) >= 5*time.Second && terminal(p.errs) {
+		p.reported = now
+		fmt.Fprintf(p.errs, "contactsync: %d of %d dead letters\n", p.ended, p.total)
 	}
 }
 
-// word names a result; in a dry run nothing was replayed yet.
-func (v *replayView) word(r replay.Result) string {
-	if v.dry && r == replay.Replayed {
+// name is the name of a result; a dry run has replayed nothing.
+func (p *outcomePrinter) name(r replay.Result) string {
+	if p.dry && r == replay.Replayed {
 		return "would_replay"
 	}
 	return string(r)
 }
 
-// close ends the bar and prints the summary, where there is something to sum up.
-func (v *replayView) close(summary replay.Summary, scanned int, failed error) error {
-	if v.bar != nil {
-		v.bar.Abort(false)
-		v.bars.Wait()
-	}
+// finish prints the summary, unless the run failed before there was an outcome. It
+// returns the first error of writing the outcomes.
+func (p *outcomePrinter) finish(summary replay.Summary, scanned int, failed error) error {
 	var parts []string
 	for _, r := range replay.Results() {
 		if n := summary[r]; n > 0 || r == replay.Replayed {
-			parts = append(parts, fmt.Sprintf("%s %d", strings.ReplaceAll(v.word(r), "_", " "), n))
+			parts = append(parts, fmt.Sprintf("%s %d", strings.ReplaceAll(p.name(r), "_", " "), n))
 		}
 	}
 	if failed == nil || len(summary) > 0 {
-		fmt.Fprintf(v.errs, "contactsync: %s; %d records of the source topics were read\n", strings.Join(parts, ", "), scanned)
+		fmt.Fprintf(p.errs, "contactsync: %s; %d records of the source topics were read\n", strings.Join(parts, ", "), scanned)
 	}
-	if v.err != nil {
-		return fmt.Errorf("print the outcomes: %w", v.err)
+	if p.err != nil {
+		return fmt.Errorf("print the outcomes: %w", p.err)
 	}
 	return nil
 }
 
-// terminal reports whether a person watches.
+// terminal reports whether w is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {

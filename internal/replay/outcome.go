@@ -2,36 +2,36 @@ package replay
 
 import "github.com/contactsync/contactsync/internal/deadletter"
 
-// Result says in one word what became of a letter.
+// Result says in one word what was done with a dead letter.
 type Result string
 
-// The results. All but Replayed leave the letter where it is.
+// The results.
 const (
-	Replayed Result = "replayed" // written back, or delivered; in a dry run: it would be
-	Newer    Result = "newer"    // its contact has a newer event, or a newer letter that was chosen too
-	Already  Result = "already"  // an earlier run has replayed it
-	Broken   Result = "broken"   // its record is no event that could be sent, with the present settings either
-	Loop     Result = "loop"     // it was replayed too often already
-	// Incomplete: the topic had no room for the record, and it is no longer where it came from.
-	Incomplete Result = "incomplete"
-	// Unverifiable: its source topic no longer reaches back to the event, so nobody can
-	// tell whether something newer came after it.
+	Replayed        Result = "replayed"         // written back; in a dry run: it would be
+	Superseded      Result = "superseded"       // its contact has a newer event, or a newer dead letter that was chosen too
+	AlreadyReplayed Result = "already_replayed" // by an earlier run
+	Undeliverable   Result = "undeliverable"    // with the present settings, too, its record is no event that could be sent
+	ReplayLimit     Result = "replay_limit"     // it was replayed too often already
+	// Truncated: the dead-letter topic had no room for the record, and the source topic no longer has it.
+	Truncated Result = "truncated"
+	// Unverifiable: the source topic no longer reaches back to the event, so something
+	// newer may have been there.
 	Unverifiable Result = "unverifiable"
-	Elsewhere    Result = "elsewhere" // its topic is not one that the service reads, or the partition is gone
-	Failed       Result = "failed"    // the topic or the API refused it
-	Left         Result = "left"      // not looked at: the limit, or the run was stopped
+	NotConsumed  Result = "not_consumed"  // its topic is not one that the service reads, or the partition is gone
+	Failed       Result = "failed"        // the topic refused it
+	NotAttempted Result = "not_attempted" // the limit was reached, or the run ended early
 )
 
-// Results lists every result, in the order in which a person wants to read them.
+// Results lists every result in the order in which they are printed.
 func Results() []Result {
-	return []Result{Replayed, Newer, Already, Broken, Loop, Incomplete, Unverifiable, Elsewhere, Failed, Left}
+	return []Result{Replayed, Superseded, AlreadyReplayed, Undeliverable, ReplayLimit, Truncated, Unverifiable, NotConsumed, Failed, NotAttempted}
 }
 
-// Outcome is what became of one letter.
+// Outcome is the result of one dead letter.
 type Outcome struct {
-	Letter *deadletter.Entry
+	Entry  *deadletter.Entry
 	Result Result
-	Detail string // for a person; empty where the result says it all, and without a contact's fields
+	Detail string // for a person; may be empty, and has no field of a contact
 }
 
 // Summary counts outcomes.

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"golang.org/x/time/rate"
-
-	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
@@ -15,25 +12,21 @@ import (
 
 // Deps are what a replay works with.
 type Deps struct {
-	Log    *kafka.Client
-	Topics []string // that the service reads: nothing is written to others
-	Decode func(contactsync.Record) event.Event
-	Route  func(stream, account string) (accountID string, ok bool)
-	Logger *slog.Logger
-	// Each, if set, is told every outcome as soon as it stands.
-	Each func(Outcome)
+	Log       *kafka.Client
+	Topics    []string       // that the service reads: nothing is written to others
+	Decoder   *event.Decoder // without a Route: an event that no account takes can be newer, too
+	Route     event.Route
+	Logger    *slog.Logger
+	OnOutcome func(Outcome) // called as soon as an outcome is known; may be nil
 }
 
 // Options are what an operator asks for.
 type Options struct {
-	MaxReplays   int     // a letter replayed so often already is not replayed again
-	Limit        int     // of letters to replay; 0: none
-	Rate         float64 // letters a second; 0: as fast as it goes
-	Unverifiable bool    // replay also where the source topic no longer reaches back to the event
+	MaxReplays        int     // a dead letter that was replayed so often is not replayed again
+	Limit             int     // of dead letters to replay; 0: none
+	Rate              float64 // dead letters a second; 0: unlimited
+	AllowUnverifiable bool    // replay also where the source topic no longer reaches back to the event
 }
-
-// mostAtOnce bounds a chunk: what is written between two looks at the log.
-const mostAtOnce = 500
 
 // Replayer is one run.
 type Replayer struct {
@@ -56,101 +49,132 @@ func (r *Replayer) Scanned() int {
 	return r.scan.records
 }
 
-// DryRun tells what would become of the letters if they were replayed now.
-func (r *Replayer) DryRun(ctx context.Context, letters []*deadletter.Entry) (Summary, error) {
-	targets, err := r.plan(ctx, letters)
-	if err != nil {
-		return r.summary, err
+// Run writes the records of the dead letters back to the topic and partition that they
+// came from, with their keys, values and headers, and with the headers of an
+// event.Replay. The service then takes them like any event.
+//
+// It writes in chunks; the log is read to its end before each one, and each has to be
+// acknowledged by every in-sync replica before the next. When ctx ends, the present
+// chunk is finished, and the rest is left for the next run.
+func (r *Replayer) Run(ctx context.Context, entries []*deadletter.Entry) (Summary, error) {
+	all, err := r.plan(ctx, entries)
+	if err == nil {
+		err = r.inChunks(ctx, r.replayable(all))
 	}
-	for _, t := range r.open(targets) {
-		if r.room() == 0 {
-			r.end(t, Left, "")
-			continue
+	for _, c := range all {
+		if !c.ended {
+			r.end(c, NotAttempted, "")
 		}
-		r.end(t, Replayed, "")
+	}
+	if err != nil {
+		return r.summary, fmt.Errorf("replay dead letters: %w: run the command again to continue", err)
 	}
 	return r.summary, nil
 }
 
-// open ends the targets that must not be replayed and returns the others.
-func (r *Replayer) open(targets []*target) []*target {
-	var open []*target
-	for _, t := range targets {
-		if t.ended {
+// DryRun returns what Run would do, and writes nothing.
+func (r *Replayer) DryRun(ctx context.Context, entries []*deadletter.Entry) (Summary, error) {
+	all, err := r.plan(ctx, entries)
+	if err != nil {
+		return r.summary, err
+	}
+	for _, c := range r.replayable(all) {
+		if r.room() == 0 {
+			r.end(c, NotAttempted, "")
 			continue
 		}
-		if result, detail := r.judge(t); result != "" {
-			r.end(t, result, detail)
+		r.end(c, Replayed, "")
+	}
+	return r.summary, nil
+}
+
+// plan makes a candidate of each dead letter, ends those that cannot be replayed
+// whatever the source topics hold, and reads those topics. It returns the candidates
+// also with an error.
+func (r *Replayer) plan(ctx context.Context, entries []*deadletter.Entry) ([]*candidate, error) {
+	all := make([]*candidate, len(entries))
+	for i, e := range entries {
+		all[i] = &candidate{entry: e, record: e.Record}
+	}
+	// Of all topics: a newer event of a contact may be in any.
+	bounds := map[string][]kafka.Bounds{}
+	for _, topic := range r.deps.Topics {
+		b, err := r.deps.Log.StableBounds(ctx, topic)
+		if err != nil {
+			return all, err
+		}
+		bounds[topic] = b
+	}
+	var open []*candidate
+	for _, c := range all {
+		result, detail, err := r.load(ctx, c, bounds)
+		if err != nil {
+			return all, err
+		}
+		if result != "" {
+			r.end(c, result, detail)
 			continue
 		}
-		open = append(open, t)
+		open = append(open, c)
+	}
+	r.scan = newScan(r.deps, open)
+	if len(open) == 0 {
+		return all, nil
+	}
+	if err := r.scan.start(ctx, open, bounds); err != nil {
+		return all, err
+	}
+	return all, r.scan.catchUp(ctx)
+}
+
+// replayable ends the candidates that must not be replayed and returns the others.
+func (r *Replayer) replayable(candidates []*candidate) []*candidate {
+	var open []*candidate
+	for _, c := range candidates {
+		if c.ended {
+			continue
+		}
+		if result, detail := r.decide(c); result != "" {
+			r.end(c, result, detail)
+			continue
+		}
+		open = append(open, c)
 	}
 	return open
 }
 
-// judge says why a target must not be replayed by what the scan has met so far;
-// the result is empty where it may.
-func (r *Replayer) judge(t *target) (result Result, detail string) {
+// decide returns why a candidate must not be replayed, by what the scan has read so
+// far; the result is empty where it may.
+func (r *Replayer) decide(c *candidate) (result Result, detail string) {
 	switch {
-	case t.already && t.tried:
+	case c.replayed && c.attempted:
 		return Replayed, "" // its acknowledgement was lost
-	case t.already:
-		return Already, ""
-	case t.newest != t:
-		return Newer, fmt.Sprintf("letter %v", t.newest.record.Position)
-	case t.newer != nil:
-		return Newer, fmt.Sprintf("%v at %v", t.newer.kind, t.newer.at)
-	case t.replay.Count >= r.opts.MaxReplays:
-		return Loop, fmt.Sprintf("replayed %d times and failed again: correct the cause, then raise --max-replays", t.replay.Count)
-	case !r.opts.Unverifiable && !r.scan.proves(t):
-		return Unverifiable, "the source topic no longer reaches back to the event, or was made anew"
+	case c.replayed:
+		return AlreadyReplayed, ""
+	case c.newest != c:
+		return Superseded, fmt.Sprintf("dead letter %v", c.newest.record.Position)
+	case c.newer != nil:
+		return Superseded, fmt.Sprintf("%v at %v", c.newer.kind, c.newer.at)
+	case c.replays >= r.opts.MaxReplays:
+		return ReplayLimit, fmt.Sprintf("replayed %d times and failed again: correct the cause, then raise --max-replays", c.replays)
+	case !r.opts.AllowUnverifiable && !r.scan.verifies(c):
+		return Unverifiable, "the source topic no longer reaches back to the event, or was recreated"
 	}
 	return "", ""
 }
 
-func (r *Replayer) end(t *target, result Result, detail string) {
-	t.ended = true
+func (r *Replayer) end(c *candidate, result Result, detail string) {
+	c.ended = true
 	r.summary[result]++
-	if r.deps.Each != nil {
-		r.deps.Each(Outcome{Letter: t.letter, Result: result, Detail: detail})
+	if r.deps.OnOutcome != nil {
+		r.deps.OnOutcome(Outcome{Entry: c.entry, Result: result, Detail: detail})
 	}
 }
 
-// leave ends what was not looked at.
-func (r *Replayer) leave(targets []*target) {
-	for _, t := range targets {
-		if !t.ended {
-			r.end(t, Left, "")
-		}
-	}
-}
-
-// room is how many letters may still be replayed.
+// room is how many dead letters may still be replayed.
 func (r *Replayer) room() int {
 	if r.opts.Limit == 0 {
 		return 1 << 30
 	}
 	return max(0, r.opts.Limit-r.summary[Replayed])
-}
-
-// pace returns how many letters may go at once at most, and what lets them go.
-func (r *Replayer) pace(most int) (int, *rate.Limiter) {
-	if r.opts.Rate <= 0 {
-		return most, rate.NewLimiter(rate.Inf, most)
-	}
-	most = max(1, min(most, int(r.opts.Rate))) // at most what a second lets through, so that the look at the log is fresh
-	return most, rate.NewLimiter(rate.Limit(r.opts.Rate), most)
-}
-
-// withoutReplay returns the headers that are no replay's, and behind them those of more.
-func withoutReplay(headers, more []contactsync.Header) []contactsync.Header {
-	var kept []contactsync.Header
-	for _, h := range headers {
-		switch h.Key {
-		case event.HeaderReplays, event.HeaderReplayOf, event.HeaderOrigin, event.HeaderOriginTime, event.HeaderChecked:
-		default:
-			kept = append(kept, h)
-		}
-	}
-	return append(kept, more...)
 }

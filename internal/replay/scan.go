@@ -10,35 +10,91 @@ import (
 	"github.com/contactsync/contactsync/internal/kafka"
 )
 
-// contactKey names a contact.
-type contactKey struct{ stream, id string }
-
-// state is what one event says of a contact.
-type state struct {
-	place   event.Version
-	kind    event.Kind
-	at      contactsync.Position // of the record
-	contact event.Contact
-}
-
-// part is how far one partition of a source topic was read.
-type part struct {
-	from int64 // everything from here
-	next int64 // up to here was read
-}
-
-// scan follows the source topics and notes what matters for the letters.
+// scan reads the source topics and notes what it finds about the candidates.
 type scan struct {
-	log      *kafka.Client
-	decode   func(contactsync.Record) event.Event
-	topics   []string
-	parts    map[contactsync.TopicPartition]*part
-	watched  map[contactKey]*target           // the newest letter of each contact
-	byID     map[string][]*target             // the same by the contact's id alone
-	byRecord map[contactsync.Position]*target // every letter by its record's position
-	chosen   map[contactsync.Position]*target // the letter of events that lie in another partition than the contact's newest letter
-	met      map[contactsync.Position]bool    // of each letter's record and first event: whether it was in the log
-	records  int
+	log     *kafka.Client
+	decoder *event.Decoder
+	topics  []string
+	parts   map[contactsync.TopicPartition]*part
+	records int // read
+
+	newest   map[contactKey]*candidate           // of each contact
+	byID     map[string][]*candidate             // the same by the contact's id alone
+	byRecord map[contactsync.Position]*candidate // all, by the record's position
+	sources  map[contactsync.Position]*candidate // by each of their events that is in another partition than the contact's newest candidate
+	present  map[contactsync.Position]bool       // of each candidate's record and first event: whether the log had it
+}
+
+// part is how far one partition of a source topic was read: from ≤ offset < next.
+type part struct{ from, next int64 }
+
+func newScan(deps Deps, candidates []*candidate) *scan {
+	s := &scan{
+		log: deps.Log, decoder: deps.Decoder, topics: deps.Topics, parts: map[contactsync.TopicPartition]*part{},
+		newest: map[contactKey]*candidate{}, byID: map[string][]*candidate{}, byRecord: map[contactsync.Position]*candidate{},
+		sources: map[contactsync.Position]*candidate{}, present: map[contactsync.Position]bool{},
+	}
+	for _, c := range candidates {
+		s.byRecord[c.record.Position] = c
+		s.present[c.record.Position], s.present[c.version.Origin] = false, false
+		if other := s.newest[c.contact]; other == nil || c.supersedes(other) {
+			s.newest[c.contact] = c
+		}
+	}
+	for _, c := range candidates {
+		c.newest = s.newest[c.contact]
+		for _, at := range append([]contactsync.Position{c.record.Position, c.version.Origin}, c.entry.Positions...) {
+			if at.TopicPartition != c.newest.version.Origin.TopicPartition { // within a partition the offsets decide
+				s.sources[at] = c
+			}
+		}
+	}
+	for key, c := range s.newest {
+		s.byID[key.id] = append(s.byID[key.id], c)
+	}
+	return s
+}
+
+// start sets where each partition is read from: the time of the oldest event of all
+// candidates, or the oldest event of a candidate in it if that is earlier. What is newer
+// than one candidate may be in another's partition, before that one.
+func (s *scan) start(ctx context.Context, candidates []*candidate, bounds map[string][]kafka.Bounds) error {
+	oldest := map[contactsync.TopicPartition]int64{}
+	since, undated := time.Time{}, false
+	for _, c := range candidates {
+		partition, offset := c.version.Origin.TopicPartition, c.version.Origin.Offset
+		if first, ok := oldest[partition]; !ok || offset < first {
+			oldest[partition] = offset
+		}
+		undated = undated || c.version.Time.UnixMilli() < 0 // unknown; to Kafka such a time has a meaning of its own
+		if since.IsZero() || c.version.Time.Before(since) {
+			since = c.version.Time
+		}
+	}
+	for _, topic := range s.topics {
+		var byTime []int64
+		if !undated {
+			var err error
+			if byTime, err = s.log.OffsetsAt(ctx, topic, since); err != nil {
+				return err
+			}
+		}
+		for n, b := range bounds[topic] {
+			partition := contactsync.TopicPartition{Topic: topic, Partition: int32(n)}
+			from := b.End // nothing so young
+			if undated {
+				from = b.First
+			} else if n < len(byTime) && byTime[n] >= 0 {
+				from = byTime[n]
+			}
+			if first, ok := oldest[partition]; ok {
+				from = min(from, first)
+			}
+			from = max(min(from, b.End), b.First)
+			s.parts[partition] = &part{from: from, next: from}
+		}
+	}
+	return nil
 }
 
 // catchUp reads every partition up to its present end.
@@ -89,7 +145,7 @@ func (s *scan) bounds(ctx context.Context, topic string) ([]kafka.Bounds, error)
 		case shrunk == contactsync.TopicPartition{}:
 			return bounds, nil
 		case time.Since(start) > kafka.EndSettles:
-			return nil, fmt.Errorf("partition %v ends before what was read of it: the topic was made anew, or records were lost", shrunk)
+			return nil, fmt.Errorf("partition %v ends before what was read of it: the topic was recreated, or records were lost", shrunk)
 		case !kafka.Sleep(ctx, kafka.EndSettles/20):
 			return nil, context.Cause(ctx)
 		}
@@ -98,17 +154,17 @@ func (s *scan) bounds(ctx context.Context, topic string) ([]kafka.Bounds, error)
 
 func (s *scan) record(rec contactsync.Record) {
 	s.records++
-	if _, wanted := s.met[rec.Position]; wanted {
-		s.met[rec.Position] = true
+	if _, wanted := s.present[rec.Position]; wanted {
+		s.present[rec.Position] = true
 	}
-	e := s.decode(rec)
+	e := s.decoder.Decode(rec)
 	replay := e.Replay
 	if replay == nil && len(rec.Headers) > 0 {
-		replay, _ = event.ReadReplay(rec.Headers) // of a broken one; without its position it is no replay of ours
+		replay, _ = event.ReadReplay(rec.Headers) // of a broken event; without its position it is no replay of ours
 	}
 	if replay != nil {
-		if t := s.byRecord[replay.Of]; t != nil {
-			t.already = true
+		if c := s.byRecord[replay.Of]; c != nil {
+			c.replayed = true
 		}
 	}
 	switch e.Kind {
@@ -120,39 +176,40 @@ func (s *scan) record(rec contactsync.Record) {
 			s.see(contactKey{stream, id}, e)
 			return
 		}
-		for _, t := range s.byID[id] { // as the service does: it may mean the contact of any stream
-			t.see(e)
+		for _, c := range s.byID[id] { // as in the service: it may mean the contact of any stream
+			c.see(e)
 		}
 	}
 }
 
-// see takes in an event of a contact. One that a chosen letter stands for counts with
-// its letter, unless the producer says otherwise: by the records' times it could be
-// newer than its own letter, into which the service has merged it.
+// see takes in an event of a contact. One that is part of a candidate counts as old as
+// that candidate, unless the producer declares it newer: by the records' times it could
+// be newer than the dead letter into which the service has merged it.
 func (s *scan) see(key contactKey, e event.Event) {
-	t := s.watched[key]
-	if t == nil {
+	c := s.newest[key]
+	if c == nil {
 		return
 	}
-	p := e.Version()
-	l := s.chosen[e.Record.Position]
-	if l == nil {
-		l = s.chosen[p.Origin]
+	v := e.Version()
+	owner := s.sources[e.Record.Position]
+	if owner == nil {
+		owner = s.sources[v.Origin]
 	}
-	if l != nil && (l == t || t.supersedes(l)) && p.CompareDeclared(t.place) <= 0 {
-		t.cover(p)
+	if owner != nil && (owner == c || c.supersedes(owner)) && v.CompareDeclared(c.version) <= 0 {
+		c.cover(v)
 		return
 	}
-	t.see(e)
+	c.see(e)
 }
 
-// proves reports whether everything behind the event of a letter was read, and was
-// there: where compaction has removed the letter's own record, it may have removed
+// verifies reports whether everything behind the event of a candidate was read, and was
+// there: where compaction has removed the candidate's own record, it may have removed
 // what was newer as well.
-func (s *scan) proves(t *target) bool {
-	p, origin := s.parts[t.place.Origin.TopicPartition], t.place.Origin
+func (s *scan) verifies(c *candidate) bool {
+	origin := c.version.Origin
+	p := s.parts[origin.TopicPartition]
 	if origin.Offset >= p.next || p.from > origin.Offset+1 {
 		return false
 	}
-	return p.from == origin.Offset+1 || s.met[origin] || s.met[t.record.Position]
+	return p.from == origin.Offset+1 || s.present[origin] || s.present[c.record.Position]
 }

@@ -27,8 +27,8 @@ import (
 	"github.com/contactsync/contactsync/internal/replay"
 )
 
-// TestMain has the simulation play the same worlds each time: others, and more of
-// them, with -rapid.seed=0 -rapid.checks=N.
+// TestMain makes the simulation the same each time: -rapid.seed=0 -rapid.checks=N runs
+// others, and more of them.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	chosen := false
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// bench is an embedded broker with a source topic of two partitions.
-type bench struct {
+// testTopic is an embedded broker with a source topic of two partitions.
+type testTopic struct {
 	t         *testing.T
 	broker    *broker.Broker
 	client    *kgo.Client
@@ -82,7 +82,7 @@ func (f *faulty) RoundTrip(ctx context.Context, addr net.Addr, req kafkago.Reque
 	return res, err
 }
 
-func newBench(t *testing.T) *bench {
+func newTestTopic(t *testing.T) *testTopic {
 	t.Helper()
 	b, err := broker.Start(broker.Options{Topics: map[string]int32{"contacts": 2, "foreign": 1}})
 	if err != nil {
@@ -94,17 +94,17 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	w := &bench{t: t, broker: b, client: client, topics: []string{"contacts"}}
-	w.connect()
-	return w
+	topic := &testTopic{t: t, broker: b, client: client, topics: []string{"contacts"}}
+	topic.connect()
+	return topic
 }
 
 // connect makes a transport without faults, as a new process has.
-func (b *bench) connect() {
+func (topic *testTopic) connect() {
 	ctx, cancel := context.WithCancel(context.Background())
 	transport := &kafkago.Transport{Context: ctx}
-	b.t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
-	b.transport = &faulty{Transport: transport}
+	topic.t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
+	topic.transport = &faulty{Transport: transport}
 }
 
 // body is an event of the native format.
@@ -113,20 +113,20 @@ func body(id string, seq int, more string) []byte {
 		`"cellPhone":{"extension":"+","phoneNumber":"2445671234","countryCode":"+91"},"seq":%d}%s}`, id, seq, more)
 }
 
-func (b *bench) produce(partition int32, key string, value []byte, headers ...contactsync.Header) contactsync.Record {
-	b.t.Helper()
-	return b.produceAt(time.Time{}, partition, key, value, headers...)
+func (topic *testTopic) produce(partition int32, key string, value []byte, headers ...contactsync.Header) contactsync.Record {
+	topic.t.Helper()
+	return topic.produceAt(time.Time{}, partition, key, value, headers...)
 }
 
 // produceAt produces a record of some time; the zero time is now.
-func (b *bench) produceAt(at time.Time, partition int32, key string, value []byte, headers ...contactsync.Header) contactsync.Record {
-	b.t.Helper()
+func (topic *testTopic) produceAt(at time.Time, partition int32, key string, value []byte, headers ...contactsync.Header) contactsync.Record {
+	topic.t.Helper()
 	r := &kgo.Record{Topic: "contacts", Partition: partition, Key: []byte(key), Value: value, Timestamp: at}
 	for _, h := range headers {
 		r.Headers = append(r.Headers, kgo.RecordHeader(h))
 	}
-	if err := b.client.ProduceSync(b.t.Context(), r).FirstErr(); err != nil {
-		b.t.Fatal(err)
+	if err := topic.client.ProduceSync(topic.t.Context(), r).FirstErr(); err != nil {
+		topic.t.Fatal(err)
 	}
 	return contactsync.Record{
 		Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: r.Topic, Partition: r.Partition}, Offset: r.Offset},
@@ -135,21 +135,21 @@ func (b *bench) produceAt(at time.Time, partition int32, key string, value []byt
 }
 
 // event produces an update of a contact.
-func (b *bench) event(id string, seq int, more string) contactsync.Record {
-	b.t.Helper()
-	return b.produce(int32(len(id)%2), id, body(id, seq, more))
+func (topic *testTopic) event(id string, seq int, more string) contactsync.Record {
+	topic.t.Helper()
+	return topic.produce(int32(len(id)%2), id, body(id, seq, more))
 }
 
 // events produces an update of each contact, in one request a partition.
-func (b *bench) events(n, seq int) []contactsync.Record {
-	b.t.Helper()
+func (topic *testTopic) events(n, seq int) []contactsync.Record {
+	topic.t.Helper()
 	records := make([]*kgo.Record, n)
 	for i := range records {
 		id := fmt.Sprintf("c%04d", i)
 		records[i] = &kgo.Record{Topic: "contacts", Partition: int32(i % 2), Key: []byte(id), Value: body(id, seq, "")}
 	}
-	if err := b.client.ProduceSync(b.t.Context(), records...).FirstErr(); err != nil {
-		b.t.Fatal(err)
+	if err := topic.client.ProduceSync(topic.t.Context(), records...).FirstErr(); err != nil {
+		topic.t.Fatal(err)
 	}
 	all := make([]contactsync.Record, n)
 	for i, r := range records {
@@ -161,59 +161,60 @@ func (b *bench) events(n, seq int) []contactsync.Record {
 	return all
 }
 
-func letter(rec contactsync.Record) *deadletter.Entry {
+// deadLetter is a dead letter of a record.
+func deadLetter(rec contactsync.Record) *deadletter.Entry {
 	return &deadletter.Entry{DeadLetter: contactsync.DeadLetter{Record: rec, Stream: "st-1", Contact: string(rec.Key), Reason: contactsync.ReasonRejected}}
 }
 
-// cut makes a letter one whose record was too large for its topic.
-func cut(l *deadletter.Entry) *deadletter.Entry {
-	hash := sha256.Sum256(l.Record.Value)
-	l.Envelope = &deadletter.Envelope{Truncated: true, SHA256: hex.EncodeToString(hash[:]), Size: len(l.Record.Value)}
-	l.Record.Value = nil
-	return l
+// cut makes a dead letter one whose record was too large for its topic.
+func cut(e *deadletter.Entry) *deadletter.Entry {
+	hash := sha256.Sum256(e.Record.Value)
+	e.Envelope = &deadletter.Envelope{Truncated: true, SHA256: hex.EncodeToString(hash[:]), Size: len(e.Record.Value)}
+	e.Record.Value = nil
+	return e
 }
 
-func letters(records []contactsync.Record) []*deadletter.Entry {
+func deadLetters(records []contactsync.Record) []*deadletter.Entry {
 	all := make([]*deadletter.Entry, len(records))
 	for i, r := range records {
-		all[i] = letter(r)
+		all[i] = deadLetter(r)
 	}
 	return all
 }
 
-// run returns a Replayer and what it says of each letter, by the record's position.
-func (b *bench) run(o replay.Options, each func(replay.Outcome)) (*replay.Replayer, map[contactsync.Position]replay.Outcome) {
-	b.t.Helper()
+// run returns a Replayer and its outcomes by the records' positions.
+func (topic *testTopic) run(o replay.Options, onOutcome func(replay.Outcome)) (*replay.Replayer, map[contactsync.Position]replay.Outcome) {
+	topic.t.Helper()
 	decoder, err := event.NewDecoder(event.DefaultConfig(), nil)
 	if err != nil {
-		b.t.Fatal(err)
+		topic.t.Fatal(err)
 	}
 	if o.MaxReplays == 0 {
 		o.MaxReplays = 3
 	}
 	outcomes := map[contactsync.Position]replay.Outcome{}
 	return replay.New(replay.Deps{
-		Log:    kafka.NewOn(b.transport, b.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
-		Topics: b.topics, Decode: decoder.Decode, Logger: slog.New(slog.DiscardHandler),
+		Log:    kafka.NewOn(topic.transport, topic.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
+		Topics: topic.topics, Decoder: decoder, Logger: slog.New(slog.DiscardHandler),
 		Route: func(stream, _ string) (string, bool) { return "acme", stream == "st-1" },
-		Each: func(o replay.Outcome) {
-			if other, ok := outcomes[o.Letter.Record.Position]; ok {
-				b.t.Errorf("letter %v ends twice: %s and %s", o.Letter.Record.Position, other.Result, o.Result)
+		OnOutcome: func(o replay.Outcome) {
+			if other, ok := outcomes[o.Entry.Record.Position]; ok {
+				topic.t.Errorf("dead letter %v ends twice: %s and %s", o.Entry.Record.Position, other.Result, o.Result)
 			}
-			outcomes[o.Letter.Record.Position] = o
-			if each != nil {
-				each(o)
+			outcomes[o.Entry.Record.Position] = o
+			if onOutcome != nil {
+				onOutcome(o)
 			}
 		},
 	}, o), outcomes
 }
 
 // replays reads the source topic and returns the replays in it, by what they are of.
-func (b *bench) replays() map[contactsync.Position][]contactsync.Record {
-	b.t.Helper()
-	all, err := broker.ReadAll(b.t.Context(), b.broker.Addrs(), "contacts")
+func (topic *testTopic) replays() map[contactsync.Position][]contactsync.Record {
+	topic.t.Helper()
+	all, err := broker.ReadAll(topic.t.Context(), topic.broker.Addrs(), "contacts")
 	if err != nil {
-		b.t.Fatal(err)
+		topic.t.Fatal(err)
 	}
 	found := map[contactsync.Position][]contactsync.Record{}
 	for _, r := range all {
@@ -226,7 +227,7 @@ func (b *bench) replays() map[contactsync.Position][]contactsync.Record {
 		}
 		re, err := event.ReadReplay(rec.Headers)
 		if err != nil {
-			b.t.Fatal(err)
+			topic.t.Fatal(err)
 		}
 		if re != nil {
 			found[re.Of] = append(found[re.Of], rec)
@@ -236,16 +237,16 @@ func (b *bench) replays() map[contactsync.Position][]contactsync.Record {
 }
 
 // once checks that each of the records was replayed exactly once, and no other.
-func (b *bench) once(records []contactsync.Record) {
-	b.t.Helper()
-	found := b.replays()
+func (topic *testTopic) once(records []contactsync.Record) {
+	topic.t.Helper()
+	found := topic.replays()
 	for _, r := range records {
 		if n := len(found[r.Position]); n != 1 {
-			b.t.Errorf("%v was replayed %d times, want once", r.Position, n)
+			topic.t.Errorf("%v was replayed %d times, want once", r.Position, n)
 		}
 		delete(found, r.Position)
 	}
 	for _, at := range slices.Collect(maps.Keys(found)) {
-		b.t.Errorf("%v was replayed and must not be", at)
+		topic.t.Errorf("%v was replayed and must not be", at)
 	}
 }

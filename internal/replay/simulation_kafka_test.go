@@ -1,0 +1,166 @@
+package replay_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/fetch"
+	"github.com/segmentio/kafka-go/protocol/listoffsets"
+	"github.com/segmentio/kafka-go/protocol/metadata"
+	"github.com/segmentio/kafka-go/protocol/produce"
+
+	"github.com/contactsync/contactsync"
+)
+
+// fakeKafka is a cluster in memory. It sets the records' times itself.
+type fakeKafka struct {
+	topics map[string][]*fakePartition
+	now    func() time.Time
+	wrote  func(contactsync.Record) // called with each record that a request writes to the source topic
+}
+
+type fakePartition struct {
+	first int64
+	log   []*contactsync.Record // by offset; nil where compaction has removed one
+	most  int                   // bytes that a value may have
+}
+
+func (p *fakePartition) end() int64 { return int64(len(p.log)) }
+
+func (p *fakePartition) has(offset int64) bool {
+	return offset >= p.first && offset < p.end() && p.log[offset] != nil
+}
+
+func (p *fakePartition) add(rec contactsync.Record) contactsync.Record {
+	rec.Offset = p.end()
+	p.log = append(p.log, &rec)
+	return rec
+}
+
+// RoundTrip answers what package kafka and the writer of dead letters ask.
+func (k *fakeKafka) RoundTrip(_ context.Context, _ net.Addr, req kafkago.Request) (kafkago.Response, error) {
+	switch req := req.(type) {
+	case *metadata.Request:
+		res := &metadata.Response{Brokers: []metadata.ResponseBroker{{NodeID: 1, Host: "sim", Port: 1}}}
+		for _, name := range req.TopicNames {
+			t := metadata.ResponseTopic{Name: name}
+			for p := range k.topics[name] {
+				t.Partitions = append(t.Partitions, metadata.ResponsePartition{PartitionIndex: int32(p), LeaderID: 1})
+			}
+			res.Topics = append(res.Topics, t)
+		}
+		return res, nil
+	case *listoffsets.Request:
+		res := &listoffsets.Response{}
+		for _, t := range req.Topics {
+			answer := listoffsets.ResponseTopic{Topic: t.Topic}
+			for _, p := range t.Partitions {
+				answer.Partitions = append(answer.Partitions, listoffsets.ResponsePartition{
+					Partition: p.Partition, Timestamp: p.Timestamp, Offset: k.topics[t.Topic][p.Partition].offsetAt(p.Timestamp),
+				})
+			}
+			res.Topics = append(res.Topics, answer)
+		}
+		return res, nil
+	case *fetch.Request:
+		asked := req.Topics[0].Partitions[0]
+		answer := k.topics[req.Topics[0].Topic][asked.Partition].fetch(asked.FetchOffset)
+		answer.Partition = asked.Partition
+		return &fetch.Response{Topics: []fetch.ResponseTopic{{Topic: req.Topics[0].Topic, Partitions: []fetch.ResponsePartition{answer}}}}, nil
+	case *produce.Request:
+		asked := req.Topics[0].Partitions[0]
+		answer := produce.ResponsePartition{Partition: asked.Partition}
+		records, err := recordsOf(req)
+		if err != nil {
+			return nil, err
+		}
+		p := k.topics[req.Topics[0].Topic][asked.Partition]
+		if slices.ContainsFunc(records, func(r contactsync.Record) bool { return len(r.Value) > p.most }) {
+			answer.ErrorCode = int16(kafkago.MessageSizeTooLarge)
+		} else {
+			for _, rec := range records {
+				rec.Time = k.now()
+				if rec = p.add(rec); rec.Topic == "t" {
+					k.wrote(rec)
+				}
+			}
+		}
+		return &produce.Response{Topics: []produce.ResponseTopic{{Topic: req.Topics[0].Topic, Partitions: []produce.ResponsePartition{answer}}}}, nil
+	}
+	return nil, fmt.Errorf("BUG: a request of type %T", req)
+}
+
+func (p *fakePartition) offsetAt(timestamp int64) int64 {
+	switch timestamp {
+	case kafkago.FirstOffset:
+		return p.first
+	case kafkago.LastOffset:
+		return p.end()
+	}
+	for offset := p.first; offset < p.end(); offset++ {
+		if p.has(offset) && p.log[offset].Time.UnixMilli() >= timestamp {
+			return offset
+		}
+	}
+	return -1
+}
+
+// fetch returns a few records, so that reading takes several answers.
+func (p *fakePartition) fetch(from int64) fetch.ResponsePartition {
+	answer := fetch.ResponsePartition{HighWatermark: p.end(), LastStableOffset: p.end(), LogStartOffset: p.first}
+	if from < p.first || from > p.end() {
+		answer.ErrorCode = int16(kafkago.OffsetOutOfRange)
+		return answer
+	}
+	var batch []protocol.Record
+	for offset := from; offset < p.end() && len(batch) < 5; offset++ {
+		if !p.has(offset) {
+			continue
+		}
+		rec := p.log[offset]
+		r := protocol.Record{Offset: offset, Time: rec.Time, Key: kafkago.NewBytes(rec.Key), Value: kafkago.NewBytes(rec.Value)}
+		for _, h := range rec.Headers {
+			r.Headers = append(r.Headers, kafkago.Header(h))
+		}
+		batch = append(batch, r)
+	}
+	if len(batch) > 0 {
+		answer.RecordSet.Records = &protocol.RecordStream{Records: []protocol.RecordReader{
+			&protocol.RecordBatch{BaseOffset: batch[0].Offset, Records: protocol.NewRecordReader(batch...)},
+		}}
+	}
+	return answer
+}
+
+func recordsOf(req *produce.Request) ([]contactsync.Record, error) {
+	part := req.Topics[0].Partitions[0]
+	partition := contactsync.TopicPartition{Topic: req.Topics[0].Topic, Partition: part.Partition}
+	var records []contactsync.Record
+	for {
+		r, err := part.RecordSet.Records.ReadRecord()
+		if err != nil { // io.EOF
+			return records, nil
+		}
+		rec := contactsync.Record{Position: contactsync.Position{TopicPartition: partition}}
+		var errs [2]error
+		if r.Key != nil {
+			rec.Key, errs[0] = protocol.ReadAll(r.Key)
+		}
+		if r.Value != nil {
+			rec.Value, errs[1] = protocol.ReadAll(r.Value)
+		}
+		for _, h := range r.Headers {
+			rec.Headers = append(rec.Headers, contactsync.Header(h))
+		}
+		if err := errors.Join(errs[:]...); err != nil {
+			return nil, err
+		}
+		records = append(records, rec)
+	}
+}
