@@ -48,12 +48,12 @@ type Batcher struct {
 	cfg  Config
 	deps Deps
 
-	in      chan []event.Event
-	control chan func(now time.Time)
-	results chan response
-	publish chan []*DeadLetter
-	acked   chan []*DeadLetter
-	stopped chan struct{} // closed when Run returns
+	in        chan []event.Event
+	control   chan func(now time.Time)
+	responses chan response
+	publish   chan []*DeadLetter
+	published chan published
+	stopped   chan struct{} // closed when Run returns
 
 	beat atomic.Int64 // Unix nanoseconds of the loop's last round
 	idle atomic.Int64 // since when work waits that nothing will ever send; 0 if none does
@@ -61,11 +61,7 @@ type Batcher struct {
 	// Owned by Run.
 	window   *Window
 	senders  sync.WaitGroup
-	releases []chan struct{} // closed when nothing is on its way any more
-	troubles troubles
-	teller   teller
-
-	lettersTold time.Time // that Kafka does not take dead letters; owned by publishLoop
+	releases []chan struct{} // closed when nothing is in flight any more
 }
 
 type response struct {
@@ -79,19 +75,17 @@ var errStopped = errors.New("the batcher has stopped")
 func New(cfg Config, deps Deps) *Batcher {
 	return &Batcher{
 		cfg: cfg, deps: deps,
-		in:       make(chan []event.Event),
-		control:  make(chan func(time.Time)),
-		results:  make(chan response),
-		publish:  make(chan []*DeadLetter),
-		acked:    make(chan []*DeadLetter),
-		stopped:  make(chan struct{}),
-		window:   NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
-		troubles: troubles{log: deps.Log, open: map[string]*trouble{}},
-		teller:   teller{log: deps.Log, written: map[contactsync.Reason]int{}},
+		in:        make(chan []event.Event),
+		control:   make(chan func(time.Time)),
+		responses: make(chan response),
+		publish:   make(chan []*DeadLetter),
+		published: make(chan published),
+		stopped:   make(chan struct{}),
+		window:    NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
 	}
 }
 
-// Run owns the window until ctx ends. Requests still on their way are given up
+// Run owns the window until ctx ends. Requests still in flight are given up
 // then; release the partitions first to have them finished.
 func (b *Batcher) Run(ctx context.Context) error {
 	var publisher sync.WaitGroup
@@ -107,13 +101,14 @@ func (b *Batcher) Run(ctx context.Context) error {
 	close(b.stopped)
 	go func() { // the loop is gone: let go of what still arrives
 		b.senders.Wait()
-		close(b.results)
+		close(b.responses)
 	}()
-	for range b.results {
+	for range b.responses {
 		continue
 	}
 	publisher.Wait()
-	b.teller.flush(time.Now())
+	b.window.log.report(time.Now(), true)
+	b.writeLog()
 	return nil
 }
 
@@ -128,7 +123,7 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	for f := w.Next(now); f != nil; f = w.Next(now) {
 		b.start(ctx, f)
 	}
-	b.teller.tell(now, w.TakeLogEvents())
+	b.writeLog()
 	b.deps.DeadLetters.Pending.Set(float64(w.DeadLettersPending()))
 	if ended := w.TakeEnded(); len(ended) > 0 {
 		b.deps.Acker.Done(ended)
@@ -142,17 +137,26 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	b.noteIdle(now)
 }
 
-// noteIdle notes since when contacts wait that nothing would ever send: no
-// request is out, no time is set, no partition catches up. That is a bug, and
-// the one kind of standstill that a restart cures.
+// stuck reports whether contacts wait that nothing would ever send: no request is in
+// flight, no time is set, no partition catches up. That is a bug, and the one kind of
+// standstill that a restart cures.
+func (w *Window) stuck() bool {
+	return w.pending.contacts > 0 && len(w.requests) == 0 && w.claims.catchingUp == 0 && w.Wake().IsZero()
+}
+
+// noteIdle notes since when the window has stood still.
 func (b *Batcher) noteIdle(now time.Time) {
-	w := b.window
-	stuck := w.pending > 0 && len(w.flights) == 0 && w.catchingUp == 0 && w.Wake().IsZero()
 	switch {
-	case !stuck:
+	case !b.window.stuck():
 		b.idle.Store(0)
 	case b.idle.Load() == 0:
 		b.idle.Store(now.UnixNano())
+	}
+}
+
+func (b *Batcher) writeLog() {
+	for _, e := range b.window.TakeLogEvents() {
+		b.deps.Log.Log(context.Background(), e.Level, e.Text, e.Args...)
 	}
 }
 
@@ -174,20 +178,19 @@ func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker
 		}
 	case f := <-b.control:
 		f(time.Now())
-	case r := <-b.results:
-		now := time.Now()
-		b.window.Settle(now, r.request, r.result)
-		b.troubles.note(now, r.request.Batch, r.result)
+	case r := <-b.responses:
+		b.window.Settle(time.Now(), r.request, r.result)
 	case publish <- waiting:
 		b.window.TakeDeadLetters()
-	case letters := <-b.acked:
-		b.window.DeadLettersAcked(time.Now(), letters)
-		b.teller.count(letters)
+	case p := <-b.published:
+		now := time.Now()
+		b.window.DeadLettersAcked(now, p.acked)
+		b.window.log.published(now, p)
 	case <-timer.C:
 	case now := <-tick.C:
 		b.window.Expire(now)
-		b.teller.remind(now, b.window.Observe(now))
-		b.teller.report(now)
+		b.window.log.remind(b.window.Observe(now))
+		b.window.log.report(now, false)
 	}
 }
 
@@ -197,11 +200,11 @@ func (b *Batcher) start(ctx context.Context, f *Request) {
 	f.cancel = cancel
 	b.senders.Go(func() {
 		defer cancel()
-		b.results <- response{f, b.deps.Sender.Send(ctx, f.Batch)}
+		b.responses <- response{f, b.deps.Sender.Send(ctx, f.Batch)}
 	})
 }
 
-// finishRelease gives the partitions back when nothing of them is on its way.
+// finishRelease gives the partitions back when nothing of them is in flight.
 func (b *Batcher) finishRelease(now time.Time) {
 	if len(b.releases) == 0 || !b.window.Drained(now) {
 		return

@@ -507,29 +507,6 @@ func TestBatcher_Stuck(t *testing.T) {
 	})
 }
 
-func TestTroubles_ToldOnceAndWhenOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out strings.Builder
-		tr := troubles{log: slog.New(slog.NewTextHandler(&out, nil)), open: map[string]*trouble{}}
-		batch := contactsync.Batch{Account: "a", Stream: "st"}
-		for range 90 { // a request a second, all in vain
-			tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Unavailable, Status: 503})
-			time.Sleep(time.Second)
-		}
-		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Unknown, Status: 302})
-		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.StreamGone, Status: 404}) // its hold tells it
-		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Answered})
-		tr.note(time.Now(), batch, contactsync.Result{Kind: contactsync.Answered})
-		for text, want := range map[string]int{
-			"level=WARN": 2, "level=ERROR": 1, "answered again": 1, "requests=90": 0, "kind=unavailable": 2, "kind=unknown": 2, "stream_gone": 0,
-		} {
-			if got := strings.Count(out.String(), text); got != want {
-				t.Errorf("%q is told %d times, want %d:\n%s", text, got, want, &out)
-			}
-		}
-	})
-}
-
 func TestBatcher_SendsOnlyTheRemainderAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second })

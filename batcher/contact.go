@@ -4,99 +4,101 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/internal/event"
 )
 
 // contactOverhead is what the window charges for a pending contact besides its
 // bytes: the struct, its map entry, its strings and the allocator's rounding.
 const contactOverhead = 560
 
-// markBytes is what the window charges for each position that a contact stands for.
-const markBytes = 24
+// sourceBytes is what the window charges for each event that a contact comes from.
+const sourceBytes = 24
 
-// mark is one event that a pending contact stands for.
-type mark struct {
-	claim  *claim
-	offset int64
-}
-
-// live reports whether events are of the present generation. What one contact or
-// letter stands for is all of one, because a generation ends as a whole.
-func live(marks []mark) bool { return len(marks) > 0 && marks[0].claim.live }
-
-// place says where a pending contact is.
-type place uint8
-
-const (
-	inQueue  place = iota // waiting in its lane, oldest first
-	deferred              // its partition is still catching up
-	inGroup               // in a fixed set of rows that is sent as it is
-	inFlight              // in a request
-	behind                // arrived while its contact was in flight: contact.newer
-	gone                  // ended
-)
-
-// contact is the newest merged state of one contact not yet sent, and every
-// event that it stands for.
+// contact is the newest merged state of one contact that has not ended.
 type contact struct {
-	id   string
-	lane *lane
-	at   place
+	id     string
+	stream *stream
+	in     *list // where it waits; nil while it is in a request, or behind one
 
-	record contactsync.Record // the newest event
-	body   []byte             // what will be sent
-	shape  uint64             // see event.Contact.Shape
-	merged bool               // body holds more than the record's own contact
+	record  contactsync.Record // the newest event
+	body    []byte             // what will be sent
+	shape   uint64             // see event.Contact.Shape
+	merged  bool               // body holds more than the record's own contact
+	account string             // as the newest event names it
+	version version            // of the newest event
 
-	account  string // as the newest event names it
-	standing        // of the newest event
+	sources []source  // every event behind it, in the order of arrival
+	since   time.Time // when it began to wait: arrival of its oldest event, or the end of catch-up
+	oldest  time.Time // Kafka timestamp of its oldest event
+	charge  int64     // what the window charges for it
 
-	marks  []mark    // every event it stands for, in the order of arrival
-	since  time.Time // when it began to wait: arrival of its oldest event, or the end of catch-up
-	oldest time.Time // Kafka timestamp of its oldest event
-	bytes  int64     // what the window charges for it
+	sends        int       // requests that carried it
+	attempts     int       // readable answers about rows that left this one open
+	firstFail    time.Time // first failure of a request with it
+	maybeApplied bool      // a request carrying it ended without a usable answer
 
-	sends     int       // requests that carried it
-	attempts  int       // readable answers about rows that left this one open
-	firstFail time.Time // first failure of a request with it
+	newer   *contact // in a request, and this state arrived meanwhile
+	deleted counter  // in a request, and a delete arrived meanwhile: what counts its events then
 
-	applied bool     // perhaps: a request with it, or with an older state, ended without an answer
-	deleted bool     // in flight, and a delete arrived meanwhile: not to be sent again
-	removed counter  // likewise: how its events are counted then
-	newer   *contact // in flight, and this arrived meanwhile
-
-	group      *group // only inGroup
-	holder     *claim // only inHold
 	prev, next *contact
 }
 
-// awaited reports whether somebody waits for what becomes of the contact: no delete
-// came after it, and its partitions are still owned.
-func (c *contact) awaited() bool { return !c.deleted && live(c.marks) }
+// inFlight reports whether a contact of its stream's map is in a request.
+func (c *contact) inFlight() bool { return c.in == nil }
 
-// compose lays newer members over a contact. Both bodies were valid objects when
-// they were decoded, so it does not go wrong; if it does, the older state is set
-// aside as a dead letter and the newer one goes on: nothing is lost.
-func (w *Window) compose(c *contact, body []byte, shape uint64) {
-	merged, mergedShape, err := event.Merge(c.body, body)
-	if err != nil {
-		w.bury(c, contactsync.ReasonUndecodable, "a newer event of the contact cannot be merged into it: "+err.Error(), 0)
-		c.marks = nil
-		c.body, c.shape, c.merged = body, shape, false
-		return
+// owed reports whether an answer about the contact still matters: no delete came after
+// it, and its partitions are still owned.
+func (c *contact) owed() bool { return c.deleted == nil && live(c.sources) }
+
+// failed notes a request with the contact that failed.
+func (c *contact) failed(now time.Time) {
+	if c.firstFail.IsZero() {
+		c.firstFail = now
 	}
-	c.body, c.shape, c.merged = merged, mergedShape, true
 }
 
-// list is an ordered set of contacts, linked through them.
+// newest is the version of the newest state of a contact, and false where that is not
+// pending.
+func (c *contact) newest() (version, bool) {
+	switch {
+	case c == nil, c.deleted != nil && c.newer == nil:
+		return version{}, false
+	case c.newer != nil:
+		return c.newer.version, true
+	}
+	return c.version, true
+}
+
+// events is how many events are behind a contact.
+func (c *contact) events() int {
+	n := len(c.sources)
+	if c.newer != nil {
+		n += len(c.newer.sources)
+	}
+	return n
+}
+
+// rowBytes is what a contact takes in a request body: itself and a comma.
+func rowBytes(c *contact) int64 { return int64(len(c.body)) + 1 }
+
+// recordBytes is what the window charges for a record that it keeps.
+func recordBytes(r *contactsync.Record) int64 {
+	n := len(r.Value) + len(r.Key)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value) + 40
+	}
+	return int64(n)
+}
+
+// list is an ordered set of contacts, linked through them. A contact is in one at
+// most.
 type list struct {
 	head, tail *contact
 	rows       int
-	bytes      int64 // of the bodies
+	bytes      int64 // of the rows
 }
 
 func (l *list) pushBack(c *contact) {
-	c.prev, c.next = l.tail, nil
+	c.in, c.prev, c.next = l, l.tail, nil
 	if l.tail != nil {
 		l.tail.next = c
 	} else {
@@ -108,7 +110,7 @@ func (l *list) pushBack(c *contact) {
 }
 
 func (l *list) pushFront(c *contact) {
-	c.prev, c.next = nil, l.head
+	c.in, c.prev, c.next = l, nil, l.head
 	if l.head != nil {
 		l.head.prev = c
 	} else {
@@ -130,50 +132,17 @@ func (l *list) remove(c *contact) {
 	} else {
 		l.tail = c.prev
 	}
-	c.prev, c.next = nil, nil
+	c.in, c.prev, c.next = nil, nil, nil
 	l.rows--
 	l.bytes -= rowBytes(c)
 }
 
-// rowBytes is what a contact takes in a request body: itself and a comma.
-func rowBytes(c *contact) int64 { return int64(len(c.body)) + 1 }
-
-func (c *contact) charge() int64 {
-	n := int64(contactOverhead + len(c.record.Value) + len(c.record.Key) + markBytes*cap(c.marks))
-	for _, h := range c.record.Headers {
-		n += int64(len(h.Key) + len(h.Value) + 40)
+// takeAll empties the list.
+func (l *list) takeAll() []*contact {
+	rows := make([]*contact, 0, l.rows)
+	for c := l.head; c != nil; c = l.head {
+		l.remove(c)
+		rows = append(rows, c)
 	}
-	if c.merged {
-		n += int64(len(c.body))
-	}
-	return n
-}
-
-// group is a fixed set of rows of one lane that is sent as it is, not mixed with
-// others: the halves of a batch that was refused, a row that is tried alone, or
-// the rows of a request whose outcome is not known yet.
-type group struct {
-	rows []*contact
-	due  time.Time
-	// loose groups dissolve into the queue when they fall due, instead of being
-	// sent as they are.
-	loose bool
-	// then is the other half of a refused batch; it waits for the answer to this
-	// one. Where this half is fine, the fault must be in the other, which is then
-	// halved again without asking: that saves a call at every step.
-	then *group
-	// split is set where this is half of a request that was too large.
-	split *split
-}
-
-// compact leaves out rows that ended or left since the group was made.
-func (g *group) compact() {
-	kept := g.rows[:0]
-	for _, c := range g.rows {
-		if c.group == g {
-			kept = append(kept, c)
-		}
-	}
-	clear(g.rows[len(kept):])
-	g.rows = kept
+	return rows
 }

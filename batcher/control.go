@@ -57,7 +57,7 @@ func (b *Batcher) Release(ctx context.Context) error {
 	default:
 	}
 	b.do(func(now time.Time) {
-		for f := range b.window.flights {
+		for f := range b.window.requests {
 			f.cancel()
 		}
 		b.window.Forget(now)

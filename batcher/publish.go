@@ -7,6 +7,14 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
+// published is what one attempt to write dead letters has come to.
+type published struct {
+	acked    []*DeadLetter
+	pending  int // how many Kafka has not acknowledged
+	attempts int
+	err      error
+}
+
 // publishLoop writes dead letters until Kafka has them. Those that it does not
 // take wait, and with them their offsets; everything else goes on.
 func (b *Batcher) publishLoop(ctx context.Context) {
@@ -14,69 +22,53 @@ func (b *Batcher) publishLoop(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case waiting := <-b.publish:
-			if !b.publishAll(ctx, waiting) {
+		case letters := <-b.publish:
+			if !b.publishAll(ctx, letters) {
 				return
 			}
 		}
 	}
 }
 
-// publishAll reports whether Kafka has taken all; else ctx has ended. What fails
-// is told the first time, once a minute while it lasts, and when it is over.
+// publishAll reports whether Kafka has taken all; else ctx has ended.
 func (b *Batcher) publishAll(ctx context.Context, waiting []*DeadLetter) bool {
-	var since time.Time
-	told := false
-	for attempt := 0; ; attempt++ {
+	for attempt := 1; ; attempt++ {
 		acked, left, err := b.publishOnce(ctx, waiting)
 		waiting = left
-		if len(acked) > 0 {
-			select {
-			case b.acked <- acked:
-			case <-ctx.Done():
-				return false
-			}
+		select {
+		case b.published <- published{acked, len(waiting), attempt, err}:
+		case <-ctx.Done():
+			return false
 		}
-		now := time.Now()
 		if len(waiting) == 0 {
-			if told {
-				b.deps.Log.Info("dead letters are written again", "attempts", attempt+1, "lasted", now.Sub(since))
-			}
 			return true
 		}
 		b.deps.DeadLetters.Errors.Inc()
-		if attempt == 0 {
-			since = now
-		}
-		if now.Sub(b.lettersTold) >= remindEvery {
-			b.lettersTold, told = now, true
-			b.deps.Log.Error("dead letters cannot be written; their offsets wait", "letters", len(waiting), "attempts", attempt+1, "since", since, "err", err)
-		}
 		select {
 		case <-ctx.Done():
 			return false
-		case <-time.After(min(b.cfg.BackoffMin<<min(attempt, 20), b.cfg.BackoffMax)):
+		case <-time.After(min(b.cfg.BackoffMin<<min(attempt-1, 20), b.cfg.BackoffMax)):
 		}
 	}
 }
 
-func (b *Batcher) publishOnce(ctx context.Context, burials []*DeadLetter) (acked, waiting []*DeadLetter, err error) {
-	letters := make([]contactsync.DeadLetter, len(burials))
-	for i, l := range burials {
-		letters[i] = l.DeadLetter
+func (b *Batcher) publishOnce(ctx context.Context, waiting []*DeadLetter) (acked, left []*DeadLetter, err error) {
+	letters := make([]contactsync.DeadLetter, len(waiting))
+	for i, d := range waiting {
+		letters[i] = d.DeadLetter
 	}
 	failed, err := b.deps.Publisher.Publish(ctx, letters)
-	left := make(map[contactsync.Position]bool, len(failed))
-	for _, l := range failed {
-		left[l.Record.Position] = true
+	open := make(map[contactsync.Position]bool, len(failed))
+	for i := range failed {
+		open[failed[i].Record.Position] = true
 	}
-	for _, l := range burials {
-		if left[l.Record.Position] {
-			waiting = append(waiting, l)
+	for _, d := range waiting {
+		if open[d.Record.Position] {
+			left = append(left, d)
 		} else {
-			acked = append(acked, l)
-			b.deps.DeadLetters.Published.WithLabelValues(string(l.Reason)).Inc()
+			acked = append(acked, d)
+			b.deps.DeadLetters.Published.WithLabelValues(string(d.Reason)).Inc()
 		}
 	}
-	return acked, waiting, err
+	return acked, left, err
 }

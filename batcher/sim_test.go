@@ -247,15 +247,15 @@ func (s *world) start() {
 		if len(f.Batch.Rows) == 0 || len(f.Batch.Rows) > s.cfg.MaxRows {
 			s.t.Fatalf("a request of %d rows, at most %d allowed", len(f.Batch.Rows), s.cfg.MaxRows)
 		}
-		if l := s.w.lanes[f.Batch.Stream]; l.hold != nil {
-			if l.flights > 1 {
-				s.t.Fatalf("%d requests of a stream that is on hold", l.flights)
+		if l := s.w.schedule.streams[f.Batch.Stream]; l.health.hold != nil {
+			if l.inFlight > 1 {
+				s.t.Fatalf("%d requests of a stream that is on hold", l.inFlight)
 			}
-			if l.hold.kind == holdRejecting && len(f.Batch.Rows) > 1 {
+			if l.health.hold.kind == holdRejecting && len(f.Batch.Rows) > 1 {
 				s.t.Fatalf("a request of %d rows of a stream whose rows are refused", len(f.Batch.Rows))
 			}
 		}
-		if a := s.w.accounts[0]; a.held && a.inFlight > 1 {
+		if a := s.w.schedule.accounts[0]; a.health.held && a.inFlight > 1 {
 			s.t.Fatalf("%d requests of an account that is on hold", a.inFlight)
 		}
 		for _, row := range f.Batch.Rows {
@@ -410,12 +410,12 @@ func (s *world) takeover() {
 		s.w.Settle(s.now, f, contactsync.Result{Kind: contactsync.Canceled})
 	}
 	s.settleEnded()
-	if s.w.bytes != charge || s.w.pending != 0 || !s.w.Drained(s.now) {
-		s.t.Fatalf("after Forget: %d bytes, %d contacts", s.w.bytes, s.w.pending)
+	if s.w.bytes() != charge || s.w.pending.contacts != 0 || !s.w.Drained(s.now) {
+		s.t.Fatalf("after Forget: %d bytes, %d contacts", s.w.bytes(), s.w.pending.contacts)
 	}
-	for _, l := range s.w.lanes {
+	for _, l := range s.w.schedule.streams {
 		if len(l.contacts) > 0 || l.empty(s.now) {
-			s.t.Fatalf("after Forget stream %s has %d contacts and is not forgotten", l.stream, len(l.contacts))
+			s.t.Fatalf("after Forget stream %s has %d contacts and is not forgotten", l.name, len(l.contacts))
 		}
 	}
 	if s.restarts {
@@ -455,11 +455,11 @@ func (s *world) finish() {
 		}
 	}
 	if !s.done() {
-		s.t.Fatalf("I9: not drained: committed %v of %d, %d, %d; %d pending, wake %v", s.committed, len(s.logs[0]), len(s.logs[1]), len(s.logs[2]), s.w.pending, s.w.Wake())
+		s.t.Fatalf("I9: not drained: committed %v of %d, %d, %d; %d pending, wake %v", s.committed, len(s.logs[0]), len(s.logs[1]), len(s.logs[2]), s.w.pending.contacts, s.w.Wake())
 	}
-	if s.w.bytes != 0 || s.w.pending != 0 || len(s.w.flights) != 0 || s.w.DeadLettersPending() != 0 || s.w.staleInFlight != 0 || s.gate.out != 0 {
+	if s.w.bytes() != 0 || s.w.pending.contacts != 0 || len(s.w.requests) != 0 || s.w.DeadLettersPending() != 0 || s.w.outbox.staleInFlight != 0 || s.gate.out != 0 {
 		s.t.Fatalf("I8: drained, but %d bytes, %d contacts, %d requests, %d dead letters (%d of nobody), %d permits are held",
-			s.w.bytes, s.w.pending, len(s.w.flights), s.w.DeadLettersPending(), s.w.staleInFlight, s.gate.out)
+			s.w.bytes(), s.w.pending.contacts, len(s.w.requests), s.w.DeadLettersPending(), s.w.outbox.staleInFlight, s.gate.out)
 	}
 	s.checkState()
 }

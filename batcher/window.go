@@ -1,10 +1,7 @@
 package batcher
 
 import (
-	"cmp"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -12,364 +9,37 @@ import (
 	"github.com/contactsync/contactsync/metrics"
 )
 
-// Window holds every pending contact of every lane, from fetch to outcome. It
-// decides what is sent, and when; it does nothing itself: it has no goroutine,
-// clock or lock, every method takes the time, and the same calls with the same
-// seed give the same answers. Not safe for concurrent use.
+// Window holds every contact from fetch to outcome. It decides what is sent, and when;
+// it does nothing itself: it has no goroutine, clock or lock, every method takes the
+// time, and the same calls with the same seed give the same answers. Not safe for
+// concurrent use.
 type Window struct {
-	cfg      Config
-	gates    func(account string) (Gate, bool)
-	rand     *rand.Rand
-	m        series
-	now      time.Time // the latest time that any call brought
-	lanes    map[string]*lane
-	accounts []*account
-	claims   map[contactsync.Claim]*claim
-	last     *claim // of the latest event: most come in runs of one partition
+	cfg Config
+	m   series
+	now time.Time // the latest time that any call brought
 
-	bytes      int64
-	pending    int // contacts not yet ended, those in flight and what arrived behind them included
-	catchingUp int // claims that are only read so far
-	draining   bool
-	flights    map[*Request]struct{}
-
-	memory memory // what was accepted of contacts that are not pending any more
-
-	notes         []LogEvent          // to be told, since TakeLogEvents
-	ended         []contactsync.Ended // since TakeEnded
-	letters       []*DeadLetter       // to be published, since TakeDeadLetters
-	buried        int                 // letters taken and not yet buried
-	staleInFlight int                 // of these, those of generations that are over
-}
-
-// claim is one owned partition.
-type claim struct {
-	contactsync.Claim
-	live            bool // its generation is not over: requests and letters can outlive it
-	catching        bool
-	deferred        list          // contacts that wait for the end of catch-up
-	deferredLetters []*DeadLetter // and dead letters
-	open            int           // events not yet ended
-	first           int64         // offset of the first event that was added; -1 before it
-}
-
-// Gate admits the requests of one account: its budget and the breaker of its
-// host. Admit takes what one request costs and returns the function to call once
-// with its result; or nil and the time to ask again, and then it took nothing.
-type Gate interface {
-	Admit(now time.Time) (report func(now time.Time, r contactsync.Result), again time.Time)
-}
-
-// noGate is the gate of an account that is not configured. Its requests cost no call:
-// the sender refuses them.
-type noGate struct{}
-
-// Admit implements Gate.
-func (noGate) Admit(time.Time) (func(time.Time, contactsync.Result), time.Time) {
-	return func(time.Time, contactsync.Result) {}, time.Time{}
+	claims   claims
+	pending  pending
+	schedule schedule
+	health   health
+	outbox   outbox
+	seen     seen
+	log      eventLog
+	requests map[*Request]struct{} // in flight
 }
 
 // NewWindow returns an empty window. gates is asked once for each account.
 func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.Batcher, seed uint64) *Window {
 	m.BytesLimit.Set(float64(cfg.WindowBytes))
-	return &Window{
-		cfg: cfg, gates: gates, m: newSeries(m),
-		rand:    rand.New(rand.NewPCG(seed, seed)),
-		lanes:   map[string]*lane{},
-		claims:  map[contactsync.Claim]*claim{},
-		flights: map[*Request]struct{}{},
-		memory:  newMemory(cfg.RememberContacts),
+	w := &Window{
+		cfg: cfg, m: newSeries(m), claims: newClaims(), seen: newSeen(cfg.RememberContacts), log: newEventLog(),
+		requests: map[*Request]struct{}{},
 	}
-}
-
-// Full reports whether the window holds what it may. Fetching pauses then.
-func (w *Window) Full() bool { return w.bytes >= int64(w.cfg.WindowBytes) }
-
-// Assign makes claims known, all of one generation: what came before it has been
-// dropped by Forget. With catchUp their contacts are only gathered until
-// CaughtUp, so that what the previous owner had sent is not followed by an older
-// state. Events of unknown claims are not taken.
-func (w *Window) Assign(now time.Time, claims []contactsync.Claim, catchUp bool) {
-	w.clock(now)
-	for _, c := range claims {
-		w.claims[c] = &claim{Claim: c, live: true, catching: catchUp, first: -1}
-		if catchUp {
-			w.catchingUp++
-		}
-	}
-}
-
-// CaughtUp says that a claim's read position has passed the end seen at
-// assignment, or that it must not be waited for any longer.
-func (w *Window) CaughtUp(now time.Time, c contactsync.Claim) {
-	w.clock(now)
-	cl := w.claims[c]
-	if cl == nil || !cl.catching {
-		return
-	}
-	cl.catching = false
-	w.catchingUp--
-	w.letters = append(w.letters, cl.deferredLetters...)
-	cl.deferredLetters = nil
-	for cl.deferred.head != nil {
-		c := cl.deferred.head
-		cl.deferred.remove(c)
-		c.at, c.since = inQueue, w.now // it begins to linger now, not when it was read
-		c.lane.queue.pushBack(c)
-	}
-	w.rescheduleAll()
-}
-
-// StopCatchingUp ends catch-up for all claims: the window is full, and only
-// sending makes room.
-func (w *Window) StopCatchingUp(now time.Time) {
-	for _, c := range slices.SortedFunc(maps.Keys(w.claims), compareClaims) {
-		w.CaughtUp(now, c)
-	}
-}
-
-// Add takes one event. The event's slices are the window's from then on. An
-// event of a claim that is not known is counted as released and left out.
-func (w *Window) Add(now time.Time, ev *event.Event) {
-	w.clock(now)
-	cl := w.claimOf(ev.Record.Claim())
-	if cl == nil {
-		w.m.released.Inc()
-		return
-	}
-	cl.open++
-	if cl.first < 0 {
-		cl.first = ev.Record.Offset
-	}
-	m := mark{cl, ev.Record.Offset}
-	switch ev.Kind {
-	case event.Update:
-		if w.inOrder(ev, m) {
-			w.update(ev, m)
-		}
-	case event.Delete:
-		if w.inOrder(ev, m) {
-			w.forgetContact(ev.Contact.Stream, ev.Contact.ID, w.m.skippedDelete)
-			w.memory.note(ev.Contact.Stream, ev.Contact.ID, standingOf(ev))
-			w.skip(m, w.m.skippedDelete)
-		}
-	case event.Tombstone:
-		w.tombstone(ev)
-		w.skip(m, w.m.skippedTombstone)
-	default:
-		w.refuse(ev, m, ev.Err)
-	}
-}
-
-func (w *Window) claimOf(c contactsync.Claim) *claim {
-	if w.last == nil || w.last.Claim != c {
-		w.last = w.claims[c]
-	}
-	return w.last
-}
-
-func (w *Window) update(ev *event.Event, m mark) {
-	l := w.laneOf(ev.Contact.Stream, ev.Contact.Account)
-	c := l.contacts[ev.Contact.ID]
-	switch {
-	case c == nil:
-		c = w.newContact(l, ev, m)
-		l.contacts[c.id] = c
-		if w.deferForCatchUp(c) {
-			return
-		}
-		l.queue.pushBack(c)
-		if l.queue.rows == 1 || w.full(l) && l.due.After(w.now) {
-			w.reschedule(l)
-		}
-	case c.at == inFlight && c.newer == nil:
-		c.newer = w.newContact(l, ev, m)
-		c.newer.at = behind
-	case c.at == inFlight:
-		w.merge(c.newer, ev, m)
-	default:
-		w.merge(c, ev, m)
-	}
-}
-
-// deferForCatchUp keeps a contact until the partition of its oldest event has caught
-// up, and reports whether it has to: the partition's previous owner may have sent what
-// comes after that event. The contact must not wait anywhere else.
-func (w *Window) deferForCatchUp(c *contact) bool {
-	cl := c.marks[0].claim
-	if !cl.catching {
-		return false
-	}
-	c.at, c.holder = deferred, cl
-	cl.deferred.pushBack(c)
-	return true
-}
-
-func (w *Window) newContact(l *lane, ev *event.Event, m mark) *contact {
-	c := &contact{
-		id: ev.Contact.ID, lane: l, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape,
-		account: ev.Contact.Account, standing: standingOf(ev), marks: []mark{m}, since: w.now, oldest: ev.Record.Time,
-	}
-	c.bytes = c.charge()
-	w.bytes += c.bytes
-	w.pending++
-	return c
-}
-
-// merge lays a newer event over a pending contact, which keeps its place.
-func (w *Window) merge(c *contact, ev *event.Event, m mark) {
-	w.resize(c, func() {
-		if c.shape == ev.Contact.Shape { // every member is set anew: the newer event says it all
-			c.body, c.merged = ev.Contact.Body, false
-		} else {
-			w.compose(c, ev.Contact.Body, ev.Contact.Shape)
-		}
-		c.record, c.account, c.standing = ev.Record, ev.Contact.Account, standingOf(ev)
-		c.marks = append(c.marks, m)
-	})
-}
-
-// resize changes a contact's bytes and keeps the sums right.
-func (w *Window) resize(c *contact, change func()) {
-	before := rowBytes(c)
-	change()
-	delta := rowBytes(c) - before
-	switch c.at {
-	case inQueue:
-		wasFull := w.full(c.lane)
-		c.lane.queue.bytes += delta
-		if full := w.full(c.lane); full != wasFull || full && c.lane.due.After(w.now) {
-			w.reschedule(c.lane)
-		}
-	case deferred:
-		c.holder.deferred.bytes += delta
-	case inGroup, inFlight, behind, gone:
-	}
-	w.recharge(c)
-}
-
-func (w *Window) skip(m mark, reason counter) {
-	if w.end(m) {
-		reason.Inc()
-		w.m.ended[endedSkipped].Inc()
-	}
-}
-
-// end says that an event has ended.
-func (w *Window) end(m mark) bool {
-	if !m.claim.live {
-		return false
-	}
-	m.claim.open--
-	w.ended = append(w.ended, contactsync.Ended{Claim: m.claim.Claim, Offset: m.offset})
-	return true
-}
-
-// tombstone drops the older pending update of the contact that the key names. A
-// key that names a contact without its stream can mean one in any stream.
-func (w *Window) tombstone(ev *event.Event) {
-	stream, id := event.TombstoneKey(ev.Record.Key)
-	if id == "" {
-		return
-	}
-	if stream != "" {
-		w.forgetContact(stream, id, w.m.skippedTombstone)
-		w.memory.note(stream, id, standingOf(ev))
-		return
-	}
-	w.memory.note("", id, standingOf(ev)) // for the streams in which it was forgotten
-	var streams []string
-	for _, l := range w.lanes {
-		if l.contacts[id] != nil {
-			streams = append(streams, l.stream)
-		}
-	}
-	slices.Sort(streams)
-	for _, stream := range streams {
-		w.forgetContact(stream, id, w.m.skippedTombstone)
-		w.memory.note(stream, id, standingOf(ev))
-	}
-}
-
-// forgetContact ends what is pending of a contact, because a delete came after it.
-func (w *Window) forgetContact(stream, id string, reason counter) {
-	l := w.lanes[stream]
-	if l == nil {
-		return
-	}
-	c := l.contacts[id]
-	if c == nil {
-		return
-	}
-	if c.at == inFlight {
-		if c.deleted, c.removed = true, reason; c.newer == nil {
-			return
-		}
-		c, c.newer = c.newer, nil
-	} else {
-		w.unlink(c)
-		delete(l.contacts, id)
-		defer w.reschedule(l)
-	}
-	for _, m := range c.marks {
-		w.skip(m, reason)
-	}
-	w.free(c)
-}
-
-// unlink takes a contact that is not in flight out of where it waits.
-func (w *Window) unlink(c *contact) {
-	switch c.at {
-	case inQueue:
-		c.lane.queue.remove(c)
-	case deferred:
-		c.holder.deferred.remove(c)
-	case inGroup:
-		c.group = nil // the group leaves it out when it is next looked at
-	case inFlight, behind, gone:
-	}
-}
-
-// recharge brings what the window charges for a contact up to date.
-func (w *Window) recharge(c *contact) {
-	n := c.charge()
-	w.bytes += n - c.bytes
-	c.bytes = n
-}
-
-func (w *Window) free(c *contact) {
-	c.at = gone
-	w.bytes -= c.bytes
-	w.pending--
-}
-
-func (w *Window) laneOf(stream, accountID string) *lane {
-	l := w.lanes[stream]
-	if l == nil {
-		l = &lane{stream: stream, account: w.accountOf(accountID), contacts: map[string]*contact{}, index: -1, due: far, order: far}
-		w.lanes[stream] = l
-	}
-	return l
-}
-
-func (w *Window) accountOf(id string) *account {
-	for _, a := range w.accounts {
-		if a.id == id {
-			return a
-		}
-	}
-	gate, ok := w.gates(id)
-	if !ok {
-		gate = noGate{}
-	}
-	a := &account{id: id, gate: gate, ready: laneHeap{ready: true}, ceiling: newCeiling(w.cfg)}
-	w.accounts = append(w.accounts, a)
-	for k := range holdKinds { // its series are there before anything is held
-		w.m.StreamsOnHold.WithLabelValues(id, k.String())
-		w.m.ContactsOnHold.WithLabelValues(id, k.String())
-		w.m.OldestHoldAge.WithLabelValues(id, k.String())
-	}
-	return a
+	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[string]*stream{}}
+	w.health = health{cfg: &w.cfg, rand: rand.New(rand.NewPCG(seed, seed)), m: &w.m, log: &w.log, schedule: &w.schedule}
+	w.outbox = outbox{m: &w.m}
+	w.pending = pending{m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen}
+	return w
 }
 
 // clock keeps the latest time: a caller's clock never turns decisions back.
@@ -379,26 +49,202 @@ func (w *Window) clock(now time.Time) {
 	}
 }
 
-func (w *Window) rescheduleAll() {
-	for _, l := range w.inOrderOfName() {
-		w.reschedule(l)
+// Full reports whether the window holds what it may. Fetching pauses then.
+func (w *Window) Full() bool { return w.bytes() >= int64(w.cfg.WindowBytes) }
+
+func (w *Window) bytes() int64 { return w.pending.bytes + w.outbox.bytes }
+
+// Assign makes claims known, all of one generation: what came before it has been
+// dropped by Forget. With catchUp their contacts are only collected until
+// CaughtUp, so that what the previous owner had sent is not followed by an older
+// state. Events of unknown claims are not taken.
+func (w *Window) Assign(now time.Time, claims []contactsync.Claim, catchUp bool) {
+	w.clock(now)
+	w.claims.assign(claims, catchUp)
+	w.schedule.setMode(w.claims.catchingUp > 0, w.schedule.draining)
+}
+
+// CaughtUp says that a claim's read position has passed the end seen at
+// assignment, or that it must not be waited for any longer.
+func (w *Window) CaughtUp(now time.Time, c contactsync.Claim) {
+	w.clock(now)
+	cl := w.claims.caughtUp(c)
+	if cl == nil {
+		return
+	}
+	w.outbox.caughtUp(cl)
+	w.pending.caughtUp(w.now, cl)
+	w.schedule.setMode(w.claims.catchingUp > 0, w.schedule.draining)
+}
+
+// StopCatchingUp ends catch-up for all claims: the window is full, and only
+// sending makes room.
+func (w *Window) StopCatchingUp(now time.Time) {
+	for _, c := range w.claims.sorted() {
+		w.CaughtUp(now, c)
 	}
 }
 
-// inOrderOfName returns every lane, always in the same order: what is decided
-// must not depend on that of a map, or a seed would not replay.
-func (w *Window) inOrderOfName() []*lane {
-	return slices.SortedFunc(maps.Values(w.lanes), func(a, b *lane) int { return cmp.Compare(a.stream, b.stream) })
+// Add takes one event. The event's slices are the window's from then on. An
+// event of a claim that is not known is counted as released and left out.
+func (w *Window) Add(now time.Time, ev *event.Event) {
+	w.clock(now)
+	cl := w.claims.of(ev.Record.Claim())
+	if cl == nil {
+		w.m.Released.Inc()
+		return
+	}
+	src := cl.opened(ev.Record.Offset)
+	switch ev.Kind {
+	case event.Update:
+		if c := w.pending.find(ev.Contact.Stream, ev.Contact.ID); w.acceptable(c, ev, src) {
+			w.pending.update(w.now, c, ev, src)
+		}
+	case event.Delete:
+		if c := w.pending.find(ev.Contact.Stream, ev.Contact.ID); w.acceptable(c, ev, src) {
+			w.pending.remove(ev.Contact.Stream, ev.Contact.ID, versionOf(ev), w.m.skippedDelete)
+			w.outbox.skip(src, w.m.skippedDelete)
+		}
+	case event.Tombstone:
+		switch stream, id := event.TombstoneKey(ev.Record.Key); {
+		case id == "":
+		case stream == "": // it can mean one in any stream
+			w.pending.removeAnywhere(id, versionOf(ev), w.m.skippedTombstone)
+		default:
+			w.pending.remove(stream, id, versionOf(ev), w.m.skippedTombstone)
+		}
+		w.outbox.skip(src, w.m.skippedTombstone)
+	case event.Broken:
+		fallthrough
+	default:
+		w.outbox.refuse(w.now, ev, src, ev.Err)
+	}
 }
 
-func compareClaims(a, b contactsync.Claim) int {
-	return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Generation, b.Generation))
+// Next returns the best request that may start now, and nil where none may.
+// Among the ready streams the one with the oldest pending event goes first. The
+// caller must hand every request back through Settle exactly once.
+func (w *Window) Next(now time.Time) *Request {
+	w.clock(now)
+	for st := w.schedule.next(w.now); st != nil; st = w.schedule.next(w.now) {
+		w.health.review(w.now, st)
+		if w.pending.dissolve(w.now, st, st.health.hold != nil) {
+			continue // it may not be due any more
+		}
+		report, again := st.account.gate.Admit(w.now)
+		if report == nil {
+			st.account.refused(w.now, again)
+			continue
+		}
+		most, mostBytes := w.health.limits(w.now, st)
+		f := w.pending.take(w.now, st, most, mostBytes)
+		f.report, f.warned = report, st.health.credentialsRefused
+		w.schedule.started(st)
+		w.requests[f] = struct{}{}
+		w.m.started(f)
+		return f
+	}
+	return nil
 }
 
-// TakeEnded returns the positions that ended since the last call. The slice is
-// the caller's until the next call.
-func (w *Window) TakeEnded() []contactsync.Ended {
-	ended := w.ended
-	w.ended = nil
-	return ended
+// Wake returns when Next may answer differently although nothing else happens,
+// and the zero time where only an event or a result can change it.
+func (w *Window) Wake() time.Time { return w.schedule.wake(w.now) }
+
+// Settle takes the result of a request: rows that are done end, rows that were refused
+// become dead letters, and the others wait to be sent again. What each kind of answer
+// leads to is decided in policy.go.
+func (w *Window) Settle(now time.Time, f *Request, r contactsync.Result) {
+	w.clock(now)
+	f.report(w.now, r)
+	delete(w.requests, f)
+	st := f.stream
+	w.schedule.settled(st)
+	d := decide(answer{kind: r.Kind, single: len(f.rows) == 1, warned: f.warned || st.account.health.held})
+	w.log.answer(w.now, f.Batch, d, r)
+	w.health.onAnswer(w.now, f, d, r)
+	(&settlement{w, f, st, d, r}).settle()
+	if len(st.contacts) == 0 && st.health.onHold(holdRejecting) {
+		w.health.endHold(w.now, st, endedEmpty)
+	}
+	if st.empty(w.now) {
+		w.schedule.drop(st)
+	}
 }
+
+// drainPatience is how far ahead a draining window looks: a stream that may be sent
+// within it is waited for, one that waits longer is left to the next owner.
+const drainPatience = 500 * time.Millisecond
+
+// Drain makes every stream ready that may be sent, full or not: what is delivered
+// before the partitions are given back is not sent a second time by their next
+// owner. Contacts of partitions that still catch up stay where they are.
+func (w *Window) Drain(now time.Time) {
+	w.clock(now)
+	w.schedule.setMode(w.claims.catchingUp > 0, true)
+}
+
+// Drained reports whether nothing is in flight any more that somebody waits for,
+// and nothing could soon be. Call it when Next has returned nil.
+func (w *Window) Drained(now time.Time) bool {
+	w.clock(now)
+	if len(w.requests) > 0 || !w.outbox.drained() {
+		return false
+	}
+	wake := w.Wake()
+	return wake.IsZero() || wake.After(w.now.Add(drainPatience))
+}
+
+// Forget drops everything that has not ended, and every claim. Nobody commits it,
+// so the next owner reads it again. Results that come later end nothing. It is
+// all or nothing because a generation ends as a whole: were one claim dropped
+// alone, contacts would be left with events of some claims and not of others.
+func (w *Window) Forget(now time.Time) {
+	w.clock(now)
+	w.m.Released.Add(float64(w.claims.end()))
+	w.outbox.forget()
+	w.pending.forget()
+	w.schedule.setMode(false, false)
+	w.schedule.dropEmpty(w.now)
+}
+
+// Expire ends what has lasted long enough: contacts that have waited for hold_max in a
+// stream whose hold has lasted as long become dead letters, holds of which nothing is
+// left end, and streams of which nothing is known any more are dropped. Call it every
+// second or so.
+func (w *Window) Expire(now time.Time) {
+	w.clock(now)
+	most := expireAtOnce
+	for _, st := range w.schedule.sorted(func(st *stream) bool { return w.health.expired(w.now, st) }) {
+		n := w.pending.expire(w.now, st, w.cfg.HoldMax, most)
+		w.health.countExpired(w.now, st, n)
+		most -= n
+	}
+	for _, st := range w.schedule.sorted(func(st *stream) bool { return st.idle(w.now) && st.health.hold != nil }) {
+		w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with
+	}
+	w.schedule.dropEmpty(w.now)
+}
+
+// TakeEnded returns the positions that ended since the last call.
+func (w *Window) TakeEnded() []contactsync.Ended { return w.outbox.takeEnded() }
+
+// DeadLettersWaiting returns the dead letters that may be published, oldest first.
+func (w *Window) DeadLettersWaiting() []*DeadLetter { return w.outbox.waiting }
+
+// TakeDeadLetters returns the same and leaves them to the caller: each must come
+// back through DeadLettersAcked.
+func (w *Window) TakeDeadLetters() []*DeadLetter { return w.outbox.take() }
+
+// DeadLettersAcked says that Kafka has acknowledged these dead letters: their events end.
+func (w *Window) DeadLettersAcked(now time.Time, letters []*DeadLetter) {
+	w.clock(now)
+	w.outbox.acked(letters)
+	w.log.acked(letters)
+}
+
+// DeadLettersPending is the number of dead letters that Kafka has not acknowledged.
+func (w *Window) DeadLettersPending() int { return w.outbox.pending() }
+
+// TakeLogEvents returns the lines for the log since the last call.
+func (w *Window) TakeLogEvents() []LogEvent { return w.log.take() }

@@ -36,7 +36,7 @@ func TestService_DeadLetterTopicIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.drain()
-	l.until("the log to say that it is over", func() bool { return l.logged("dead letters are written again", "attempts=") })
+	l.until("the log to say that it is over", func() bool { return l.logged("dead letters can be written again", "attempts=") })
 	l.stop()
 	l.verify(nil)
 }

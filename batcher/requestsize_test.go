@@ -101,7 +101,7 @@ func TestCeiling_FindsTheLimit(t *testing.T) {
 		limit := rapid.IntRange(1, 100).Draw(t, "rows")
 		limitBytes := rapid.Int64Range(100, 60_000).Draw(t, "bytes")
 		size := rapid.Int64Range(50, 2000).Draw(t, "size of a row")
-		c, now, refused := newCeiling(cfg), time.Unix(1_700_000_000, 0), 0
+		c, now, refused := newRequestSize(&cfg), time.Unix(1_700_000_000, 0), 0
 		for range 100 {
 			rows := int(min(int64(c.rows), max(1, c.bytes/size)))
 			if rows < 1 || c.rows < 1 || c.bytes < 1 {
@@ -109,12 +109,12 @@ func TestCeiling_FindsTheLimit(t *testing.T) {
 			}
 			switch bytes := int64(rows) * size; {
 			case rows <= limit && bytes <= limitBytes, rows == 1:
-				c.passed(rows, bytes)
+				c.fits(rows, bytes)
 			default:
 				if refused++; refused > 16 {
 					t.Fatalf("refused %d times, and still %d rows", refused, rows)
 				}
-				c.refused(now, rows, bytes)
+				c.tooLarge(now, rows, bytes)
 			}
 		}
 		c.recover(now.Add(24 * time.Hour))
@@ -126,18 +126,19 @@ func TestCeiling_FindsTheLimit(t *testing.T) {
 
 func TestCeiling_TellsRowsFromBytes(t *testing.T) {
 	t.Parallel()
-	c, now := newCeiling(DefaultConfig()), time.Unix(1_700_000_000, 0)
-	c.passed(100, 30_000)
-	c.refused(now, 100, 90_000)
+	cfg := DefaultConfig()
+	c, now := newRequestSize(&cfg), time.Unix(1_700_000_000, 0)
+	c.fits(100, 30_000)
+	c.tooLarge(now, 100, 90_000)
 	if c.rows != 100 || c.bytes != 45_000 {
 		t.Errorf("100 rows have passed before, so the bytes were too many: %+v", c)
 	}
-	c.refused(now, 120, 20_000)
+	c.tooLarge(now, 120, 20_000)
 	if c.rows != 100 || c.bytes != 45_000 {
 		t.Errorf("half of 120 is less than what has passed: %+v", c)
 	}
-	c.passed(40, 44_000)
-	c.refused(now, 20, 44_000)
+	c.fits(40, 44_000)
+	c.tooLarge(now, 20, 44_000)
 	if c.rows != 10 || c.bytes != 22_000 {
 		t.Errorf("what passed before passes no longer, so nothing is known: %+v", c)
 	}

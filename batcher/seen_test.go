@@ -14,7 +14,7 @@ import (
 	"github.com/contactsync/contactsync/internal/event"
 )
 
-func version(n int64) func(*event.Event) {
+func numbered(n int64) func(*event.Event) {
 	return func(ev *event.Event) { ev.Contact.Version, ev.Contact.HasVersion = n, true }
 }
 
@@ -30,12 +30,12 @@ func TestBatcher_SkipsStaleEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, nil)
 		noon := time.Now()
-		s.addWith(version(7), "a")
-		s.addWith(version(6), "a") // older than what is pending
+		s.addWith(numbered(7), "a")
+		s.addWith(numbered(6), "a") // older than what is pending
 		s.wantEnded(1)
 		s.at(time.Second)
-		s.addWith(version(5), "a") // older than what was accepted
-		s.addWith(version(7), "a") // as new: it may be a correction, and does no harm
+		s.addWith(numbered(5), "a") // older than what was accepted
+		s.addWith(numbered(7), "a") // as new: it may be a correction, and does no harm
 		s.addWith(occurred(noon), "b")
 		s.at(2 * time.Second)
 		s.addWith(occurred(noon.Add(-time.Hour)), "b")
@@ -56,13 +56,13 @@ func TestBatcher_StaleAfterADelete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, nil)
 		gone := func(n int64) func(*event.Event) {
-			return func(ev *event.Event) { version(n)(ev); ev.Kind = event.Delete }
+			return func(ev *event.Event) { numbered(n)(ev); ev.Kind = event.Delete }
 		}
-		s.addWith(version(4), "a")
+		s.addWith(numbered(4), "a")
 		s.addWith(gone(3), "a") // a delete that came late deletes nothing
 		s.at(time.Second)
 		s.addWith(gone(8), "b")
-		s.addWith(version(7), "b") // must not bring the contact back
+		s.addWith(numbered(7), "b") // must not bring the contact back
 		s.at(2 * time.Second)
 		s.wantCalls("500ms a")
 		s.wantEnded(0, 1, 2, 3)
@@ -72,9 +72,9 @@ func TestBatcher_StaleAfterADelete(t *testing.T) {
 func TestBatcher_RemembersABoundedNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newBench(t, func(c *Config) { c.RememberContacts = 2 })
-		s.addWith(version(9), "a", "b", "c")
+		s.addWith(numbered(9), "a", "b", "c")
 		s.at(time.Second)
-		s.addWith(version(8), "a", "b", "c") // a is forgotten
+		s.addWith(numbered(8), "a", "b", "c") // a is forgotten
 		s.at(3 * time.Second)
 		s.wantCalls("500ms a b c", "1.5s a")
 		if n := testutil.ToFloat64(s.m.Batcher.RememberedContacts); n != 2 {
@@ -290,13 +290,13 @@ func TestBatcher_NothingOlderAfterWhatMayHaveBeenApplied(t *testing.T) {
 					}
 					return first
 				}
-				s.addWith(version(9), "a")
+				s.addWith(numbered(9), "a")
 				s.at(20 * time.Second)
 				if len(s.letters) != 1 {
 					t.Fatalf("dead letters %+v", s.letters)
 				}
 				calls := len(s.calls)
-				s.addWith(version(8), "a")
+				s.addWith(numbered(8), "a")
 				s.at(40 * time.Second)
 				if len(s.calls) != calls || s.stale() != 1 {
 					t.Errorf("version 8 was sent after version 9 may have been applied")
@@ -306,47 +306,47 @@ func TestBatcher_NothingOlderAfterWhatMayHaveBeenApplied(t *testing.T) {
 	}
 }
 
-func TestStanding_Order(t *testing.T) {
+func TestVersion_Order(t *testing.T) {
 	t.Parallel()
 	at := func(partition int32, offset int64) contactsync.Position {
 		return contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: partition}, Offset: offset}
 	}
 	noon := time.Unix(1_700_000_000, 0)
-	v := func(n int64) standing {
-		return standing{Version: event.Version{Number: n, HasNumber: true, OccurredAt: noon.Add(time.Duration(-n) * time.Hour)}}
+	v := func(n int64) version {
+		return version{Version: event.Version{Number: n, HasNumber: true, OccurredAt: noon.Add(time.Duration(-n) * time.Hour)}}
 	}
-	occurred := func(at time.Time) standing { return standing{Version: event.Version{OccurredAt: at}} }
-	stood := func(s standing, at contactsync.Position, time time.Time) standing {
+	occurred := func(at time.Time) version { return version{Version: event.Version{OccurredAt: at}} }
+	stood := func(s version, at contactsync.Position, time time.Time) version {
 		s.Origin, s.Time = at, time
 		return s
 	}
-	live := func(at contactsync.Position, time time.Time) standing { return stood(standing{}, at, time) }
-	replay := func(s standing, at contactsync.Position, time time.Time) standing {
+	live := func(at contactsync.Position, time time.Time) version { return stood(version{}, at, time) }
+	replay := func(s version, at contactsync.Position, time time.Time) version {
 		s.replayed = true
 		return stood(s, at, time)
 	}
 	for _, tt := range []struct {
 		name     string
-		a, known standing
+		a, known version
 		older    bool
 	}{
 		{"lower version", v(1), v(2), true},
 		{"higher version, earlier time", v(2), v(1), false},
 		{"equal version", v(2), v(2), false},
-		{"equal version, other time", v(2), standing{Version: event.Version{Number: 2, HasNumber: true, OccurredAt: noon}}, false},
+		{"equal version, other time", v(2), version{Version: event.Version{Number: 2, HasNumber: true, OccurredAt: noon}}, false},
 		{"earlier time", occurred(noon), occurred(noon.Add(1)), true},
 		{"earlier time, one version", occurred(noon), v(-1), true},
 		{"nothing said", live(at(0, 5), noon), live(at(0, 9), noon), false},
-		{"replay of an earlier event", replay(standing{}, at(0, 5), noon), live(at(0, 9), noon), true},
-		{"replay of the same event", replay(standing{}, at(0, 9), noon), live(at(0, 9), noon), false},
+		{"replay of an earlier event", replay(version{}, at(0, 5), noon), live(at(0, 9), noon), true},
+		{"replay of the same event", replay(version{}, at(0, 9), noon), live(at(0, 9), noon), false},
 		{"replay of an earlier event with a higher version", replay(v(3), at(0, 5), noon), stood(v(2), at(0, 9), noon), false},
 		{"replay with an equal version", replay(v(3), at(0, 5), noon), stood(v(3), at(0, 9), noon), true},
-		{"replay from another partition, earlier", replay(standing{}, at(1, 50), noon), live(at(0, 9), noon.Add(1)), true},
-		{"replay from another partition, later", replay(standing{}, at(1, 50), noon.Add(1)), live(at(0, 9), noon), false},
-		{"replay from another partition, equally old", replay(standing{}, at(1, 50), noon), live(at(0, 9), noon), true},
+		{"replay from another partition, earlier", replay(version{}, at(1, 50), noon), live(at(0, 9), noon.Add(1)), true},
+		{"replay from another partition, later", replay(version{}, at(1, 50), noon.Add(1)), live(at(0, 9), noon), false},
+		{"replay from another partition, equally old", replay(version{}, at(1, 50), noon), live(at(0, 9), noon), true},
 		{"another partition, equally old", live(at(1, 50), noon), live(at(0, 9), noon), false},
 		{"another partition, earlier", live(at(1, 50), noon), live(at(0, 9), noon.Add(1)), false},
-		{"another partition, equally old, after a replay", live(at(1, 50), noon), replay(standing{}, at(0, 9), noon), false},
+		{"another partition, equally old, after a replay", live(at(1, 50), noon), replay(version{}, at(0, 9), noon), false},
 	} {
 		if got := tt.a.olderThan(tt.known); got != tt.older {
 			t.Errorf("%s: older is %v, want %v", tt.name, got, tt.older)
@@ -363,13 +363,13 @@ func TestBatcher_StaleWhileInFlight(t *testing.T) {
 			time.Sleep(time.Second)
 			return allDelivered(b)
 		}
-		s.addWith(version(1), "a", "b")
-		s.addWith(version(5), "a")
-		s.addWith(version(3), "a") // newer than what is out, older than what waits
-		s.addWith(func(ev *event.Event) { version(5)(ev); ev.Kind = event.Delete }, "b")
-		s.addWith(version(3), "b") // newer than what is out, older than the delete
+		s.addWith(numbered(1), "a", "b")
+		s.addWith(numbered(5), "a")
+		s.addWith(numbered(3), "a") // newer than what is out, older than what waits
+		s.addWith(func(ev *event.Event) { numbered(5)(ev); ev.Kind = event.Delete }, "b")
+		s.addWith(numbered(3), "b") // newer than what is out, older than the delete
 		s.at(5 * time.Second)
-		s.addWith(version(4), "b") // and so it stays when the request has come back
+		s.addWith(numbered(4), "b") // and so it stays when the request has come back
 		s.at(10 * time.Second)
 		if s.stale() != 3 || len(s.calls) != 2 || len(s.calls[1].batch.Rows) != 1 || len(s.ended) != int(s.offset) {
 			t.Errorf("%v stale, want 3; calls %v; ended %v", s.stale(), s.calls, s.ended)
@@ -387,10 +387,10 @@ func TestBatcher_StaleAfterTheRequestCameBack(t *testing.T) {
 			}
 			return allDelivered(b)
 		}
-		s.addWith(version(1), "a")
-		s.addWith(version(5), "a") // joins the first one when that comes back
+		s.addWith(numbered(1), "a")
+		s.addWith(numbered(5), "a") // joins the first one when that comes back
 		s.at(2 * time.Second)
-		s.addWith(version(3), "a")
+		s.addWith(numbered(3), "a")
 		s.at(time.Minute)
 		if s.stale() != 1 || len(s.calls) != 2 || string(s.calls[1].batch.Rows[0].Body) != `{"id":"a","seq":1}` {
 			t.Errorf("%v stale, calls %v", s.stale(), s.calls)

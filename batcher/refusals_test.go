@@ -56,7 +56,7 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 				s.answer = outage
 				s.add(names(0, 300)...)
 				s.at(59 * time.Second)
-				if a := s.b.Status().Accounts[0]; a.Refused < 5 || a.Letters != len(s.letters) || a.DeadLetterMaxPerMinute != 5 || a.HeldStreams != 1 || a.HeldEvents != 300-len(s.ended) {
+				if a := s.b.Status().Accounts[0]; a.Rejected < 5 || a.DeadLetters != len(s.letters) || a.DeadLetterMaxPerMinute != 5 || a.HeldStreams != 1 || a.HeldEvents != 300-len(s.ended) {
 					t.Errorf("the status does not say what is going on: %+v, %d dead letters, %d events ended", a, len(s.letters), len(s.ended))
 				}
 				if first := len(s.letters); first > 5 || name == "each row" && first > 0 {
@@ -256,7 +256,7 @@ func TestBatcher_DeletedRowsCostNoLetter(t *testing.T) {
 		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); len(s.letters) != 1 || s.letters[0].Stream != "y" || kept != 0 {
 			t.Errorf("dead letters %+v, kept %v", s.letters, kept)
 		}
-		if n := s.b.Status().Accounts[0].Refused; n != 1 {
+		if n := s.b.Status().Accounts[0].Rejected; n != 1 {
 			t.Errorf("%d dead letters counted, want 1", n)
 		}
 	})

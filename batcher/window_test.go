@@ -54,7 +54,7 @@ func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
 		}
 		s.at(2 * time.Minute)
 		s.wantEnded(1)
-		if st := s.b.Status(); len(s.letters) != 1 || st.DeadLettersPending != 0 || st.Bytes != 0 || s.b.window.staleInFlight != 0 {
+		if st := s.b.Status(); len(s.letters) != 1 || st.DeadLettersPending != 0 || st.Bytes != 0 || s.b.window.outbox.staleInFlight != 0 {
 			t.Errorf("%d dead letters written, left %+v", len(s.letters), st)
 		}
 	})
@@ -149,8 +149,8 @@ func TestWindow_LateAnswerSettlesNothingOfTheNextGeneration(t *testing.T) {
 			old := w.send(t)
 			w.add(testClaim, "a")
 			w.Forget(w.now)
-			if w.pending != 1 || w.bytes == 0 {
-				t.Fatalf("%d contacts, %d bytes, want the one in flight", w.pending, w.bytes)
+			if w.pending.contacts != 1 || w.bytes() == 0 {
+				t.Fatalf("%d contacts, %d bytes, want the one in flight", w.pending.contacts, w.bytes())
 			}
 			w.Assign(w.now, []contactsync.Claim{next}, false)
 			at := w.add(next, "a")
@@ -163,8 +163,8 @@ func TestWindow_LateAnswerSettlesNothingOfTheNextGeneration(t *testing.T) {
 			if ended, want := w.TakeEnded(), []contactsync.Ended{{Claim: next, Offset: at}}; !slices.Equal(ended, want) {
 				t.Errorf("ended %v, want %v", ended, want)
 			}
-			if w.pending != 0 || w.bytes != 0 {
-				t.Errorf("%d contacts and %d bytes are left", w.pending, w.bytes)
+			if w.pending.contacts != 0 || w.bytes() != 0 {
+				t.Errorf("%d contacts and %d bytes are left", w.pending.contacts, w.bytes())
 			}
 		})
 	}
@@ -183,13 +183,13 @@ func TestWindow_LateAnswerCountsNoDelete(t *testing.T) {
 		Record:  contactsync.Record{Position: contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: w.offset}, Generation: testClaim.Generation, Time: w.now},
 		Contact: event.Contact{Stream: "st", ID: "a", Account: "a"}, Kind: event.Delete,
 	})
-	skipped, released := testutil.ToFloat64(w.m.ended[endedSkipped]), testutil.ToFloat64(w.m.released)
+	skipped, released := testutil.ToFloat64(w.m.completed[endedSkipped]), testutil.ToFloat64(w.m.Released)
 	w.Forget(w.now)
 	w.Settle(w.now, old, contactsync.Result{Kind: contactsync.Unavailable})
-	if n := testutil.ToFloat64(w.m.released) - released; n != 1 {
+	if n := testutil.ToFloat64(w.m.Released) - released; n != 1 {
 		t.Errorf("%v events counted as released, want 1", n)
 	}
-	if n := testutil.ToFloat64(w.m.ended[endedSkipped]) - skipped; n != 0 {
+	if n := testutil.ToFloat64(w.m.completed[endedSkipped]) - skipped; n != 0 {
 		t.Errorf("%v events counted as skipped when they had been released", n)
 	}
 }
@@ -212,16 +212,16 @@ func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {
 	w.add(testClaim, "x")
 	w.add(testClaim, "queued")
 	w.add(testClaim, half.Batch.Rows[0].ID)
-	open := testutil.ToFloat64(w.m.released)
+	open := testutil.ToFloat64(w.m.Released)
 	w.Forget(w.now)
-	if n := testutil.ToFloat64(w.m.released) - open; n != 8 {
+	if n := testutil.ToFloat64(w.m.Released) - open; n != 8 {
 		t.Errorf("%v events counted as released, want 8", n)
 	}
-	if w.pending != len(half.Batch.Rows) {
-		t.Errorf("%d contacts pending, want the %d in flight", w.pending, len(half.Batch.Rows))
+	if w.pending.contacts != len(half.Batch.Rows) {
+		t.Errorf("%d contacts pending, want the %d in flight", w.pending.contacts, len(half.Batch.Rows))
 	}
 	w.Settle(w.now, half, allDelivered(half.Batch))
-	if w.pending != 0 || w.bytes != 0 || len(w.TakeEnded()) != 0 || w.catchingUp != 0 || !w.Drained(w.now) {
+	if w.pending.contacts != 0 || w.bytes() != 0 || len(w.TakeEnded()) != 0 || w.claims.catchingUp != 0 || !w.Drained(w.now) {
 		t.Errorf("left: %+v", w.Status(w.now))
 	}
 	next := testClaim
@@ -240,13 +240,14 @@ func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {
 func TestWindow_AccountWithoutGate(t *testing.T) {
 	t.Parallel()
 	w := newGenerations()
-	w.gates = func(string) (Gate, bool) { return (*metered)(nil), false }
+	none := func(string) (Gate, bool) { return (*metered)(nil), false }
+	w.Window = NewWindow(DefaultConfig(), none, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
 	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
 	w.add(testClaim, "a")
 	f := w.send(t)
 	w.Settle(w.now, f, contactsync.Result{Kind: contactsync.Unknown})
-	if w.pending != 1 || len(w.TakeDeadLetters()) != 0 {
-		t.Errorf("%d contacts are pending, want the one that was refused", w.pending)
+	if w.pending.contacts != 1 || len(w.TakeDeadLetters()) != 0 {
+		t.Errorf("%d contacts are pending, want the one that was refused", w.pending.contacts)
 	}
 }
 
@@ -288,8 +289,8 @@ func TestWindow_LateAnswerDoesNotEndCatchUp(t *testing.T) {
 					w.add(next, id)
 				}
 				w.Settle(w.now, old, answer(old.Batch))
-				for id, c := range w.lanes["st"].contacts {
-					if c.at != deferred {
+				for id, c := range w.schedule.streams["st"].contacts {
+					if c.in == nil || c.in != &c.sources[0].claim.deferred {
 						t.Errorf("contact %s could be sent although its partition catches up", id)
 					}
 				}

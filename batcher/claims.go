@@ -1,0 +1,92 @@
+package batcher
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/contactsync/contactsync"
+)
+
+// claim is one owned partition during one generation.
+type claim struct {
+	contactsync.Claim
+	live     bool  // false when its generation is over; requests and dead letters can outlive it
+	catching bool  // its contacts are only collected so far
+	deferred list  // contacts that wait for the end of catch-up
+	open     int   // events that have not ended
+	first    int64 // offset of the first event that was added; -1 before it
+}
+
+// source is one event whose state is in a contact or a dead letter.
+type source struct {
+	claim  *claim
+	offset int64
+}
+
+// live reports whether events are of the present generation. Those of one contact or
+// dead letter are all of the same one, because a generation ends as a whole.
+func live(sources []source) bool { return len(sources) > 0 && sources[0].claim.live }
+
+// claims are the partitions owned in the present generation.
+type claims struct {
+	owned      map[contactsync.Claim]*claim
+	last       *claim // of the latest event: most come in runs of one partition
+	catchingUp int    // how many catch up
+}
+
+func newClaims() claims { return claims{owned: map[contactsync.Claim]*claim{}} }
+
+// opened counts an event of the claim that was added.
+func (cl *claim) opened(offset int64) source {
+	cl.open++
+	if cl.first < 0 {
+		cl.first = offset
+	}
+	return source{cl, offset}
+}
+
+func (cs *claims) assign(owned []contactsync.Claim, catchUp bool) {
+	for _, c := range owned {
+		cs.owned[c] = &claim{Claim: c, live: true, catching: catchUp, first: -1}
+		if catchUp {
+			cs.catchingUp++
+		}
+	}
+}
+
+// of returns the claim of an event, or nil where it is not owned.
+func (cs *claims) of(c contactsync.Claim) *claim {
+	if cs.last == nil || cs.last.Claim != c {
+		cs.last = cs.owned[c]
+	}
+	return cs.last
+}
+
+// caughtUp ends the catch-up of a claim and returns it, or nil where it has none.
+func (cs *claims) caughtUp(c contactsync.Claim) *claim {
+	cl := cs.owned[c]
+	if cl == nil || !cl.catching {
+		return nil
+	}
+	cl.catching = false
+	cs.catchingUp--
+	return cl
+}
+
+// sorted returns the claims in an order that is always the same.
+func (cs *claims) sorted() []contactsync.Claim {
+	return slices.SortedFunc(maps.Keys(cs.owned), func(a, b contactsync.Claim) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Generation, b.Generation))
+	})
+}
+
+// end ends the generation and returns how many of its events are still open.
+func (cs *claims) end() (open int) {
+	for _, cl := range cs.owned {
+		cl.live, cl.catching = false, false
+		open += cl.open
+	}
+	*cs = newClaims()
+	return open
+}

@@ -1,0 +1,200 @@
+package batcher
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+const (
+	// logEvery is how often a line about the same thing is written at most.
+	logEvery = time.Minute
+	// logEventsKept bounds the lines that wait to be written. The metrics count what
+	// is more.
+	logEventsKept = 100
+)
+
+// LogEvent is one line for the log.
+type LogEvent struct {
+	Level slog.Level
+	Text  string
+	Args  []any
+}
+
+// eventLog collects what an operator wants to read. A line for each request or event
+// would hide what matters, so what comes often is written once a minute, by the first
+// of its kind, and what lasts also when it is over. The metrics have the numbers.
+type eventLog struct {
+	lines   []LogEvent            // since take
+	written map[string]time.Time  // when a line about a topic was last written
+	lasting map[string]*condition // what goes on, by topic
+
+	deadLetters map[contactsync.Reason]int // acknowledged since they were last reported
+	newest      contactsync.DeadLetter
+}
+
+// condition is something that lasts.
+type condition struct {
+	variant string
+	since   time.Time
+	count   int  // how often it was met
+	written bool // the log has it
+}
+
+func newEventLog() eventLog {
+	return eventLog{
+		written: map[string]time.Time{}, lasting: map[string]*condition{},
+		deadLetters: map[contactsync.Reason]int{},
+	}
+}
+
+// take returns the lines since the last call.
+func (l *eventLog) take() []LogEvent {
+	lines := l.lines
+	l.lines = nil
+	return lines
+}
+
+// add writes a line.
+func (l *eventLog) add(level slog.Level, text string, args ...any) {
+	if len(l.lines) < logEventsKept {
+		l.lines = append(l.lines, LogEvent{level, text, args})
+	}
+}
+
+// due reports whether a line about a topic may be written again; the caller then
+// writes it.
+func (l *eventLog) due(now time.Time, topic string) bool {
+	if last, ok := l.written[topic]; ok && now.Sub(last) < logEvery {
+		return false
+	}
+	l.written[topic] = now
+	return true
+}
+
+// goesOn notes that something lasts, and reports whether to write so. Another variant
+// of it begins anew.
+func (l *eventLog) goesOn(now time.Time, topic, variant string) (c *condition, write bool) {
+	if c = l.lasting[topic]; c == nil || c.variant != variant {
+		c = &condition{variant: variant, since: now}
+		l.lasting[topic] = c
+	}
+	c.count++
+	write = l.due(now, topic+" "+variant)
+	c.written = c.written || write
+	return c, write
+}
+
+// over ends what lasted. It returns nil where nothing did of which the log has a line.
+func (l *eventLog) over(topic string) *condition {
+	c := l.lasting[topic]
+	delete(l.lasting, topic)
+	if c == nil || !c.written {
+		return nil
+	}
+	return c
+}
+
+// repartitioned notes an event whose contact was in another partition before.
+func (l *eventLog) repartitioned(now time.Time, ev *event.Event, from contactsync.Position) {
+	if l.due(now, "contacts in two partitions") {
+		l.add(slog.LevelWarn, "a contact has events in two partitions, which have no order between them: key the topic by contact or by stream",
+			"stream", ev.Contact.Stream, "before", from.String(), "now", ev.Record.String())
+	}
+}
+
+// stale notes an event that was dropped.
+func (l *eventLog) stale(now time.Time, ev *event.Event) {
+	if l.due(now, "stale events") {
+		l.add(slog.LevelWarn, "an event is older than what is known of its contact and was dropped; contactsync_batcher_events_skipped_total counts them",
+			"stream", ev.Contact.Stream, "position", ev.Record.String())
+	}
+}
+
+// halved notes a request that was refused as a whole and is cut in two.
+func (l *eventLog) halved(now time.Time, b contactsync.Batch, r contactsync.Result) {
+	if l.due(now, "whole requests refused") {
+		l.add(slog.LevelWarn, "the API refuses whole requests for some of their rows, which takes several calls for each bad row; contactsync_upstream_requests_total counts them",
+			"account", b.Account, "stream", b.Stream, "rows", len(b.Rows), "status", r.Status, "detail", r.Detail)
+	}
+}
+
+// answer notes whether requests of an account are answered.
+func (l *eventLog) answer(now time.Time, b contactsync.Batch, d *Decision, r contactsync.Result) {
+	topic := "requests of " + b.Account
+	switch {
+	case d.rowsAnswered:
+		if c := l.over(topic); c != nil {
+			l.add(slog.LevelInfo, "requests are answered again", "account", b.Account,
+				"after_kind", c.variant, "requests", c.count, "lasted", now.Sub(c.since))
+		}
+	case d.outage:
+		if c, write := l.goesOn(now, topic, r.Kind.String()); write {
+			l.add(d.level, "requests are not answered; their contacts are kept and sent again",
+				"kind", r.Kind.String(), "account", b.Account, "stream", b.Stream, "status", r.Status, "detail", r.Detail,
+				"requests", c.count, "since", c.since)
+		}
+	}
+}
+
+// published notes an attempt to write dead letters.
+func (l *eventLog) published(now time.Time, p published) {
+	const topic = "writing dead letters"
+	if p.pending > 0 {
+		if c, write := l.goesOn(now, topic, ""); write {
+			l.add(slog.LevelError, "dead letters cannot be written; their offsets wait",
+				"letters", p.pending, "attempts", p.attempts, "since", c.since, "err", p.err)
+		}
+		return
+	}
+	if c := l.over(topic); c != nil {
+		l.add(slog.LevelInfo, "dead letters can be written again", "attempts", p.attempts, "lasted", now.Sub(c.since))
+	}
+}
+
+// remind reports once a minute that streams are on hold, in one line for all.
+func (l *eventLog) remind(s *snapshot) {
+	const topic = "streams on hold"
+	if len(s.onHold) == 0 {
+		l.written[topic] = s.now // the first reminder comes a minute after the hold was reported
+		return
+	}
+	if l.due(s.now, topic) {
+		kinds := s.holds()
+		all := kinds.all()
+		l.add(slog.LevelError, "streams are on hold; GET /status names them", "unauthorized", kinds[holdUnauthorized].streams,
+			"stream_gone", kinds[holdGone].streams, "rejecting", kinds[holdRejecting].streams, "contacts", all.contacts,
+			"longest", all.longest, "accounts", strings.Join(s.accountsOnHold(), " "))
+	}
+}
+
+// acked notes dead letters that Kafka has acknowledged.
+func (l *eventLog) acked(letters []*DeadLetter) {
+	for _, d := range letters {
+		l.deadLetters[d.Reason]++
+		l.newest = d.DeadLetter
+	}
+}
+
+// report writes how many dead letters there were since the last time, once a minute,
+// or at the end whatever the time. The details of a dead letter may be about a person
+// and are not written to the log.
+func (l *eventLog) report(now time.Time, end bool) {
+	if len(l.deadLetters) == 0 || !l.due(now, "dead letters") && !end {
+		return
+	}
+	all, reasons := 0, []string{}
+	for _, r := range slices.Sorted(maps.Keys(l.deadLetters)) {
+		all += l.deadLetters[r]
+		reasons = append(reasons, fmt.Sprintf("%s=%d", r, l.deadLetters[r]))
+	}
+	l.add(slog.LevelWarn, "events were set aside as dead letters; contactsync dlq stats and list show them", "letters", all,
+		"reasons", strings.Join(reasons, " "), "newest", l.newest.Record.String(), "stream", l.newest.Stream)
+	clear(l.deadLetters)
+}

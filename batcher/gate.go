@@ -1,0 +1,23 @@
+package batcher
+
+import (
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// Gate admits the requests of one account: its budget and the breaker of its
+// host. Admit takes what one request costs and returns the function to call once
+// with its result; or nil and the time to ask again, and then it took nothing.
+type Gate interface {
+	Admit(now time.Time) (report func(now time.Time, r contactsync.Result), again time.Time)
+}
+
+// noGate is the gate of an account that is not configured. Its requests cost no call:
+// the sender refuses them.
+type noGate struct{}
+
+// Admit implements Gate.
+func (noGate) Admit(time.Time) (func(time.Time, contactsync.Result), time.Time) {
+	return func(time.Time, contactsync.Result) {}, time.Time{}
+}

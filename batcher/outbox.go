@@ -1,0 +1,144 @@
+package batcher
+
+import (
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// DeadLetter is a dead letter that Kafka has not acknowledged. The events behind it
+// end when it has.
+type DeadLetter struct {
+	contactsync.DeadLetter
+
+	sources []source
+	charge  int64
+}
+
+// outbox is what leaves the window: the positions of events that have ended, and dead
+// letters until Kafka has acknowledged them.
+type outbox struct {
+	m     *series
+	ended []contactsync.Ended // since takeEnded
+
+	deferred      []*DeadLetter // of partitions that catch up
+	waiting       []*DeadLetter // to be published, oldest first
+	inFlight      int           // taken and not yet acknowledged
+	staleInFlight int           // of these, those of generations that are over
+	bytes         int64         // what the window charges for all of them
+}
+
+// end ends an event. It reports false for one of a generation that is over.
+func (o *outbox) end(s source) bool {
+	if !s.claim.live {
+		return false
+	}
+	s.claim.open--
+	o.ended = append(o.ended, contactsync.Ended{Claim: s.claim.Claim, Offset: s.offset})
+	return true
+}
+
+// skip ends an event that is not sent, for a reason that is counted.
+func (o *outbox) skip(s source, reason counter) {
+	if o.end(s) {
+		reason.Inc()
+		o.m.completed[endedSkipped].Inc()
+	}
+}
+
+// takeEnded returns the events that ended since the last call.
+func (o *outbox) takeEnded() []contactsync.Ended {
+	ended := o.ended
+	o.ended = nil
+	return ended
+}
+
+// add takes a dead letter in. While the partition of its oldest event catches up it is
+// kept back: were it written and the partition lost before the end of catch-up, the
+// next owner would write it again.
+func (o *outbox) add(d *DeadLetter) {
+	if !live(d.sources) {
+		o.m.Late.Inc()
+		return
+	}
+	d.Positions = make([]contactsync.Position, len(d.sources))
+	for i, s := range d.sources {
+		d.Positions[i] = contactsync.Position{TopicPartition: s.claim.TopicPartition, Offset: s.offset}
+	}
+	d.charge = contactOverhead + recordBytes(&d.Record) + int64(2*sourceBytes*len(d.sources))
+	o.bytes += d.charge
+	if d.sources[0].claim.catching {
+		o.deferred = append(o.deferred, d)
+		return
+	}
+	o.waiting = append(o.waiting, d)
+}
+
+// refuse makes a dead letter of an event that cannot be sent at all.
+func (o *outbox) refuse(now time.Time, ev *event.Event, src source, why *event.DecodeError) {
+	d := contactsync.DeadLetter{
+		Record: ev.Record, Stream: ev.Contact.Stream, Contact: ev.Contact.ID,
+		Reason: contactsync.ReasonUndecodable, First: now, Last: now,
+	}
+	if why != nil {
+		d.Reason, d.Detail = why.Reason, why.Detail
+	}
+	o.add(&DeadLetter{DeadLetter: d, sources: []source{src}})
+}
+
+// caughtUp lets the dead letters of a claim go.
+func (o *outbox) caughtUp(cl *claim) {
+	kept := o.deferred[:0]
+	for _, d := range o.deferred {
+		if d.sources[0].claim == cl {
+			o.waiting = append(o.waiting, d)
+		} else {
+			kept = append(kept, d)
+		}
+	}
+	clear(o.deferred[len(kept):])
+	o.deferred = kept
+}
+
+// take hands the waiting dead letters to the publisher.
+func (o *outbox) take() []*DeadLetter {
+	taken := o.waiting
+	o.waiting = nil
+	o.inFlight += len(taken)
+	return taken
+}
+
+// acked ends the events of dead letters that Kafka has acknowledged.
+func (o *outbox) acked(letters []*DeadLetter) {
+	for _, d := range letters {
+		o.inFlight--
+		o.bytes -= d.charge
+		if !live(d.sources) {
+			o.staleInFlight--
+		}
+		for _, s := range d.sources {
+			if o.end(s) {
+				o.m.completed[endedDeadLetter].Inc()
+			}
+		}
+	}
+}
+
+// forget drops the dead letters that the publisher does not have: their generation is
+// over, and its events are read again.
+func (o *outbox) forget() {
+	for _, dropped := range [][]*DeadLetter{o.deferred, o.waiting} {
+		for _, d := range dropped {
+			o.bytes -= d.charge
+		}
+	}
+	o.deferred, o.waiting, o.staleInFlight = nil, nil, o.inFlight
+}
+
+// pending is the number of dead letters that Kafka has not acknowledged.
+func (o *outbox) pending() int { return len(o.deferred) + len(o.waiting) + o.inFlight }
+
+// drained reports whether Kafka has acknowledged all that may be published of the
+// present generation.
+func (o *outbox) drained() bool { return len(o.waiting) == 0 && o.inFlight == o.staleInFlight }

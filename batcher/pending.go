@@ -1,0 +1,390 @@
+package batcher
+
+import (
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// pending is the contacts that have not ended, each once: a newer event is merged into
+// the state that waits. Nothing else touches a contact, and every stream that it
+// changes is placed anew.
+type pending struct {
+	m        *series
+	schedule *schedule
+	outbox   *outbox
+	seen     *seen
+
+	bytes    int64 // what the window charges for all of them
+	contacts int   // those in flight, and what arrived behind them, included
+}
+
+// find returns a contact, or nil where it is not pending.
+func (p *pending) find(streamName, id string) *contact {
+	if st := p.schedule.streams[streamName]; st != nil {
+		return st.contacts[id]
+	}
+	return nil
+}
+
+// update takes in a newer state of a contact; c is what is pending of it, or nil.
+func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source) {
+	switch {
+	case c == nil:
+		st := p.schedule.stream(ev.Contact.Stream, ev.Contact.Account)
+		c = p.add(now, st, ev, src)
+		st.contacts[c.id] = c
+		p.enqueue(c)
+	case !c.inFlight():
+		p.merge(now, c, ev, src)
+	case c.newer == nil:
+		c.newer = p.add(now, c.stream, ev, src)
+	default:
+		p.merge(now, c.newer, ev, src)
+	}
+}
+
+func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *contact {
+	c := &contact{
+		id: ev.Contact.ID, stream: st, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape,
+		account: ev.Contact.Account, version: versionOf(ev), sources: []source{src}, since: now, oldest: ev.Record.Time,
+	}
+	p.contacts++
+	p.recharge(c)
+	return c
+}
+
+// merge lays a newer event over a contact, which keeps its place.
+func (p *pending) merge(now time.Time, c *contact, ev *event.Event, src source) {
+	before := rowBytes(c)
+	p.overlay(now, c, ev.Contact.Body, ev.Contact.Shape, false)
+	c.record, c.account, c.version = ev.Record, ev.Contact.Account, versionOf(ev)
+	c.sources = append(c.sources, src)
+	if c.in != nil {
+		c.in.bytes += rowBytes(c) - before
+		p.schedule.touch(c.stream)
+	}
+	p.recharge(c)
+}
+
+// mergeNewer lays the state that arrived behind a request over its contact.
+func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
+	if len(c.sources) == 0 {
+		c.body, c.shape, c.merged = newer.body, newer.shape, newer.merged
+		c.since, c.oldest, c.attempts, c.sends, c.firstFail = newer.since, newer.oldest, 0, 0, time.Time{}
+	} else {
+		p.overlay(now, c, newer.body, newer.shape, newer.merged)
+	}
+	c.record, c.account, c.version = newer.record, newer.account, newer.version
+	c.sources = append(c.sources, newer.sources...)
+	p.free(newer)
+}
+
+// overlay lays newer members over a contact. A body with the same members replaces it.
+// Both were valid objects when they were decoded, so merging does not fail; if it does,
+// the older state is set aside as a dead letter and the newer one goes on: nothing is
+// lost.
+func (p *pending) overlay(now time.Time, c *contact, body []byte, shape uint64, merged bool) {
+	if c.shape == shape {
+		c.body, c.merged = body, merged
+		return
+	}
+	both, bothShape, err := event.Merge(c.body, body)
+	if err != nil {
+		p.setAside(now, c, contactsync.ReasonUndecodable, "a newer event of the contact cannot be merged into it: "+err.Error(), 0)
+		c.sources = nil
+		c.body, c.shape, c.merged = body, shape, merged
+		return
+	}
+	c.body, c.shape, c.merged = both, bothShape, true
+}
+
+// enqueue lets a contact wait behind the others of its stream, or where its partition
+// catches up, for the end of that.
+func (p *pending) enqueue(c *contact) {
+	if !p.deferForCatchUp(c) {
+		c.stream.queue.pushBack(c)
+		p.schedule.touch(c.stream)
+	}
+}
+
+// deferForCatchUp keeps a contact until the partition of its oldest event has caught
+// up, and reports whether it has to: the partition's previous owner may have sent what
+// comes after that event. The contact must not wait anywhere else.
+func (p *pending) deferForCatchUp(c *contact) bool {
+	cl := c.sources[0].claim
+	if !cl.catching {
+		return false
+	}
+	cl.deferred.pushBack(c)
+	return true
+}
+
+// caughtUp lets the contacts of a claim be sent.
+func (p *pending) caughtUp(now time.Time, cl *claim) {
+	for c := cl.deferred.head; c != nil; c = cl.deferred.head {
+		cl.deferred.remove(c)
+		c.since = now // it begins to linger now, not when it was read
+		p.enqueue(c)
+	}
+}
+
+// take makes the next request of a stream, with at most so many rows and bytes: of the
+// rows of a group that is due, or of the first of the queue. One row that is larger than
+// the limit by itself goes alone.
+func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64) *Request {
+	r := &Request{stream: st}
+	if r.group = st.retries.take(now); r.group != nil {
+		r.rows, r.Reason = r.group.takeAll(), BatchRetry
+	} else {
+		r.rows, r.Reason = p.takeQueue(st, most, mostBytes)
+	}
+	r.Batch = contactsync.Batch{Stream: st.name, Account: st.account.id, Rows: make([]contactsync.Row, len(r.rows))}
+	for i, c := range r.rows {
+		c.sends++
+		r.bytes += rowBytes(c)
+		r.Batch.Rows[i] = contactsync.Row{ID: c.id, Body: c.body}
+	}
+	p.schedule.touch(st)
+	return r
+}
+
+func (p *pending) takeQueue(st *stream, most int, mostBytes int64) ([]*contact, BatchReason) {
+	rows := make([]*contact, 0, min(most, st.queue.rows))
+	var bytes int64
+	for c := st.queue.head; c != nil; c = st.queue.head {
+		if len(rows) == most {
+			return rows, BatchRows
+		}
+		if bytes += rowBytes(c); bytes > mostBytes && len(rows) > 0 {
+			return rows, BatchBytes
+		}
+		st.queue.remove(c)
+		rows = append(rows, c)
+	}
+	switch {
+	case len(rows) == most:
+		return rows, BatchRows
+	case p.schedule.draining:
+		return rows, BatchDrain
+	}
+	return rows, BatchLinger
+}
+
+// reclaim brings a row back from a request that did not settle it, with what arrived
+// meanwhile merged into it. It reports whether the caller has to put the contact
+// somewhere; otherwise nothing of it is left, or it is deferred.
+func (p *pending) reclaim(now time.Time, c *contact) bool {
+	newer := c.newer
+	c.newer = nil
+	if c.deleted != nil {
+		p.skipAll(c, c.deleted)
+		c.sources, c.deleted = nil, nil
+	}
+	if !live(c.sources) {
+		c.sources = nil
+	}
+	if newer != nil {
+		p.mergeNewer(now, c, newer)
+	}
+	if len(c.sources) == 0 {
+		delete(c.stream.contacts, c.id)
+		p.free(c)
+		return false
+	}
+	p.recharge(c)
+	return !p.deferForCatchUp(c)
+}
+
+// putBack lets rows wait in front of the others of their stream, in their order.
+func (p *pending) putBack(st *stream, g *group) {
+	for c := g.tail; c != nil; c = g.tail {
+		g.remove(c)
+		st.queue.pushFront(c)
+	}
+	p.schedule.touch(st)
+}
+
+// sendApart lets a group wait to be sent.
+func (p *pending) sendApart(st *stream, g *group) {
+	st.retries.add(g)
+	p.schedule.touch(st)
+}
+
+// dissolve puts the rows back of groups that are due and need not stay together, or
+// with all, of every one that is due. It reports whether there were any.
+func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
+	for g := st.retries.dissolve(now, all); g != nil; g = st.retries.dissolve(now, all) {
+		p.putBack(st, g)
+		p.sendApart(st, g.then)
+		any = true
+	}
+	return any
+}
+
+// deliver ends a row that the API has accepted. All but the last of its events were
+// superseded before they were sent.
+func (p *pending) deliver(c *contact) {
+	if !live(c.sources) {
+		p.m.Late.Inc()
+	}
+	for i, src := range c.sources {
+		switch {
+		case !p.outbox.end(src):
+		case i == len(c.sources)-1:
+			p.m.completed[endedDelivered].Inc()
+		default:
+			p.m.completed[endedSuperseded].Inc()
+		}
+	}
+	if c.deleted == nil { // else what came after it is known already
+		p.seen.note(c.stream.name, c.id, c.version)
+	}
+	p.end(c)
+}
+
+// deadLetter ends a contact as a dead letter.
+func (p *pending) deadLetter(now time.Time, c *contact, reason contactsync.Reason, detail string, status int) {
+	if c.in != nil {
+		p.unlink(c)
+	}
+	p.setAside(now, c, reason, detail, status)
+	p.end(c)
+}
+
+// setAside makes a dead letter of a contact's present state and of every event behind
+// it. The contact itself is left to the caller.
+func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason, detail string, status int) {
+	if c.maybeApplied { // whatever the API says now: nothing older may come after it
+		p.seen.note(c.stream.name, c.id, c.version)
+	}
+	record := c.record
+	if c.merged {
+		// The newest event alone would not bring back what older ones had set.
+		record.Value = event.Native(event.Contact{
+			Stream: c.stream.name, ID: c.id, Body: c.body, Account: c.account,
+			Version: c.version.Number, HasVersion: c.version.HasNumber, OccurredAt: c.version.OccurredAt,
+		})
+	}
+	first := c.firstFail
+	if first.IsZero() {
+		first = now
+	}
+	p.outbox.add(&DeadLetter{
+		DeadLetter: contactsync.DeadLetter{
+			Record: record, Stream: c.stream.name, Contact: c.id, Reason: reason, Detail: detail,
+			Status: status, Attempts: c.sends, First: first, Last: now,
+		},
+		sources: c.sources,
+	})
+}
+
+// expireAtOnce bounds the contacts that become dead letters in one go, so that a hold of
+// many does not double the window's memory.
+const expireAtOnce = 1000
+
+// expire makes dead letters of contacts of a stream on hold that have waited for so
+// long, of most at most, and returns of how many.
+func (p *pending) expire(now time.Time, st *stream, waited time.Duration, most int) (n int) {
+	on := st.health.hold
+	for c, next := st.queue.head, (*contact)(nil); c != nil && n < most; c = next {
+		next = c.next
+		if now.Sub(c.since) < waited {
+			continue // not the last: rows that were put back are in front of older ones
+		}
+		c.failed(later(on.since, c.since))
+		p.deadLetter(now, c, on.kind.reason(), on.detail, on.status)
+		n++
+	}
+	return n
+}
+
+// remove notes that a contact was deleted, and ends what is pending of it.
+func (p *pending) remove(streamName, id string, v version, reason counter) {
+	if c := p.find(streamName, id); c != nil {
+		p.discard(c, reason)
+	}
+	p.seen.note(streamName, id, v)
+}
+
+// removeAnywhere removes a contact from every stream that it is pending in.
+func (p *pending) removeAnywhere(id string, v version, reason counter) {
+	p.seen.note("", id, v) // for the streams in which it is not
+	for _, st := range p.schedule.sorted(func(st *stream) bool { return st.contacts[id] != nil }) {
+		p.remove(st.name, id, v, reason)
+	}
+}
+
+// discard ends what is pending of a contact, because a delete came after it.
+func (p *pending) discard(c *contact, reason counter) {
+	if c.inFlight() {
+		if c.deleted = reason; c.newer == nil {
+			return
+		}
+		c, c.newer = c.newer, nil
+	} else {
+		p.unlink(c)
+		delete(c.stream.contacts, c.id)
+	}
+	p.skipAll(c, reason)
+	p.free(c)
+}
+
+func (p *pending) skipAll(c *contact, reason counter) {
+	for _, src := range c.sources {
+		p.outbox.skip(src, reason)
+	}
+}
+
+// forget drops every contact. Those in flight go when their requests come back.
+func (p *pending) forget() {
+	for _, st := range p.schedule.streams {
+		for id, c := range st.contacts {
+			if c.newer != nil {
+				p.free(c.newer)
+				c.newer = nil
+			}
+			if !c.inFlight() {
+				p.unlink(c)
+				p.free(c)
+				delete(st.contacts, id)
+			}
+		}
+		st.retries = retries{}
+		p.schedule.touch(st)
+	}
+}
+
+// unlink takes a contact that is not in flight out of where it waits.
+func (p *pending) unlink(c *contact) {
+	c.in.remove(c)
+	p.schedule.touch(c.stream)
+}
+
+// end ends a contact that waits nowhere any more. What arrived behind it while it was
+// in flight takes its place.
+func (p *pending) end(c *contact) {
+	delete(c.stream.contacts, c.id)
+	if newer := c.newer; newer != nil {
+		c.newer = nil
+		c.stream.contacts[newer.id] = newer
+		p.enqueue(newer)
+	}
+	p.free(c)
+}
+
+func (p *pending) free(c *contact) {
+	p.bytes -= c.charge
+	p.contacts--
+}
+
+// recharge brings what the window charges for a contact up to date.
+func (p *pending) recharge(c *contact) {
+	n := contactOverhead + recordBytes(&c.record) + sourceBytes*int64(cap(c.sources))
+	if c.merged {
+		n += int64(len(c.body))
+	}
+	p.bytes += n - c.charge
+	c.charge = n
+}

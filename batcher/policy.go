@@ -1,0 +1,219 @@
+package batcher
+
+import (
+	"log/slog"
+
+	"github.com/contactsync/contactsync"
+)
+
+// Decision is one line of the policy: what an answer leads to for its request as a
+// whole. What a kind of answer means is upstream's table; docs/answers.md is printed
+// from both.
+type Decision struct {
+	Kind contactsync.Kind
+	When string // to which answers of the kind it applies; empty for all others
+	Then string
+
+	match func(answer) bool // nil for all
+
+	rows treatment
+	// reason is that of the dead letter of a row that is refused.
+	reason contactsync.Reason
+	// rowsAnswered: the API has looked at the rows, so the stream's credentials and
+	// name are good, and the account works.
+	rowsAnswered bool
+	// size says whether requests of this size are taken.
+	size sizeAnswer
+	// hold is the kind of hold that the stream is put on; noHold for none.
+	hold holdKind
+	// credentialsRefused: the next such answer in a row puts the stream on hold.
+	credentialsRefused bool
+	// backOff: the stream waits before its next request, longer each time.
+	backOff bool
+	// outcomeUnknown: where there was any answer the rows may have been applied, and
+	// where it is ambiguous they wait for ambiguous_retry_delay.
+	outcomeUnknown bool
+	// failure: it counts as a failure of each row.
+	failure bool
+	// outage: the log says at this level that requests are not answered.
+	outage bool
+	level  slog.Level
+}
+
+// answer is what a decision depends on.
+type answer struct {
+	kind contactsync.Kind
+	// single: the request had one row.
+	single bool
+	// warned: the API refused the stream's credentials before the request was made as
+	// well, or the account is on hold.
+	warned bool
+}
+
+// treatment is what happens to the rows of a request.
+type treatment uint8
+
+const (
+	keepRows    treatment = iota // all are sent again
+	settleEach                   // each by its own outcome
+	refuseOnly                   // the only one is refused
+	halveInTurn                  // two halves are sent, the second when the first is answered
+	halveBoth                    // two halves are sent
+)
+
+// sizeAnswer is what an answer says of a request's size.
+type sizeAnswer uint8
+
+const (
+	sizeUnknown sizeAnswer = iota
+	sizeFits
+	sizeTooLarge
+)
+
+func single(a answer) bool { return a.single }
+func warned(a answer) bool { return a.warned }
+
+// policy is the decisions. Of a kind the first line that fits counts.
+var policy = []Decision{
+	{
+		Kind: contactsync.Answered, Then: "each row is settled by what the answer says of it",
+		rows: settleEach, rowsAnswered: true, size: sizeFits,
+	},
+
+	{
+		Kind: contactsync.BadRequest, When: "one row", Then: "it is refused", match: single,
+		rows: refuseOnly, reason: contactsync.ReasonBadRequest, rowsAnswered: true, size: sizeFits, failure: true,
+	},
+	{
+		Kind: contactsync.BadRequest, When: "several rows", Then: "cut in two and sent again, down to the row at fault; the second half waits for the answer to the first",
+		rows: halveInTurn, rowsAnswered: true, size: sizeFits, failure: true,
+	},
+	{
+		Kind: contactsync.TooLarge, When: "one row", Then: "it is refused", match: single,
+		rows: refuseOnly, reason: contactsync.ReasonTooLarge, rowsAnswered: true, size: sizeTooLarge, failure: true,
+	},
+	{
+		Kind: contactsync.TooLarge, When: "several rows", Then: "both halves are sent; where both pass, the account's requests get smaller",
+		rows: halveBoth, rowsAnswered: true, size: sizeTooLarge, failure: true,
+	},
+
+	{
+		Kind: contactsync.Unauthorized, When: "again, or while the account is on hold", Then: "kept; the stream is put on hold, and probed after growing waits", match: warned,
+		rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, failure: true,
+	},
+	{
+		Kind: contactsync.Unauthorized, When: "the first time", Then: "kept, and sent again with a new token",
+		rows: keepRows, credentialsRefused: true, failure: true,
+	},
+	{
+		Kind: contactsync.StreamGone, Then: "kept; the stream is put on hold, and probed after growing waits",
+		rows: keepRows, hold: holdGone, failure: true,
+	},
+
+	{
+		Kind: contactsync.Throttled, Then: "kept; the account waits as asked and calls less often",
+		rows: keepRows, failure: true, outage: true, level: slog.LevelWarn,
+	},
+	{
+		Kind: contactsync.Unavailable, Then: "kept, and sent again after a growing wait",
+		rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn,
+	},
+	{
+		Kind: contactsync.Unknown, Then: "kept, sent again after a growing wait, and reported",
+		rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError, // it does not pass by itself
+	},
+
+	{Kind: contactsync.Canceled, Then: "left for the next owner", rows: keepRows},
+}
+
+// decide returns what an answer leads to. A kind that is not known is handled as
+// contactsync.Unknown.
+func decide(a answer) *Decision {
+	for i := range policy {
+		if d := &policy[i]; d.Kind == a.kind && (d.match == nil || d.match(a)) {
+			return d
+		}
+	}
+	a.kind = contactsync.Unknown
+	return decide(a)
+}
+
+// Policy lists what answers lead to, by their kinds, for a person.
+func Policy() []Decision { return policy }
+
+// RowDecision is one line of the policy for a row: what the outcome that an answer
+// gives it leads to.
+type RowDecision struct {
+	When string
+	Then string
+
+	match  func(o contactsync.Outcome, last bool) bool
+	action rowAction
+	reason contactsync.Reason // of the dead letter, where the row is refused
+	// maybeApplied: the API may have applied the row.
+	maybeApplied bool
+}
+
+// rowAction is what happens to a row.
+type rowAction uint8
+
+const (
+	rowRetried   rowAction = iota // it is sent again, apart from the rows that were settled
+	rowDelivered                  // its events end
+	rowRefused                    // it becomes a dead letter, or is kept where these are too many
+)
+
+const thenRefused = "refused: it becomes a dead letter; beyond the dead-letter budget it is kept, and the stream is put on hold as `rejecting`"
+
+// rowPolicy is the decisions for rows. The first line that fits counts.
+var rowPolicy = []RowDecision{
+	{
+		When: "accepted", Then: "its events end as delivered",
+		match:  func(o contactsync.Outcome, _ bool) bool { return o.Verdict == contactsync.Delivered },
+		action: rowDelivered,
+	},
+	{
+		When: "rejected for a reason that does not pass", Then: thenRefused,
+		match: func(o contactsync.Outcome, _ bool) bool {
+			return o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient
+		},
+		action: rowRefused, reason: contactsync.ReasonRejected,
+	},
+	{
+		When: "rejected without a reason or for a transient one, after `row_attempts` answers that left it open", Then: thenRefused,
+		match:  func(o contactsync.Outcome, last bool) bool { return o.Verdict == contactsync.Failed && last },
+		action: rowRefused, reason: contactsync.ReasonRejected,
+	},
+	{
+		When: "rejected without a reason or for a transient one, before that", Then: "sent again after a growing wait, apart from the rows that were settled",
+		match:  func(o contactsync.Outcome, _ bool) bool { return o.Verdict == contactsync.Failed },
+		action: rowRetried,
+	},
+	{
+		When: "not accounted for, after `row_attempts` answers that left it open", Then: thenRefused,
+		match:  func(_ contactsync.Outcome, last bool) bool { return last },
+		action: rowRefused, reason: contactsync.ReasonUnresolved, maybeApplied: true,
+	},
+	{
+		When: "not accounted for, before that", Then: "sent again after a growing wait, apart from the rows that were settled",
+		match:  func(contactsync.Outcome, bool) bool { return true },
+		action: rowRetried, maybeApplied: true,
+	},
+}
+
+// row returns what the outcome of one row leads to. last says that no answer may leave
+// it open after this one.
+func (d *Decision) row(o contactsync.Outcome, last bool) *RowDecision {
+	if d.rows == refuseOnly {
+		return &RowDecision{action: rowRefused, reason: d.reason}
+	}
+	for i := range rowPolicy {
+		if rd := &rowPolicy[i]; rd.match(o, last) {
+			return rd
+		}
+	}
+	return &rowPolicy[len(rowPolicy)-1] // which fits everything
+}
+
+// RowPolicy lists what the outcomes of rows lead to, for a person.
+func RowPolicy() []RowDecision { return rowPolicy }

@@ -1,0 +1,40 @@
+package batcher
+
+import (
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// BatchReason says what made a request ready.
+type BatchReason uint8
+
+// The reasons for which a request is made.
+const (
+	BatchRows   BatchReason = iota // it has the most rows that one may carry
+	BatchBytes                     // the most bytes
+	BatchLinger                    // its oldest event has waited long enough
+	BatchDrain                     // the partition is about to be given back
+	BatchRetry                     // a set of rows that is tried again
+	batchReasons
+)
+
+// String names the reason as metrics do.
+func (r BatchReason) String() string {
+	return [...]string{"rows", "bytes", "linger", "drain", "retry"}[r]
+}
+
+// Request is one request in flight. Its batch may be read by others; the rest belongs
+// to the window.
+type Request struct {
+	Batch  contactsync.Batch
+	Reason BatchReason
+
+	cancel func() // set by the loop; gives the request up
+	stream *stream
+	rows   []*contact
+	bytes  int64  // of the rows
+	group  *group // where the rows were a set of their own
+	warned bool   // made after a refusal of the stream's credentials
+	report func(now time.Time, r contactsync.Result)
+}

@@ -1,0 +1,114 @@
+package batcher
+
+import (
+	"slices"
+	"time"
+)
+
+// group is a set of rows of one stream that is sent apart from the others: the halves
+// of a request that was refused, the rows that an answer left open, or the rows of a
+// request whose outcome is not known yet.
+type group struct {
+	list
+	due time.Time
+	// loose groups go back to the queue when they fall due, instead of being sent as
+	// they are.
+	loose bool
+	// then is the other half of a refused request. It waits for the answer to this one.
+	// Where this half is fine, the fault must be in the other, which is then halved
+	// again without being sent: that saves a call at every step.
+	then *group
+	// split is set where this is half of a request that was too large.
+	split *split
+}
+
+func newGroup(rows []*contact, due time.Time) *group {
+	g := &group{due: due}
+	for _, c := range rows {
+		g.pushBack(c)
+	}
+	return g
+}
+
+// halve makes two groups of rows.
+func halve(rows []*contact, due time.Time) (left, right *group) {
+	half := len(rows) / 2
+	return newGroup(rows[:half], due), newGroup(rows[half:], due)
+}
+
+// split is a request that was too large and whose halves are sent. Where both
+// pass, the request was larger than the API takes; where one row is at fault the size
+// of the whole is not known to be.
+type split struct {
+	rows   int
+	bytes  int64
+	open   int  // halves that have not been answered
+	failed bool // one of them was too large as well
+}
+
+// answered notes the answer to one half, and reports whether the whole is now known to
+// have been too large.
+func (s *split) answered(passed bool) (tooLarge bool) {
+	s.open--
+	s.failed = s.failed || !passed
+	return !s.failed && s.open == 0
+}
+
+// retries are the groups of one stream that wait to be sent, in no order; rarely more
+// than a few.
+type retries struct{ groups []*group }
+
+// add lets a group wait. One that is empty, because all of its rows have ended, is left
+// out, and its other half takes its place.
+func (r *retries) add(g *group) {
+	for ; g != nil; g = g.then {
+		if g.rows > 0 {
+			r.groups = append(r.groups, g)
+			return
+		}
+	}
+}
+
+// soonest returns when the first group falls due, and when the oldest of their rows
+// began to wait; never where there is none.
+func (r *retries) soonest() (due, oldest time.Time) {
+	due, oldest = never, never
+	for _, g := range r.groups {
+		due = earlier(due, g.due)
+		if g.head != nil {
+			oldest = earlier(oldest, g.head.since)
+		}
+	}
+	return due, oldest
+}
+
+// take removes and returns the group that fell due first, or nil.
+func (r *retries) take(now time.Time) *group {
+	best := -1
+	for i, g := range r.groups {
+		if !g.due.After(now) && (best < 0 || g.due.Before(r.groups[best].due)) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return nil
+	}
+	return r.remove(best)
+}
+
+// dissolve removes and returns a group that is due and need not stay together: a loose
+// one, an empty one, or with all any. It returns nil where there is none.
+func (r *retries) dissolve(now time.Time, all bool) *group {
+	for i, g := range r.groups {
+		if g.rows == 0 || !g.due.After(now) && (g.loose || all) {
+			return r.remove(i)
+		}
+	}
+	return nil
+}
+
+func (r *retries) remove(i int) *group {
+	g := r.groups[i]
+	r.groups = slices.Delete(r.groups, i, i+1)
+	return g
+}

@@ -1,0 +1,142 @@
+package batcher
+
+import (
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// version orders the states of one contact, those that a replay brings included.
+type version struct {
+	event.Version
+
+	replayed bool
+	read     int64 // offset of the event itself, of a replay too
+}
+
+func versionOf(ev *event.Event) version {
+	return version{Version: ev.Version(), replayed: ev.Replay != nil, read: ev.Record.Offset}
+}
+
+// olderThan reports whether a state has to give way to another one of its contact.
+// Where the producer declares no order, only a replay does, by where its event was
+// first read. All others are taken in the order in which they are read, out of two
+// partitions too: nothing brings back one that is left out.
+func (v version) olderThan(known version) bool {
+	if !v.replayed {
+		return v.CompareDeclared(known.Version) < 0
+	}
+	return known.NewerThan(v.Version)
+}
+
+// contactKey is the unit of order.
+type contactKey struct{ stream, id string }
+
+// seen is the newest accepted state of the contacts seen last. It bounds its own size,
+// and knows what it has forgotten.
+type seen struct {
+	known  *simplelru.LRU[contactKey, version]  // nil: nothing is remembered
+	forgot map[contactsync.TopicPartition]int64 // by partition, over all generations: the highest offset of what was forgotten
+}
+
+// newSeen remembers at most so many contacts.
+func newSeen(most int) seen {
+	s := seen{forgot: map[contactsync.TopicPartition]int64{}}
+	if most > 0 {
+		s.known, _ = simplelru.NewLRU(most, func(_ contactKey, v version) {
+			p := v.Origin.TopicPartition
+			s.forgot[p] = max(s.forgot[p], v.read)
+		}) // it fails only for a size below 1
+	}
+	return s
+}
+
+func (s *seen) find(stream, id string) (version, bool) {
+	if s.known == nil {
+		return version{}, false
+	}
+	return s.known.Get(contactKey{stream, id})
+}
+
+// note remembers an accepted state. A tombstone that names no stream has an empty one.
+func (s *seen) note(stream, id string, v version) {
+	if s.known == nil {
+		return
+	}
+	s.known.Add(contactKey{stream, id}, v)
+}
+
+func (s *seen) len() int {
+	if s.known == nil {
+		return 0
+	}
+	return s.known.Len()
+}
+
+// acceptance says whether an event may follow what is known of its contact.
+type acceptance uint8
+
+const (
+	accepted     acceptance = iota
+	stale                   // it is older than what is known
+	unverifiable            // a replay, and something newer than it may have been missed
+)
+
+// judge decides whether an event may follow the newest state of its contact, where one
+// is known. first is the offset from which on its partition was read.
+func (s *seen) judge(ev *event.Event, newest version, known bool, first int64) acceptance {
+	v := versionOf(ev)
+	if known && v.olderThan(newest) {
+		return stale
+	}
+	if !v.replayed {
+		return accepted
+	}
+	if gone, known := s.find("", ev.Contact.ID); known && v.olderThan(gone) {
+		return stale // a tombstone that named no stream
+	}
+	if !s.verifiable(ev, first) {
+		return unverifiable
+	}
+	return accepted
+}
+
+// verifiable reports whether everything that may be newer than a replay is known: the
+// replayer has read what lies below Checked, this window all from there on, and it has
+// forgotten nothing of that.
+func (s *seen) verifiable(ev *event.Event, first int64) bool {
+	here, r := ev.Record.TopicPartition, ev.Replay
+	if s.known == nil || here != r.Origin.TopicPartition || first > r.Checked {
+		return false
+	}
+	last, forgot := s.forgot[here]
+	return !forgot || last < r.Checked
+}
+
+// acceptable reports whether an event may follow what is known of its contact; c is
+// what is pending of it. One that may not ends here.
+func (w *Window) acceptable(c *contact, ev *event.Event, src source) bool {
+	newest, known := c.newest()
+	if !known {
+		newest, known = w.seen.find(ev.Contact.Stream, ev.Contact.ID)
+	}
+	if from := newest.Origin; known && ev.Replay == nil && !newest.replayed && from.TopicPartition != ev.Record.TopicPartition {
+		w.m.ContactsRepartitioned.Inc()
+		w.log.repartitioned(w.now, ev, from)
+	}
+	switch w.seen.judge(ev, newest, known, src.claim.first) {
+	case stale:
+		w.outbox.skip(src, w.m.skippedStale)
+		w.log.stale(w.now, ev)
+		return false
+	case unverifiable:
+		w.outbox.refuse(w.now, ev, src, &event.DecodeError{
+			Reason: contactsync.ReasonUnverifiable,
+			Detail: "the partition was not watched since the replay was written: replay it once more",
+		})
+		return false
+	case accepted:
+	}
+	return true
+}

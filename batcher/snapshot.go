@@ -1,0 +1,238 @@
+package batcher
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+)
+
+// snapshot is the window at one moment, as gauges, /status and the log show it.
+type snapshot struct {
+	w            *Window
+	now          time.Time
+	oldest       time.Time // Kafka timestamp of the oldest pending event; now where there is none
+	backingOff   int       // streams
+	rowsInFlight int
+	onHold       []*stream
+	held         map[*account]*holdTotals
+}
+
+// holdTotals is what is on hold, by kind.
+type holdTotals [holdKinds]holdTotal
+
+type holdTotal struct {
+	streams, contacts, events int
+	longest                   time.Duration
+}
+
+func (t *holdTotal) add(o holdTotal) {
+	t.streams += o.streams
+	t.contacts += o.contacts
+	t.events += o.events
+	t.longest = max(t.longest, o.longest)
+}
+
+// all is the total of all kinds.
+func (t *holdTotals) all() (sum holdTotal) {
+	for _, kind := range t {
+		sum.add(kind)
+	}
+	return sum
+}
+
+// snapshot looks at every stream, so it is for once a second, or when somebody asks.
+func (w *Window) snapshot() *snapshot {
+	s := &snapshot{w: w, now: w.now, oldest: w.now, held: map[*account]*holdTotals{}}
+	for _, a := range w.schedule.accounts {
+		s.held[a] = &holdTotals{}
+	}
+	for _, st := range w.schedule.streams {
+		if st.health.backoff.After(s.now) {
+			s.backingOff++
+		}
+		s.consider(st.queue.head)
+		for _, g := range st.retries.groups {
+			s.consider(g.head)
+		}
+		if on := st.health.hold; on != nil {
+			t := holdTotal{streams: 1, contacts: len(st.contacts), longest: s.now.Sub(on.since)}
+			for _, c := range st.contacts { // the order of its queue is not that of age
+				s.consider(c)
+				t.events += c.events()
+			}
+			s.onHold = append(s.onHold, st)
+			s.held[st.account][on.kind].add(t)
+		}
+	}
+	for f := range w.requests {
+		s.consider(f.rows[0])
+		s.rowsInFlight += len(f.rows)
+	}
+	for _, cl := range w.claims.owned {
+		s.consider(cl.deferred.head)
+	}
+	return s
+}
+
+func (s *snapshot) consider(c *contact) {
+	if c != nil && !c.oldest.IsZero() && c.oldest.Before(s.oldest) {
+		s.oldest = c.oldest
+	}
+}
+
+// holds is what is on hold, of all accounts.
+func (s *snapshot) holds() (sum holdTotals) {
+	for _, t := range s.held {
+		for kind := range t {
+			sum[kind].add(t[kind])
+		}
+	}
+	return sum
+}
+
+// accountsNamed is how many accounts with streams on hold the log names.
+const accountsNamed = 5
+
+// accountsOnHold returns the accounts that have streams on hold, the first few by name.
+func (s *snapshot) accountsOnHold() []string {
+	found := map[string]bool{}
+	for _, st := range s.onHold {
+		found[st.account.id] = true
+	}
+	names := slices.Sorted(maps.Keys(found))
+	return names[:min(len(names), accountsNamed)]
+}
+
+// Observe brings the gauges up to date.
+func (w *Window) Observe(now time.Time) *snapshot {
+	w.clock(now)
+	s := w.snapshot()
+	m := &w.m
+	full := 0.0
+	if w.Full() {
+		full = 1
+	}
+	m.Bytes.Set(float64(w.bytes()))
+	m.PendingContacts.Set(float64(w.pending.contacts))
+	m.ActiveStreams.Set(float64(len(w.schedule.streams)))
+	m.InFlightRequests.Set(float64(len(w.requests)))
+	m.InFlightRows.Set(float64(s.rowsInFlight))
+	m.OldestPendingAge.Set(s.now.Sub(s.oldest).Seconds())
+	m.Full.Set(full)
+	m.StreamsBackingOff.Set(float64(s.backingOff))
+	m.RememberedContacts.Set(float64(w.seen.len()))
+	held := 0
+	for _, a := range w.schedule.accounts {
+		if a.health.held {
+			held++
+		}
+		for _, kind := range allHolds {
+			t := s.held[a][kind]
+			m.StreamsOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.streams))
+			m.ContactsOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.contacts))
+			m.OldestHoldAge.WithLabelValues(a.id, kind.String()).Set(t.longest.Seconds())
+		}
+		size := a.health.size
+		size.recover(s.now)
+		m.RequestMaxRows.WithLabelValues(a.id).Set(float64(size.rows))
+		m.RequestMaxBytes.WithLabelValues(a.id).Set(float64(size.bytes))
+	}
+	m.AccountsOnHold.Set(float64(held))
+	return s
+}
+
+// mostHoldsShown bounds a Status: what is more is counted.
+const mostHoldsShown = 100
+
+// Status is the window as an operator wants to see it.
+type Status struct {
+	Bytes              int64           `json:"bytes"`
+	BytesLimit         int64           `json:"bytes_limit"`
+	PendingContacts    int             `json:"pending_contacts"`
+	Streams            int             `json:"streams"`
+	InFlightRequests   int             `json:"in_flight_requests"`
+	DeadLettersPending int             `json:"dead_letters_pending"`
+	Accounts           []AccountStatus `json:"accounts"`
+	Holds              []HoldStatus    `json:"holds"` // the oldest first, at most 100
+	HoldsLeft          int             `json:"holds_left,omitzero"`
+}
+
+// AccountStatus is what the window knows of one account.
+type AccountStatus struct {
+	Account                string    `json:"account"`
+	HeldSince              time.Time `json:"held_since,omitzero"` // as a whole
+	NextProbe              time.Time `json:"next_probe,omitzero"`
+	HeldStreams            int       `json:"streams_on_hold"`
+	HeldContacts           int       `json:"contacts_on_hold"`
+	HeldEvents             int       `json:"events_on_hold"`
+	RequestMaxRows         int       `json:"request_max_rows"`  // as configured or as learned
+	RequestMaxBytes        int64     `json:"request_max_bytes"` // likewise
+	Accepted               int       `json:"rows_accepted_last_minute"`
+	Rejected               int       `json:"rows_rejected_last_minute"`
+	DeadLetters            int       `json:"dead_letters_last_minute"`
+	DeadLetterMaxPerMinute int       `json:"dead_letter_max_per_minute"` // up to which they are written whatever their share
+}
+
+// HoldStatus is one stream on hold.
+type HoldStatus struct {
+	Kind      string    `json:"kind"`
+	Account   string    `json:"account"`
+	Stream    string    `json:"stream"`
+	Since     time.Time `json:"since"`
+	NextProbe time.Time `json:"next_probe"`
+	Probes    int       `json:"probes_refused"`
+	Contacts  int       `json:"contacts"`
+	Events    int       `json:"events"` // behind the contacts
+	Status    int       `json:"status"`
+	Detail    string    `json:"detail,omitzero"`
+}
+
+// Status looks at every stream: call it when somebody asks, not once an event.
+func (w *Window) Status(now time.Time) Status {
+	w.clock(now)
+	s := w.snapshot()
+	status := Status{
+		Bytes: w.bytes(), BytesLimit: int64(w.cfg.WindowBytes), PendingContacts: w.pending.contacts, Streams: len(w.schedule.streams),
+		InFlightRequests: len(w.requests), DeadLettersPending: w.outbox.pending(), Accounts: []AccountStatus{}, Holds: []HoldStatus{},
+	}
+	for _, a := range w.schedule.accounts {
+		status.Accounts = append(status.Accounts, s.account(a))
+	}
+	slices.SortFunc(s.onHold, func(a, b *stream) int {
+		return cmp.Or(a.health.hold.since.Compare(b.health.hold.since), cmp.Compare(a.name, b.name))
+	})
+	shown := min(len(s.onHold), mostHoldsShown)
+	for _, st := range s.onHold[:shown] {
+		status.Holds = append(status.Holds, s.hold(st))
+	}
+	status.HoldsLeft = len(s.onHold) - shown
+	return status
+}
+
+func (s *snapshot) account(a *account) AccountStatus {
+	h := a.health
+	h.size.recover(s.now)
+	rows, held := h.answered.at(s.now), s.held[a].all()
+	status := AccountStatus{
+		Account: a.id, HeldStreams: held.streams, HeldContacts: held.contacts, HeldEvents: held.events,
+		RequestMaxRows: h.size.rows, RequestMaxBytes: h.size.bytes, Accepted: rows.accepted, Rejected: rows.refused,
+		DeadLetters: h.deadLetters.at(s.now).refused, DeadLetterMaxPerMinute: s.w.cfg.DeadLetterMaxPerMinute,
+	}
+	if h.held {
+		status.HeldSince, status.NextProbe = h.heldSince, h.probe
+	}
+	return status
+}
+
+func (s *snapshot) hold(st *stream) HoldStatus {
+	on := st.health.hold
+	next := later(st.health.backoff, s.now)
+	if a := &st.account.health; a.held {
+		next = later(next, a.probe)
+	}
+	return HoldStatus{
+		Kind: on.kind.String(), Account: st.account.id, Stream: st.name, Since: on.since, NextProbe: next,
+		Probes: on.probes, Contacts: len(st.contacts), Events: st.events(), Status: on.status, Detail: on.detail,
+	}
+}
