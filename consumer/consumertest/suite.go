@@ -46,48 +46,48 @@ func Run(t *testing.T, brokers []string) {
 }
 
 func readsAll(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 2, nil)
-	s.produce(0, 30)
-	s.produce(1, 20)
-	m := s.join(nil)
-	s.until("50 records", func() bool { return len(m.seen()) == 50 })
+	g := newGroup(t, brokers, 2, nil)
+	g.produce(0, 30)
+	g.produce(1, 20)
+	m := g.join(nil)
+	g.until("50 records", func() bool { return len(m.seen()) == 50 })
 	for p, n := range map[int32]int64{0: 30, 1: 20} {
-		s.until(fmt.Sprint("the commit of partition ", p), func() bool { return s.committed(p) == n })
+		g.until(fmt.Sprint("the commit of partition ", p), func() bool { return g.committed(p) == n })
 	}
-	s.produce(1, 5)
-	s.until("what came later", func() bool { return len(m.seen()) == 55 })
+	g.produce(1, 5)
+	g.until("what came later", func() bool { return len(m.seen()) == 55 })
 	if err := m.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.committed(1); got != 25 {
+	if got := g.committed(1); got != 25 {
 		t.Errorf("after a stop in order %d is committed, want 25", got)
 	}
 	if len(m.early) > 0 {
 		t.Errorf("events of claims that were not assigned: %v", m.early)
 	}
-	again := s.join(nil)
-	s.until("the assignment", func() bool { return again.owned() == 2 })
-	s.produce(0, 1)
-	s.until("one record", func() bool { return len(again.seen()) > 0 })
+	again := g.join(nil)
+	g.until("the assignment", func() bool { return again.owned() == 2 })
+	g.produce(0, 1)
+	g.until("one record", func() bool { return len(again.seen()) > 0 })
 	if got := again.seen(); len(got) != 1 || got[0].Offset != 30 {
 		t.Errorf("after a restart %d records were read again: %v", len(got)-1, got)
 	}
 }
 
 func commitsBehind(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 1, nil)
-	s.produce(0, 20)
-	m := s.join(func(_ *consumer.Config, k *sink) {
+	g := newGroup(t, brokers, 1, nil)
+	g.produce(0, 20)
+	m := g.join(func(_ *consumer.Config, k *sink) {
 		k.keep = func(r contactsync.Record) bool { return r.Offset == 7 || r.Offset == 12 }
 	})
-	s.until("20 records", func() bool { return len(m.seen()) == 20 })
-	s.until("the commit of 7", func() bool { return s.committed(0) == 7 })
+	g.until("20 records", func() bool { return len(m.seen()) == 20 })
+	g.until("the commit of 7", func() bool { return g.committed(0) == 7 })
 	m.endOpen()
-	s.until("the commit of all", func() bool { return s.committed(0) == 20 })
+	g.until("the commit of all", func() bool { return g.committed(0) == 20 })
 }
 
 func keepsRecords(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 1, nil)
+	g := newGroup(t, brokers, 1, nil)
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		t.Fatal(err)
@@ -95,17 +95,17 @@ func keepsRecords(t *testing.T, brokers []string) {
 	defer cl.Close()
 	at := time.UnixMilli(1_767_951_304_863)
 	for _, r := range []*kgo.Record{
-		{Topic: s.topic, Key: []byte("k"), Value: []byte("v"), Timestamp: at, Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("1")}, {Key: "h", Value: nil}}},
-		{Topic: s.topic, Value: []byte("no key")},
-		{Topic: s.topic, Key: []byte("tombstone")},
-		{Topic: s.topic, Key: []byte{}, Value: []byte{}},
+		{Topic: g.topic, Key: []byte("k"), Value: []byte("v"), Timestamp: at, Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("1")}, {Key: "h", Value: nil}}},
+		{Topic: g.topic, Value: []byte("no key")},
+		{Topic: g.topic, Key: []byte("tombstone")},
+		{Topic: g.topic, Key: []byte{}, Value: []byte{}},
 	} {
 		if err := cl.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	m := s.join(nil)
-	s.until("4 records", func() bool { return len(m.seen()) == 4 })
+	m := g.join(nil)
+	g.until("4 records", func() bool { return len(m.seen()) == 4 })
 	got := m.seen()
 	if r := got[0]; string(r.Key) != "k" || string(r.Value) != "v" || !r.Time.Equal(at) || len(r.Headers) != 2 || r.Headers[0].Key != "h" || string(r.Headers[0].Value) != "1" {
 		t.Errorf("first record came as %+v", r)
@@ -122,12 +122,12 @@ func keepsRecords(t *testing.T, brokers []string) {
 }
 
 func readsCodecs(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 1, nil)
+	g := newGroup(t, brokers, 1, nil)
 	for _, codec := range []kgo.CompressionCodec{kgo.GzipCompression(), kgo.SnappyCompression(), kgo.Lz4Compression(), kgo.ZstdCompression(), kgo.NoCompression()} {
-		s.produce(0, 10, kgo.ProducerBatchCompression(codec))
+		g.produce(0, 10, kgo.ProducerBatchCompression(codec))
 	}
-	m := s.join(nil)
-	s.until("50 records", func() bool { return len(m.seen()) == 50 })
+	m := g.join(nil)
+	g.until("50 records", func() bool { return len(m.seen()) == 50 })
 	for i, r := range m.seen() {
 		if string(r.Value) != fmt.Sprint(i%10) {
 			t.Fatalf("record %d came as %q", i, r.Value)
@@ -136,16 +136,16 @@ func readsCodecs(t *testing.T, brokers []string) {
 }
 
 func leavesAbortedOut(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 1, nil)
-	s.produce(0, 3)
-	s.transact(0, 4, kgo.TryAbort)
-	s.transact(0, 5, kgo.TryCommit)
-	s.produce(0, 2)
-	s.transact(0, 4, kgo.TryAbort) // the log ends in a marker
-	m := s.join(nil)
-	s.until("the 10 records that count", func() bool { return len(m.seen()) >= 10 })
-	end := s.end(0)
-	s.until("a commit past the last marker", func() bool { return s.committed(0) == end })
+	g := newGroup(t, brokers, 1, nil)
+	g.produce(0, 3)
+	g.transact(0, 4, kgo.TryAbort)
+	g.transact(0, 5, kgo.TryCommit)
+	g.produce(0, 2)
+	g.transact(0, 4, kgo.TryAbort) // the log ends in a marker
+	m := g.join(nil)
+	g.until("the 10 records that count", func() bool { return len(m.seen()) >= 10 })
+	end := g.end(0)
+	g.until("a commit past the last marker", func() bool { return g.committed(0) == end })
 	for _, r := range m.seen() {
 		if strings.HasPrefix(string(r.Value), "aborted") {
 			t.Errorf("an aborted record was delivered: %v %q", r.Position, r.Value)
@@ -160,81 +160,81 @@ func leavesAbortedOut(t *testing.T, brokers []string) {
 }
 
 func catchesUp(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 2, nil)
-	s.produce(0, 40)
+	g := newGroup(t, brokers, 2, nil)
+	g.produce(0, 40)
 	gate := make(chan struct{})
-	m := s.join(func(_ *consumer.Config, k *sink) { k.block = gate })
-	s.until("the empty partition to catch up", func() bool { return m.caughtUpCount() == 1 })
+	m := g.join(func(_ *consumer.Config, k *sink) { k.block = gate })
+	g.until("the empty partition to catch up", func() bool { return m.caughtUpCount() == 1 })
 	if got := m.caughtUp[0].Partition; got != 1 {
 		t.Fatalf("partition %d caught up with nothing read", got)
 	}
 	close(gate)
-	s.until("both to catch up", func() bool { return m.caughtUpCount() == 2 })
+	g.until("both to catch up", func() bool { return m.caughtUpCount() == 2 })
 	if n := len(m.seen()); n != 40 {
 		t.Errorf("caught up with %d of 40 records handed over", n)
 	}
 }
 
 func belowStart(t *testing.T, brokers []string, policy string) {
-	s := newBench(t, brokers, 1, nil)
-	s.produce(0, 30)
-	s.setCommitted(0, 5)
+	g := newGroup(t, brokers, 1, nil)
+	g.produce(0, 30)
+	g.setCommitted(0, 5)
 	var upto kadm.Offsets
-	upto.Add(kadm.Offset{Topic: s.topic, Partition: 0, At: 20})
-	if _, err := s.admin.DeleteRecords(t.Context(), upto); err != nil {
+	upto.Add(kadm.Offset{Topic: g.topic, Partition: 0, At: 20})
+	if _, err := g.admin.DeleteRecords(t.Context(), upto); err != nil {
 		t.Fatal(err)
 	}
-	m := s.join(func(c *consumer.Config, _ *sink) { c.OnOffsetLoss = policy })
-	s.until("the loss to be counted", func() bool { return m.lost("below_log_start") == 15 })
+	m := g.join(func(c *consumer.Config, _ *sink) { c.OnOffsetLoss = policy })
+	g.until("the loss to be counted", func() bool { return m.lost("below_log_start") == 15 })
 	if policy == consumer.Skip {
-		s.until("the records that are left", func() bool { return len(m.seen()) == 10 })
-		s.until("the commit", func() bool { return s.committed(0) == 30 })
+		g.until("the records that are left", func() bool { return len(m.seen()) == 10 })
+		g.until("the commit", func() bool { return g.committed(0) == 30 })
 		return
 	}
-	s.until("the partition to halt", func() bool { return testutil.ToFloat64(m.m.Halted) == 1 })
-	s.until("the others to be let go on", func() bool { return m.caughtUpCount() == 1 })
+	g.until("the partition to halt", func() bool { return testutil.ToFloat64(m.m.Halted) == 1 })
+	g.until("the others to be let go on", func() bool { return m.caughtUpCount() == 1 })
 	if m.c.Ready() {
 		t.Error("ready although a partition is halted")
 	}
 	if err := m.stop(); err != nil {
 		t.Fatal(err)
 	}
-	if n, at := len(m.seen()), s.committed(0); n != 0 || at != 5 {
+	if n, at := len(m.seen()), g.committed(0); n != 0 || at != 5 {
 		t.Errorf("halted, but %d records were delivered and %d is committed", n, at)
 	}
 }
 
 func beyondEnd(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 1, nil)
-	s.produce(0, 10)
-	s.setCommitted(0, 100)
-	m := s.join(func(c *consumer.Config, _ *sink) { c.OnOffsetLoss = consumer.Skip })
-	s.until("the loss to be counted", func() bool { return m.lost("beyond_end") == 90 })
-	s.until("all records from the start", func() bool { return len(m.seen()) == 10 })
-	s.until("the commit", func() bool { return s.committed(0) == 10 })
+	g := newGroup(t, brokers, 1, nil)
+	g.produce(0, 10)
+	g.setCommitted(0, 100)
+	m := g.join(func(c *consumer.Config, _ *sink) { c.OnOffsetLoss = consumer.Skip })
+	g.until("the loss to be counted", func() bool { return m.lost("beyond_end") == 90 })
+	g.until("all records from the start", func() bool { return len(m.seen()) == 10 })
+	g.until("the commit", func() bool { return g.committed(0) == 10 })
 }
 
 func sharesAndTakesOver(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 4, nil)
-	one := s.join(nil)
-	s.until("all partitions", func() bool { return one.owned() == 4 })
-	two := s.join(nil)
-	s.until("a fair share", func() bool { return one.owned() == 2 && two.owned() == 2 })
+	g := newGroup(t, brokers, 4, nil)
+	one := g.join(nil)
+	g.until("all partitions", func() bool { return one.owned() == 4 })
+	two := g.join(nil)
+	g.until("a fair share", func() bool { return one.owned() == 2 && two.owned() == 2 })
 	for p := range int32(4) {
-		s.produce(p, 10)
+		g.produce(p, 10)
 	}
-	s.until("40 records", func() bool { return len(one.seen())+len(two.seen()) == 40 })
+	g.until("40 records", func() bool { return len(one.seen())+len(two.seen()) == 40 })
 	if err := one.stop(); err != nil {
 		t.Fatal(err)
 	}
 	if one.released < 2 {
 		t.Errorf("partitions were given back %d times, want at the rebalance and at the stop", one.released)
 	}
-	s.until("the takeover", func() bool { return two.owned() == 4 })
+	g.until("the takeover", func() bool { return two.owned() == 4 })
 	for p := range int32(4) {
-		s.produce(p, 5)
+		g.produce(p, 5)
 	}
-	s.until("60 records", func() bool { return len(one.seen())+len(two.seen()) >= 60 })
+	g.until("60 records", func() bool { return len(one.seen())+len(two.seen()) >= 60 })
 	seen := map[string]int{}
 	for _, r := range slices.Concat(one.seen(), two.seen()) {
 		seen[r.String()]++
@@ -247,24 +247,24 @@ func sharesAndTakesOver(t *testing.T, brokers []string) {
 }
 
 func noticesPartitions(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 1, nil)
-	m := s.join(nil)
-	s.until("the assignment", func() bool { return m.owned() == 1 })
-	if _, err := s.admin.UpdatePartitions(t.Context(), 3, s.topic); err != nil {
+	g := newGroup(t, brokers, 1, nil)
+	m := g.join(nil)
+	g.until("the assignment", func() bool { return m.owned() == 1 })
+	if _, err := g.admin.UpdatePartitions(t.Context(), 3, g.topic); err != nil {
 		t.Fatal(err)
 	}
-	s.until("the new partitions", func() bool { return m.owned() == 3 })
-	s.produce(2, 5)
-	s.until("their records", func() bool { return len(m.seen()) == 5 })
+	g.until("the new partitions", func() bool { return m.owned() == 3 })
+	g.produce(2, 5)
+	g.until("their records", func() bool { return len(m.seen()) == 5 })
 }
 
 func blockedSink(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 1, nil)
-	s.produce(0, 5)
+	g := newGroup(t, brokers, 1, nil)
+	g.produce(0, 5)
 	gate := make(chan struct{})
-	m := s.join(func(_ *consumer.Config, k *sink) { k.block = gate })
-	s.until("the assignment", func() bool { return m.owned() == 1 })
-	until := time.NewTimer(s.cfg.SessionTimeout + 2*time.Second)
+	m := g.join(func(_ *consumer.Config, k *sink) { k.block = gate })
+	g.until("the assignment", func() bool { return m.owned() == 1 })
+	until := time.NewTimer(g.cfg.SessionTimeout + 2*time.Second)
 	defer until.Stop()
 	<-until.C
 	if got := m.generations(); got != 1 {
@@ -274,18 +274,18 @@ func blockedSink(t *testing.T, brokers []string) {
 		t.Errorf("a full window made the consumer call itself stuck: %s", why)
 	}
 	close(gate)
-	s.until("the records", func() bool { return len(m.seen()) == 5 })
+	g.until("the records", func() bool { return len(m.seen()) == 5 })
 }
 
 func missingTopic(t *testing.T, brokers []string) {
-	s := newBench(t, brokers, 1, nil)
-	missing := s.topic + "-missing"
-	m := s.join(func(c *consumer.Config, _ *sink) { c.Topics = []string{s.topic, missing} })
+	g := newGroup(t, brokers, 1, nil)
+	missing := g.topic + "-missing"
+	m := g.join(func(c *consumer.Config, _ *sink) { c.Topics = []string{g.topic, missing} })
 	<-m.ended
 	if err := m.stop(); !errors.Is(err, kafka.ErrNoTopic) || !strings.Contains(err.Error(), missing) {
 		t.Errorf("Run: %v, want the missing topic by name", err)
 	}
-	topics, err := s.admin.ListTopics(t.Context(), missing)
+	topics, err := g.admin.ListTopics(t.Context(), missing)
 	if err != nil {
 		t.Fatal(err)
 	}

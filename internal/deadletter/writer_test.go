@@ -31,22 +31,22 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const topic = "events.dead"
 
-// bench is a broker with a writer to it.
-type bench struct {
+// deadTopic is a broker with a dead-letter topic, and a writer to it.
+type deadTopic struct {
 	cluster *kfake.Cluster
 	writer  *deadletter.Writer
 	metrics *metrics.DeadLetter
 	client  *kgo.Client // reads the topic, and administers it
 }
 
-func newBench(t *testing.T, opts ...kfake.Opt) *bench {
+func newTopic(t *testing.T, opts ...kfake.Opt) *deadTopic {
 	t.Helper()
 	cluster, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.SeedTopics(4, topic)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cluster.Close)
-	b := &bench{cluster: cluster, metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter}
+	b := &deadTopic{cluster: cluster, metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter}
 	b.client, err = kgo.NewClient(kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ConsumeTopics(topic), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +57,7 @@ func newBench(t *testing.T, opts ...kfake.Opt) *bench {
 }
 
 // newWriter returns a writer to a topic, with a client that knows the named topics.
-func (b *bench) newWriter(t *testing.T, name string, conn kafka.Config, topics ...string) *deadletter.Writer {
+func (b *deadTopic) newWriter(t *testing.T, name string, conn kafka.Config, topics ...string) *deadletter.Writer {
 	t.Helper()
 	conn.Brokers, conn.MetadataTTL = b.cluster.ListenAddrs(), 200*time.Millisecond
 	client, err := kafka.New(conn, slog.New(slog.DiscardHandler), topics...)
@@ -82,7 +82,7 @@ func (b *bench) newWriter(t *testing.T, name string, conn kafka.Config, topics .
 }
 
 // read returns the next n letters of the topic, by the offset of their record.
-func (b *bench) read(t *testing.T, n int) map[int64]*deadletter.Entry {
+func (b *deadTopic) read(t *testing.T, n int) map[int64]*deadletter.Entry {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -113,7 +113,7 @@ func (b *bench) read(t *testing.T, n int) map[int64]*deadletter.Entry {
 }
 
 // set changes a setting of the topic.
-func (b *bench) set(t *testing.T, name, value string) {
+func (b *deadTopic) set(t *testing.T, name, value string) {
 	t.Helper()
 	answers, err := kadm.NewClient(b.client).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Name: name, Value: &value}}, topic)
 	if err == nil {
@@ -154,7 +154,7 @@ func publish(t *testing.T, w *deadletter.Writer, letters ...contactsync.DeadLett
 func TestPublish_KeepsTheRecordAndItsPartition(t *testing.T) {
 	t.Parallel()
 	var produces, unsafe atomic.Int64
-	b := newBench(t)
+	b := newTopic(t)
 	b.cluster.ControlKey(0, func(r kmsg.Request) (kmsg.Response, error, bool) {
 		b.cluster.KeepControl()
 		produces.Add(1)
@@ -203,7 +203,7 @@ func TestPublish_KeepsTheRecordAndItsPartition(t *testing.T) {
 }
 
 // refuse answers every produce request that has the mark with an error code.
-func (b *bench) refuse(mark string, code int16, times int) {
+func (b *deadTopic) refuse(mark string, code int16, times int) {
 	b.cluster.ControlKey(0, func(r kmsg.Request) (kmsg.Response, error, bool) {
 		b.cluster.KeepControl()
 		request := r.(*kmsg.ProduceRequest)
@@ -226,7 +226,7 @@ func (b *bench) refuse(mark string, code int16, times int) {
 // be written again; and those of the one must not, or they would be lost.
 func TestPublish_ReturnsWhatWasNotAcknowledged(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTopic(t)
 	b.refuse("key-a", 19, 1) // NOT_ENOUGH_REPLICAS
 	letters := []contactsync.DeadLetter{letter(1, "key-a", "1"), letter(2, "key-b", "2"), letter(3, "key-a", "3")}
 	pending, err := b.writer.Publish(t.Context(), letters)
@@ -247,7 +247,7 @@ func TestPublish_ReturnsWhatWasNotAcknowledged(t *testing.T) {
 
 func TestPublish_OneBadRecordDoesNotHoldItsNeighbours(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTopic(t)
 	b.refuse("poison", 87, -1) // INVALID_RECORD
 	letters := []contactsync.DeadLetter{letter(1, "key", "good"), letter(2, "key", "poison"), letter(3, "key", "good")}
 	pending, err := b.writer.Publish(t.Context(), letters)
@@ -262,7 +262,7 @@ func TestPublish_OneBadRecordDoesNotHoldItsNeighbours(t *testing.T) {
 
 func TestPublish_CutsWhatTheTopicDoesNotTake(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTopic(t)
 	b.set(t, "max.message.bytes", "100000")
 	large := strings.Repeat("x", 200_000)
 	letters := []contactsync.DeadLetter{
@@ -298,7 +298,7 @@ func TestPublish_CutsWhatTheTopicDoesNotTake(t *testing.T) {
 
 func TestPublish_LargerThanARequestButNotThanTheTopic(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTopic(t)
 	b.set(t, "max.message.bytes", "5000000")
 	publish(t, b.writer, letter(1, "key", strings.Repeat("x", 3<<20)))
 	if f := b.read(t, 1)[1]; f == nil || f.Envelope != nil {
@@ -308,7 +308,7 @@ func TestPublish_LargerThanARequestButNotThanTheTopic(t *testing.T) {
 
 func TestPublish_NotEvenTheEnvelopeFits(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTopic(t)
 	b.set(t, "max.message.bytes", "200")
 	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
 	if len(pending) != 1 || !errors.Is(err, kafka.ErrTooLarge) || !strings.Contains(err.Error(), "max.message.bytes") {
@@ -321,7 +321,7 @@ func TestPublish_NotEvenTheEnvelopeFits(t *testing.T) {
 
 func TestPublish_MissingTopicIsNotCreated(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, kfake.AllowAutoTopicCreation())
+	b := newTopic(t, kfake.AllowAutoTopicCreation())
 	for _, topics := range [][]string{nil, {"missing"}} {
 		pending, err := b.newWriter(t, "missing", kafka.DefaultConfig(), topics...).Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
 		if len(pending) != 1 || !errors.Is(err, kafka.ErrNoTopic) || !strings.Contains(err.Error(), "create it with") {
@@ -344,7 +344,7 @@ func TestPublish_WithoutTheRightToWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer cluster.Close()
-	b := &bench{cluster: cluster, metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter}
+	b := &deadTopic{cluster: cluster, metrics: &metrics.New(prometheus.NewRegistry()).DeadLetter}
 	password := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(password, []byte("pass"), 0o600); err != nil {
 		t.Fatal(err)
@@ -360,7 +360,7 @@ func TestPublish_WithoutTheRightToWrite(t *testing.T) {
 
 func TestPublish_ReturnsWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTopic(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	answer := make(chan struct{})
 	b.cluster.ControlKey(0, func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -382,7 +382,7 @@ func TestPublish_ReturnsWhenItsContextEnds(t *testing.T) {
 
 func TestPublish_NothingAndAfterClose(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTopic(t)
 	publish(t, b.writer)
 	if err := b.writer.Close(); err != nil {
 		t.Fatal(err)
@@ -395,7 +395,7 @@ func TestPublish_NothingAndAfterClose(t *testing.T) {
 
 func TestPublish_BrokersDown(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newTopic(t)
 	b.cluster.Close()
 	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value"), letter(2, "key", "value")})
 	if len(pending) != 2 || err == nil || !strings.Contains(err.Error(), topic) {

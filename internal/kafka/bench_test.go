@@ -1,12 +1,8 @@
 package kafka_test
 
 import (
-	"context"
 	"log/slog"
 	"testing"
-	"time"
-
-	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/kafka"
@@ -27,14 +23,14 @@ func BenchmarkClient_Read(b *testing.B) {
 	if _, err := feed.Produce(b.Context(), k.Addrs(), cfg, nil); err != nil {
 		b.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(b.Context())
-	defer cancel()
-	transport := &kafkago.Transport{Context: ctx}
-	defer transport.CloseIdleConnections()
-	log := kafka.NewOn(transport, k.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))
+	client, err := kafka.New(configFor(k.Addrs()...), slog.New(slog.DiscardHandler))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer client.Close()
 	for b.Loop() {
 		got := 0
-		if _, err := log.Read(b.Context(), claim(0), 0, events, func(contactsync.Record) { got++ }); err != nil || got != events {
+		if _, err := client.Read(b.Context(), partition(0), 0, events, func(contactsync.Record) { got++ }); err != nil || got != events {
 			b.Fatal(got, err)
 		}
 	}

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
-	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -18,15 +16,15 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/broker"
 )
 
-// bench is an embedded broker with one topic of two partitions.
-type bench struct {
+// contacts is an embedded broker with one topic of two partitions.
+type contacts struct {
 	t      *testing.T
 	broker *broker.Broker
 	client *kgo.Client
-	log    *kafka.Client
+	kafka  *kafka.Client
 }
 
-func newBench(t *testing.T, configs map[string]string) *bench {
+func newContacts(t *testing.T, configs map[string]string) *contacts {
 	t.Helper()
 	b, err := broker.Start(broker.Options{Nodes: 3, Topics: map[string]int32{"contacts": 2}, Configs: configs})
 	if err != nil {
@@ -38,13 +36,12 @@ func newBench(t *testing.T, configs map[string]string) *bench {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Close)
-	ctx, cancel := context.WithCancel(context.Background())
-	transport := &kafkago.Transport{Context: ctx, MetadataTTL: 100 * time.Millisecond}
-	t.Cleanup(func() { cancel(); transport.CloseIdleConnections() })
-	return &bench{t, b, client, kafka.NewOn(transport, b.Addrs(), 10*time.Second, slog.New(slog.DiscardHandler))}
+	cfg := configFor(b.Addrs()...)
+	cfg.MetadataTTL = 100 * time.Millisecond
+	return &contacts{t, b, client, newClient(t, cfg)}
 }
 
-func (b *bench) produce(partition int32, n int) {
+func (b *contacts) produce(partition int32, n int) {
 	b.t.Helper()
 	var records []*kgo.Record
 	for i := range n {
@@ -55,26 +52,26 @@ func (b *bench) produce(partition int32, n int) {
 	}
 }
 
-func (b *bench) read(partition int32, from, to int64) (began int64, offsets []int64) {
+func (b *contacts) read(p int32, from, to int64) (began int64, offsets []int64) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
 	defer cancel()
-	began, err := b.log.Read(ctx, claim(partition), from, to, func(r contactsync.Record) { offsets = append(offsets, r.Offset) })
+	began, err := b.kafka.Read(ctx, partition(p), from, to, func(r contactsync.Record) { offsets = append(offsets, r.Offset) })
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return began, offsets
 }
 
-func claim(partition int32) contactsync.TopicPartition {
-	return contactsync.TopicPartition{Topic: "contacts", Partition: partition}
+func partition(p int32) contactsync.TopicPartition {
+	return contactsync.TopicPartition{Topic: "contacts", Partition: p}
 }
 
 func TestClient_ReadsAStretch(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newContacts(t, nil)
 	b.produce(1, 100)
-	bounds, err := b.log.StableBounds(t.Context(), "contacts")
+	bounds, err := b.kafka.StableBounds(t.Context(), "contacts")
 	if err != nil || len(bounds) != 2 || bounds[0] != (kafka.Bounds{}) || bounds[1] != (kafka.Bounds{End: 100}) {
 		t.Fatalf("bounds %v, %v", bounds, err)
 	}
@@ -82,18 +79,18 @@ func TestClient_ReadsAStretch(t *testing.T) {
 	if began != 20 || len(got) != 50 || got[0] != 20 || got[49] != 69 {
 		t.Errorf("read %v from %d", got, began)
 	}
-	at, err := b.log.OffsetsAt(t.Context(), "contacts", time.UnixMilli(1_700_000_000_000+30_500))
+	at, err := b.kafka.OffsetsAt(t.Context(), "contacts", time.UnixMilli(1_700_000_000_000+30_500))
 	if err != nil || len(at) != 2 || at[0] != -1 || at[1] != 31 {
 		t.Errorf("offsets by time %v, %v", at, err)
 	}
-	if _, err := b.log.StableBounds(t.Context(), "nowhere"); !errors.Is(err, kafka.ErrNoTopic) {
+	if _, err := b.kafka.StableBounds(t.Context(), "nowhere"); !errors.Is(err, kafka.ErrNoTopic) {
 		t.Errorf("a missing topic: %v", err)
 	}
 }
 
 func TestClient_LeaderMovesMeanwhile(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newContacts(t, nil)
 	b.produce(0, 50)
 	b.read(0, 0, 50) // the leader is known
 	leader := b.broker.Cluster.LeaderFor("contacts", 0)
@@ -107,7 +104,7 @@ func TestClient_LeaderMovesMeanwhile(t *testing.T) {
 
 func TestClient_GoesOnWhereTheLogBegins(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newContacts(t, nil)
 	b.produce(0, 50)
 	admin := kadm.NewClient(b.client)
 	cut := kadm.Offsets{}
@@ -122,7 +119,7 @@ func TestClient_GoesOnWhereTheLogBegins(t *testing.T) {
 
 func TestClient_EndsBeforeAnOpenTransactionAndPassesAbortedOnes(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newContacts(t, nil)
 	txn, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Addrs()...), kgo.TransactionalID("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)
@@ -147,7 +144,7 @@ func TestClient_EndsBeforeAnOpenTransactionAndPassesAbortedOnes(t *testing.T) {
 	write(true, kgo.TryCommit)
 	write(true, kgo.TryAbort)
 	write(false, false)
-	bounds, err := b.log.StableBounds(t.Context(), "contacts")
+	bounds, err := b.kafka.StableBounds(t.Context(), "contacts")
 	if err != nil || bounds[0].End != 22 {
 		t.Fatalf("bounds %v, %v: want the end before the open transaction, 22", bounds, err)
 	}
@@ -161,7 +158,7 @@ func TestClient_EndsBeforeAnOpenTransactionAndPassesAbortedOnes(t *testing.T) {
 
 func TestClient_Append(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newContacts(t, nil)
 	var records []contactsync.Record
 	for i := range 3000 {
 		records = append(records, contactsync.Record{
@@ -169,12 +166,12 @@ func TestClient_Append(t *testing.T) {
 		})
 	}
 	records[0].Key, records[1].Value = nil, nil
-	n, err := b.log.Append(t.Context(), claim(1), records)
+	n, err := b.kafka.Append(t.Context(), partition(1), records)
 	if err != nil || n != len(records) {
 		t.Fatalf("%d written, %v", n, err)
 	}
 	var got []contactsync.Record
-	if _, err := b.log.Read(t.Context(), claim(1), 0, 3000, func(r contactsync.Record) { got = append(got, r) }); err != nil {
+	if _, err := b.kafka.Read(t.Context(), partition(1), 0, 3000, func(r contactsync.Record) { got = append(got, r) }); err != nil {
 		t.Fatal(err)
 	}
 	if len(got) != 3000 || got[0].Key != nil || got[1].Value != nil || string(got[2999].Key) != "2999" || string(got[7].Headers[0].Value) != "1" {
@@ -184,25 +181,25 @@ func TestClient_Append(t *testing.T) {
 
 func TestClient_AppendRefusesOneAndKeepsTheOthers(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, map[string]string{"message.max.bytes": "100000"})
+	b := newContacts(t, map[string]string{"message.max.bytes": "100000"})
 	small := contactsync.Record{Value: []byte("x")}
 	large := contactsync.Record{Value: []byte(strings.Repeat("x", 200_000))}
-	n, err := b.log.Append(t.Context(), claim(0), []contactsync.Record{small, large, small})
+	n, err := b.kafka.Append(t.Context(), partition(0), []contactsync.Record{small, large, small})
 	if n != 1 || !errors.Is(err, kafka.ErrRefused) {
 		t.Errorf("%d written, %v: want 1 and the refusal", n, err)
 	}
-	if n, err := b.log.Append(t.Context(), claim(0), []contactsync.Record{small}); n != 1 || err != nil {
+	if n, err := b.kafka.Append(t.Context(), partition(0), []contactsync.Record{small}); n != 1 || err != nil {
 		t.Errorf("%d written, %v", n, err)
 	}
 }
 
 func TestClient_StopsWithItsContext(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newContacts(t, nil)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	cancel(why)
-	if _, err := b.log.Read(ctx, claim(0), 0, 10, func(contactsync.Record) {}); !errors.Is(err, why) {
+	if _, err := b.kafka.Read(ctx, partition(0), 0, 10, func(contactsync.Record) {}); !errors.Is(err, why) {
 		t.Errorf("read: %v", err)
 	}
 }
@@ -210,7 +207,7 @@ func TestClient_StopsWithItsContext(t *testing.T) {
 // From whatever offset a log is read, each committed record behind it is there.
 func TestClient_ReadsFromWithinTransactions(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, nil)
+	b := newContacts(t, nil)
 	producer, err := kgo.NewClient(kgo.SeedBrokers(b.broker.Addrs()...), kgo.TransactionalID("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		t.Fatal(err)

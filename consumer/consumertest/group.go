@@ -23,40 +23,40 @@ import (
 // patience is how long the suite waits for something that must happen.
 const patience = 60 * time.Second
 
-// bench is one test's topic, group and members.
-type bench struct {
+// group is one test's topic, group and members.
+type group struct {
 	t          *testing.T
 	brokers    []string
 	topic      string
-	group      string
+	id         string
 	partitions int32
 	admin      *kadm.Client
 	cfg        consumer.Config
 }
 
-func newBench(t *testing.T, brokers []string, partitions int32, configs map[string]*string) *bench {
+func newGroup(t *testing.T, brokers []string, partitions int32, configs map[string]*string) *group {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	s := &bench{
+	g := &group{
 		t: t, brokers: brokers, partitions: partitions, admin: kadm.NewClient(cl),
 		topic: fmt.Sprintf("contract-%d", rand.Uint32()),
 	}
-	s.group = s.topic + "-group"
-	if _, err := s.admin.CreateTopic(t.Context(), partitions, -1, configs, s.topic); err != nil {
+	g.id = g.topic + "-group"
+	if _, err := g.admin.CreateTopic(t.Context(), partitions, -1, configs, g.topic); err != nil {
 		t.Fatal(err)
 	}
-	s.cfg = consumer.DefaultConfig()
-	s.cfg.Topics, s.cfg.Group = []string{s.topic}, s.group
-	s.cfg.SessionTimeout, s.cfg.RebalanceTimeout, s.cfg.HeartbeatInterval = 6*time.Second, 10*time.Second, 200*time.Millisecond
-	s.cfg.DrainTimeout = 2 * time.Second
-	s.cfg.FetchMaxWait, s.cfg.FetchMinBytes = 50*time.Millisecond, 1
-	s.cfg.CommitInterval = 50 * time.Millisecond
-	s.cfg.PartitionCheckInterval = 300 * time.Millisecond
-	return s
+	g.cfg = consumer.DefaultConfig()
+	g.cfg.Topics, g.cfg.Group = []string{g.topic}, g.id
+	g.cfg.SessionTimeout, g.cfg.RebalanceTimeout, g.cfg.HeartbeatInterval = 6*time.Second, 10*time.Second, 200*time.Millisecond
+	g.cfg.DrainTimeout = 2 * time.Second
+	g.cfg.FetchMaxWait, g.cfg.FetchMinBytes = 50*time.Millisecond, 1
+	g.cfg.CommitInterval = 50 * time.Millisecond
+	g.cfg.PartitionCheckInterval = 300 * time.Millisecond
+	return g
 }
 
 // member is one consumer of the group.
@@ -70,22 +70,22 @@ type member struct {
 }
 
 // join starts a member. change may alter its settings and its sink.
-func (s *bench) join(change func(*consumer.Config, *sink)) *member {
-	s.t.Helper()
-	cfg, k := s.cfg, &sink{}
+func (g *group) join(change func(*consumer.Config, *sink)) *member {
+	g.t.Helper()
+	cfg, k := g.cfg, &sink{}
 	if change != nil {
 		change(&cfg, k)
 	}
 	decoder, err := event.NewDecoder(event.DefaultConfig(), nil)
 	if err != nil {
-		s.t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(testWriter{s.t}, nil))
+	log := slog.New(slog.NewTextHandler(testWriter{g.t}, nil))
 	conn := kafka.DefaultConfig()
-	conn.Brokers, conn.MetadataTTL, conn.DialTimeout, conn.RequestTimeout = s.brokers, time.Second, 5*time.Second, 10*time.Second
+	conn.Brokers, conn.MetadataTTL, conn.DialTimeout, conn.RequestTimeout = g.brokers, time.Second, 5*time.Second, 10*time.Second
 	client, err := kafka.New(conn, log, cfg.Topics...)
 	if err != nil {
-		s.t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	m := metrics.New(prometheus.NewRegistry())
 	c := consumer.New(cfg, consumer.Deps{
@@ -102,7 +102,7 @@ func (s *bench) join(change func(*consumer.Config, *sink)) *member {
 		client.Close()
 		return err
 	})
-	s.t.Cleanup(func() { _ = stop() })
+	g.t.Cleanup(func() { _ = stop() })
 	return &member{sink: k, m: &m.Consumer, c: c, stop: stop, ended: ended}
 }
 
@@ -117,8 +117,8 @@ func (w testWriter) Write(p []byte) (int, error) {
 }
 
 // until waits for a condition.
-func (s *bench) until(what string, ok func() bool) {
-	s.t.Helper()
+func (g *group) until(what string, ok func() bool) {
+	g.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.NewTimer(patience)
@@ -127,82 +127,82 @@ func (s *bench) until(what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			s.t.Fatalf("waited %v in vain: %s", patience, what)
+			g.t.Fatalf("waited %v in vain: %s", patience, what)
 		}
 	}
 }
 
 // produce writes n records, "0" to "n-1", to a partition.
-func (s *bench) produce(partition int32, n int, opts ...kgo.Opt) {
-	s.t.Helper()
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())}, opts...)...)
+func (g *group) produce(partition int32, n int, opts ...kgo.Opt) {
+	g.t.Helper()
+	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(g.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())}, opts...)...)
 	if err != nil {
-		s.t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	defer cl.Close()
 	for i := range n {
-		rec := &kgo.Record{Topic: s.topic, Partition: partition, Key: fmt.Append(nil, "k", i), Value: fmt.Append(nil, i)}
-		if err := cl.ProduceSync(s.t.Context(), rec).FirstErr(); err != nil {
-			s.t.Fatal(err)
+		rec := &kgo.Record{Topic: g.topic, Partition: partition, Key: fmt.Append(nil, "k", i), Value: fmt.Append(nil, i)}
+		if err := cl.ProduceSync(g.t.Context(), rec).FirstErr(); err != nil {
+			g.t.Fatal(err)
 		}
 	}
 }
 
 // transact writes n records in one transaction of its own, and ends it.
-func (s *bench) transact(partition int32, n int, commit kgo.TransactionEndTry) {
-	s.t.Helper()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(s.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(fmt.Sprint(s.topic, rand.Uint32())))
+func (g *group) transact(partition int32, n int, commit kgo.TransactionEndTry) {
+	g.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(g.brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.TransactionalID(fmt.Sprint(g.topic, rand.Uint32())))
 	if err != nil {
-		s.t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	defer cl.Close()
 	if err := cl.BeginTransaction(); err != nil {
-		s.t.Fatal(err)
+		g.t.Fatal(err)
 	}
 	for i := range n {
 		value := fmt.Append(nil, "tx", i)
 		if !commit {
 			value = fmt.Append(nil, "aborted", i)
 		}
-		if err := cl.ProduceSync(s.t.Context(), &kgo.Record{Topic: s.topic, Partition: partition, Value: value}).FirstErr(); err != nil {
-			s.t.Fatal(err)
+		if err := cl.ProduceSync(g.t.Context(), &kgo.Record{Topic: g.topic, Partition: partition, Value: value}).FirstErr(); err != nil {
+			g.t.Fatal(err)
 		}
 	}
-	if err := cl.EndTransaction(s.t.Context(), commit); err != nil {
-		s.t.Fatal(err)
+	if err := cl.EndTransaction(g.t.Context(), commit); err != nil {
+		g.t.Fatal(err)
 	}
 }
 
 // committed is what the group has committed for a partition; -1 for nothing.
-func (s *bench) committed(partition int32) int64 {
-	s.t.Helper()
-	all, err := s.admin.FetchOffsets(s.t.Context(), s.group)
+func (g *group) committed(partition int32) int64 {
+	g.t.Helper()
+	all, err := g.admin.FetchOffsets(g.t.Context(), g.id)
 	if err != nil {
-		s.t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	if o, ok := all.Lookup(s.topic, partition); ok {
+	if o, ok := all.Lookup(g.topic, partition); ok {
 		return o.At
 	}
 	return -1
 }
 
 // setCommitted plays the operator who sets the group's offset by hand.
-func (s *bench) setCommitted(partition int32, at int64) {
-	s.t.Helper()
+func (g *group) setCommitted(partition int32, at int64) {
+	g.t.Helper()
 	var o kadm.Offsets
-	o.Add(kadm.Offset{Topic: s.topic, Partition: partition, At: at, LeaderEpoch: -1})
-	if _, err := s.admin.CommitOffsets(s.t.Context(), s.group, o); err != nil {
-		s.t.Fatal(err)
+	o.Add(kadm.Offset{Topic: g.topic, Partition: partition, At: at, LeaderEpoch: -1})
+	if _, err := g.admin.CommitOffsets(g.t.Context(), g.id, o); err != nil {
+		g.t.Fatal(err)
 	}
 }
 
-func (s *bench) end(partition int32) int64 {
-	s.t.Helper()
-	all, err := s.admin.ListEndOffsets(s.t.Context(), s.topic)
+func (g *group) end(partition int32) int64 {
+	g.t.Helper()
+	all, err := g.admin.ListEndOffsets(g.t.Context(), g.topic)
 	if err != nil {
-		s.t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	o, _ := all.Lookup(s.topic, partition)
+	o, _ := all.Lookup(g.topic, partition)
 	return o.Offset
 }
 

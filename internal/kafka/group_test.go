@@ -1,0 +1,148 @@
+package kafka_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/contactsync/contactsync/internal/kafka"
+)
+
+// newMember returns a member of the group "group" that reads contacts.
+func (b *contacts) newMember() *kafka.Group {
+	return b.kafka.NewGroup(kafka.GroupConfig{
+		ID: "group", Topics: []string{"contacts"},
+		SessionTimeout: 6 * time.Second, RebalanceTimeout: 10 * time.Second, HeartbeatInterval: 50 * time.Millisecond,
+		PartitionCheckInterval: 100 * time.Millisecond,
+	})
+}
+
+func (b *contacts) next(g *kafka.Group) *kafka.Generation {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), 30*time.Second)
+	defer cancel()
+	for {
+		gen, err := g.Next(ctx)
+		switch {
+		case err == nil:
+			return gen
+		case ctx.Err() != nil:
+			b.t.Fatalf("not joined: %v", err)
+		}
+		kafka.Sleep(ctx, 50*time.Millisecond)
+	}
+}
+
+func (b *contacts) leave(g *kafka.Group) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := g.Leave(ctx); err != nil {
+		b.t.Error(err)
+	}
+}
+
+func TestGroup_OwnsWhatIsCommitted(t *testing.T) {
+	t.Parallel()
+	b := newContacts(t, nil)
+	g := b.newMember()
+	gen := b.next(g)
+	if len(gen.Owned) != 2 || gen.All != 2 || gen.Owned[0].Offset != kafka.NoOffset || gen.Owned[1].Offset != kafka.NoOffset {
+		t.Fatalf("the first generation owns %+v of %d", gen.Owned, gen.All)
+	}
+	failed, err := g.Commit(t.Context(), gen, []kafka.Committed{{TopicPartition: partition(1), Offset: 5}})
+	if err != nil || len(failed) != 1 || failed[0] != nil {
+		t.Fatalf("commit: %v, %v", failed, err)
+	}
+	older := *gen
+	older.ID--
+	failed, err = g.Commit(t.Context(), &older, []kafka.Committed{{TopicPartition: partition(1), Offset: 3}, {TopicPartition: partition(0), Offset: 3}})
+	if err != nil || len(failed) != 2 || !errors.Is(failed[0], kafka.ErrFenced) || !errors.Is(failed[1], kafka.ErrFenced) {
+		t.Fatalf("commit in an older generation: %v, %v", failed, err)
+	}
+	b.leave(g)
+	again := b.newMember()
+	defer b.leave(again)
+	for _, o := range b.next(again).Owned {
+		if want := map[int32]int64{0: kafka.NoOffset, 1: 5}[o.Partition]; o.Offset != want {
+			t.Errorf("%v is committed at %d, want %d", o.TopicPartition, o.Offset, want)
+		}
+	}
+}
+
+// A generation is held although it has ended: kafka-go joins no other before it is
+// given up.
+func TestGroup_HoldsAGenerationThatHasEnded(t *testing.T) {
+	t.Parallel()
+	b := newContacts(t, nil)
+	g := b.newMember()
+	gen := b.next(g)
+	if _, err := kadm.NewClient(b.client).UpdatePartitions(t.Context(), 4, "contacts"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-gen.Ended.Done():
+	case <-time.After(30 * time.Second):
+		t.Fatal("new partitions did not end the generation")
+	}
+	if why := context.Cause(gen.Ended); !errors.Is(why, kafka.ErrRebalance) || !strings.Contains(why.Error(), "number of partitions") {
+		t.Errorf("it ended by: %v", why)
+	}
+	failed, err := g.Commit(t.Context(), gen, []kafka.Committed{{TopicPartition: partition(0), Offset: 1}})
+	if err != nil || failed[0] != nil {
+		t.Errorf("the last commit: %v, %v", failed, err)
+	}
+	if gen = b.next(g); len(gen.Owned) != 4 || gen.All != 4 {
+		t.Errorf("the next generation owns %+v of %d", gen.Owned, gen.All)
+	}
+	b.leave(g)
+}
+
+// A member that stops must not join once more to leave: every other one would give
+// its partitions back for that.
+func TestGroup_LeavesWithoutJoiningAgain(t *testing.T) {
+	t.Parallel()
+	b := newContacts(t, nil)
+	var joins, leaves atomic.Int64
+	b.broker.Cluster.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.broker.Cluster.KeepControl()
+		joins.Add(1)
+		return nil, nil, false
+	})
+	b.broker.Cluster.ControlKey(int16(kmsg.LeaveGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.broker.Cluster.KeepControl()
+		leaves.Add(1)
+		return nil, nil, false
+	})
+	g := b.newMember()
+	b.next(g)
+	b.leave(g)
+	b.leave(g) // again: it has left
+	if joins.Load() != 1 || leaves.Load() != 1 {
+		t.Errorf("%d joins and %d leaves, want one each", joins.Load(), leaves.Load())
+	}
+}
+
+func TestGroup_LeaveDoesNotWaitForASilentCoordinator(t *testing.T) {
+	t.Parallel()
+	b := newContacts(t, nil)
+	answer := make(chan struct{})
+	b.broker.Cluster.ControlKey(int16(kmsg.LeaveGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.broker.Cluster.SleepControl(func() { <-answer })
+		return nil, nil, false
+	})
+	g := b.newMember()
+	b.next(g)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := g.Leave(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Leave: %v", err)
+	}
+	close(answer)
+}
