@@ -11,8 +11,8 @@ import (
 	"github.com/contactsync/contactsync/internal/kafka"
 )
 
-// chunkEvents and chunkBytes bound what is handed to the sink at once: enough that
-// the hand-over costs nothing, little enough that a full window is not passed by much.
+// chunkEvents and chunkBytes bound what one call of the sink gets: enough to make the
+// call cheap, little enough not to exceed a full window by much.
 const (
 	chunkEvents = 256
 	chunkBytes  = 256 << 10

@@ -76,7 +76,7 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 }
 
 // drain waits for what is in flight and commits what has ended. The sink sends
-// what it can at once; what is left the next owner reads again.
+// what it can immediately; the next owner reads the rest again.
 func (g *generation) drain() {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), g.c.cfg.DrainTimeout, errDrain)
 	defer cancel()

@@ -12,10 +12,10 @@ import (
 
 // sink takes the events of a member. They end as the test decides.
 type sink struct {
-	consumer *consumer.Consumer // is told what has ended
+	consumer *consumer.Consumer // gets what has ended
 
 	mu       sync.Mutex
-	keep     func(contactsync.Record) bool // events that stay open; nil ends all at once
+	keep     func(contactsync.Record) bool // events that stay open; nil for none
 	block    chan struct{}                 // Add waits for it; nil for not at all
 	records  []contactsync.Record
 	open     []contactsync.Ended

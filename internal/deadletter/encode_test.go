@@ -22,8 +22,8 @@ func newCodec(cfg Config) *Writer {
 	return &Writer{cfg: cfg, version: "v1.2.3"}
 }
 
-// letterOf draws a letter as the service makes them: positions in order.
-func letterOf(t *rapid.T) contactsync.DeadLetter {
+// drawDeadLetter draws a dead letter as the service makes them: positions in order.
+func drawDeadLetter(t *rapid.T) contactsync.DeadLetter {
 	text := rapid.StringN(0, 20, 40)
 	maybe := func(name string) []byte {
 		return rapid.OneOf(rapid.Just([]byte(nil)), rapid.SliceOfN(rapid.Byte(), 0, 30)).Draw(t, name)
@@ -68,7 +68,7 @@ func TestDecode_IsTheInverse(t *testing.T) {
 	t.Parallel()
 	w := newCodec(DefaultConfig())
 	rapid.Check(t, func(t *rapid.T) {
-		want := letterOf(t)
+		want := drawDeadLetter(t)
 		rec := w.whole(want)
 		rec.Position, rec.Time = contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "dead", Partition: 2}, Offset: 5}, time.Unix(1_800_000_000, 0)
 		got, err := Decode(rec)
@@ -177,18 +177,18 @@ func TestMessage_Bounds(t *testing.T) {
 	if size := kafka.RecordSize(rec); size > int(cfg.BatchBytes) {
 		t.Errorf("the positions alone make the record %d bytes large", size)
 	}
-	letter, err := Decode(rec)
+	deadLetter, err := Decode(rec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := letter.PositionsLeft; left == 0 || left+len(letter.Positions) != len(l.Positions) {
-		t.Errorf("%d positions and %d left of %d", len(letter.Positions), left, len(l.Positions))
+	if left := deadLetter.PositionsLeft; left == 0 || left+len(deadLetter.Positions) != len(l.Positions) {
+		t.Errorf("%d positions and %d left of %d", len(deadLetter.Positions), left, len(l.Positions))
 	}
-	if len(letter.Detail) > mostDetailBytes || strings.Trim(letter.Detail, "é") != "" || letter.Detail == "" {
-		t.Errorf("detail of %d bytes, limit %d, cut within a character: %v", len(letter.Detail), mostDetailBytes, strings.Trim(letter.Detail, "é") != "")
+	if len(deadLetter.Detail) > mostDetailBytes || strings.Trim(deadLetter.Detail, "é") != "" || deadLetter.Detail == "" {
+		t.Errorf("detail of %d bytes, limit %d, cut within a character: %v", len(deadLetter.Detail), mostDetailBytes, strings.Trim(deadLetter.Detail, "é") != "")
 	}
-	if !letter.Record.Time.IsZero() {
-		t.Errorf("a time that has no RFC 3339 form is read as %v", letter.Record.Time)
+	if !deadLetter.Record.Time.IsZero() {
+		t.Errorf("a time that has no RFC 3339 form is read as %v", deadLetter.Record.Time)
 	}
 
 	if rec, err = w.envelope(l); err != nil {
@@ -197,15 +197,15 @@ func TestMessage_Bounds(t *testing.T) {
 	if size := kafka.RecordSize(rec); size > 32<<10 {
 		t.Errorf("the envelope has %d bytes", size)
 	}
-	letter, err = Decode(rec)
-	if err != nil || letter.Envelope == nil {
-		t.Fatalf("%+v, error %v", letter, err)
+	deadLetter, err = Decode(rec)
+	if err != nil || deadLetter.Envelope == nil {
+		t.Fatalf("%+v, error %v", deadLetter, err)
 	}
-	if envelope := letter.Envelope; envelope.KeySize != 1<<20 || envelope.HeadersLeft != 1 || len(envelope.Head) != int(cfg.EnvelopeBytes) {
+	if envelope := deadLetter.Envelope; envelope.KeySize != 1<<20 || envelope.HeadersLeft != 1 || len(envelope.Head) != int(cfg.EnvelopeBytes) {
 		t.Errorf("key %d, headers left %d, head %d", envelope.KeySize, envelope.HeadersLeft, len(envelope.Head))
 	}
-	if len(letter.Record.Headers) != 1 || letter.Record.Headers[0].Key != event.HeaderReplays {
-		t.Errorf("headers %v, want the count of replays", letter.Record.Headers)
+	if len(deadLetter.Record.Headers) != 1 || deadLetter.Record.Headers[0].Key != event.HeaderReplays {
+		t.Errorf("headers %v, want the count of replays", deadLetter.Record.Headers)
 	}
 }
 
@@ -240,7 +240,7 @@ func TestDecode_Refuses(t *testing.T) {
 				t.Fatal("accepted")
 			}
 			if strings.Contains(err.Error(), "private") {
-				t.Errorf("the error repeats the letter: %v", err)
+				t.Errorf("the error repeats the dead letter: %v", err)
 			}
 		})
 	}
@@ -254,16 +254,16 @@ func FuzzDecode(f *testing.F) {
 	f.Add(headerPositions, []byte("a/0@1-9,b/2@3"), []byte(nil))
 	f.Add(headerTruncated, []byte("true"), []byte(`{"truncated":true,"head":"AA=="}`))
 	f.Fuzz(func(t *testing.T, key string, header, value []byte) {
-		letter, err := Decode(contactsync.Record{Value: value, Headers: []contactsync.Header{
+		deadLetter, err := Decode(contactsync.Record{Value: value, Headers: []contactsync.Header{
 			{Key: headerForm, Value: []byte(form)}, {Key: key, Value: header},
 		}})
 		if err != nil {
 			return
 		}
-		if letter.Record.Partition < 0 || letter.Record.Offset < 0 || letter.Status < 0 || letter.Attempts < 0 || letter.PositionsLeft < 0 || len(letter.Positions) > maxPositions {
-			t.Errorf("impossible letter %+v", letter)
+		if deadLetter.Record.Partition < 0 || deadLetter.Record.Offset < 0 || deadLetter.Status < 0 || deadLetter.Attempts < 0 || deadLetter.PositionsLeft < 0 || len(deadLetter.Positions) > maxPositions {
+			t.Errorf("impossible dead letter %+v", deadLetter)
 		}
-		if letter.Envelope != nil && letter.Record.Value != nil {
+		if deadLetter.Envelope != nil && deadLetter.Record.Value != nil {
 			t.Error("an envelope is given as the record")
 		}
 	})

@@ -79,7 +79,7 @@ func comparePositions(a, b contactsync.Position) int {
 }
 
 // ParsePositions reads what FormatPositions writes; an empty text is no position.
-// It refuses a list that stands for more than 1,048,576 of them.
+// It refuses a list of more than 1,048,576 of them.
 func ParsePositions(text string) ([]contactsync.Position, error) {
 	if text == "" {
 		return nil, nil

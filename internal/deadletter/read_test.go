@@ -78,7 +78,7 @@ func TestRead(t *testing.T) {
 	})
 	t.Cleanup(func() { _ = w.Close() })
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	letter := func(offset int64, reason contactsync.Reason) contactsync.DeadLetter {
+	deadLetter := func(offset int64, reason contactsync.Reason) contactsync.DeadLetter {
 		return contactsync.DeadLetter{
 			Record: contactsync.Record{
 				Position: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 1}, Offset: offset},
@@ -87,18 +87,18 @@ func TestRead(t *testing.T) {
 			Stream: "st-1", Reason: reason, Last: at.Add(time.Duration(offset) * time.Second),
 		}
 	}
-	var letters []contactsync.DeadLetter
+	var deadLetters []contactsync.DeadLetter
 	for i := range 50 {
-		letters = append(letters, letter(int64(50-i), contactsync.ReasonRejected))
+		deadLetters = append(deadLetters, deadLetter(int64(50-i), contactsync.ReasonRejected))
 	}
-	publish := func(letters ...contactsync.DeadLetter) {
+	publish := func(deadLetters ...contactsync.DeadLetter) {
 		t.Helper()
-		if _, err := w.Publish(t.Context(), letters); err != nil {
+		if _, err := w.Publish(t.Context(), deadLetters); err != nil {
 			t.Fatal(err)
 		}
 	}
-	publish(letters...)
-	publish(letter(7, contactsync.ReasonUnresolved), letter(8, contactsync.ReasonRejected)) // after a crash: written again
+	publish(deadLetters...)
+	publish(deadLetter(7, contactsync.ReasonUnresolved), deadLetter(8, contactsync.ReasonRejected)) // after a crash: written again
 	other, err := kgo.NewClient(kgo.SeedBrokers(b.Addrs()...))
 	if err != nil {
 		t.Fatal(err)
@@ -120,11 +120,11 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(all.Entries) != 50 || all.Others != 1 || len(all.Problems) != 3 {
-		t.Fatalf("%d letters, %d others, problems %v: want 50, 1 and three", len(all.Entries), all.Others, all.Problems)
+		t.Fatalf("%d dead letters, %d others, problems %v: want 50, 1 and three", len(all.Entries), all.Others, all.Problems)
 	}
 	for i, f := range all.Entries {
 		if f.Record.Offset != int64(i+1) || f.Record.Value != nil {
-			t.Errorf("letter %d is %v with the value %q", i, f.Record, f.Record.Value)
+			t.Errorf("dead letter %d is %v with the value %q", i, f.Record, f.Record.Value)
 		}
 	}
 	if f := all.Entries[6]; f.Copies != 2 || f.Reason != contactsync.ReasonUnresolved {
@@ -164,6 +164,6 @@ func TestRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(some.Entries) != 49 || string(some.Entries[0].Record.Value) != "{}" {
-		t.Errorf("%d letters, want those whose newest copy is rejected: 49", len(some.Entries))
+		t.Errorf("%d dead letters, want those whose newest copy is rejected: 49", len(some.Entries))
 	}
 }

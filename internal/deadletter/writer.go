@@ -44,18 +44,18 @@ func New(cfg Config, deps Deps) *Writer {
 // as an envelope where it is too large.
 //
 // It takes about Linger and one answer of Kafka; each batch of a partition may
-// take up to Timeout. When ctx ends it returns at once. What is in flight then may
+// take up to Timeout. It returns as soon as ctx ends; what is in flight then may
 // still be written although it is returned.
-func (w *Writer) Publish(ctx context.Context, letters []contactsync.DeadLetter) (pending []contactsync.DeadLetter, err error) {
-	records := make([]contactsync.Record, len(letters))
-	for i, l := range letters {
+func (w *Writer) Publish(ctx context.Context, deadLetters []contactsync.DeadLetter) (pending []contactsync.DeadLetter, err error) {
+	records := make([]contactsync.Record, len(deadLetters))
+	for i, l := range deadLetters {
 		records[i] = w.whole(l)
 	}
 	failed := w.producer.Produce(ctx, records)
-	w.writeEnvelopes(ctx, letters, failed)
+	w.writeEnvelopes(ctx, deadLetters, failed)
 
 	var reasons []error
-	for i, l := range letters {
+	for i, l := range deadLetters {
 		if failed[i] != nil {
 			pending = append(pending, l)
 			reasons = append(reasons, failed[i])
@@ -65,10 +65,10 @@ func (w *Writer) Publish(ctx context.Context, letters []contactsync.DeadLetter) 
 }
 
 // writeEnvelopes writes those that were too large without their records.
-func (w *Writer) writeEnvelopes(ctx context.Context, letters []contactsync.DeadLetter, failed []error) {
+func (w *Writer) writeEnvelopes(ctx context.Context, deadLetters []contactsync.DeadLetter, failed []error) {
 	var envelopes []contactsync.Record
 	var of []int
-	for i, l := range letters {
+	for i, l := range deadLetters {
 		if !errors.Is(failed[i], kafka.ErrTooLarge) {
 			continue
 		}
@@ -87,7 +87,7 @@ func (w *Writer) writeEnvelopes(ctx context.Context, letters []contactsync.DeadL
 		if failed[i] = err; err == nil {
 			w.metrics.Truncated.Inc()
 			w.log.Warn("dead letter is too large for its topic: an envelope was written in its place",
-				"position", letters[i].Record.String(), "bytes", len(letters[i].Record.Value))
+				"position", deadLetters[i].Record.String(), "bytes", len(deadLetters[i].Record.Value))
 		}
 	}
 }

@@ -81,7 +81,7 @@ func (b *deadTopic) newWriter(t *testing.T, name string, conn kafka.Config, topi
 	return w
 }
 
-// read returns the next n letters of the topic, by the offset of their record.
+// read returns the next n dead letters of the topic, by the offset of their record.
 func (b *deadTopic) read(t *testing.T, n int) map[int64]*deadletter.Entry {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -90,7 +90,7 @@ func (b *deadTopic) read(t *testing.T, n int) map[int64]*deadletter.Entry {
 	for count := 0; count < n; {
 		fetches := b.client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
-			t.Fatalf("%d of %d letters are in the topic: %v", count, n, err)
+			t.Fatalf("%d of %d dead letters are in the topic: %v", count, n, err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			count++
@@ -104,7 +104,7 @@ func (b *deadTopic) read(t *testing.T, n int) map[int64]*deadletter.Entry {
 				t.Fatal(err)
 			}
 			if _, twice := found[l.Record.Offset]; twice {
-				t.Errorf("letter %d is there twice", l.Record.Offset)
+				t.Errorf("dead letter %d is there twice", l.Record.Offset)
 			}
 			found[l.Record.Offset] = l
 		})
@@ -124,7 +124,7 @@ func (b *deadTopic) set(t *testing.T, name, value string) {
 	}
 }
 
-func letter(offset int64, key, value string) contactsync.DeadLetter {
+func deadLetter(offset int64, key, value string) contactsync.DeadLetter {
 	place := contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "events", Partition: 3}, Offset: offset}
 	return contactsync.DeadLetter{
 		Record: contactsync.Record{
@@ -136,17 +136,17 @@ func letter(offset int64, key, value string) contactsync.DeadLetter {
 	}
 }
 
-func offsets(letters []contactsync.DeadLetter) []int64 {
+func offsets(deadLetters []contactsync.DeadLetter) []int64 {
 	var all []int64
-	for _, l := range letters {
+	for _, l := range deadLetters {
 		all = append(all, l.Record.Offset)
 	}
 	return all
 }
 
-func publish(t *testing.T, w *deadletter.Writer, letters ...contactsync.DeadLetter) {
+func publish(t *testing.T, w *deadletter.Writer, deadLetters ...contactsync.DeadLetter) {
 	t.Helper()
-	if pending, err := w.Publish(t.Context(), letters); err != nil || len(pending) > 0 {
+	if pending, err := w.Publish(t.Context(), deadLetters); err != nil || len(pending) > 0 {
 		t.Fatalf("pending %v: %v", offsets(pending), err)
 	}
 }
@@ -164,22 +164,22 @@ func TestPublish_KeepsTheRecordAndItsPartition(t *testing.T) {
 		return nil, nil, false
 	})
 	started := time.Now()
-	var letters []contactsync.DeadLetter
+	var deadLetters []contactsync.DeadLetter
 	for i := range int64(20) {
-		letters = append(letters, letter(i, fmt.Sprintf("key-%d", i), fmt.Sprintf(`{"n":%d}`, i)))
+		deadLetters = append(deadLetters, deadLetter(i, fmt.Sprintf("key-%d", i), fmt.Sprintf(`{"n":%d}`, i)))
 	}
-	letters[7].Record.Value = nil // a tombstone
-	letters[8].Record.Value = []byte{}
-	publish(t, b.writer, letters...)
+	deadLetters[7].Record.Value = nil // a tombstone
+	deadLetters[8].Record.Value = []byte{}
+	publish(t, b.writer, deadLetters...)
 	if produces.Load() == 0 || unsafe.Load() > 0 {
 		t.Errorf("%d of %d requests do not ask for every replica's acknowledgement", unsafe.Load(), produces.Load())
 	}
 
-	found := b.read(t, len(letters))
-	for _, want := range letters {
+	found := b.read(t, len(deadLetters))
+	for _, want := range deadLetters {
 		got := found[want.Record.Offset]
 		if got == nil || got.Envelope != nil {
-			t.Fatalf("letter %d: %+v", want.Record.Offset, got)
+			t.Fatalf("dead letter %d: %+v", want.Record.Offset, got)
 		}
 		want.Record.Generation = 0
 		if r := got.Record; string(r.Key) != string(want.Record.Key) || string(r.Value) != string(want.Record.Value) || (r.Value == nil) != (want.Record.Value == nil) {
@@ -190,9 +190,9 @@ func TestPublish_KeepsTheRecordAndItsPartition(t *testing.T) {
 			!got.First.Equal(want.First) || !got.Last.Equal(want.Last) || !got.Record.Time.Equal(want.Record.Time) {
 			t.Errorf("got %+v\nwant %+v", got, want)
 		}
-		// With the record's time the topic's retention could drop the letter at once.
+		// With the record's time the topic's retention could drop the dead letter immediately.
 		if got.Written.Before(started.Add(-time.Minute)) {
-			t.Errorf("the letter has the time %v", got.Written)
+			t.Errorf("the dead letter has the time %v", got.Written)
 		}
 		// The reference for Java's partitioning is another client.
 		sent := b.client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Key: want.Record.Key, Headers: []kgo.RecordHeader{{Key: "contactsync-form", Value: []byte("1")}}})
@@ -228,8 +228,8 @@ func TestPublish_ReturnsWhatWasNotAcknowledged(t *testing.T) {
 	t.Parallel()
 	b := newTopic(t)
 	b.refuse("key-a", 19, 1) // NOT_ENOUGH_REPLICAS
-	letters := []contactsync.DeadLetter{letter(1, "key-a", "1"), letter(2, "key-b", "2"), letter(3, "key-a", "3")}
-	pending, err := b.writer.Publish(t.Context(), letters)
+	deadLetters := []contactsync.DeadLetter{deadLetter(1, "key-a", "1"), deadLetter(2, "key-b", "2"), deadLetter(3, "key-a", "3")}
+	pending, err := b.writer.Publish(t.Context(), deadLetters)
 	if got := fmt.Sprint(offsets(pending)); got != "[1 3]" {
 		t.Errorf("pending %v, want [1 3]", got)
 	}
@@ -237,11 +237,11 @@ func TestPublish_ReturnsWhatWasNotAcknowledged(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	if len(pending) > 0 && pending[0].Record.Generation != 9 {
-		t.Error("a letter comes back changed")
+		t.Error("a dead letter comes back changed")
 	}
 	publish(t, b.writer, pending...)
 	if found := b.read(t, 3); len(found) != 3 {
-		t.Errorf("%d letters in the topic, want 3", len(found))
+		t.Errorf("%d dead letters in the topic, want 3", len(found))
 	}
 }
 
@@ -249,8 +249,8 @@ func TestPublish_OneBadRecordDoesNotHoldItsNeighbours(t *testing.T) {
 	t.Parallel()
 	b := newTopic(t)
 	b.refuse("poison", 87, -1) // INVALID_RECORD
-	letters := []contactsync.DeadLetter{letter(1, "key", "good"), letter(2, "key", "poison"), letter(3, "key", "good")}
-	pending, err := b.writer.Publish(t.Context(), letters)
+	deadLetters := []contactsync.DeadLetter{deadLetter(1, "key", "good"), deadLetter(2, "key", "poison"), deadLetter(3, "key", "good")}
+	pending, err := b.writer.Publish(t.Context(), deadLetters)
 	if got := fmt.Sprint(offsets(pending)); got != "[2]" || !errors.Is(err, kafka.ErrRefused) {
 		t.Errorf("pending %v: %v", got, err)
 	}
@@ -265,19 +265,19 @@ func TestPublish_CutsWhatTheTopicDoesNotTake(t *testing.T) {
 	b := newTopic(t)
 	b.set(t, "max.message.bytes", "100000")
 	large := strings.Repeat("x", 200_000)
-	letters := []contactsync.DeadLetter{
-		letter(1, "key", "small"),
-		letter(2, "key", large),
-		letter(3, "key", strings.Repeat("y", 60_000)), // fits, but not with the next
-		letter(4, "key", strings.Repeat("z", 60_000)),
-		letter(5, "key", strings.Repeat("v", 2<<20)), // larger than a shared request
+	deadLetters := []contactsync.DeadLetter{
+		deadLetter(1, "key", "small"),
+		deadLetter(2, "key", large),
+		deadLetter(3, "key", strings.Repeat("y", 60_000)), // fits, but not with the next
+		deadLetter(4, "key", strings.Repeat("z", 60_000)),
+		deadLetter(5, "key", strings.Repeat("v", 2<<20)), // larger than a shared request
 	}
-	publish(t, b.writer, letters...)
-	found := b.read(t, len(letters))
-	for _, want := range letters {
+	publish(t, b.writer, deadLetters...)
+	found := b.read(t, len(deadLetters))
+	for _, want := range deadLetters {
 		got := found[want.Record.Offset]
 		if got == nil {
-			t.Fatalf("letter %d is missing", want.Record.Offset)
+			t.Fatalf("dead letter %d is missing", want.Record.Offset)
 		}
 		envelope := got.Envelope
 		if whole := len(want.Record.Value) < 100_000; whole != (envelope == nil) {
@@ -288,11 +288,11 @@ func TestPublish_CutsWhatTheTopicDoesNotTake(t *testing.T) {
 			t.Errorf("envelope of %d bytes at %s with %d bytes", envelope.Size, envelope.Position, len(envelope.Head))
 		}
 		if got.Reason != want.Reason || string(got.Record.Key) != "key" || got.Record.Headers[0].Key != "trace" {
-			t.Errorf("letter %d lost its reason, key or headers", want.Record.Offset)
+			t.Errorf("dead letter %d lost its reason, key or headers", want.Record.Offset)
 		}
 	}
 	if n := testutil.ToFloat64(b.metrics.Truncated); n != 2 {
-		t.Errorf("%v letters counted as truncated, want 2", n)
+		t.Errorf("%v dead letters counted as truncated, want 2", n)
 	}
 }
 
@@ -300,7 +300,7 @@ func TestPublish_LargerThanARequestButNotThanTheTopic(t *testing.T) {
 	t.Parallel()
 	b := newTopic(t)
 	b.set(t, "max.message.bytes", "5000000")
-	publish(t, b.writer, letter(1, "key", strings.Repeat("x", 3<<20)))
+	publish(t, b.writer, deadLetter(1, "key", strings.Repeat("x", 3<<20)))
 	if f := b.read(t, 1)[1]; f == nil || f.Envelope != nil {
 		t.Error("a record that the topic takes was cut")
 	}
@@ -310,12 +310,12 @@ func TestPublish_NotEvenTheEnvelopeFits(t *testing.T) {
 	t.Parallel()
 	b := newTopic(t)
 	b.set(t, "max.message.bytes", "200")
-	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
+	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{deadLetter(1, "key", "value")})
 	if len(pending) != 1 || !errors.Is(err, kafka.ErrTooLarge) || !strings.Contains(err.Error(), "max.message.bytes") {
 		t.Errorf("%d pending: %v", len(pending), err)
 	}
 	if n := testutil.ToFloat64(b.metrics.Truncated); n != 0 {
-		t.Errorf("%v letters counted as truncated although none was written", n)
+		t.Errorf("%v dead letters counted as truncated although none was written", n)
 	}
 }
 
@@ -323,7 +323,7 @@ func TestPublish_MissingTopicIsNotCreated(t *testing.T) {
 	t.Parallel()
 	b := newTopic(t, kfake.AllowAutoTopicCreation())
 	for _, topics := range [][]string{nil, {"missing"}} {
-		pending, err := b.newWriter(t, "missing", kafka.DefaultConfig(), topics...).Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
+		pending, err := b.newWriter(t, "missing", kafka.DefaultConfig(), topics...).Publish(t.Context(), []contactsync.DeadLetter{deadLetter(1, "key", "value")})
 		if len(pending) != 1 || !errors.Is(err, kafka.ErrNoTopic) || !strings.Contains(err.Error(), "create it with") {
 			t.Errorf("%d pending: %v", len(pending), err)
 		}
@@ -352,7 +352,7 @@ func TestPublish_WithoutTheRightToWrite(t *testing.T) {
 	conn := kafka.DefaultConfig()
 	conn.SASL = kafka.SASL{Mechanism: kafka.Plain, Username: "user", PasswordFile: password, AllowPlaintext: true}
 	w := b.newWriter(t, topic, conn)
-	pending, err := w.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
+	pending, err := w.Publish(t.Context(), []contactsync.DeadLetter{deadLetter(1, "key", "value")})
 	if len(pending) != 1 || !errors.Is(err, kafka.ErrDenied) || !strings.Contains(err.Error(), "WRITE") {
 		t.Errorf("%d pending: %v", len(pending), err)
 	}
@@ -368,13 +368,13 @@ func TestPublish_ReturnsWhenItsContextEnds(t *testing.T) {
 		b.cluster.SleepControl(func() { <-answer })
 		return nil, nil, false
 	})
-	letters := []contactsync.DeadLetter{letter(1, "key", "1"), letter(2, "other", "2")}
-	pending, err := b.writer.Publish(ctx, letters)
+	deadLetters := []contactsync.DeadLetter{deadLetter(1, "key", "1"), deadLetter(2, "other", "2")}
+	pending, err := b.writer.Publish(ctx, deadLetters)
 	close(answer)
 	if len(pending) != 2 || !errors.Is(err, context.Canceled) {
 		t.Errorf("%d pending: %v", len(pending), err)
 	}
-	pending, err = b.writer.Publish(ctx, letters)
+	pending, err = b.writer.Publish(ctx, deadLetters)
 	if len(pending) != 2 || !errors.Is(err, context.Canceled) {
 		t.Errorf("with a context that has ended: %d pending: %v", len(pending), err)
 	}
@@ -387,7 +387,7 @@ func TestPublish_NothingAndAfterClose(t *testing.T) {
 	if err := b.writer.Close(); err != nil {
 		t.Fatal(err)
 	}
-	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value")})
+	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{deadLetter(1, "key", "value")})
 	if len(pending) != 1 || !errors.Is(err, io.ErrClosedPipe) {
 		t.Errorf("%d pending: %v", len(pending), err)
 	}
@@ -397,7 +397,7 @@ func TestPublish_BrokersDown(t *testing.T) {
 	t.Parallel()
 	b := newTopic(t)
 	b.cluster.Close()
-	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{letter(1, "key", "value"), letter(2, "key", "value")})
+	pending, err := b.writer.Publish(t.Context(), []contactsync.DeadLetter{deadLetter(1, "key", "value"), deadLetter(2, "key", "value")})
 	if len(pending) != 2 || err == nil || !strings.Contains(err.Error(), topic) {
 		t.Errorf("%d pending: %v", len(pending), err)
 	}

@@ -26,15 +26,19 @@
 // beyond the end may be doubted (retry.go). Errors that callers act on are listed in
 // errors.go; all others may pass, and are worth another attempt.
 //
-// The goroutines are those of kafka-go's Transport, one that refreshes the metadata
-// of each cluster address and one a connection; of its Writer, one a partition and one
-// a batch in flight, which Producer.Close waits for; of its ConsumerGroup, which end
-// when Group.Leave has returned, or with the client where that ran out of time; and
-// one of a Group's generation, which counts partitions. Client.Close ends the rest. A
-// password is never part of an error or a log line; file names are.
+// Goroutines, and what ends them:
 //
-// Reading is on the protocol level because kafka-go's Reader does not tell aborted
-// records from others, and keeps a queue that outlives a rebalance.
+//   - of kafka-go's Transport, one that refreshes the metadata and one for each
+//     connection: Client.Close;
+//   - of its Writer, one for each partition and one for each batch in flight:
+//     Producer.Close, which waits for them;
+//   - of its ConsumerGroup, and one that counts partitions while a generation is
+//     held: Group.Leave, or Client.Close where Leave ran out of time.
+//
+// A password is never part of an error or a log line; file names are.
+//
+// Reading is on the protocol level because kafka-go's Reader delivers the records of
+// aborted transactions too, and keeps a queue that outlives a rebalance.
 //
 // kafka-go refreshes metadata by time only, not when a broker says that it no
 // longer leads a partition. So the metadata's time to live is also how long a

@@ -73,7 +73,7 @@ type heldGeneration struct {
 func (c *Client) NewGroup(cfg GroupConfig) *Group { return &Group{client: c, cfg: cfg} }
 
 // timeout bounds one answer of the coordinator. One that hangs ends the generation,
-// so it must not outlast a few heartbeats; nor may a slow answer end it at once.
+// so it must not outlast a few heartbeats, nor be so short that a slow answer ends it.
 func (g *Group) timeout() time.Duration {
 	return min(g.client.cfg.RequestTimeout, g.cfg.SessionTimeout/3)
 }
@@ -137,7 +137,7 @@ func (g *Group) newInner() (*kafkago.ConsumerGroup, error) {
 			g.client.log.Debug("kafka group: " + fmt.Sprintf(format, args...))
 		}),
 	})
-	if err != nil { // only a fault of the settings, which were validated
+	if err != nil { // only for settings that are not valid, and they were validated
 		return nil, fmt.Errorf("join group %q: %w", g.cfg.ID, err)
 	}
 	return inner, nil

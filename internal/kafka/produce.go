@@ -76,7 +76,7 @@ func balance(m kafkago.Message, partitions ...int) int {
 // a batch are tried again alone.
 //
 // It takes about Linger and one answer of Kafka; each batch of a partition may
-// take up to Timeout. When ctx ends it returns at once. What is in flight then may
+// take up to Timeout. It returns as soon as ctx ends; what is in flight then may
 // still be written although an error is returned for it.
 func (p *Producer) Produce(ctx context.Context, records []contactsync.Record) []error {
 	failed := make([]error, len(records))

@@ -8,16 +8,16 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// How long Kafka is given before something is believed or given up. All parts of
-// the service go by these.
+// How long Kafka is given before something is believed or given up, in every part
+// of the service.
 const (
 	// patience is how long a question is repeated before it is given up: longer than
 	// a cluster needs for a new leader, and than most brokers need to come back.
 	patience = 2 * time.Minute
 
 	// topicSettles is the least time for which a topic must be missing without a
-	// break before that is believed: a broker that has just started, or has not heard
-	// of a new topic yet, says so too.
+	// break before that is believed: a broker that has just started, or does not
+	// know a new topic yet, says so too.
 	topicSettles = 3 * time.Second
 
 	// EndSettles is how long a partition must end before an offset that was read or
@@ -49,9 +49,9 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 // absence is how long a topic has been missing without a break.
 type absence struct{ since time.Time }
 
-// believed takes in what a question led to, and reports whether a topic is missing
-// that has been so for long enough. What is known of topics may be as old as the
-// metadata, so that it must have been asked for anew meanwhile.
+// believed takes the outcome of each attempt, and reports whether a topic has been
+// missing for long enough: topicSettles, and no less than it takes to refresh the
+// metadata, which may be older than the topic.
 func (a *absence) believed(err error, metadataTTL time.Duration) bool {
 	if !errors.Is(err, ErrNoTopic) {
 		a.since = time.Time{}

@@ -53,8 +53,8 @@ func upFrom(api protocol.ApiKey, lowest int16) call {
 	return call{api, versions}
 }
 
-// fault says why a broker cannot take the call; empty if it can.
-func (c call) fault(offered []kafkago.ApiVersion) string {
+// problem returns why a broker cannot take the call, or the empty string.
+func (c call) problem(offered []kafkago.ApiVersion) string {
 	i := slices.IndexFunc(offered, func(v kafkago.ApiVersion) bool { return v.ApiKey == int16(c.api) })
 	if i < 0 {
 		return fmt.Sprintf("does not offer %v (API key %d)", c.api, int(c.api))
@@ -100,7 +100,7 @@ func (c *Client) CheckVersions(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("ask kafka for its brokers: %w", err)
 	}
-	faults := make([]error, len(meta.Brokers))
+	errs := make([]error, len(meta.Brokers))
 	var asked sync.WaitGroup
 	for i, b := range meta.Brokers {
 		asked.Go(func() {
@@ -110,11 +110,11 @@ func (c *Client) CheckVersions(ctx context.Context) error {
 				c.log.Warn("broker does not answer; its protocol versions are unknown", "broker", address, "err", err)
 				return
 			}
-			faults[i] = checkOffered(address, offered)
+			errs[i] = checkOffered(address, offered)
 		})
 	}
 	asked.Wait()
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
 // checkBootstrap checks the first configured broker that answers: without the
@@ -132,16 +132,16 @@ func (c *Client) checkBootstrap(ctx context.Context) error {
 }
 
 func checkOffered(address string, offered []kafkago.ApiVersion) error {
-	var faults []error
+	var errs []error
 	for _, c := range calls() {
-		if f := c.fault(offered); f != "" {
-			faults = append(faults, fmt.Errorf("broker %s %s", address, f))
+		if problem := c.problem(offered); problem != "" {
+			errs = append(errs, fmt.Errorf("broker %s %s", address, problem))
 		}
 	}
-	if len(faults) == 0 {
+	if len(errs) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%w\nuse brokers that take these versions, or a release of this service made for the brokers", errors.Join(faults...))
+	return fmt.Errorf("%w\nuse brokers that take these versions, or a release of this service made for the brokers", errors.Join(errs...))
 }
 
 // apiVersions asks one broker on a connection of its own.

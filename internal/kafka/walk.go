@@ -61,7 +61,7 @@ func (f *Fetched) Each(deliver func(contactsync.Record)) error {
 	}
 	if f.Next == asked && len(stream.Records) > 0 {
 		// The answer held a batch for the asked offset, and nothing of it was
-		// wanted: compaction has removed the record. kafka-go does not tell where
+		// wanted: compaction has removed the record. kafka-go does not say where
 		// the batch ends, so the position moves by one, which skips nothing.
 		f.Next++
 	}

@@ -50,7 +50,7 @@ func TestClient_LogsInWithTheFilesAsTheyAre(t *testing.T) {
 				t.Fatal("logged in with a wrong password")
 			}
 			if strings.Contains(err.Error(), "secret") {
-				t.Errorf("the error tells the password: %v", err)
+				t.Errorf("the error holds the password: %v", err)
 			}
 			// The same client must log in with what the file holds by now.
 			write(t, dir, "password", []byte("rotated-secret\n"))
