@@ -70,60 +70,62 @@ const (
 	sizeTooLarge
 )
 
-func single(a answer) bool { return a.single }
-func warned(a answer) bool { return a.warned }
+func single(a answer) bool    { return a.single }
+func notWarned(a answer) bool { return !a.warned }
+
+const thenHold = "kept, while the stream is put on hold and probed with growing delays"
 
 // policy is the decisions. Of a kind the first line that fits counts.
 var policy = []Decision{
 	{
-		Kind: contactsync.Answered, Then: "each row is settled by what the answer says of it",
+		Kind: contactsync.Answered, Then: "each row is settled as the answer says, see below",
 		rows: settleEach, rowsAnswered: true, size: sizeFits,
 	},
 
 	{
-		Kind: contactsync.BadRequest, When: "one row", Then: "it is refused", match: single,
+		Kind: contactsync.BadRequest, When: "one row", Then: "refused, see below", match: single,
 		rows: refuseOnly, reason: contactsync.ReasonBadRequest, rowsAnswered: true, size: sizeFits, failure: true,
 	},
 	{
-		Kind: contactsync.BadRequest, When: "several rows", Then: "cut in two and sent again, down to the row at fault; the second half waits for the answer to the first",
+		Kind: contactsync.BadRequest, When: "several rows", Then: "split in two and retried, down to the bad row, the second half when the first is answered",
 		rows: halveInTurn, rowsAnswered: true, size: sizeFits, failure: true,
 	},
 	{
-		Kind: contactsync.TooLarge, When: "one row", Then: "it is refused", match: single,
+		Kind: contactsync.TooLarge, When: "one row", Then: "refused, see below", match: single,
 		rows: refuseOnly, reason: contactsync.ReasonTooLarge, rowsAnswered: true, size: sizeTooLarge, failure: true,
 	},
 	{
-		Kind: contactsync.TooLarge, When: "several rows", Then: "both halves are sent; where both pass, the account's requests get smaller",
+		Kind: contactsync.TooLarge, When: "several rows", Then: "both halves are retried, and if both pass, the account's requests get smaller",
 		rows: halveBoth, rowsAnswered: true, size: sizeTooLarge, failure: true,
 	},
 
 	{
-		Kind: contactsync.Unauthorized, When: "again, or while the account is on hold", Then: "kept; the stream is put on hold, and probed after growing waits", match: warned,
-		rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, failure: true,
-	},
-	{
-		Kind: contactsync.Unauthorized, When: "the first time", Then: "kept, and sent again with a new token",
+		Kind: contactsync.Unauthorized, When: "the first time", Then: "kept and retried once with a new token", match: notWarned,
 		rows: keepRows, credentialsRefused: true, failure: true,
 	},
 	{
-		Kind: contactsync.StreamGone, Then: "kept; the stream is put on hold, and probed after growing waits",
+		Kind: contactsync.Unauthorized, When: "again, or while the account is on hold", Then: thenHold,
+		rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, failure: true,
+	},
+	{
+		Kind: contactsync.StreamGone, Then: thenHold,
 		rows: keepRows, hold: holdGone, failure: true,
 	},
 
 	{
-		Kind: contactsync.Throttled, Then: "kept; the account waits as asked and calls less often",
+		Kind: contactsync.Throttled, Then: "kept, while the account waits as long as asked and then sends fewer requests",
 		rows: keepRows, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{
-		Kind: contactsync.Unavailable, Then: "kept, and sent again after a growing wait",
+		Kind: contactsync.Unavailable, Then: "kept and retried with growing delays",
 		rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{
-		Kind: contactsync.Unknown, Then: "kept, sent again after a growing wait, and reported",
+		Kind: contactsync.Unknown, Then: "kept and retried with growing delays, and reported",
 		rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError, // it does not pass by itself
 	},
 
-	{Kind: contactsync.Canceled, Then: "left for the next owner", rows: keepRows},
+	{Kind: contactsync.Canceled, Then: "left to the next owner", rows: keepRows},
 }
 
 // decide returns what an answer leads to. A kind that is not known is handled as
@@ -163,7 +165,7 @@ const (
 	rowRefused                    // it becomes a dead letter, or is kept where these are too many
 )
 
-const thenRefused = "refused: it becomes a dead letter; beyond the dead-letter budget it is kept, and the stream is put on hold as `rejecting`"
+const thenRefused = "refused: it becomes a dead letter; over the dead-letter budget it is kept, and the stream is put on hold as `rejecting`"
 
 // rowPolicy is the decisions for rows. The first line that fits counts.
 var rowPolicy = []RowDecision{
@@ -173,29 +175,29 @@ var rowPolicy = []RowDecision{
 		action: rowDelivered,
 	},
 	{
-		When: "rejected for a reason that does not pass", Then: thenRefused,
+		When: "rejected for a reason that is not transient", Then: thenRefused,
 		match: func(o contactsync.Outcome, _ bool) bool {
 			return o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient
 		},
 		action: rowRefused, reason: contactsync.ReasonRejected,
 	},
 	{
-		When: "rejected without a reason or for a transient one, after `row_attempts` answers that left it open", Then: thenRefused,
+		When: "rejected without a reason or for a transient one, by the last of `row_attempts` answers", Then: thenRefused,
 		match:  func(o contactsync.Outcome, last bool) bool { return o.Verdict == contactsync.Failed && last },
 		action: rowRefused, reason: contactsync.ReasonRejected,
 	},
 	{
-		When: "rejected without a reason or for a transient one, before that", Then: "sent again after a growing wait, apart from the rows that were settled",
+		When: "rejected without a reason or for a transient one, before that", Then: "retried after a growing delay, apart from the other rows of its stream",
 		match:  func(o contactsync.Outcome, _ bool) bool { return o.Verdict == contactsync.Failed },
 		action: rowRetried,
 	},
 	{
-		When: "not accounted for, after `row_attempts` answers that left it open", Then: thenRefused,
+		When: "not accounted for, by the last of `row_attempts` answers", Then: thenRefused,
 		match:  func(_ contactsync.Outcome, last bool) bool { return last },
 		action: rowRefused, reason: contactsync.ReasonUnresolved, maybeApplied: true,
 	},
 	{
-		When: "not accounted for, before that", Then: "sent again after a growing wait, apart from the rows that were settled",
+		When: "not accounted for, before that", Then: "retried after a growing delay, apart from the other rows of its stream",
 		match:  func(contactsync.Outcome, bool) bool { return true },
 		action: rowRetried, maybeApplied: true,
 	},

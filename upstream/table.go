@@ -6,30 +6,17 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// Rule is one line of the table of answers: what came back, and what it means.
+// Rule is one line of the table of answers: what came back, and what it means. What
+// that leads to is decided by the kind, in batcher/policy.go.
 type Rule struct {
 	Condition string           // what came back
 	Kind      contactsync.Kind // its name in metrics and logs
-	Then      string           // what happens to the batch
 	Why       string
 	// Ambiguous reports whether the API may still apply the request, if it was sent.
 	Ambiguous bool
 
 	match func(*attempt) bool
 }
-
-// What happens to a batch; see Rule.Then.
-const (
-	thenSettle  = "each row is settled as the answer says"
-	thenRetry   = "kept and retried with growing delays"
-	thenReport  = "kept and retried with growing delays, and reported"
-	thenWait    = "kept; the account waits as long as asked and then sends fewer requests"
-	thenHold    = "kept; retried once with a new token, then the stream is held and probed with growing delays"
-	thenGone    = "kept; the stream is held and probed with growing delays"
-	thenHalve   = "split in two and retried; a row that is too large alone is dead-lettered, otherwise the account's requests get smaller"
-	thenBisect  = "split in two and retried, down to the bad row, which is dead-lettered"
-	thenNothing = "left to the next owner"
-)
 
 // Table returns the rules for everything that can come back from a request. The
 // first rule that matches applies; the last one matches everything.
@@ -48,96 +35,96 @@ func Table() []Rule {
 	}
 	return []Rule{
 		{
-			"our own stop", contactsync.Canceled, thenNothing,
+			"our own stop", contactsync.Canceled,
 			"the partition is handed over; its next owner reads the events again", true, failed(sendStopped),
 		},
 		{
-			"the batch's account is not configured; nothing is sent", contactsync.Unknown, thenReport,
+			"the batch's account is not configured; nothing is sent", contactsync.Unknown,
 			"routing never yields such an account, so it is a defect of the service and no reason to lose rows", false, failed(sendUnknownAccount),
 		},
 		{
-			"the stream's name is not a stream id; nothing is sent", contactsync.StreamGone, thenGone,
+			"the stream's name is not a stream id; nothing is sent", contactsync.StreamGone,
 			"the name could lead to another path, and the API cannot know such a stream", false, failed(sendBadStream),
 		},
 		{
-			"no token can be signed; nothing is sent", contactsync.Unauthorized, thenHold,
+			"no token can be signed; nothing is sent", contactsync.Unauthorized,
 			"credentials are missing or unusable, which is a matter of configuration and not of the rows", false, failed(sendNoToken),
 		},
 		{
-			"no connection: name, route, proxy, TLS", contactsync.Unavailable, thenRetry,
+			"no connection: name, route, proxy, TLS", contactsync.Unavailable,
 			"nothing was sent, so nothing can have been applied", false, failed(sendNoConnection),
 		},
 		{
-			"no complete answer within the time-out", contactsync.Unavailable, thenRetry,
+			"no complete answer within the time-out", contactsync.Unavailable,
 			"an update by id with full values can be repeated", true, failed(sendTimeout),
 		},
 		{
-			"connection closed, reset or not speaking HTTP, before or within an answer that counts", contactsync.Unavailable, thenRetry,
+			"connection closed, reset or not speaking HTTP, before or within an answer that counts", contactsync.Unavailable,
 			"an update by id with full values can be repeated", true, failed(sendCut),
 		},
 
 		{
-			"any status, and the body has the vendor's rate-limit text", contactsync.Throttled, thenWait,
+			"any status, and the body has the vendor's rate-limit text", contactsync.Throttled,
 			"the vendor documents the text, and no status for it", false, func(a *attempt) bool { return a.rateLimited },
 		},
-		{"429", contactsync.Throttled, thenWait, "the standard status for it", false, status(429)},
+		{"429", contactsync.Throttled, "the standard status for it", false, status(429)},
 		{
-			"503 with Retry-After", contactsync.Throttled, thenWait,
+			"503 with Retry-After", contactsync.Throttled,
 			"a host that names a time is alive and asks for it", false, func(a *attempt) bool { return a.status == 503 && a.retryAfter > 0 },
 		},
 
 		{
-			"200, 207 with an answer to a bulk update", contactsync.Answered, thenSettle,
+			"200, 207 with an answer to a bulk update", contactsync.Answered,
 			"the vendor documents 200; others answer 207 if rows differ", false, body(bodyUsable),
 		},
 		{
-			"200, 207 with JSON that is no answer to a bulk update", contactsync.Unknown, thenReport,
+			"200, 207 with JSON that is no answer to a bulk update", contactsync.Unknown,
 			"nothing shows that a row was applied, or that the host is down", false, body(bodyForeign),
 		},
 		{
-			"200, 207 with a body that is empty, HTML, truncated, too long or oddly encoded", contactsync.Unavailable, thenRetry,
+			"200, 207 with a body that is empty, HTML, truncated, too long or oddly encoded", contactsync.Unavailable,
 			"typical of a proxy or of a host in trouble; rows that may have been applied can be repeated", false, body(bodyUnreadable),
 		},
 		{
-			"other 2xx", contactsync.Unknown, thenReport,
+			"other 2xx", contactsync.Unknown,
 			"accepted is not applied, and the vendor documents no such answer", false, class(2),
 		},
 		{
-			"3xx", contactsync.Unavailable, thenRetry,
+			"3xx", contactsync.Unavailable,
 			"redirects are not followed: contacts and token would go to a host that is not configured", false, class(3),
 		},
 
 		{
-			"400, 412, 422", contactsync.BadRequest, thenBisect,
+			"400, 412, 422", contactsync.BadRequest,
 			"the vendor answers 400 and 412 to a malformed body, and a single row can make it so", false, status(400, 412, 422),
 		},
 		{
-			"401, 403", contactsync.Unauthorized, thenHold,
+			"401, 403", contactsync.Unauthorized,
 			"the vendor answers 401 to an expired token, a wrong secret, stream or scope alike; none is the rows' fault", false, status(401, 403),
 		},
-		{"404, 410", contactsync.StreamGone, thenGone, "the stream is the only variable part of the path", false, status(404, 410)},
-		{"413", contactsync.TooLarge, thenHalve, "the vendor documents no limit, so it is learned", false, status(413)},
-		{"408, 425", contactsync.Unavailable, thenRetry, "the host asks for a retry", false, status(408, 425)},
+		{"404, 410", contactsync.StreamGone, "the stream is the only variable part of the path", false, status(404, 410)},
+		{"413", contactsync.TooLarge, "the vendor documents no limit, so it is learned", false, status(413)},
+		{"408, 425", contactsync.Unavailable, "the host asks for a retry", false, status(408, 425)},
 		{
-			"405", contactsync.Unknown, thenReport,
+			"405", contactsync.Unknown,
 			"the method is right for the API, so something else answers, such as a gateway with rules of its own", false, status(405),
 		},
 		{
-			"409", contactsync.Unknown, thenReport,
+			"409", contactsync.Unknown,
 			"not documented; possibly a transient conflict with another writer", false, status(409),
 		},
 		{
-			"414, 431", contactsync.Unknown, thenReport,
+			"414, 431", contactsync.Unknown,
 			"neither the request line nor the headers depend on the rows", false, status(414, 431),
 		},
 
 		{
-			"502, 504, 524", contactsync.Unavailable, thenRetry,
+			"502, 504, 524", contactsync.Unavailable,
 			"a gateway gave up on the API, which may still process the request", true, status(502, 504, 524),
 		},
-		{"other 5xx", contactsync.Unavailable, thenRetry, "the host failed, whatever the rows", false, class(5)},
+		{"other 5xx", contactsync.Unavailable, "the host failed, whatever the rows", false, class(5)},
 		{
-			"anything else", contactsync.Unknown, thenReport, "what was not foreseen must not cost a row", false,
+			"anything else", contactsync.Unknown, "what was not foreseen must not cost a row", false,
 			func(*attempt) bool { return true },
 		},
 	}

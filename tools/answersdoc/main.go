@@ -1,5 +1,5 @@
-// Command answersdoc writes docs/answers.md from the table by which the service reads
-// the API's answers. Run it in the root of the module: go run ./tools/answersdoc.
+// Command answersdoc writes docs/answers.md from the tables by which the service reads
+// the API's answers and decides what they lead to. Run it in the root of the module: go run ./tools/answersdoc.
 package main
 
 import (
@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/upstream"
 )
 
@@ -22,14 +24,15 @@ func main() {
 // render is the document as text.
 func render() string {
 	var b strings.Builder
-	b.WriteString(`# What each answer means
+	b.WriteString(`# What each answer means, and what it leads to
 
-Generated from the table in the code by ` + "`go run ./tools/answersdoc`" + `; the first row that fits counts. Whatever is not known is kept
-and sent again. A kind names what the metrics count (` + "`contactsync_upstream_requests_total`" + `); only ` + "`unavailable` and `unknown`" + `
-count against the breaker. Where a row is ambiguous, the API may still apply the request: its contacts wait for
-` + "`batcher.ambiguous_retry_delay`" + ` before they are sent again, with their newest state. What a hold is, and what happens to rows that are refused, is in ` + "[holds.md](holds.md)" + `.
+Generated from the tables in the code by ` + "`go run ./tools/answersdoc`" + `. The first row that fits counts. What is not known is kept
+and retried. A kind is what the metrics count (` + "`contactsync_upstream_requests_total`" + `); only ` + "`unavailable` and `unknown`" + `
+count against the circuit breaker. If a row is ambiguous, the API may still apply the request: its contacts wait for
+` + "`batcher.ambiguous_retry_delay`" + ` before they are retried, with their newest state. Holds and the dead-letter budget are described in
+[holds.md](holds.md).
 
-| what came back | kind | what happens | why | ambiguous |
+| what came back | kind | what happens to the request | why | ambiguous |
 | --- | --- | --- | --- | --- |
 `)
 	for _, r := range upstream.Table() {
@@ -37,9 +40,35 @@ count against the breaker. Where a row is ambiguous, the API may still apply the
 		if r.Ambiguous {
 			ambiguous = "yes"
 		}
-		fmt.Fprintf(&b, "| %s | %v | %s | %s | %s |\n", cell(r.Condition), r.Kind, cell(r.Then), cell(r.Why), ambiguous)
+		fmt.Fprintf(&b, "| %s | %v | %s | %s | %s |\n", cell(r.Condition), r.Kind, cell(then(r.Kind)), cell(r.Why), ambiguous)
+	}
+	b.WriteString(`
+## Rows
+
+An answer of the kind ` + "`answered`" + ` settles each row. ` + "`row_attempts`" + ` is a setting of the batcher.
+
+| the row was | what happens to it |
+| --- | --- |
+`)
+	for _, d := range batcher.RowPolicy() {
+		fmt.Fprintf(&b, "| %s | %s |\n", cell(d.When), cell(d.Then))
 	}
 	return b.String()
+}
+
+// then is what the answers of a kind lead to.
+func then(kind contactsync.Kind) string {
+	var lines []string
+	for _, d := range batcher.Policy() {
+		switch {
+		case d.Kind != kind:
+		case d.When == "":
+			lines = append(lines, d.Then)
+		default:
+			lines = append(lines, d.When+": "+d.Then)
+		}
+	}
+	return strings.Join(lines, "; ")
 }
 
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
