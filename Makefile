@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release demo answers poison outage test race e2e backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
+.PHONY: help build release check cover demo answers poison outage test race e2e backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -25,6 +25,26 @@ poison: ## bad events, bad rows and bad answers beside healthy traffic, and what
 
 outage: ## an hour without the API on a scale, while events arrive, and what is left of it
 	$(GO) run ./cmd/contactlab prove outage
+
+BASE ?= main
+
+check: ## before a commit: vet, the linters on packages changed since BASE (main), and the short tests
+	$(GO) vet -tags e2e ./...
+	@changed=$$( { git diff --name-only --diff-filter=d $$(git merge-base HEAD $(BASE)) -- '*.go'; git ls-files -o --exclude-standard -- '*.go'; } \
+	  | xargs -r -n1 dirname | sort -u | sed 's|^|./|'); \
+	test -z "$$changed" || $(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e $$changed
+	$(GO) test -short ./...
+
+# Statements of the service that any test reaches, in its own package or elsewhere.
+cover: ## test coverage of each package of the service, and in total
+	@mkdir -p $(CACHE)
+	@$(GO) test -coverprofile=$(CACHE)/cover.out \
+	  -coverpkg=$$($(GO) list ./... | grep -vE '/(tools|e2e|helm|internal/lab)(/|$$)|test$$|contactlab$$' | paste -sd,) ./... > $(CACHE)/cover.log || { cat $(CACHE)/cover.log; exit 1; }
+	@awk 'NR > 1 { split($$1, at, ":"); pkg = at[1]; sub("/[^/]*$$", "", pkg); \
+	    if (!($$1 in seen)) { seen[$$1] = 1; all[pkg] += $$2; total += $$2 } \
+	    if ($$3 > 0 && !($$1 in hit)) { hit[$$1] = 1; got[pkg] += $$2; reached += $$2 } } \
+	  END { for (p in all) printf "%6.1f %% of %5d  %s\n", 100 * got[p] / all[p], all[p], p | "sort -k5"; close("sort -k5"); \
+	    printf "%6.1f %% of %5d  in total\n", 100 * reached / total, total }' $(CACHE)/cover.out
 
 test: ## all tests that need Go only
 	@echo "== left out here: the tests against Apache Kafka, which need Java and Maven (make e2e)"

@@ -205,6 +205,9 @@ func belowStart(t *testing.T, brokers []string, policy string) {
 }
 
 func beyondEnd(t *testing.T, brokers []string) {
+	if testing.Short() {
+		t.Skip("waits ten seconds for a committed offset that may still be reached")
+	}
 	g := newGroup(t, brokers, 1, nil)
 	g.produce(0, 10)
 	g.setCommitted(0, 100)
@@ -259,6 +262,9 @@ func noticesPartitions(t *testing.T, brokers []string) {
 }
 
 func blockedSink(t *testing.T, brokers []string) {
+	if testing.Short() {
+		t.Skip("waits longer than a session")
+	}
 	g := newGroup(t, brokers, 1, nil)
 	g.produce(0, 5)
 	gate := make(chan struct{})
