@@ -17,14 +17,16 @@ build: ## build both programs into bin/
 demo: ## the whole service in one process, with an API that breaks, and the checker
 	$(GO) run ./cmd/contactlab demo
 
-answers: ## play every answer of docs/answers.md to the service, and judge what becomes of the events
-	$(GO) run ./cmd/contactlab prove answers
+PROVE := $(GO) test -tags proof -count=1 -timeout 10m -v ./e2e/proof -run
 
-poison: ## bad events, bad rows and bad answers beside healthy traffic, and what they cost it
-	$(GO) run ./cmd/contactlab prove poison
+answers: ## play every answer of docs/answers.md to the service, and check how the events end
+	$(PROVE) '^TestAnswers'
 
-outage: ## an hour without the API on a scale, while events arrive, and what is left of it
-	$(GO) run ./cmd/contactlab prove outage
+poison: ## bad events, rows and answers beside healthy traffic, and what they cost it
+	$(PROVE) '^TestPoison'
+
+outage: ## an hour without the API, scaled down, while events arrive
+	$(PROVE) '^TestOutage'
 
 BASE ?= main
 
@@ -47,12 +49,13 @@ cover: ## test coverage of each package of the service, and in total
 	    printf "%6.1f %% of %5d  in total\n", 100 * reached / total, total }' $(CACHE)/cover.out
 
 test: ## all tests that need Go only
-	@echo "== left out here: the tests against Apache Kafka, which need Java and Maven (make e2e)"
+	@echo "== left out here: the proofs (make answers poison outage), and the tests against Apache Kafka, which need Java and Maven (make e2e)"
 	@for tool in java mvn; do command -v $$tool >/dev/null || echo "   $$tool is not installed on this machine"; done
 	$(GO) test ./...
 
-race: ## the same tests with the race detector
+race: ## the same tests and small proofs with the race detector
 	$(GO) test -race ./...
+	$(GO) test -race -short -tags proof -count=1 -timeout 10m ./e2e/proof
 
 e2e: ## built programs on Apache Kafka, one node and three; needs Java 17 and Maven, or KAFKA_BROKERS
 	$(GO) test -tags e2e -count=1 -timeout 40m -p 1 ./e2e/... # one at a time: a port of a broker that is down is free to others
@@ -73,14 +76,14 @@ bench: ## the benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./batcher ./internal/event ./upstream
 
 plant: ## show that the checker finds planted bugs
-	$(GO) test -count=1 -v -run TestDemo_FindsPlantedBugs ./cmd/contactlab
+	$(GO) test -count=1 -v -run TestRun_FindsPlantedBugs ./internal/lab/demo
 
-vet: ## go vet, with and without the tests against Apache Kafka
+vet: ## go vet, with and without the proofs and the tests against Apache Kafka
 	$(GO) vet ./...
-	$(GO) vet -tags e2e ./...
+	$(GO) vet -tags e2e,proof ./...
 
 lint: ## the linters of .golangci.yml and gofumpt
-	$(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e ./...
+	$(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof ./...
 
 fmt: ## format
 	$(TOOL) golangci-lint fmt ./...
@@ -141,7 +144,7 @@ chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its
 	    -schema-location '$(CACHE)/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json' $(CACHE)/rendered.yaml; \
 	done; done
 
-ci: vet lint docs-check chart race e2e fuzz-short answers test ## what continuous integration runs
+ci: vet lint docs-check chart race e2e fuzz-short answers poison outage test ## what continuous integration runs
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/harness"
 )
 
 func brokerCommand() *cobra.Command {
@@ -34,7 +35,7 @@ of a real Kafka's speed. Topics are those named here; no other is ever created.`
 	f := cmd.Flags()
 	f.IntVar(&o.Port, "port", 9092, "port to listen on, and the next ones for more nodes; 0 for any")
 	f.IntVar(&o.Nodes, "nodes", 1, "number of brokers")
-	f.StringToIntVar(&topics, "topics", map[string]int{demoTopic: 6, demoLetters: 3}, "topics with their numbers of partitions")
+	f.StringToIntVar(&topics, "topics", map[string]int{harness.Topic: 6, harness.DeadLetters: 3}, "topics with their numbers of partitions")
 	return cmd
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/harness"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
@@ -65,7 +66,7 @@ func TestBroker_ExampleFitsTheDefaults(t *testing.T) {
 	if cfg.Kafka.Brokers[0] != "127.0.0.1:"+port || a.Host != "http://"+listen {
 		t.Errorf("brokers %v and host %s, want port %s and %s", cfg.Kafka.Brokers, a.Host, port, listen)
 	}
-	if cfg.Consumer.Topics[0] != demoTopic || cfg.DeadLetter.Topic != demoLetters {
+	if cfg.Consumer.Topics[0] != harness.Topic || cfg.DeadLetter.Topic != harness.DeadLetters {
 		t.Errorf("topics %v and %s", cfg.Consumer.Topics, cfg.DeadLetter.Topic)
 	}
 }

@@ -38,7 +38,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(demoCommand(), proveCommand(), stubCommand(), produceCommand(), brokerCommand())
+	root.AddCommand(demoCommand(), stubCommand(), produceCommand(), brokerCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

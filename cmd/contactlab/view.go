@@ -6,10 +6,12 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/contactsync/contactsync/internal/lab/demo"
 )
 
-// view shows a run while it goes on: in a terminal as a block that is drawn anew,
-// elsewhere as a line now and then.
+// view shows a run of the demo: in a terminal as a block that is redrawn,
+// elsewhere as a line every two seconds.
 type view struct {
 	out   io.Writer
 	live  bool
@@ -27,8 +29,8 @@ func newView(out io.Writer) *view {
 	return v
 }
 
-// say prints one line that stays.
-func (v *view) say(format string, args ...any) {
+// Say prints one line that stays.
+func (v *view) Say(format string, args ...any) {
 	v.clear()
 	fmt.Fprintf(v.out, "%s  %s\n", v.clock(), fmt.Sprintf(format, args...))
 }
@@ -44,40 +46,41 @@ func (v *view) clear() {
 	v.lines = 0
 }
 
-// show draws the state of a run.
-func (v *view) show(events int, weather string, f map[string]float64) {
+// Show draws the state of a run.
+func (v *view) Show(s demo.State) {
 	if !v.live && time.Since(v.last) < 2*time.Second {
 		return
 	}
 	v.last = time.Now()
-	ended := f["batcher_events_completed_total"]
-	done := ended / float64(max(events, 1))
-	breaker := [...]string{"closed", "half-open", "open"}[int(f["upstream_circuit_breaker_state"])%3]
+	value := s.Series.Value
+	ended := value("batcher_events_completed_total")
+	done := ended / float64(max(s.Events, 1))
+	breaker := [...]string{"closed", "half-open", "open"}[int(value("upstream_circuit_breaker_state"))%3]
+	calls := value("upstream_requests_total")
 	if !v.live {
-		fmt.Fprintf(v.out, "%s  %3.0f%%  ended %.0f of %d  pending %.0f  calls %.0f  breaker %s  api %s\n",
-			v.clock(), 100*done, ended, events, f["batcher_pending_contacts"], v.calls(f), breaker, weather)
+		fmt.Fprintf(v.out, "%s  %3.0f%%  completed %.0f of %d  pending %.0f  calls %.0f  breaker %s  API %s\n",
+			v.clock(), 100*done, ended, s.Events, value("batcher_pending_contacts"), calls, breaker, s.API)
 		return
 	}
 	v.clear()
 	const width = 50
 	full := min(int(done*width), width)
 	block := []string{
-		fmt.Sprintf("%s  [%s%s] %3.0f%%  api %s", v.clock(), strings.Repeat("#", full), strings.Repeat(".", width-full), 100*done, weather),
+		fmt.Sprintf("%s  [%s%s] %3.0f%%  API %s", v.clock(), strings.Repeat("#", full), strings.Repeat(".", width-full), 100*done, s.API),
 		fmt.Sprintf("  events   read %.0f   delivered %.0f   superseded %.0f   skipped %.0f   dead letters %.0f",
-			f["consumer_records_total"], f["batcher_events_completed_total{delivered}"], f["batcher_events_completed_total{superseded}"],
-			f["batcher_events_completed_total{skipped}"], f["batcher_events_completed_total{dead_letter}"]),
+			value("consumer_records_total"), value("batcher_events_completed_total{delivered}"), value("batcher_events_completed_total{superseded}"),
+			value("batcher_events_completed_total{skipped}"), value("batcher_events_completed_total{dead_letter}")),
 		fmt.Sprintf("  window   %.0f contacts   %.1f MiB   oldest %.1fs   in flight %.0f requests, %.0f rows   backing off %.0f streams",
-			f["batcher_pending_contacts"], f["batcher_window_bytes"]/(1<<20), f["batcher_oldest_pending_age_seconds"],
-			f["batcher_in_flight_requests"], f["batcher_in_flight_rows"], f["batcher_streams_backing_off"]),
+			value("batcher_pending_contacts"), value("batcher_window_bytes")/(1<<20), value("batcher_oldest_pending_age_seconds"),
+			value("batcher_in_flight_requests"), value("batcher_in_flight_rows"), value("batcher_streams_backing_off")),
 		fmt.Sprintf("  calls    %.0f   answered %.0f   unavailable %.0f   throttled %.0f   breaker %s   budget left %.0f",
-			v.calls(f), f["upstream_requests_total{answered}"], f["upstream_requests_total{unavailable}"],
-			f["upstream_requests_total{throttled}"], breaker, f["upstream_budget_remaining_requests"]),
-		fmt.Sprintf("  kafka    lag %.0f   open %.0f   commits %.0f", f["consumer_lag_records"], f["consumer_pending_records"], f["consumer_commits_total{ok}"]),
+			calls, value("upstream_requests_total{answered}"), value("upstream_requests_total{unavailable}"),
+			value("upstream_requests_total{throttled}"), breaker, value("upstream_budget_remaining_requests")),
+		fmt.Sprintf("  kafka    lag %.0f   pending %.0f   commits %.0f",
+			value("consumer_lag_records"), value("consumer_pending_records"), value("consumer_commits_total{ok}")),
 	}
 	for _, line := range block {
 		fmt.Fprintln(v.out, line)
 	}
 	v.lines = len(block)
 }
-
-func (v *view) calls(f map[string]float64) float64 { return f["upstream_requests_total"] }

@@ -1,19 +1,20 @@
-package main
+//go:build proof
+
+package proof
 
 import (
 	"bufio"
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
+	"testing"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
-// badEvent is one line of event/testdata/poison.jsonl: a value that is no event.
+// badEvent is one line of internal/event/testdata/poison.jsonl: a value that is no event.
 type badEvent struct {
 	Name   string
 	Reason contactsync.Reason
@@ -47,36 +48,35 @@ type badAnswer struct {
 	Transient string // a letter for each row: T or -
 }
 
-// corpora are the files of what must be survived.
-func corpora(root string) (events []badEvent, answers []badAnswer, err error) {
-	if err := readLines(filepath.Join(root, "internal/event/testdata/poison.jsonl"), &events); err != nil {
-		return nil, nil, err
-	}
-	return events, answers, readLines(filepath.Join(root, "upstream/testdata/answers/answers.jsonl"), &answers)
+// corpora reads the files of bad events and bad answers.
+func corpora(t *testing.T) (events []badEvent, answers []badAnswer) {
+	t.Helper()
+	readLines(t, "../../internal/event/testdata/poison.jsonl", &events)
+	readLines(t, "../../upstream/testdata/answers/answers.jsonl", &answers)
+	return events, answers
 }
 
-func readLines[T any](path string, into *[]T) error {
+func readLines[T any](t *testing.T, path string, into *[]T) {
+	t.Helper()
 	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("read the corpus: %w: run it in the root of the repository, or name that with --root", err)
-	}
-	defer func() { _ = f.Close() }() // only read
+	must(t, err)
+	defer f.Close()
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		var one T
 		if err := json.Unmarshal(lines.Bytes(), &one); err != nil {
-			return fmt.Errorf("read the corpus: %s, line %d: %w", path, len(*into)+1, err)
+			t.Fatalf("%s, line %d: %v", path, len(*into)+1, err)
 		}
 		*into = append(*into, one)
 	}
-	return lines.Err()
+	must(t, lines.Err())
 }
 
-// refusals is how often a bad answer is given before the API behaves, where it
-// means that everything is kept and sent again.
+// refusals is how often a bad answer is given before the API behaves, where all
+// rows are sent again after it.
 const refusals = 2
 
-// rule plays the answer. It applies what the answer says is done, and nothing else.
+// rule plays the answer. It applies the rows that the answer says are done, and no others.
 func (a badAnswer) rule() stub.Rule {
 	apply := a.Kind == contactsync.Answered.String()
 	r := stub.Rule{
@@ -88,7 +88,7 @@ func (a badAnswer) rule() stub.Rule {
 	}
 	switch a.Kind {
 	case contactsync.Answered.String():
-		r.Last = 1 // it is about both rows; the row that is tried again comes alone
+		r.Last = 1 // it names both rows, and a row that is sent again comes alone
 		r.Rows = &stub.Rows{}
 		for i, id := range a.Rows {
 			if a.Verdicts[i] != 'D' {
@@ -96,30 +96,29 @@ func (a badAnswer) rule() stub.Rule {
 			}
 		}
 	case contactsync.BadRequest.String(), contactsync.TooLarge.String():
-		r.Last = 0 // to the bitter end
+		r.Last = 0 // until the rows are dead letters
 	}
 	return r
 }
 
-// ends is the reason with which a row must end as a dead letter; empty where it
-// must be delivered.
-func (a badAnswer) ends(row int) contactsync.Reason {
+// reason is why a row must become a dead letter; empty where it must be delivered.
+func (a badAnswer) reason(row int) contactsync.Reason {
 	switch a.Kind {
 	case contactsync.BadRequest.String():
 		return contactsync.ReasonBadRequest
 	case contactsync.TooLarge.String():
 		return contactsync.ReasonTooLarge
 	case contactsync.Answered.String():
-		passing := len(a.Transient) > row && a.Transient[row] == 'T'
-		if a.Verdicts[row] == 'F' && !passing && a.givesReason(a.Rows[row]) {
+		transient := len(a.Transient) > row && a.Transient[row] == 'T'
+		if a.Verdicts[row] == 'F' && !transient && a.givesReason(a.Rows[row]) {
 			return contactsync.ReasonRejected
 		}
 	}
 	return ""
 }
 
-// givesReason tells whether the answer says why a row failed. A row of which it
-// does not is tried again.
+// givesReason reports whether the answer says why a row failed. The service sends
+// a row that failed without a reason again.
 func (a badAnswer) givesReason(id string) bool {
 	var whole struct{ FailedRecords []json.RawMessage }
 	if json.Unmarshal([]byte(a.Body), &whole) != nil {

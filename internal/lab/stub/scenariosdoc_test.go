@@ -1,7 +1,6 @@
-package main
+package stub
 
 import (
-	"errors"
 	"os"
 	"reflect"
 	"regexp"
@@ -9,11 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/contactsync/contactsync/internal/lab/stub"
 	"github.com/contactsync/contactsync/upstream"
 )
 
-const scenariosDoc = "../../docs/scenarios.md"
+const scenariosDoc = "../../../docs/scenarios.md"
 
 func readText(t *testing.T, path string) string {
 	t.Helper()
@@ -35,12 +33,12 @@ func examplesIn(doc string) []string {
 
 func TestScenarios_ExamplesParse(t *testing.T) {
 	t.Parallel()
-	all := append(examplesIn(readText(t, scenariosDoc)), readText(t, "../../examples/scenario.yaml"))
+	all := append(examplesIn(readText(t, scenariosDoc)), readText(t, "../../../examples/scenario.yaml"))
 	if len(all) < 5 {
 		t.Fatalf("%d examples: the document has four, and a file of its own", len(all))
 	}
 	for _, text := range all {
-		s, err := stub.ParseScenario([]byte(text))
+		s, err := ParseScenario([]byte(text))
 		if err != nil || len(s.Rules) == 0 {
 			t.Errorf("%d rules, %v in:\n%s", len(s.Rules), err, text)
 		}
@@ -52,7 +50,7 @@ func TestScenarios_FieldsAreDocumented(t *testing.T) {
 	t.Parallel()
 	doc := readText(t, scenariosDoc)
 	shown := strings.Join(examplesIn(doc), "\n")
-	for _, part := range []any{stub.Rule{}, stub.Match{}, stub.Answer{}, stub.Rows{}} {
+	for _, part := range []any{Rule{}, Match{}, Answer{}, Rows{}} {
 		kind := reflect.TypeOf(part)
 		for field := range kind.Fields() {
 			name := field.Tag.Get("yaml")
@@ -65,8 +63,8 @@ func TestScenarios_FieldsAreDocumented(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		stub.Reset, stub.NotHTTP, stub.CloseMidBody, stub.NoAnswer, stub.SlowBody,
-		stub.HTML, stub.Truncated, stub.GzipBomb, stub.Endless, stub.Empty, stub.WrongContentType, stub.RateLimitText,
+		Reset, NotHTTP, CloseMidBody, NoAnswer, SlowBody,
+		HTML, Truncated, GzipBomb, Endless, Empty, WrongContentType, RateLimitText,
 	} {
 		if !strings.Contains(doc, "| `"+name+"` |") {
 			t.Errorf("%q is not explained in %s", name, scenariosDoc)
@@ -89,7 +87,7 @@ func TestScenarios_TableOfAnswers(t *testing.T) {
 		}
 		conditions = append(conditions, strings.TrimPrefix(cells[0], "| "))
 		for _, rule := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[1], -1) {
-			if _, err := stub.ParseScenario([]byte("rules: [{name: a, " + rule[1] + "}]")); err != nil {
+			if _, err := ParseScenario([]byte("rules: [{name: a, " + rule[1] + "}]")); err != nil {
 				t.Errorf("%s: %v", line, err)
 			}
 		}
@@ -100,23 +98,5 @@ func TestScenarios_TableOfAnswers(t *testing.T) {
 	}
 	if !slices.Equal(conditions, want) {
 		t.Errorf("the document has the rows %q, the table %q", conditions, want)
-	}
-}
-
-// The command at the top of the example does what it says.
-func TestDemo_WithTheExampleScenario(t *testing.T) {
-	t.Parallel()
-	o := smallDemo()
-	o.feed.Events, o.feed.Contacts, o.outage, o.scenario = 5000, 2000, 0, "../../examples/scenario.yaml"
-	var out strings.Builder
-	if err := demo(t.Context(), o, &out); err != nil {
-		t.Fatalf("%v\n%s", err, &out)
-	}
-	if !strings.Contains(out.String(), "every check holds") {
-		t.Errorf("the output:\n%s", &out)
-	}
-	o.scenario = scenariosDoc
-	if err := demo(t.Context(), o, &out); !errors.Is(err, errUsage) {
-		t.Errorf("a file that is no scenario: %v", err)
 	}
 }

@@ -1,0 +1,235 @@
+//go:build proof
+
+package proof
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/check"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/harness"
+	"github.com/contactsync/contactsync/internal/lab/stub"
+)
+
+// An account may make 60 calls in a second here, as the vendor's may in a minute.
+const (
+	labRequests = 60
+	labWindow   = time.Second
+)
+
+// poisonScale is how much there is of everything.
+type poisonScale struct {
+	healthy feed.Config
+	each    int // rows of each kind that the API refuses, in each account
+	every   int // of the bad answers, every n-th is played
+	largest int // of the bad events, larger ones are left out
+}
+
+func poisonScaleOf(small bool) poisonScale {
+	f := feed.DefaultConfig()
+	f.Streams, f.Contacts, f.Events, f.Rate = 8, 2000, 5000, 500
+	s := poisonScale{healthy: f, each: 2, every: 1, largest: 64 << 20}
+	if small { // a few seconds do not even out what ten megabytes cost under the race detector
+		s.largest = 1 << 20
+		s.healthy.Events, s.healthy.Rate, s.each, s.every = 2000, 500, 1, 3
+	}
+	return s
+}
+
+// poisonRun is one run of healthy traffic: eight streams of two accounts on one
+// host, with or without poison in it.
+type poisonRun struct {
+	lab
+
+	host        *stub.Server
+	others      []*stub.Server // one for each bad answer
+	answers     []badAnswer
+	healthy     *feed.Manifest
+	reasons     map[contactsync.Position]contactsync.Reason // of the dead letters that are due
+	deadLetters []check.DeadLetter
+	report      check.Report
+}
+
+// refusedRow is a kind of row that the API refuses.
+type refusedRow struct {
+	prefix string // of their contacts' ids
+	reason contactsync.Reason
+	whole  bool // the API refuses the whole request for it
+	rule   stub.Rule
+}
+
+var refusedRows = []refusedRow{
+	{"q400", contactsync.ReasonBadRequest, true, stub.Rule{Answer: &stub.Answer{Status: 400}}},
+	{"q412", contactsync.ReasonBadRequest, true, stub.Rule{Answer: &stub.Answer{Status: 412}}},
+	{"q422", contactsync.ReasonBadRequest, true, stub.Rule{Answer: &stub.Answer{Status: 422}}},
+	{"q413", contactsync.ReasonTooLarge, true, stub.Rule{Answer: &stub.Answer{Status: 413}}},
+	{"qdrop", contactsync.ReasonUnresolved, false, stub.Rule{Rows: &stub.Rows{Drop: []string{"qdrop*"}}}},
+	{"qfail", contactsync.ReasonRejected, false, stub.Rule{Rows: &stub.Rows{Fail: []string{"qfail*"}, Reason: "Duplicate phone number"}}},
+	{"qterse", contactsync.ReasonRejected, false, stub.Rule{Rows: &stub.Rows{Fail: []string{"qterse*"}, IDAs: "string"}}},
+}
+
+// deadStream is a stream of account a that the API does not know while there is poison.
+const deadStream = "st-dead"
+
+func newPoisonRun(ctx context.Context, t *testing.T, o options, answers []badAnswer) *poisonRun {
+	r := &poisonRun{lab: newLab(t, 6), answers: answers, reasons: map[contactsync.Position]contactsync.Reason{}}
+	host := stub.DefaultConfig()
+	host.RateLimit, host.RateWindow = harness.RateLimit(labRequests, 1), labWindow
+	host.Latency, host.Jitter = 10*time.Millisecond, 10*time.Millisecond
+	host.Scenario.Rules = []stub.Rule{{Name: deadStream, Match: stub.Match{Streams: []string{deadStream}}, Answer: &stub.Answer{Status: 404}}}
+	for _, q := range refusedRows {
+		q.rule.Name, q.rule.Match.IDs = q.prefix, []string{q.prefix + "*"}
+		host.Scenario.Rules = append(host.Scenario.Rules, q.rule)
+	}
+	r.host = r.api(host)
+	accounts := append(r.Config.Upstream.Accounts,
+		r.Account("a", r.host, labRequests, labWindow, "st-000[0-3]", deadStream),
+		r.Account("b", r.host, labRequests, labWindow, "st-000[4-7]"),
+	)
+	for i, a := range answers {
+		other := stub.DefaultConfig()
+		other.Scenario.Rules = []stub.Rule{a.rule()}
+		r.others = append(r.others, r.api(other))
+		accounts = append(accounts, r.Account(badStream(i), r.others[i], 0, labWindow, badStream(i)))
+	}
+	r.Config.Upstream.Accounts = accounts
+	r.Config.Upstream.ThrottleMax = time.Second
+	replica := r.start(o, nil)
+	// An event that is produced before the partitions are assigned would be old when it is read.
+	must(t, harness.Wait(ctx, func() bool {
+		s := replica.Series()
+		return s.Value("consumer_assigned_partitions") == 6 && s.Value("consumer_catching_up_partitions") == 0
+	}))
+	return r
+}
+
+func badStream(i int) string { return fmt.Sprintf("ba-%03d", i) }
+
+// poison is bad events, and events that the API answers badly, that are produced together.
+type poison struct {
+	contacts []feed.Contact
+	events   []feed.Event
+	reasons  []contactsync.Reason // of the dead letters; empty: delivered
+}
+
+func (p *poison) add(c feed.Contact, class feed.Class, reason contactsync.Reason, value []byte) {
+	ev := feed.NewUpdate(c, len(p.contacts), 1, class)
+	if value != nil {
+		ev.Value = value
+	}
+	ev.Key = []byte(c.Stream) // one partition for the rows of one bad answer
+	p.contacts, p.events, p.reasons = append(p.contacts, c), append(p.events, ev), append(p.reasons, reason)
+}
+
+// poison divides all poison into n parts.
+func (r *poisonRun) poison(n, each int, events []badEvent) []poison {
+	all := make([]poison, n)
+	for i, e := range events {
+		class := feed.Invalid
+		if e.Reason == contactsync.ReasonUndecodable {
+			class = feed.Undecodable
+		}
+		all[i%n].add(feed.Contact{Stream: "poison", ID: e.Name}, class, e.Reason, e.bytes())
+	}
+	for i, a := range r.answers {
+		for j, id := range a.Rows {
+			class, reason := feed.Update, a.reason(j)
+			if reason != "" {
+				class = feed.Rejected
+			}
+			all[i%n].add(feed.Contact{Stream: badStream(i), ID: id}, class, reason, nil)
+		}
+	}
+	k := 0
+	for _, q := range refusedRows {
+		for i := range 2 * each { // half of them for each account
+			k++
+			c := feed.Contact{Stream: feed.StreamName(4*(i%2) + k/2%4), ID: fmt.Sprintf("%s-%d", q.prefix, i)}
+			all[k%n].add(c, feed.Rejected, q.reason, nil)
+		}
+	}
+	for i := range 6 {
+		all[i%n].add(feed.Contact{Stream: "nobodys", ID: fmt.Sprintf("u%d", i)}, feed.Invalid, contactsync.ReasonUnmapped, nil)
+		all[i%n].add(feed.Contact{Stream: deadStream, ID: fmt.Sprintf("d%d", i)}, feed.Update, "", nil)
+	}
+	return all
+}
+
+// run produces the healthy traffic, with the poison spread over its middle, waits
+// until everything is committed, and has the checker judge the run.
+func (r *poisonRun) run(ctx context.Context, healthy feed.Config, parts []poison) {
+	r.t.Helper()
+	fed := make(chan error, 1)
+	go func() {
+		var err error
+		r.healthy, err = r.Produce(ctx, healthy)
+		fed <- err
+	}()
+	lasts := time.Duration(float64(healthy.Events) / healthy.Rate * float64(time.Second))
+	tick := time.NewTicker(lasts / time.Duration(len(parts)+2))
+	defer tick.Stop()
+	for _, p := range parts {
+		<-tick.C
+		m, err := r.Put(ctx, p.contacts, p.events)
+		must(r.t, err)
+		for i, rec := range m.Records {
+			if p.reasons[i] != "" {
+				r.reasons[m.Position(&rec)] = p.reasons[i]
+			}
+		}
+	}
+	must(r.t, <-fed)
+	r.host.Turn(deadStream, false)
+	must(r.t, r.Drain(ctx))
+	must(r.t, r.Stop())
+	in, err := r.Input(ctx)
+	must(r.t, err)
+	in.Reasons = r.reasons
+	r.deadLetters, r.report = in.DeadLetters, check.Run(in)
+}
+
+// ages returns how old the healthy events were when the API had applied them or a
+// newer state of their contact: from the time of the record to the end of the
+// call, youngest first. Events that never arrived are left out; the checker
+// reports them.
+func (r *poisonRun) ages() []time.Duration {
+	type state struct {
+		seq int64
+		at  int64
+	}
+	applied := map[feed.Contact][]state{}
+	zero := r.host.Started().UnixNano()
+	for _, c := range r.host.Calls() { // in the order of their ends
+		for _, row := range c.Rows {
+			if row.Applied {
+				k := feed.Contact{Stream: c.Stream, ID: row.ID}
+				applied[k] = append(applied[k], state{row.Seq, zero + c.Done})
+			}
+		}
+	}
+	var ages []time.Duration
+	for _, rec := range r.healthy.Records {
+		for _, s := range applied[r.healthy.Contacts[rec.Contact]] {
+			if s.seq >= rec.Seq {
+				ages = append(ages, time.Duration(s.at-rec.Time))
+				break
+			}
+		}
+	}
+	slices.SortFunc(ages, cmp.Compare)
+	return ages
+}
+
+// quantile of sorted ages.
+func quantile(ages []time.Duration, q float64) time.Duration {
+	if len(ages) == 0 {
+		return 0
+	}
+	return ages[min(int(q*float64(len(ages))), len(ages)-1)]
+}
