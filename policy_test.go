@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"io/fs"
 	"os"
@@ -146,4 +149,44 @@ func TestPolicy_FileSizes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestPolicy_TypeSizes keeps a type to what one reader can hold in mind.
+func TestPolicy_TypeSizes(t *testing.T) {
+	t.Parallel()
+	const most = 30
+	for _, p := range packages(t) {
+		if strings.HasPrefix(p.ImportPath, module+"/internal/lab") || strings.HasPrefix(p.ImportPath, module+"/e2e") {
+			continue
+		}
+		methods := map[string]int{}
+		for _, name := range p.GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, name), nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range file.Decls {
+				if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
+					methods[receiver(f.Recv.List[0].Type)]++
+				}
+			}
+		}
+		for name, n := range methods {
+			if n > most {
+				t.Errorf("%s.%s has %d methods, at most %d are wanted", p.ImportPath, name, n, most)
+			}
+		}
+	}
+}
+
+func receiver(of ast.Expr) string {
+	switch e := of.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return ""
 }
