@@ -140,7 +140,7 @@ func (c *Consumer) Stuck(now time.Time, after time.Duration) string {
 	if g == nil {
 		limit := after + c.cfg.SessionTimeout + c.cfg.RebalanceTimeout
 		if at := c.joining.Load(); at != 0 && now.Sub(time.Unix(0, at)) > limit {
-			return "the group protocol gives no sign of life"
+			return "joining the consumer group hangs"
 		}
 		return ""
 	}

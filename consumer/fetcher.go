@@ -30,7 +30,7 @@ type fetcher struct {
 	caughtUp bool
 
 	end    atomic.Int64 // high watermark of the last answer
-	beat   atomic.Int64 // Unix nanoseconds of the last sign of life
+	beat   atomic.Int64 // Unix nanoseconds of the last attempt to read
 	adding atomic.Bool  // the sink blocks: the window is full
 	halted atomic.Bool  // waits for an operator
 
@@ -62,7 +62,7 @@ func (f *fetcher) run(ctx context.Context, committed int64) {
 		}
 		reason := kafka.Cause(err)
 		f.c.deps.Metrics.FetchErrors.WithLabelValues(reason).Inc()
-		f.c.deps.Log.Warn("fetch is retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset, "reason", reason, "err", err)
+		f.c.deps.Log.Warn("fetch failed; retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset, "reason", reason, "err", err)
 		wait := retry.NextBackOff()
 		switch reason {
 		case kafka.CauseDecode: // corrupt, or larger than max_batch_bytes: it will not read better soon

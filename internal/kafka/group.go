@@ -195,7 +195,7 @@ func (g *Group) watchPartitions(ctx context.Context, end context.CancelCauseFunc
 		now, err := g.client.partitions(ctx, g.cfg.Topics...)
 		if err != nil {
 			if ctx.Err() == nil {
-				g.client.log.Warn("the partitions cannot be counted; retried", "err", err)
+				g.client.log.Warn("counting the partitions of the topics failed; retried", "err", err)
 			}
 			continue
 		}

@@ -56,7 +56,7 @@ func (c *Client) Read(ctx context.Context, partition contactsync.TopicPartition,
 			return began, fmt.Errorf("%w: raise consumer.max_batch_bytes where it is too large; nothing beyond it was read", err)
 		case Cause(err) == CauseOffset:
 			if b, err := c.Bounds(ctx, partition); err == nil && b.First > at { // retention was here
-				c.log.Warn("the log no longer reaches back so far", "partition", partition.String(), "wanted", at, "first", b.First)
+				c.log.Warn("the log begins after the offset to read", "partition", partition.String(), "wanted", at, "first", b.First)
 				began = min(b.First, to)
 				at, moved = b.First, time.Now()
 				continue
@@ -65,7 +65,7 @@ func (c *Client) Read(ctx context.Context, partition contactsync.TopicPartition,
 		if time.Since(moved) > patience {
 			return began, fmt.Errorf("nothing has come for %v: %w", patience, err)
 		}
-		c.log.Warn("fetch is retried", "partition", partition.String(), "offset", at, "cause", Cause(err), "err", err)
+		c.log.Warn("fetch failed; retried", "partition", partition.String(), "offset", at, "cause", Cause(err), "err", err)
 		if !Sleep(ctx, wait.NextBackOff()) {
 			return began, context.Cause(ctx)
 		}

@@ -79,7 +79,7 @@ func (c *Client) retry(ctx context.Context, ask func(context.Context) error) err
 		case errors.Is(err, ErrDenied), missing.believed(err, c.cfg.MetadataTTL), time.Since(start) > patience:
 			return err
 		}
-		c.log.Warn("kafka request is retried", "err", err)
+		c.log.Warn("kafka request failed; retried", "err", err)
 		if !Sleep(ctx, wait.NextBackOff()) {
 			return context.Cause(ctx)
 		}
