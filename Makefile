@@ -31,10 +31,10 @@ outage: ## an hour without the API, scaled down, while events arrive
 BASE ?= main
 
 check: ## before a commit: vet, the linters on packages changed since BASE (main), and the short tests
-	$(GO) vet -tags e2e ./...
+	$(GO) vet -tags e2e,proof ./...
 	@changed=$$( { git diff --name-only --diff-filter=d $$(git merge-base HEAD $(BASE)) -- '*.go'; git ls-files -o --exclude-standard -- '*.go'; } \
 	  | xargs -r -n1 dirname | sort -u | sed 's|^|./|'); \
-	test -z "$$changed" || $(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e $$changed
+	test -z "$$changed" || $(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof $$changed
 	$(GO) test -short ./...
 
 # Statements of the service that any test reaches, in its own package or elsewhere.

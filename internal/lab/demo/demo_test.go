@@ -53,6 +53,9 @@ func TestRun_EveryCheckHolds(t *testing.T) {
 // TestRun_FindsPlantedBugs shows that the checker can fail: each bug breaks a
 // promise in the way that real consumers do, and the run must end in a violation.
 func TestRun_FindsPlantedBugs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs the demo five times")
+	}
 	t.Parallel()
 	broken := map[string]string{
 		"commit-max": "I2", "trust-status": "I1", "drop-on-error": "I1", "drop-dead-letters": "I1", "resend-stale": "I3",
@@ -77,6 +80,9 @@ func TestRun_FindsPlantedBugs(t *testing.T) {
 
 // The command at the top of the example does what it says.
 func TestRun_WithTheExampleScenario(t *testing.T) {
+	if testing.Short() {
+		t.Skip("TestRun_EveryCheckHolds runs the demo")
+	}
 	t.Parallel()
 	text, err := os.ReadFile("../../../examples/scenario.yaml")
 	if err != nil {

@@ -128,7 +128,7 @@ func TestProduce_Faults(t *testing.T) {
 	if m, err := feed.Produce(ctx, b.Addrs(), cfg, nil); err == nil || m != nil || ctx.Err() != nil {
 		t.Errorf("a missing topic: %v, %v", m, err)
 	}
-	cfg.Topic, cfg.Rate = "contacts", 1000
+	cfg.Topic, cfg.Rate = "contacts", 100_000
 	ctx, stop := context.WithCancel(t.Context())
 	if _, err := feed.Produce(ctx, b.Addrs(), cfg, func(int) { stop() }); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
