@@ -4,215 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-	"go.uber.org/goleak"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/internal/lab/logbuffer"
-	"github.com/contactsync/contactsync/metrics"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-var testClaim = contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 1}, Generation: 4}
-
-// bench is a running batcher with fakes around it. It lives in a synctest bubble.
-type bench struct {
-	t      *testing.T
-	b      *Batcher
-	start  time.Time
-	offset int64
-	stop   context.CancelFunc
-	m      *metrics.Set
-	log    logbuffer.Buffer
-	steps  int
-
-	mu      sync.Mutex
-	calls   []call
-	answer  func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result
-	publish func(n int) error
-	refuse  func(n int, l contactsync.DeadLetter) bool // single letters of a write
-	letters []contactsync.DeadLetter
-	tries   int
-	ended   []int64
-}
-
-type call struct {
-	at    time.Duration
-	batch contactsync.Batch
-}
-
-// open lets every request through.
-type open struct{}
-
-func (open) Admit(time.Time) (func(time.Time, contactsync.Result), time.Time) {
-	return func(time.Time, contactsync.Result) {}, time.Time{}
-}
-
-func newBench(t *testing.T, change func(*Config)) *bench {
-	t.Helper()
-	cfg := DefaultConfig()
-	if change != nil {
-		change(&cfg)
-	}
-	s := &bench{t: t, start: time.Now(), answer: func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }}
-	s.m = metrics.New(prometheus.NewRegistry())
-	s.b = New(cfg, Deps{
-		Sender: s, Publisher: s, Acker: s, Gates: func(string) (Gate, bool) { return open{}, true },
-		Log: slog.New(slog.NewTextHandler(&s.log, nil)), Metrics: &s.m.Batcher, DeadLetters: &s.m.DeadLetter, Seed: 1,
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	s.stop = cancel
-	ran := make(chan error, 1)
-	go func() { ran <- s.b.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ran; err != nil {
-			t.Error(err)
-		}
-	})
-	s.b.Assign([]contactsync.Claim{testClaim}, false)
-	return s
-}
-
-func allDelivered(b contactsync.Batch) contactsync.Result {
-	r := contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: make([]contactsync.Outcome, len(b.Rows))}
-	for i := range r.Rows {
-		r.Rows[i].Verdict = contactsync.Delivered
-	}
-	return r
-}
-
-func (s *bench) Send(ctx context.Context, b contactsync.Batch) contactsync.Result {
-	s.mu.Lock()
-	s.calls = append(s.calls, call{time.Since(s.start), b})
-	n, answer := len(s.calls), s.answer
-	s.mu.Unlock()
-	return answer(ctx, n, b)
-}
-
-func (s *bench) Publish(_ context.Context, letters []contactsync.DeadLetter) ([]contactsync.DeadLetter, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.tries++
-	if s.publish != nil {
-		if err := s.publish(s.tries); err != nil {
-			return letters, err
-		}
-	}
-	var left []contactsync.DeadLetter
-	for _, l := range letters {
-		if s.refuse != nil && s.refuse(s.tries, l) {
-			left = append(left, l)
-		} else {
-			s.letters = append(s.letters, l)
-		}
-	}
-	if len(left) > 0 {
-		return left, errors.New("not all")
-	}
-	return nil, nil
-}
-
-func (s *bench) Done(ended []contactsync.Ended) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, p := range ended {
-		s.ended = append(s.ended, p.Offset)
-	}
-}
-
-// add hands over one event for each id, in order.
-func (s *bench) add(ids ...string) {
-	s.t.Helper()
-	s.addWith(nil, ids...)
-}
-
-// addWith does so after change has changed each.
-func (s *bench) addWith(change func(*event.Event), ids ...string) {
-	s.t.Helper()
-	s.step()
-	var events []event.Event
-	for _, id := range ids {
-		stream := "st"
-		if at := strings.IndexByte(id, '/'); at >= 0 {
-			stream, id = id[:at], id[at+1:]
-		}
-		body := fmt.Sprintf(`{"id":%q,"seq":%d}`, id, s.offset)
-		value := fmt.Sprintf(`{"streamId":%q,"contact":%s}`, stream, body)
-		ev := event.Event{
-			Record: contactsync.Record{Position: contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: s.offset}, Generation: testClaim.Generation, Time: time.Now(), Value: []byte(value)},
-			Kind:   event.Update, Contact: event.Contact{Stream: stream, ID: id, Account: "a", Body: []byte(body), Shape: 1},
-		}
-		if id == "broken" {
-			ev.Kind, ev.Err = event.Broken, &event.DecodeError{Reason: contactsync.ReasonInvalid, Detail: "no id"}
-		}
-		if change != nil {
-			change(&ev)
-		}
-		events = append(events, ev)
-		s.offset++
-	}
-	if err := s.b.Add(s.t.Context(), events); err != nil {
-		s.t.Fatal(err)
-	}
-	synctest.Wait()
-}
-
-// step lets requests that start from here on see what the test has changed.
-func (s *bench) step() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.steps++
-}
-
-func (s *bench) at(d time.Duration) {
-	s.step()
-	time.Sleep(d - time.Since(s.start))
-	synctest.Wait()
-}
-
-// wantCalls compares when which rows were sent, as "500ms a b".
-func (s *bench) wantCalls(want ...string) {
-	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var got []string
-	for _, c := range s.calls {
-		line := c.at.String()
-		for _, r := range c.batch.Rows {
-			line += " " + r.ID
-		}
-		got = append(got, line)
-	}
-	if !slices.Equal(got, want) {
-		s.t.Fatalf("calls:\n  %s\nwant:\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
-	}
-}
-
-func (s *bench) wantEnded(want ...int64) {
-	s.t.Helper()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	got := slices.Sorted(slices.Values(s.ended))
-	if !slices.Equal(got, want) {
-		s.t.Fatalf("ended offsets %v, want %v", got, want)
-	}
-}
 
 func TestBatcher_CutsOnAgeOfTheOldest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		for i := range 10 { // a trickle: no newcomer may put the cut off
 			s.at(time.Duration(i) * 100 * time.Millisecond)
 			s.add(fmt.Sprint("c", i))
@@ -224,7 +29,7 @@ func TestBatcher_CutsOnAgeOfTheOldest(t *testing.T) {
 
 func TestBatcher_CutsFullRequestsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.MaxRows = 2 })
+		s := newHarness(t, func(c *Config) { c.MaxRows = 2 })
 		s.add("a", "b", "c")
 		s.wantCalls("0s a b")
 		s.at(time.Second)
@@ -235,7 +40,7 @@ func TestBatcher_CutsFullRequestsAtOnce(t *testing.T) {
 
 func TestBatcher_CutsOnBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.MaxBytes, c.Linger = 40, time.Hour })
+		s := newHarness(t, func(c *Config) { c.MaxBytes, c.Linger = 40, time.Hour })
 		s.add("a", "b", "c") // 18 bytes and a comma each
 		s.wantCalls("0s a b")
 	})
@@ -243,7 +48,7 @@ func TestBatcher_CutsOnBytes(t *testing.T) {
 
 func TestBatcher_SendsNewestStateOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.add("a", "b", "a", "a")
 		s.at(time.Second)
 		s.wantCalls("500ms a b")
@@ -256,7 +61,7 @@ func TestBatcher_SendsNewestStateOnce(t *testing.T) {
 
 func TestBatcher_SecondRequestOfAContactWaitsForTheFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.MaxRows = 1 })
+		s := newHarness(t, func(c *Config) { c.MaxRows = 1 })
 		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(2 * time.Second)
 			return allDelivered(b)
@@ -273,7 +78,7 @@ func TestBatcher_SecondRequestOfAContactWaitsForTheFirst(t *testing.T) {
 
 func TestBatcher_CountsWhatIsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		answer := make(chan struct{})
 		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 			<-answer
@@ -294,7 +99,7 @@ func TestBatcher_CountsWhatIsInFlight(t *testing.T) {
 
 func TestBatcher_BacksOffAndKeepsRows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, 4*time.Second })
+		s := newHarness(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, 4*time.Second })
 		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
 			if n <= 6 {
 				return contactsync.Result{Kind: contactsync.Unavailable, Status: 503}
@@ -321,7 +126,7 @@ func TestBatcher_BacksOffAndKeepsRows(t *testing.T) {
 
 func TestBatcher_HoldsAmbiguousRowsAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) {
+		s := newHarness(t, func(c *Config) {
 			c.AmbiguousRetryDelay, c.BackoffMin, c.BackoffMax = 10*time.Second, time.Millisecond, time.Millisecond
 		})
 		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
@@ -343,7 +148,7 @@ func TestBatcher_HoldsAmbiguousRowsAlone(t *testing.T) {
 
 func TestBatcher_RejectedRowTakesItsEventsAlong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 			r := allDelivered(b)
 			r.Rows[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "phone number is taken"}
@@ -366,7 +171,7 @@ func TestBatcher_BisectsToTheRowAtFault(t *testing.T) {
 	for _, bad := range []int{0, 1, 37, 49, 50, 63, 98, 99} {
 		t.Run(fmt.Sprint("row ", bad), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, nil)
+				s := newHarness(t, nil)
 				poison := fmt.Sprint("c", bad)
 				s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 					for _, r := range b.Rows {
@@ -398,7 +203,7 @@ func TestBatcher_BisectsToTheRowAtFault(t *testing.T) {
 
 func TestBatcher_FullWindowBlocksAdd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.WindowBytes, c.Linger = 3*contactOverhead, time.Hour })
+		s := newHarness(t, func(c *Config) { c.WindowBytes, c.Linger = 3*contactOverhead, time.Hour })
 		s.add("a", "b", "c", "d")
 		blocked, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("blocked"))
 		defer cancel()
@@ -410,7 +215,7 @@ func TestBatcher_FullWindowBlocksAdd(t *testing.T) {
 
 func TestBatcher_ReleaseSendsAndWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.Linger = time.Hour })
+		s := newHarness(t, func(c *Config) { c.Linger = time.Hour })
 		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(2 * time.Second)
 			return allDelivered(b)
@@ -449,7 +254,7 @@ func TestBatcher_ReleaseSendsAndWaits(t *testing.T) {
 
 func TestBatcher_ReleaseGivesUpAtTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.MaxRows = 1 })
+		s := newHarness(t, func(c *Config) { c.MaxRows = 1 })
 		s.answer = func(ctx context.Context, _ int, _ contactsync.Batch) contactsync.Result {
 			<-ctx.Done()
 			return contactsync.Result{Kind: contactsync.Canceled, Ambiguous: true}
@@ -474,7 +279,7 @@ func TestBatcher_ReleaseGivesUpAtTheDeadline(t *testing.T) {
 
 func TestBatcher_CatchUpHoldsContactsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.MaxRows = 2 })
+		s := newHarness(t, func(c *Config) { c.MaxRows = 2 })
 		behind := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 2}, Generation: 4}
 		s.b.Assign([]contactsync.Claim{behind}, true)
 		old := event.Event{Kind: event.Update, Record: contactsync.Record{Position: contactsync.Position{TopicPartition: behind.TopicPartition}, Generation: behind.Generation}, Contact: event.Contact{Stream: "st", ID: "x", Account: "a", Body: []byte(`{"old":1}`), Shape: 7}}
@@ -490,9 +295,29 @@ func TestBatcher_CatchUpHoldsContactsBack(t *testing.T) {
 	})
 }
 
+// A full window ends catch-up: only sending makes room, and nothing could be read else.
+func TestBatcher_FullWindowEndsCatchUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t, func(c *Config) { c.WindowBytes = 4 * contactOverhead })
+		next := testClaim
+		next.Partition = 2
+		s.b.Assign([]contactsync.Claim{next}, true)
+		behind := func(ev *event.Event) { ev.Record.TopicPartition = next.TopicPartition }
+		s.addWith(behind, "a", "b")
+		s.at(time.Minute)
+		s.wantCalls()
+		s.addWith(behind, "c", "d")
+		s.at(2 * time.Minute)
+		s.wantCalls("1m0.5s a b c d")
+		s.addWith(behind, "e") // it has caught up for good
+		s.at(3 * time.Minute)
+		s.wantCalls("1m0.5s a b c d", "2m0.5s e")
+	})
+}
+
 func TestBatcher_Stuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.answer = func(context.Context, int, contactsync.Batch) contactsync.Result {
 			return contactsync.Result{Kind: contactsync.Unavailable}
 		}
@@ -509,7 +334,7 @@ func TestBatcher_Stuck(t *testing.T) {
 
 func TestBatcher_SendsOnlyTheRemainderAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second })
+		s := newHarness(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second })
 		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
 			r := allDelivered(b)
 			for i, row := range b.Rows {

@@ -27,7 +27,7 @@ func byStream(kinds map[string]contactsync.Kind) func(context.Context, int, cont
 }
 
 // sent counts the requests of a stream.
-func (s *bench) sent(stream string) (n int) {
+func (s *harness) sent(stream string) (n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.calls {
@@ -39,7 +39,7 @@ func (s *bench) sent(stream string) (n int) {
 }
 
 // held is how many streams are on hold, of all accounts.
-func (s *bench) held(kind string) (n float64) {
+func (s *harness) held(kind string) (n float64) {
 	for _, a := range s.b.Status().Accounts {
 		n += testutil.ToFloat64(s.m.Batcher.StreamsOnHold.WithLabelValues(a.Account, kind))
 	}
@@ -50,7 +50,7 @@ func TestBatcher_HoldsAStreamAndNoOther(t *testing.T) {
 	for kind, name := range map[contactsync.Kind]string{contactsync.Unauthorized: "unauthorized", contactsync.StreamGone: "stream_gone"} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, func(c *Config) { c.HoldProbeMax = 5 * time.Minute })
+				s := newHarness(t, func(c *Config) { c.HoldProbeMax = 5 * time.Minute })
 				dead := map[string]contactsync.Kind{"dead": kind}
 				s.answer = byStream(dead)
 				s.add("dead/a", "live/b")
@@ -93,7 +93,7 @@ func TestBatcher_HoldsAStreamAndNoOther(t *testing.T) {
 // An expired token is no hold: the first refusal is followed by one more try.
 func TestBatcher_FirstRefusalIsRepeatedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
 			if n == 1 {
 				return contactsync.Result{Kind: contactsync.Unauthorized, Status: 401}
@@ -120,7 +120,7 @@ func TestBatcher_FirstRefusalIsRepeatedAtOnce(t *testing.T) {
 
 func TestBatcher_HoldsTheAccountWhenManyStreamsAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Minute })
+		s := newHarness(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Minute })
 		refused := map[string]contactsync.Kind{}
 		var ids []string
 		for i := range 50 {
@@ -157,7 +157,7 @@ func TestBatcher_HoldsTheAccountWhenManyStreamsAreRefused(t *testing.T) {
 
 func TestBatcher_HoldMaxSetsContactsAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.HoldMax = time.Hour })
+		s := newHarness(t, func(c *Config) { c.HoldMax = time.Hour })
 		s.answer = byStream(map[string]contactsync.Kind{"dead": contactsync.StreamGone})
 		s.add("dead/a", "dead/b", "dead/a")
 		s.at(30 * time.Minute)
@@ -185,7 +185,7 @@ func TestBatcher_HoldMaxSetsContactsAside(t *testing.T) {
 // What one account delivers says nothing of another.
 func TestBatcher_AccountsAreHeldApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax, c.HoldProbeMax = time.Minute, time.Minute, time.Hour })
+		s := newHarness(t, func(c *Config) { c.BackoffMin, c.BackoffMax, c.HoldProbeMax = time.Minute, time.Minute, time.Hour })
 		s.answer = byStream(map[string]contactsync.Kind{"x": contactsync.Unauthorized, "y": contactsync.Unauthorized, "z": contactsync.Unauthorized})
 		s.add("x/a", "y/a", "z/a")
 		s.at(30 * time.Second)
@@ -206,7 +206,7 @@ func TestBatcher_AccountsAreHeldApart(t *testing.T) {
 // A few dead streams among live ones say nothing of their account.
 func TestBatcher_DeadStreamsAmongLiveOnesDoNotHoldTheAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.answer = byStream(map[string]contactsync.Kind{
 			"dead1": contactsync.StreamGone, "dead2": contactsync.StreamGone, "dead3": contactsync.StreamGone, "dead4": contactsync.StreamGone,
 		})
@@ -285,7 +285,7 @@ func TestBatcher_ManyRequestsInOneBlip(t *testing.T) {
 	for kind, held := range map[contactsync.Kind]int{contactsync.StreamGone: 1, contactsync.Unauthorized: 0} {
 		t.Run(kind.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, nil)
+				s := newHarness(t, nil)
 				s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
 					time.Sleep(100 * time.Millisecond)
 					if n <= 16 { // all that were out at the same moment
@@ -308,7 +308,7 @@ func TestBatcher_ManyRequestsInOneBlip(t *testing.T) {
 
 func TestBatcher_OneStreamIsOneStrike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.HoldMax, c.HoldProbeMax = 20*time.Second, 5*time.Second })
+		s := newHarness(t, func(c *Config) { c.HoldMax, c.HoldProbeMax = 20*time.Second, 5*time.Second })
 		s.answer = byStream(map[string]contactsync.Kind{"dead": contactsync.StreamGone})
 		for i := range 5 {
 			s.at(time.Duration(i) * time.Minute)
@@ -328,7 +328,7 @@ func TestBatcher_OneStreamIsOneStrike(t *testing.T) {
 // The first answer about rows frees the account, whatever it says of them.
 func TestBatcher_AnyAnswerAboutRowsFreesTheAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.Linger = 0 })
+		s := newHarness(t, func(c *Config) { c.Linger = 0 })
 		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 			if b.Stream == "fresh" {
 				return contactsync.Result{Kind: contactsync.BadRequest, Status: 400}
@@ -350,7 +350,7 @@ func TestBatcher_AnyAnswerAboutRowsFreesTheAccount(t *testing.T) {
 
 func TestBatcher_HoldMaxLooksBehindAYoungContact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.HoldMax, c.Linger, c.HoldProbeMax = time.Hour, 0, time.Minute })
+		s := newHarness(t, func(c *Config) { c.HoldMax, c.Linger, c.HoldProbeMax = time.Hour, 0, time.Minute })
 		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
 			return contactsync.Result{Kind: contactsync.StreamGone, Status: 404}
@@ -372,7 +372,7 @@ func TestBatcher_HoldMaxLooksBehindAYoungContact(t *testing.T) {
 
 func TestBatcher_KindsThatAlternateAreOneHold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.HoldMax, c.Linger = 10*time.Minute, 0 })
+		s := newHarness(t, func(c *Config) { c.HoldMax, c.Linger = 10*time.Minute, 0 })
 		s.answer = func(_ context.Context, n int, _ contactsync.Batch) contactsync.Result {
 			if n%3 == 0 {
 				return contactsync.Result{Kind: contactsync.StreamGone, Status: 404}

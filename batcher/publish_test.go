@@ -13,7 +13,7 @@ import (
 
 func TestBatcher_DeadLetterBeforeItsOffsetEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.publish = func(n int) error {
 			if n < 4 {
 				return errors.New("not enough replicas")
@@ -34,7 +34,7 @@ func TestBatcher_DeadLetterBeforeItsOffsetEnds(t *testing.T) {
 
 func TestBatcher_LettersThatCannotBeWrittenAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second })
+		s := newHarness(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second })
 		s.publish = func(n int) error {
 			if n <= 90 { // a try a second
 				return errors.New("not enough replicas")
@@ -57,7 +57,7 @@ func TestBatcher_LettersThatCannotBeWrittenAreTold(t *testing.T) {
 // A Kafka that takes dead letters at every second try is one trouble, not many.
 func TestBatcher_LettersInTroubleDoNotFloodTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.publish = func(n int) error {
 			if n%2 == 1 {
 				return errors.New("not enough replicas")
@@ -80,7 +80,7 @@ func TestBatcher_LettersInTroubleDoNotFloodTheLog(t *testing.T) {
 // Kafka takes some of the letters of one write: the others wait, and their offsets.
 func TestBatcher_LettersThatAreLeftOverWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.refuse = func(n int, l contactsync.DeadLetter) bool {
 			return n == 1 || n == 3 && l.Record.Offset%2 == 0 // the first, alone; then three of six
 		}
@@ -101,7 +101,7 @@ func TestBatcher_LettersThatAreLeftOverWait(t *testing.T) {
 func TestBatcher_LastDeadLettersAreToldAtTheEnd(t *testing.T) {
 	var log *logbuffer.Buffer
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		log = &s.log
 		s.add("broken")
 		s.at(2 * time.Second)
@@ -117,7 +117,7 @@ func TestBatcher_LastDeadLettersAreToldAtTheEnd(t *testing.T) {
 
 func TestBatcher_DeadLettersAreToldOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		for i := range 90 {
 			s.at(time.Duration(i) * time.Second)
 			s.add("broken")

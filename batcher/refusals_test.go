@@ -29,7 +29,7 @@ func rejects(bad func(id string) bool) func(context.Context, int, contactsync.Ba
 
 func TestBatcher_PoisonWithinTheBudgetIsSetAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0.5 })
+		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0.5 })
 		s.answer = rejects(func(id string) bool { return strings.HasSuffix(id, "3") }) // a tenth
 		s.add(names(0, 100)...)
 		s.at(time.Minute)
@@ -52,7 +52,7 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				// hold_max is for other holds: these rows were refused, not their stream.
-				s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax, c.HoldMax = 5, 10*time.Second, time.Minute })
+				s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax, c.HoldMax = 5, 10*time.Second, time.Minute })
 				s.answer = outage
 				s.add(names(0, 300)...)
 				s.at(59 * time.Second)
@@ -87,7 +87,7 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 // The end of such a hold says what it has cost.
 func TestBatcher_RejectingHoldCountsItsLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
+		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
 		refuse := rejects(func(string) bool { return true })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(50 * time.Millisecond)
@@ -117,7 +117,7 @@ func TestBatcher_RejectingHoldCountsItsLetters(t *testing.T) {
 // end of that hold counts is its own.
 func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
+		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
 		s.answer = rejects(func(string) bool { return true })
 		s.add(names(0, 40)...)
 		s.at(3 * time.Minute)
@@ -141,7 +141,7 @@ func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
 // without a hand, and does not slow the others.
 func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
+		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
 		bad := func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 			if b.Stream == "bad" {
 				return contactsync.Result{Kind: contactsync.BadRequest, Status: 422, Detail: "no"}
@@ -170,7 +170,7 @@ func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
 // pending between its events.
 func TestBatcher_ShareOfATrickle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.Linger = 5, 0.5, 0 })
+		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.Linger = 5, 0.5, 0 })
 		s.answer = rejects(func(id string) bool { return strings.HasSuffix(id, "3") }) // a tenth
 		for i, id := range names(0, 200) {
 			s.at(time.Duration(i) * 200 * time.Millisecond)
@@ -189,7 +189,7 @@ func TestBatcher_ShareOfATrickle(t *testing.T) {
 
 func TestBatcher_NoMinuteHasMoreThanTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 20, 0 })
+		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 20, 0 })
 		s.answer = rejects(func(string) bool { return true })
 		slot := 10*time.Second - time.Duration(time.Now().UnixNano()%int64(10*time.Second)) - 100*time.Millisecond
 		s.at(slot) // just before a slot of the count ends
@@ -205,7 +205,7 @@ func TestBatcher_NoMinuteHasMoreThanTheBudget(t *testing.T) {
 
 func TestBatcher_EndOfRejectionsIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute = 2 })
+		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute = 2 })
 		s.answer = rejects(func(string) bool { return true })
 		s.add("a", "b", "c")
 		s.at(5 * time.Second)
@@ -223,7 +223,7 @@ func TestBatcher_EndOfRejectionsIsTold(t *testing.T) {
 
 func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.Linger = 0, 0, 0 })
+		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.Linger = 0, 0, 0 })
 		refuse := rejects(func(string) bool { return true })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
@@ -242,7 +242,7 @@ func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 // A row that a delete came after is no dead letter, so it costs none.
 func TestBatcher_DeletedRowsCostNoLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 2, 0 })
+		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 2, 0 })
 		refuse := rejects(func(string) bool { return true })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
@@ -260,4 +260,106 @@ func TestBatcher_DeletedRowsCostNoLetter(t *testing.T) {
 			t.Errorf("%d dead letters counted, want 1", n)
 		}
 	})
+}
+
+func TestLastMinute(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1_700_000_000, 0) // a slot begins here
+	var m lastMinute
+	m.add(start, tally{accepted: 1})
+	m.add(start.Add(9*time.Second), tally{refused: 2})
+	m.add(start.Add(30*time.Second), tally{accepted: 4})
+	for after, want := range map[time.Duration]tally{
+		0:                {5, 2},
+		60 * time.Second: {5, 2}, // all of the last 60 seconds, and not more than 70
+		69 * time.Second: {5, 2},
+		70 * time.Second: {4, 0},
+		99 * time.Second: {4, 0},
+		2 * time.Minute:  {},
+	} {
+		if got := m.at(start.Add(after)); got != want {
+			t.Errorf("%v later: %+v, want %+v", after, got, want)
+		}
+	}
+	m.add(start.Add(70*time.Second), tally{accepted: 8}) // in the place of the first slot
+	if got := m.at(start.Add(70 * time.Second)); got != (tally{12, 0}) {
+		t.Errorf("%+v, want what was added lately alone", got)
+	}
+}
+
+// The budget of an account is 5 dead letters a minute, and beyond that half of a
+// stream's rows.
+func TestHealth_DeadLetterBudget(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name   string
+		before []tally // of the stream, in the same minute
+		other  int     // dead letters of another stream of the account
+		rows   tally
+		trying time.Duration // on hold for refused rows since; 0: it is not
+		want   bool
+	}{
+		{"nothing refused", nil, 5, tally{accepted: 1}, 0, true},
+		{"within the number", nil, 0, tally{refused: 5}, 0, true},
+		{"beyond it, all refused", nil, 0, tally{refused: 6}, 0, false},
+		{"beyond it, half refused", nil, 0, tally{6, 6}, 0, true},
+		{"beyond it, more than half refused", nil, 0, tally{5, 6}, 0, false},
+		{"half refused with what came before", []tally{{accepted: 6}}, 0, tally{refused: 6}, 0, true},
+		{"what came before used the number up", []tally{{refused: 5}}, 0, tally{refused: 1}, 0, false},
+		{"another stream used the number up", nil, 5, tally{refused: 1}, 0, false},
+		{"but not for a stream whose rows are mostly accepted", nil, 5, tally{1, 1}, 0, true},
+		{"refusals that were kept use nothing up", []tally{{refused: 6}}, 0, tally{refused: 5}, 0, true},
+		{"on hold, in its first minute", nil, 0, tally{refused: 1}, holdGrace - 1, false},
+		{"on hold, in its first minute, mostly accepted", []tally{{accepted: 1}}, 0, tally{refused: 1}, holdGrace - 1, true},
+		{"on hold, later", nil, 0, tally{refused: 1}, holdGrace, true},
+		{"on hold, later, beyond the number", nil, 5, tally{refused: 1}, holdGrace, false},
+	} {
+		w := newTestWindow(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0.5 })
+		st, other := w.schedule.stream("st", "a"), w.schedule.stream("other", "a")
+		if tt.trying > 0 {
+			st.health.hold = &hold{kind: holdRejecting, since: w.now.Add(-tt.trying)}
+		}
+		w.health.withinBudget(w.now, other, tally{refused: tt.other})
+		for _, rows := range tt.before {
+			w.health.withinBudget(w.now, st, rows)
+		}
+		if got := w.health.withinBudget(w.now, st, tt.rows); got != tt.want {
+			t.Errorf("%s: within the budget %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// The budget is the account's own.
+func TestHealth_DeadLetterBudgetOfAnotherAccount(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0 })
+	w.health.withinBudget(w.now, w.schedule.stream("b/1", "b"), tally{refused: 5})
+	if !w.health.withinBudget(w.now, w.schedule.stream("a/1", "a"), tally{refused: 5}) {
+		t.Error("one account's dead letters used up the budget of another")
+	}
+}
+
+func TestTrial(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		rows  []tally
+		ratio float64
+		want  bool
+	}{
+		{"nine rows", []tally{{9, 0}}, 0.5, false},
+		{"ten good rows", []tally{{10, 0}}, 0, true},
+		{"as many refused as may be", []tally{{5, 5}}, 0.5, true},
+		{"one more", []tally{{4, 6}}, 0.5, false},
+		{"the last ten count", []tally{{0, 10}, {10, 0}}, 0, true},
+		{"of the last ten one refused", []tally{{0, 10}, {0, 1}, {9, 0}}, 0, false},
+	} {
+		var tr trial
+		for _, rows := range tt.rows {
+			tr.add(rows)
+		}
+		if got := tr.passed(tt.ratio); got != tt.want {
+			t.Errorf("%s: passed %v, want %v", tt.name, got, tt.want)
+		}
+	}
 }

@@ -37,7 +37,7 @@ func names(from, n int) []string {
 
 func TestBatcher_LearnsHowLargeARequestMayBe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.answer = takesAtMost(30, 1<<20)
 		s.add(names(0, 100)...)
 		s.at(time.Minute)
@@ -75,7 +75,7 @@ func TestBatcher_LearnsHowLargeARequestMayBe(t *testing.T) {
 
 func TestBatcher_OneRowThatIsTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.answer = takesAtMost(1000, 10)
 		s.add("a")
 		s.at(time.Minute)
@@ -150,7 +150,7 @@ func TestBatcher_OneRowTooLargeAmongMany(t *testing.T) {
 	for _, bad := range []int{0, 37, 99} {
 		t.Run(fmt.Sprint("row ", bad), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, nil)
+				s := newHarness(t, nil)
 				ids := names(0, 100)
 				s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 					for _, r := range b.Rows {
@@ -179,7 +179,7 @@ func TestBatcher_OneRowTooLargeAmongMany(t *testing.T) {
 // A ceiling that comes down makes other streams full, which need not linger then.
 func TestBatcher_LowerCeilingReachesOtherStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.Linger = time.Minute })
+		s := newHarness(t, func(c *Config) { c.Linger = time.Minute })
 		s.answer = takesAtMost(20, 1<<20)
 		for _, id := range names(0, 40) {
 			s.add("other/" + id)

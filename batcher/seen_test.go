@@ -22,13 +22,13 @@ func occurred(at time.Time) func(*event.Event) {
 	return func(ev *event.Event) { ev.Contact.OccurredAt = at }
 }
 
-func (s *bench) stale() float64 {
+func (s *harness) stale() float64 {
 	return testutil.ToFloat64(s.m.Batcher.Skipped.WithLabelValues("stale"))
 }
 
 func TestBatcher_SkipsStaleEvents(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		noon := time.Now()
 		s.addWith(numbered(7), "a")
 		s.addWith(numbered(6), "a") // older than what is pending
@@ -54,7 +54,7 @@ func TestBatcher_SkipsStaleEvents(t *testing.T) {
 
 func TestBatcher_StaleAfterADelete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		gone := func(n int64) func(*event.Event) {
 			return func(ev *event.Event) { numbered(n)(ev); ev.Kind = event.Delete }
 		}
@@ -71,7 +71,7 @@ func TestBatcher_StaleAfterADelete(t *testing.T) {
 
 func TestBatcher_RemembersABoundedNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.RememberContacts = 2 })
+		s := newHarness(t, func(c *Config) { c.RememberContacts = 2 })
 		s.addWith(numbered(9), "a", "b", "c")
 		s.at(time.Second)
 		s.addWith(numbered(8), "a", "b", "c") // a is forgotten
@@ -85,7 +85,7 @@ func TestBatcher_RemembersABoundedNumber(t *testing.T) {
 
 func TestBatcher_ReportsAContactInTwoPartitions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		other := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 9}, Generation: 4}
 		s.b.Assign([]contactsync.Claim{other}, false)
 		elsewhere := func(ev *event.Event) {
@@ -117,27 +117,27 @@ func replayOf(origin, checked int64) func(*event.Event) {
 func TestBatcher_ReplayNeverBeatsANewerState(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
-		do    func(s *bench)
+		do    func(s *harness)
 		calls []string
 		stale float64
 	}{
-		{"nothing newer", func(s *bench) { s.addWith(replayOf(2, 10), "a") }, []string{"500ms a"}, 0},
-		{"newer is pending", func(s *bench) { s.add("a"); s.addWith(replayOf(2, 10), "a") }, []string{"500ms a"}, 1},
-		{"newer was accepted", func(s *bench) {
+		{"nothing newer", func(s *harness) { s.addWith(replayOf(2, 10), "a") }, []string{"500ms a"}, 0},
+		{"newer is pending", func(s *harness) { s.add("a"); s.addWith(replayOf(2, 10), "a") }, []string{"500ms a"}, 1},
+		{"newer was accepted", func(s *harness) {
 			s.add("a")
 			s.at(time.Second)
 			s.addWith(replayOf(2, 10), "a")
 		}, []string{"500ms a"}, 1},
-		{"newer was deleted", func(s *bench) {
+		{"newer was deleted", func(s *harness) {
 			s.addWith(func(ev *event.Event) { ev.Kind = event.Delete }, "a")
 			s.addWith(replayOf(2, 10), "a")
 		}, nil, 1},
-		{"newer was a tombstone", func(s *bench) {
+		{"newer was a tombstone", func(s *harness) {
 			s.addWith(func(ev *event.Event) { ev.Kind, ev.Record.Key = event.Tombstone, []byte("st/a") }, "a")
 			s.addWith(replayOf(2, 10), "a")
 		}, nil, 1},
-		{"newer comes after it", func(s *bench) { s.addWith(replayOf(2, 10), "a"); s.add("a") }, []string{"500ms a"}, 0},
-		{"as old in another partition", func(s *bench) {
+		{"newer comes after it", func(s *harness) { s.addWith(replayOf(2, 10), "a"); s.add("a") }, []string{"500ms a"}, 0},
+		{"as old in another partition", func(s *harness) {
 			other := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: testClaim.Topic, Partition: 9}, Generation: testClaim.Generation}
 			s.b.Assign([]contactsync.Claim{other}, false)
 			s.addWith(func(ev *event.Event) {
@@ -145,14 +145,14 @@ func TestBatcher_ReplayNeverBeatsANewerState(t *testing.T) {
 			}, "a")
 			s.addWith(replayOf(2, 11), "a")
 		}, []string{"500ms a"}, 1},
-		{"an older replay after a newer one", func(s *bench) {
+		{"an older replay after a newer one", func(s *harness) {
 			s.addWith(replayOf(5, 10), "a")
 			s.addWith(replayOf(2, 10), "a")
 		}, []string{"500ms a"}, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, nil)
+				s := newHarness(t, nil)
 				s.offset = 10 // the replayer looked at all below 10
 				tt.do(s)
 				s.at(3 * time.Second)
@@ -169,22 +169,22 @@ func TestBatcher_ReplayThatCannotBeProvedGoesBack(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		config func(*Config)
-		do     func(s *bench)
+		do     func(s *harness)
 	}{
-		{"read from later on", nil, func(s *bench) { s.addWith(replayOf(2, 9), "a") }},
-		{"forgot what came since", func(c *Config) { c.RememberContacts = 1 }, func(s *bench) {
+		{"read from later on", nil, func(s *harness) { s.addWith(replayOf(2, 9), "a") }},
+		{"forgot what came since", func(c *Config) { c.RememberContacts = 1 }, func(s *harness) {
 			s.add("a", "b", "c")
 			s.at(time.Second)
 			s.addWith(replayOf(2, 10), "a")
 		}},
-		{"remembers nothing", func(c *Config) { c.RememberContacts = 0 }, func(s *bench) { s.addWith(replayOf(2, 10), "a") }},
-		{"from another partition", nil, func(s *bench) {
+		{"remembers nothing", func(c *Config) { c.RememberContacts = 0 }, func(s *harness) { s.addWith(replayOf(2, 10), "a") }},
+		{"from another partition", nil, func(s *harness) {
 			s.addWith(func(ev *event.Event) { replayOf(2, 10)(ev); ev.Replay.Origin.Partition = 7 }, "a")
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, tt.config)
+				s := newHarness(t, tt.config)
 				s.offset = 10
 				tt.do(s)
 				s.at(3 * time.Second)
@@ -206,13 +206,13 @@ func TestBatcher_ReplayThatCannotBeProvedGoesBack(t *testing.T) {
 
 // A tombstone that names no stream means the contact in any.
 func TestBatcher_ReplayAfterATombstoneWithoutStream(t *testing.T) {
-	for name, before := range map[string]func(*bench){
-		"nothing known":   func(*bench) {},
-		"accepted before": func(s *bench) { s.add("a"); s.at(time.Second) },
+	for name, before := range map[string]func(*harness){
+		"nothing known":   func(*harness) {},
+		"accepted before": func(s *harness) { s.add("a"); s.at(time.Second) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, nil)
+				s := newHarness(t, nil)
 				s.offset = 10
 				before(s)
 				calls := len(s.calls)
@@ -233,7 +233,7 @@ func TestBatcher_ReplayAfterATombstoneWithoutStream(t *testing.T) {
 // What is forgotten of a replay counts by where it was read, not by where it stood.
 func TestBatcher_OlderReplayAfterANewerOneThatIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.RememberContacts = 1 })
+		s := newHarness(t, func(c *Config) { c.RememberContacts = 1 })
 		s.offset = 10
 		s.addWith(replayOf(5, 10), "a")
 		s.at(time.Second)
@@ -252,7 +252,7 @@ func TestBatcher_OlderReplayAfterANewerOneThatIsForgotten(t *testing.T) {
 // nowhere else.
 func TestBatcher_EquallyOldInAnotherPartitionIsSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		other := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 9}, Generation: 4}
 		s.b.Assign([]contactsync.Claim{other}, false)
 		noon := time.Now()
@@ -283,7 +283,7 @@ func TestBatcher_NothingOlderAfterWhatMayHaveBeenApplied(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newBench(t, func(c *Config) { c.RowAttempts = 1 })
+				s := newHarness(t, func(c *Config) { c.RowAttempts = 1 })
 				s.answer = func(_ context.Context, n int, _ contactsync.Batch) contactsync.Result {
 					if n > 1 {
 						return contactsync.Result{Kind: contactsync.BadRequest, Status: 400}
@@ -358,7 +358,7 @@ func TestVersion_Order(t *testing.T) {
 // request, or the delete that came meanwhile.
 func TestBatcher_StaleWhileInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.Linger = 0 })
+		s := newHarness(t, func(c *Config) { c.Linger = 0 })
 		s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
 			return allDelivered(b)
@@ -379,7 +379,7 @@ func TestBatcher_StaleWhileInFlight(t *testing.T) {
 
 func TestBatcher_StaleAfterTheRequestCameBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.Linger, c.BackoffMin, c.BackoffMax = 0, 10*time.Second, 10*time.Second })
+		s := newHarness(t, func(c *Config) { c.Linger, c.BackoffMin, c.BackoffMax = 0, 10*time.Second, 10*time.Second })
 		s.answer = func(_ context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
 			if n == 1 {
@@ -400,7 +400,7 @@ func TestBatcher_StaleAfterTheRequestCameBack(t *testing.T) {
 
 func TestBatcher_TombstoneInFlightIsCountedAsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.Linger = 0 })
+		s := newHarness(t, func(c *Config) { c.Linger = 0 })
 		s.answer = func(context.Context, int, contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
 			return contactsync.Result{Kind: contactsync.Unavailable}

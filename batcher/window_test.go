@@ -9,19 +9,17 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
-	"github.com/contactsync/contactsync/metrics"
 )
 
 // A dead letter that Kafka does not take belongs to a generation that is over: it
 // ends nothing, and the next generation can be given back without it.
 func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, nil)
+		s := newHarness(t, nil)
 		s.publish = func(int) error {
 			if time.Since(s.start) < time.Minute {
 				return errors.New("not enough replicas")
@@ -65,7 +63,7 @@ func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
 // nothing else is read.
 func TestBatcher_LettersOfFormerGenerationsDoNotFillTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.WindowBytes = 256 << 10 })
+		s := newHarness(t, func(c *Config) { c.WindowBytes = 256 << 10 })
 		s.publish = func(int) error { return errors.New("topic is missing") }
 		claim := testClaim
 		var bytes int64
@@ -92,40 +90,6 @@ func TestBatcher_LettersOfFormerGenerationsDoNotFillTheWindow(t *testing.T) {
 	})
 }
 
-// generations is a window whose events are of the generation given.
-type generations struct {
-	*Window
-	now    time.Time
-	offset int64
-}
-
-func newGenerations() *generations {
-	return &generations{
-		Window: NewWindow(DefaultConfig(), func(string) (Gate, bool) { return open{}, true }, &metrics.New(prometheus.NewRegistry()).Batcher, 1),
-		now:    time.Unix(1_700_000_000, 0),
-	}
-}
-
-func (g *generations) add(c contactsync.Claim, id string) int64 {
-	g.offset++
-	g.Add(g.now, &event.Event{
-		Record: contactsync.Record{Position: contactsync.Position{TopicPartition: c.TopicPartition, Offset: g.offset}, Generation: c.Generation, Time: g.now}, Kind: event.Update,
-		Contact: event.Contact{Stream: "st", ID: id, Account: "a", Body: []byte(`{}`)},
-	})
-	return g.offset
-}
-
-// send returns the next request when everything pending has lingered.
-func (g *generations) send(t *testing.T) *Request {
-	t.Helper()
-	g.now = g.now.Add(time.Minute)
-	f := g.Next(g.now)
-	if f == nil {
-		t.Fatal("no request may start")
-	}
-	return f
-}
-
 // The answer to a request of a generation that is over settles nothing of the next
 // one, whose event of the same contact waits behind it and is then sent.
 func TestWindow_LateAnswerSettlesNothingOfTheNextGeneration(t *testing.T) {
@@ -142,23 +106,22 @@ func TestWindow_LateAnswerSettlesNothingOfTheNextGeneration(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w, next := newGenerations(), testClaim
+			w, next := newTestWindow(t, nil), testClaim
 			next.Generation++
-			w.Assign(w.now, []contactsync.Claim{testClaim}, false)
-			w.add(testClaim, "a")
-			old := w.send(t)
-			w.add(testClaim, "a")
+			w.addTo(testClaim, "a")
+			old := w.send()
+			w.addTo(testClaim, "a")
 			w.Forget(w.now)
 			if w.pending.contacts != 1 || w.bytes() == 0 {
 				t.Fatalf("%d contacts, %d bytes, want the one in flight", w.pending.contacts, w.bytes())
 			}
 			w.Assign(w.now, []contactsync.Claim{next}, false)
-			at := w.add(next, "a")
+			at := w.addTo(next, "a")
 			w.Settle(w.now, old, answer(old.Batch))
 			if ended := w.TakeEnded(); len(ended) != 0 || len(w.TakeDeadLetters()) != 0 {
 				t.Fatalf("a late answer ended %v", ended)
 			}
-			f := w.send(t)
+			f := w.send()
 			w.Settle(w.now, f, allDelivered(f.Batch))
 			if ended, want := w.TakeEnded(), []contactsync.Ended{{Claim: next, Offset: at}}; !slices.Equal(ended, want) {
 				t.Errorf("ended %v, want %v", ended, want)
@@ -174,10 +137,9 @@ func TestWindow_LateAnswerSettlesNothingOfTheNextGeneration(t *testing.T) {
 // contact was deleted while its request was on its way.
 func TestWindow_LateAnswerCountsNoDelete(t *testing.T) {
 	t.Parallel()
-	w := newGenerations()
-	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
-	w.add(testClaim, "a")
-	old := w.send(t)
+	w := newTestWindow(t, nil)
+	w.addTo(testClaim, "a")
+	old := w.send()
 	w.offset++
 	w.Add(w.now, &event.Event{
 		Record:  contactsync.Record{Position: contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: w.offset}, Generation: testClaim.Generation, Time: w.now},
@@ -198,20 +160,19 @@ func TestWindow_LateAnswerCountsNoDelete(t *testing.T) {
 // it is pending anew when its next owner is this process again.
 func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {
 	t.Parallel()
-	w := newGenerations()
+	w := newTestWindow(t, nil)
 	behind := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 2}, Generation: testClaim.Generation}
-	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
 	for _, id := range []string{"a", "b", "c", "d"} {
-		w.add(testClaim, id)
+		w.addTo(testClaim, id)
 	}
-	f := w.send(t)
+	f := w.send()
 	w.Settle(w.now, f, contactsync.Result{Kind: contactsync.BadRequest, Status: 412})
-	half := w.send(t) // the other half waits for the answer to it
+	half := w.send() // the other half waits for the answer to it
 	w.Assign(w.now, []contactsync.Claim{behind}, true)
-	w.add(behind, "x") // held back, with an event of a partition that is not
-	w.add(testClaim, "x")
-	w.add(testClaim, "queued")
-	w.add(testClaim, half.Batch.Rows[0].ID)
+	w.addTo(behind, "x") // held back, with an event of a partition that is not
+	w.addTo(testClaim, "x")
+	w.addTo(testClaim, "queued")
+	w.addTo(testClaim, half.Batch.Rows[0].ID)
 	open := testutil.ToFloat64(w.m.Released)
 	w.Forget(w.now)
 	if n := testutil.ToFloat64(w.m.Released) - open; n != 8 {
@@ -228,9 +189,9 @@ func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {
 	next.Generation++
 	w.Assign(w.now, []contactsync.Claim{next}, false)
 	for _, id := range []string{"a", "b", "c", "d", "x", "queued"} {
-		w.add(next, id)
+		w.addTo(next, id)
 	}
-	if f := w.send(t); len(f.Batch.Rows) != 6 {
+	if f := w.send(); len(f.Batch.Rows) != 6 {
 		t.Errorf("%d rows sent in the next generation, want all 6", len(f.Batch.Rows))
 	}
 }
@@ -239,12 +200,10 @@ func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {
 // the sender, and the window goes on.
 func TestWindow_AccountWithoutGate(t *testing.T) {
 	t.Parallel()
-	w := newGenerations()
-	none := func(string) (Gate, bool) { return (*metered)(nil), false }
-	w.Window = NewWindow(DefaultConfig(), none, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
-	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
-	w.add(testClaim, "a")
-	f := w.send(t)
+	w := newTestWindow(t, nil)
+	w.schedule.gates = func(string) (Gate, bool) { return (*metered)(nil), false }
+	w.addTo(testClaim, "a")
+	f := w.send()
 	w.Settle(w.now, f, contactsync.Result{Kind: contactsync.Unknown})
 	if w.pending.contacts != 1 || len(w.TakeDeadLetters()) != 0 {
 		t.Errorf("%d contacts are pending, want the one that was refused", w.pending.contacts)
@@ -272,21 +231,20 @@ func TestWindow_LateAnswerDoesNotEndCatchUp(t *testing.T) {
 		for _, half := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, ", half ", half), func(t *testing.T) {
 				t.Parallel()
-				w, next := newGenerations(), testClaim
+				w, next := newTestWindow(t, nil), testClaim
 				next.Generation++
-				w.Assign(w.now, []contactsync.Claim{testClaim}, false)
 				for _, id := range []string{"a", "b", "c", "d"} {
-					w.add(testClaim, id)
+					w.addTo(testClaim, id)
 				}
-				old := w.send(t)
+				old := w.send()
 				if half {
 					w.Settle(w.now, old, refused(old.Batch))
-					old = w.send(t)
+					old = w.send()
 				}
 				w.Forget(w.now)
 				w.Assign(w.now, []contactsync.Claim{next}, true)
 				for _, id := range []string{"a", "b", "c", "d"} {
-					w.add(next, id)
+					w.addTo(next, id)
 				}
 				w.Settle(w.now, old, answer(old.Batch))
 				for id, c := range w.schedule.streams["st"].contacts {
@@ -295,7 +253,7 @@ func TestWindow_LateAnswerDoesNotEndCatchUp(t *testing.T) {
 					}
 				}
 				w.CaughtUp(w.now, next)
-				if f := w.send(t); len(f.Batch.Rows) != 4 {
+				if f := w.send(); len(f.Batch.Rows) != 4 {
 					t.Errorf("%d rows were sent when it had caught up, want 4", len(f.Batch.Rows))
 				}
 			})

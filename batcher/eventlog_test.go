@@ -1,0 +1,173 @@
+package batcher
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// wantLines compares the lines of a log with some of their words each.
+func wantLines(t *testing.T, l *eventLog, want ...string) {
+	t.Helper()
+	lines := l.take()
+	if len(lines) != len(want) {
+		t.Fatalf("%d lines %v, want %d", len(lines), lines, len(want))
+	}
+	for i, line := range lines {
+		got := fmt.Sprint(line.Level, " ", line.Text)
+		for j := 0; j+1 < len(line.Args); j += 2 {
+			got += fmt.Sprintf(" %v=%v", line.Args[j], line.Args[j+1])
+		}
+		for _, words := range strings.Split(want[i], "|") {
+			if !strings.Contains(got, words) {
+				t.Errorf("line %d: %s\nlacks %q", i, got, words)
+			}
+		}
+	}
+}
+
+// An outage is written at once, once a minute while it lasts, and when it is over.
+func TestEventLog_Outage(t *testing.T) {
+	t.Parallel()
+	l, now := newEventLog(), time.Unix(1_700_000_000, 0)
+	hear := func(account string, kind contactsync.Kind) {
+		l.answer(now, contactsync.Batch{Account: account, Stream: "st"}, decide(answer{kind: kind}), contactsync.Result{Kind: kind, Status: 503})
+	}
+	for range 90 { // a request a second, all in vain
+		hear("a", contactsync.Unavailable)
+		now = now.Add(time.Second)
+	}
+	wantLines(t, &l, "WARN requests are not answered|kind=unavailable|account=a|requests=1 ", "kind=unavailable|requests=61")
+	hear("a", contactsync.Unknown) // something else goes wrong now
+	hear("a", contactsync.Unknown)
+	wantLines(t, &l, "ERROR requests are not answered|kind=unknown|requests=1 ")
+	hear("a", contactsync.StreamGone) // a hold reports that
+	hear("b", contactsync.Answered)   // another account
+	hear("a", contactsync.Canceled)
+	wantLines(t, &l)
+	now = now.Add(time.Second)
+	hear("a", contactsync.TooLarge)
+	hear("a", contactsync.Answered)
+	wantLines(t, &l, "INFO requests are answered again|account=a|after_kind=unknown|requests=2|lasted=1s")
+}
+
+// A host that fails and answers in turn is one trouble, not many.
+func TestEventLog_FlappingDoesNotFloodTheLog(t *testing.T) {
+	t.Parallel()
+	l, now := newEventLog(), time.Unix(1_700_000_000, 0)
+	kinds := []contactsync.Kind{contactsync.Unavailable, contactsync.Answered, contactsync.Unknown, contactsync.Throttled}
+	for i := range 600 {
+		kind := kinds[i%len(kinds)]
+		l.answer(now, contactsync.Batch{Account: "a"}, decide(answer{kind: kind}), contactsync.Result{Kind: kind})
+		now = now.Add(time.Second)
+	}
+	if n := len(l.take()); n > 45 || n < 20 {
+		t.Errorf("%d lines in ten minutes, want about one a minute for each kind, and their ends", n)
+	}
+}
+
+func TestEventLog_OnceAMinute(t *testing.T) {
+	t.Parallel()
+	l, now := newEventLog(), time.Unix(1_700_000_000, 0)
+	w := newTestWindow(t, nil)
+	for range 121 {
+		l.stale(now, w.event("x"))
+		l.repartitioned(now, w.event("x"), contactsync.Position{})
+		l.halved(now, contactsync.Batch{}, contactsync.Result{})
+		now = now.Add(time.Second)
+	}
+	wantLines(t, &l, "older than what is known|position=contacts/1@0", "two partitions", "whole requests", "older", "two partitions", "whole", "older", "two", "whole")
+}
+
+// More lines than can be written at a time are left to the metrics.
+func TestEventLog_IsBounded(t *testing.T) {
+	t.Parallel()
+	l := newEventLog()
+	for range 2 * logEventsKept {
+		l.add(slog.LevelInfo, "line")
+	}
+	if n := len(l.take()); n != logEventsKept {
+		t.Errorf("%d lines, want %d", n, logEventsKept)
+	}
+	if l.add(slog.LevelInfo, "line"); len(l.take()) != 1 {
+		t.Error("nothing is written any more")
+	}
+}
+
+func TestEventLog_WritingDeadLetters(t *testing.T) {
+	t.Parallel()
+	l, now := newEventLog(), time.Unix(1_700_000_000, 0)
+	l.published(now, published{attempts: 1})
+	wantLines(t, &l)
+	for i := range 61 {
+		l.published(now, published{pending: 2, attempts: i + 1, err: errors.New("no leader")})
+		now = now.Add(time.Second)
+	}
+	wantLines(t, &l, "ERROR dead letters cannot be written|letters=2|attempts=1 |err=no leader", "attempts=61")
+	l.published(now, published{attempts: 62})
+	wantLines(t, &l, "INFO dead letters can be written again|attempts=62|lasted=1m1s")
+	l.published(now, published{pending: 1, attempts: 1}) // a second later
+	l.published(now, published{attempts: 2})
+	wantLines(t, &l)
+}
+
+// The first reminder comes a minute after the hold was reported.
+func TestEventLog_RemindsOfHolds(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	remind := func(after time.Duration) {
+		w.now = w.now.Add(after)
+		w.log.remind(w.Observe(w.now))
+	}
+	remind(0)
+	for i, name := range []string{"b1", "b2", "a1", "c1", "d1", "e1", "f1"} {
+		st := w.schedule.stream(name, name[:1])
+		st.health.hold = &hold{kind: []holdKind{holdGone, holdRejecting, holdUnauthorized}[i%3], since: w.now}
+		st.contacts["x"] = &contact{}
+	}
+	remind(59 * time.Second)
+	wantLines(t, &w.log)
+	remind(time.Second)
+	wantLines(t, &w.log, "ERROR streams are on hold|unauthorized=2|stream_gone=3|rejecting=2|contacts=7|longest=1m0s|accounts=a b c d e")
+	remind(59 * time.Second)
+	wantLines(t, &w.log)
+	remind(time.Second)
+	wantLines(t, &w.log, "longest=2m0s")
+}
+
+func TestEventLog_ReportsDeadLetters(t *testing.T) {
+	t.Parallel()
+	l, now := newEventLog(), time.Unix(1_700_000_000, 0)
+	letter := func(reason contactsync.Reason, offset int64) []*DeadLetter {
+		d := &DeadLetter{DeadLetter: contactsync.DeadLetter{Reason: reason, Stream: "st", Contact: "secret", Detail: "secret"}}
+		d.Record.Position = contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: offset}
+		return []*DeadLetter{d}
+	}
+	l.report(now, false)
+	wantLines(t, &l)
+	l.acked(letter(contactsync.ReasonRejected, 1))
+	l.report(now, false)
+	wantLines(t, &l, "WARN events were set aside|letters=1|reasons=rejected=1|newest=contacts/1@1|stream=st")
+	l.acked(letter(contactsync.ReasonRejected, 2))
+	l.acked(letter(contactsync.ReasonInvalid, 3))
+	l.acked(letter(contactsync.ReasonRejected, 4))
+	l.report(now.Add(59*time.Second), false)
+	wantLines(t, &l)
+	l.report(now.Add(time.Minute), false)
+	wantLines(t, &l, "letters=3|reasons=invalid=1 rejected=2|newest=contacts/1@4")
+	l.acked(letter(contactsync.ReasonInvalid, 5))
+	l.report(now.Add(61*time.Second), true) // the last ones, at the end
+	for _, line := range l.take() {
+		if strings.Contains(fmt.Sprint(line), "secret") {
+			t.Error("I11: what a dead letter says of a contact is in the log")
+		}
+	}
+	if l.report(now.Add(2*time.Minute), false); len(l.take()) != 0 {
+		t.Error("reported twice")
+	}
+}

@@ -1,0 +1,146 @@
+package batcher
+
+import (
+	"log/slog"
+	"reflect"
+	"testing"
+
+	"github.com/contactsync/contactsync"
+)
+
+func TestPolicy_Requests(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name string
+		a    answer
+		want Decision
+	}{
+		{"answered", answer{kind: contactsync.Answered}, Decision{rows: settleEach, rowsAnswered: true, size: sizeFits}},
+		{"one row answered", answer{kind: contactsync.Answered, single: true}, Decision{rows: settleEach, rowsAnswered: true, size: sizeFits}},
+		{
+			"refused as a whole",
+			answer{kind: contactsync.BadRequest},
+			Decision{rows: halveInTurn, rowsAnswered: true, size: sizeFits, failure: true},
+		},
+		{
+			"one row refused",
+			answer{kind: contactsync.BadRequest, single: true},
+			Decision{rows: refuseOnly, reason: contactsync.ReasonBadRequest, rowsAnswered: true, size: sizeFits, failure: true},
+		},
+		{
+			"too large",
+			answer{kind: contactsync.TooLarge},
+			Decision{rows: halveBoth, rowsAnswered: true, size: sizeTooLarge, failure: true},
+		},
+		{
+			"one row too large",
+			answer{kind: contactsync.TooLarge, single: true},
+			Decision{rows: refuseOnly, reason: contactsync.ReasonTooLarge, rowsAnswered: true, size: sizeTooLarge, failure: true},
+		},
+		{
+			"credentials refused",
+			answer{kind: contactsync.Unauthorized},
+			Decision{rows: keepRows, credentialsRefused: true, failure: true},
+		},
+		{
+			"credentials refused again",
+			answer{kind: contactsync.Unauthorized, warned: true},
+			Decision{rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, failure: true},
+		},
+		{"stream unknown", answer{kind: contactsync.StreamGone}, Decision{rows: keepRows, hold: holdGone, failure: true}},
+		{
+			"throttled",
+			answer{kind: contactsync.Throttled},
+			Decision{rows: keepRows, failure: true, outage: true, level: slog.LevelWarn},
+		},
+		{
+			"unavailable",
+			answer{kind: contactsync.Unavailable},
+			Decision{rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn},
+		},
+		{
+			"unknown",
+			answer{kind: contactsync.Unknown},
+			Decision{rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError},
+		},
+		{
+			"a kind that is not in the table",
+			answer{kind: 200},
+			Decision{rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError},
+		},
+		{"our own stop", answer{kind: contactsync.Canceled}, Decision{rows: keepRows}},
+	} {
+		got := *decide(tt.a)
+		got.Kind, got.When, got.Then, got.match = 0, "", "", nil
+		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: %+v\nwant %+v", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Every kind has a decision of its own that fits whatever else is known, and one
+// that applies to some answers only says to which.
+func TestPolicy_IsComplete(t *testing.T) {
+	t.Parallel()
+	for _, kind := range contactsync.Kinds() {
+		for _, a := range []answer{{kind, false, false}, {kind, true, false}, {kind, false, true}, {kind, true, true}} {
+			if d := decide(a); d.Kind != kind {
+				t.Errorf("%+v is decided as %v", a, d.Kind)
+			}
+		}
+	}
+	lines := map[contactsync.Kind]int{}
+	for _, d := range Policy() {
+		lines[d.Kind]++
+	}
+	for _, d := range Policy() {
+		if d.Then == "" || (d.When == "") != (lines[d.Kind] == 1) {
+			t.Errorf("%v: %q: %q", d.Kind, d.When, d.Then)
+		}
+	}
+	for _, d := range RowPolicy() {
+		if d.When == "" || d.Then == "" {
+			t.Errorf("%q: %q", d.When, d.Then)
+		}
+	}
+}
+
+func TestPolicy_Rows(t *testing.T) {
+	t.Parallel()
+	var (
+		delivered = contactsync.Outcome{Verdict: contactsync.Delivered}
+		rejected  = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "taken"}
+		transient = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "busy", Transient: true}
+		mute      = contactsync.Outcome{Verdict: contactsync.Failed}
+		missing   = contactsync.Outcome{}
+	)
+	type effect struct {
+		action       rowAction
+		reason       contactsync.Reason
+		maybeApplied bool
+	}
+	for _, tt := range []struct {
+		name string
+		kind contactsync.Kind
+		o    contactsync.Outcome
+		last bool
+		want effect
+	}{
+		{"accepted", contactsync.Answered, delivered, false, effect{action: rowDelivered}},
+		{"accepted by the last answer", contactsync.Answered, delivered, true, effect{action: rowDelivered}},
+		{"rejected", contactsync.Answered, rejected, false, effect{rowRefused, contactsync.ReasonRejected, false}},
+		{"transient", contactsync.Answered, transient, false, effect{action: rowRetried}},
+		{"transient to the last", contactsync.Answered, transient, true, effect{rowRefused, contactsync.ReasonRejected, false}},
+		{"no reason", contactsync.Answered, mute, false, effect{action: rowRetried}},
+		{"no reason to the last", contactsync.Answered, mute, true, effect{rowRefused, contactsync.ReasonRejected, false}},
+		{"not accounted for", contactsync.Answered, missing, false, effect{rowRetried, "", true}},
+		{"never accounted for", contactsync.Answered, missing, true, effect{rowRefused, contactsync.ReasonUnresolved, true}},
+		{"the only row of a bad request", contactsync.BadRequest, missing, false, effect{rowRefused, contactsync.ReasonBadRequest, false}},
+		{"the only row of one too large", contactsync.TooLarge, missing, false, effect{rowRefused, contactsync.ReasonTooLarge, false}},
+	} {
+		d := decide(answer{kind: tt.kind, single: true}).row(tt.o, tt.last)
+		if got := (effect{d.action, d.reason, d.maybeApplied}); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
+		}
+	}
+}

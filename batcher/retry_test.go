@@ -1,0 +1,158 @@
+package batcher
+
+import (
+	"testing"
+	"time"
+)
+
+// groupOf is a group of rows with the ids given.
+func groupOf(due time.Time, ids ...string) *group {
+	var rows []*contact
+	for _, id := range ids {
+		rows = append(rows, &contact{id: id, body: []byte(`{}`)})
+	}
+	return newGroup(rows, due)
+}
+
+func (l *list) ids() (all string) {
+	for c := l.head; c != nil; c = c.next {
+		all += c.id
+	}
+	return all
+}
+
+func TestRetries_TheSoonestFirst(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	var r retries
+	r.add(groupOf(now.Add(time.Second), "a"))
+	r.add(groupOf(now.Add(-time.Second), "b"))
+	r.add(groupOf(now.Add(-2*time.Second), "c"))
+	r.add(groupOf(now.Add(-2*time.Second), "d"))
+	if due, _ := r.soonest(); !due.Equal(now.Add(-2 * time.Second)) {
+		t.Errorf("the first falls due at %v", due)
+	}
+	for _, want := range []string{"c", "d", "b"} {
+		if g := r.take(now); g == nil || g.ids() != want {
+			t.Fatalf("got %+v, want %s", g, want)
+		}
+	}
+	if g := r.take(now); g != nil {
+		t.Errorf("%s is not due", g.ids())
+	}
+	if g := r.take(now.Add(time.Second)); g == nil || g.ids() != "a" {
+		t.Errorf("got %+v, want a when it is due", g)
+	}
+	if due, oldest := r.soonest(); !due.Equal(never) || !oldest.Equal(never) {
+		t.Errorf("nothing waits, and yet until %v", due)
+	}
+}
+
+func TestRetries_AnEmptyGroupGivesItsPlaceToItsOtherHalf(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	for name, tt := range map[string]struct {
+		group *group
+		want  string
+	}{
+		"rows":                     {groupOf(now, "a"), "a"},
+		"none":                     {nil, ""},
+		"empty":                    {groupOf(now), ""},
+		"empty with an other half": {&group{due: now, then: groupOf(now, "b")}, "b"},
+		"both are empty":           {&group{due: now, then: &group{due: now, then: groupOf(now, "c")}}, "c"},
+	} {
+		var r retries
+		r.add(tt.group)
+		got := ""
+		for _, g := range r.groups {
+			got += g.ids()
+		}
+		if got != tt.want {
+			t.Errorf("%s: %q waits, want %q", name, got, tt.want)
+		}
+	}
+}
+
+func TestRetries_Dissolve(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	loose := func(due time.Time) *group {
+		g := groupOf(due, "a")
+		g.loose = true
+		return g
+	}
+	emptied := groupOf(now.Add(time.Hour), "a")
+	emptied.remove(emptied.head)
+	for name, tt := range map[string]struct {
+		group     *group
+		all, want bool
+	}{
+		"loose and due":                {loose(now), false, true},
+		"loose and not yet due":        {loose(now.Add(1)), false, false},
+		"a set of its own":             {groupOf(now, "a"), false, false},
+		"a set of a stream on hold":    {groupOf(now, "a"), true, true},
+		"not yet due, on hold":         {groupOf(now.Add(1), "a"), true, false},
+		"whose rows have ended, early": {emptied, false, true},
+	} {
+		r := retries{groups: []*group{tt.group}}
+		if got := r.dissolve(now, tt.all) != nil; got != tt.want || len(r.groups) != 1 && !tt.want {
+			t.Errorf("%s: dissolved %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+func TestHalve(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	for rows, want := range map[string][2]string{"": {"", ""}, "a": {"", "a"}, "ab": {"a", "b"}, "abc": {"a", "bc"}, "abcd": {"ab", "cd"}} {
+		var all []*contact
+		for _, id := range rows {
+			all = append(all, &contact{id: string(id)})
+		}
+		left, right := halve(all, now)
+		if got := [2]string{left.ids(), right.ids()}; got != want {
+			t.Errorf("%q: %q, want %q", rows, got, want)
+		}
+	}
+}
+
+// Only where both halves pass was the size of the whole at fault.
+func TestSplit_Answered(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		first, second bool
+		want          bool
+	}{{true, true, true}, {true, false, false}, {false, true, false}, {false, false, false}} {
+		s := &split{open: 2}
+		if s.answered(tt.first) {
+			t.Error("one half has decided")
+		}
+		if got := s.answered(tt.second); got != tt.want {
+			t.Errorf("halves that pass: %v, %v: too large %v, want %v", tt.first, tt.second, got, tt.want)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	var l list
+	c := map[string]*contact{}
+	for _, id := range []string{"a", "b", "c", "d"} {
+		c[id] = &contact{id: id, body: []byte(`{"id":"` + id + `"}`)}
+	}
+	l.pushBack(c["b"])
+	l.pushBack(c["c"])
+	l.pushFront(c["a"])
+	l.pushBack(c["d"])
+	if l.ids() != "abcd" || l.rows != 4 || l.bytes != 4*11 {
+		t.Fatalf("%q, %d rows, %d bytes", l.ids(), l.rows, l.bytes)
+	}
+	for _, step := range []struct{ remove, left string }{{"b", "acd"}, {"a", "cd"}, {"d", "c"}, {"c", ""}} {
+		if l.remove(c[step.remove]); l.ids() != step.left || c[step.remove].in != nil {
+			t.Errorf("without %s: %q, want %q", step.remove, l.ids(), step.left)
+		}
+	}
+	if l.head != nil || l.tail != nil || l.rows != 0 || l.bytes != 0 {
+		t.Errorf("left: %+v", l)
+	}
+}

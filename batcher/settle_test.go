@@ -1,0 +1,210 @@
+package batcher
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/contactsync/contactsync"
+)
+
+// waits describes what waits in the stream st: the queue, then each set of rows with
+// its delay and what waits for the answer to it.
+func (w *testWindow) waits() string {
+	st := w.schedule.streams["st"]
+	if st == nil {
+		return ""
+	}
+	parts := []string{st.queue.ids()}
+	for _, g := range st.retries.groups {
+		part := g.ids()
+		if d := g.due.Sub(w.now); d > 0 {
+			part += fmt.Sprint(" in ", d)
+		}
+		if g.loose {
+			part += " loose"
+		}
+		for then := g.then; then != nil; then = then.then {
+			part += " then " + then.ids()
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, "|")
+}
+
+// Where the rows of a request wait after an answer, by the kind of the answer and by
+// what the request was: rows of the queue, or one of two halves.
+func TestSettle_WhereRowsWait(t *testing.T) {
+	t.Parallel()
+	const inTurn, both = contactsync.BadRequest, contactsync.TooLarge
+	for _, tt := range []struct {
+		name  string
+		half  []contactsync.Kind // answers before it
+		r     contactsync.Result
+		waits string
+	}{
+		{"throttled", nil, contactsync.Result{Kind: contactsync.Throttled}, "abcd"},
+		{"stopped", nil, contactsync.Result{Kind: contactsync.Canceled, Ambiguous: true}, "abcd"},
+		{"credentials refused", nil, contactsync.Result{Kind: contactsync.Unauthorized}, "abcd"},
+		{"stream unknown", nil, contactsync.Result{Kind: contactsync.StreamGone}, "abcd"},
+		{"unavailable", nil, contactsync.Result{Kind: contactsync.Unavailable, Status: 503}, "abcd"},
+		{"unknown", nil, contactsync.Result{Kind: contactsync.Unknown, Status: 409}, "abcd"},
+		{"ambiguous", nil, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, "|abcd in 5s loose"},
+		{"bad request", nil, contactsync.Result{Kind: contactsync.BadRequest}, "|ab then cd"},
+		{"too large", nil, contactsync.Result{Kind: contactsync.TooLarge}, "|ab|cd"},
+		{"delivered", nil, contactsync.Result{Kind: contactsync.Answered, Rows: slices.Repeat([]contactsync.Outcome{{Verdict: contactsync.Delivered}}, 4)}, ""},
+
+		{"a half, throttled", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Throttled}, "|ab then cd"},
+		{"a half, unavailable", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unavailable}, "|ab then cd"},
+		{"a half, ambiguous", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, "|ab in 5s then cd"},
+		{"a half, credentials refused", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unauthorized}, "|ab then cd"},
+		{"a half, bad as well", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|cd|a then b"},
+		{"a half, too large now", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.TooLarge}, "|cd|a|b"},
+		{"a half, fine", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Answered, Rows: slices.Repeat([]contactsync.Outcome{{Verdict: contactsync.Delivered}}, 2)}, "|c then d"},
+		{"the other half, bad as well", []contactsync.Kind{inTurn, inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|a then b|c then d"},
+		{"one of both halves, too large", []contactsync.Kind{both}, contactsync.Result{Kind: contactsync.TooLarge}, "|cd|a|b"},
+		{"one of both halves, ambiguous", []contactsync.Kind{both}, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, "|cd|ab in 5s"},
+	} {
+		w := newTestWindow(t, func(c *Config) { c.MaxRows, c.AmbiguousRetryDelay = 4, 5*time.Second })
+		w.add("a", "b", "c", "d")
+		f := w.send()
+		for _, kind := range tt.half {
+			w.settle(f, contactsync.Result{Kind: kind})
+			f = w.send()
+		}
+		w.settle(f, tt.r)
+		if got := w.waits(); got != tt.waits {
+			t.Errorf("%s: %q waits, want %q", tt.name, got, tt.waits)
+		}
+	}
+}
+
+// What an answer left open is sent apart, after a wait that grows, and what arrived
+// after a delete waits with the others.
+func TestSettle_TheRemainderIsSentApart(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.BackoffMin, c.BackoffMax, c.RowAttempts = 2*time.Second, 2*time.Second, 2 })
+	w.add("a", "b", "c")
+	f := w.send()
+	w.remove("b")
+	w.add("b")
+	w.add("d")
+	w.settle(f, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Delivered}}})
+	st := w.schedule.streams["st"]
+	if st.queue.ids() != "db" || len(st.retries.groups) != 1 || st.retries.groups[0].ids() != "c" {
+		t.Fatalf("%q waits", w.waits())
+	}
+	if d := st.retries.groups[0].due.Sub(w.now); d < time.Second || d > 2*time.Second {
+		t.Errorf("sent again in %v", d)
+	}
+	if n := testutil.ToFloat64(w.m.retried[contactsync.Answered]); n != 1 {
+		t.Errorf("%v rows counted as sent again, want 1", n)
+	}
+	if f = w.send(); ids(f) == "d b" {
+		w.settle(f, allDelivered(f.Batch))
+		f = w.send()
+	}
+	w.settle(f, contactsync.Result{Kind: contactsync.Answered, Status: 200})
+	letters := w.TakeDeadLetters()
+	if len(letters) != 1 || letters[0].Contact != "c" || letters[0].Reason != contactsync.ReasonUnresolved || letters[0].Attempts != 2 {
+		t.Errorf("dead letters %+v, want c after two answers", letters)
+	}
+}
+
+// An answer that refuses more than the budget has is judged as a whole: every row is
+// kept, behind those that were not tried yet.
+func TestSettle_RefusedRowsAreRetained(t *testing.T) {
+	t.Parallel()
+	no := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"}
+	for _, tt := range []struct {
+		name    string
+		refused int
+		letters int
+		waits   string
+	}{
+		{"within the budget", 2, 2, "e"},
+		{"beyond it", 3, 0, "eabc"},
+	} {
+		w := newTestWindow(t, func(c *Config) { c.MaxRows, c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 4, 2, 0 })
+		w.add("a", "b", "c", "d", "e")
+		f := w.send()
+		r := allDelivered(f.Batch)
+		for i := range tt.refused {
+			r.Rows[i] = no
+		}
+		w.settle(f, r)
+		letters := w.TakeDeadLetters()
+		if len(letters) != tt.letters || w.waits() != tt.waits {
+			t.Errorf("%s: %d dead letters, %q waits; want %d, %q", tt.name, len(letters), w.waits(), tt.letters, tt.waits)
+		}
+		retained := float64(tt.refused - tt.letters)
+		if n := testutil.ToFloat64(w.m.RejectedRowsRetained); n != retained {
+			t.Errorf("%s: %v rows counted as retained, want %v", tt.name, n, retained)
+		}
+		if on := w.schedule.streams["st"].health.hold; (on != nil) != (retained > 0) || on != nil && (on.kind != holdRejecting || on.detail != "no") {
+			t.Errorf("%s: hold %+v", tt.name, on)
+		}
+	}
+}
+
+// While a stream is on hold nothing is bisected: the sets of rows go back to the queue.
+func TestSettle_SetsOfAStreamOnHoldDissolve(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.MaxRows = 4 })
+	w.add("a", "b", "c", "d")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest})
+	half := w.send()
+	w.settle(half, contactsync.Result{Kind: contactsync.StreamGone})
+	if f := w.send(); len(f.rows) != 4 || f.Reason == BatchRetry {
+		t.Errorf("the probe has %q because of %v, want all rows", ids(f), f.Reason)
+	}
+}
+
+// A contact whose outcome is not known is remembered when it becomes a dead letter,
+// because nothing older may follow what may have been applied.
+func TestSettle_MayHaveBeenApplied(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		r    contactsync.Result
+		want bool
+	}{
+		"timed out":         {contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, true},
+		"unreadable":        {contactsync.Result{Kind: contactsync.Unavailable, Status: 200}, true},
+		"unknown":           {contactsync.Result{Kind: contactsync.Unknown, Status: 202}, true},
+		"stopped":           {contactsync.Result{Kind: contactsync.Canceled, Ambiguous: true}, true},
+		"not accounted for": {contactsync.Result{Kind: contactsync.Answered, Status: 200}, true},
+		"not sent":          {contactsync.Result{Kind: contactsync.Unavailable}, false},
+		"throttled":         {contactsync.Result{Kind: contactsync.Throttled, Status: 429}, false},
+		"no credentials":    {contactsync.Result{Kind: contactsync.Unauthorized, Status: 401}, false},
+	} {
+		w := newTestWindow(t, nil)
+		w.add("x")
+		w.settle(w.send(), tt.r)
+		w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
+		if len(w.TakeDeadLetters()) != 1 {
+			t.Fatalf("%s: no dead letter", name)
+		}
+		if _, known := w.seen.find("st", "x"); known != tt.want {
+			t.Errorf("%s: remembered %v, want %v", name, known, tt.want)
+		}
+	}
+}
+
+// An answer with fewer rows than the request leaves the others open, and one with more
+// harms nothing.
+func TestSettle_AnswersOfAnotherLength(t *testing.T) {
+	t.Parallel()
+	done := contactsync.Outcome{Verdict: contactsync.Delivered}
+	for n, left := range map[int]int{0: 2, 1: 1, 2: 0, 3: 0} {
+		w := newTestWindow(t, nil)
+		w.add("a", "b")
+		w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: slices.Repeat([]contactsync.Outcome{done}, n)})
+		if w.pending.contacts != left {
+			t.Errorf("%d outcomes for two rows: %d are left, want %d", n, w.pending.contacts, left)
+		}
+	}
+}

@@ -1,0 +1,223 @@
+package batcher
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/contactsync/contactsync"
+)
+
+// crowded is a window with something in every place.
+func crowded(t *testing.T) *testWindow {
+	t.Helper()
+	w := newTestWindow(t, func(c *Config) { c.MaxRows = 2 })
+	behind := testClaim
+	behind.Partition = 2
+	w.Assign(w.now, []contactsync.Claim{behind}, true)
+	w.addTo(behind, "late/x")
+	w.now = w.now.Add(time.Second)
+	w.add("gone/a", "gone/b", "gone/a")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone, Status: 404, Detail: "no such stream"})
+	w.add("away/a", "away/b")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+	w.add("bad/a", "bad/b")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest})
+	w.add("out/a", "out/b")
+	w.send()
+	w.add("live/a")
+	return w
+}
+
+func TestSnapshot_Gauges(t *testing.T) {
+	t.Parallel()
+	w := crowded(t)
+	w.schedule.streams["live"].health.backoff = w.now.Add(time.Hour)
+	w.Observe(w.now)
+	m := &w.set.Batcher
+	for name, tt := range map[string]struct {
+		got, want float64
+	}{
+		"bytes":              {testutil.ToFloat64(m.Bytes), float64(w.bytes())},
+		"limit":              {testutil.ToFloat64(m.BytesLimit), float64(DefaultConfig().WindowBytes)},
+		"full":               {testutil.ToFloat64(m.Full), 0},
+		"contacts":           {testutil.ToFloat64(m.PendingContacts), 10},
+		"streams":            {testutil.ToFloat64(m.ActiveStreams), 6},
+		"requests":           {testutil.ToFloat64(m.InFlightRequests), float64(len(w.requests))},
+		"rows":               {testutil.ToFloat64(m.InFlightRows), rowsInFlight(w)},
+		"oldest":             {testutil.ToFloat64(m.OldestPendingAge), w.now.Sub(time.Unix(1_700_000_000, 0)).Seconds()},
+		"backing off":        {testutil.ToFloat64(m.StreamsBackingOff), 1},
+		"streams on hold":    {testutil.ToFloat64(m.StreamsOnHold.WithLabelValues("a", "stream_gone")), 1},
+		"none of that kind":  {testutil.ToFloat64(m.StreamsOnHold.WithLabelValues("a", "unauthorized")), 0},
+		"contacts on hold":   {testutil.ToFloat64(m.ContactsOnHold.WithLabelValues("a", "stream_gone")), 2},
+		"longest hold":       {testutil.ToFloat64(m.OldestHoldAge.WithLabelValues("a", "stream_gone")), w.now.Sub(w.schedule.streams["gone"].health.hold.since).Seconds()},
+		"accounts on hold":   {testutil.ToFloat64(m.AccountsOnHold), 0},
+		"rows of a request":  {testutil.ToFloat64(m.RequestMaxRows.WithLabelValues("a")), 2},
+		"bytes of a request": {testutil.ToFloat64(m.RequestMaxBytes.WithLabelValues("a")), float64(DefaultConfig().MaxBytes)},
+	} {
+		if tt.got != tt.want {
+			t.Errorf("%s: %v, want %v", name, tt.got, tt.want)
+		}
+	}
+}
+
+func rowsInFlight(w *testWindow) (n float64) {
+	for f := range w.requests {
+		n += float64(len(f.rows))
+	}
+	return n
+}
+
+// The age of the oldest event counts wherever its contact waits.
+func TestSnapshot_OldestEvent(t *testing.T) {
+	t.Parallel()
+	for name, place := range map[string]func(w *testWindow){
+		"in the queue": func(w *testWindow) { w.add("x") },
+		"in a request": func(w *testWindow) { w.add("x"); w.send() },
+		"in a set of its own": func(w *testWindow) {
+			w.add("x", "y")
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.TooLarge})
+		},
+		"in the back of a hold": func(w *testWindow) {
+			w.add("x")
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone})
+			st := w.schedule.streams["st"]
+			young := w.now
+			w.now = young.Add(time.Second)
+			w.add("y")
+			st.queue.pushFront(func() *contact { c := st.contacts["y"]; st.queue.remove(c); return c }())
+		},
+		"in a partition that catches up": func(w *testWindow) {
+			behind := testClaim
+			behind.Partition = 2
+			w.Assign(w.now, []contactsync.Claim{behind}, true)
+			w.addTo(behind, "x")
+		},
+	} {
+		w := newTestWindow(t, nil)
+		begin := w.now
+		place(w)
+		w.now = begin.Add(time.Hour)
+		if s := w.Observe(w.now); !s.oldest.Equal(begin) {
+			t.Errorf("%s: the oldest event is of %v, want %v", name, s.oldest, begin)
+		}
+	}
+}
+
+// A look at the window changes nothing in it.
+func TestSnapshot_LooksOnly(t *testing.T) {
+	t.Parallel()
+	seen := func(w *testWindow) string {
+		out := fmt.Sprintf("%d contacts, %d bytes, wake %v, %d lines\n", w.pending.contacts, w.bytes(), w.Wake(), len(w.log.lines))
+		for _, st := range w.schedule.sorted(func(*stream) bool { return true }) {
+			out += fmt.Sprintf("%s: %d contacts, %q, %d groups, %+v, %v, %v, account %+v\n",
+				st.name, len(st.contacts), st.queue.ids(), len(st.retries.groups), st.health, st.due, st.order, st.account.health)
+		}
+		return out
+	}
+	w := crowded(t)
+	w.now = w.now.Add(24 * time.Hour) // long after everything
+	w.clock(w.now)
+	w.schedule.account("a").health.size.tooLarge(w.now.Add(-time.Hour), 100, 1000)
+	w.schedule.stream("empty", "a")
+	before := seen(w)
+	w.Observe(w.now)
+	first := w.Status(w.now)
+	if second := w.Status(w.now); !reflect.DeepEqual(first, second) {
+		t.Errorf("two looks at once differ:\n%+v\n%+v", first, second)
+	}
+	if after := seen(w); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+func TestSnapshot_Status(t *testing.T) {
+	t.Parallel()
+	w := crowded(t)
+	w.outbox.refuse(w.now, w.event("x"), w.claims.of(testClaim).opened(99), nil)
+	s := w.Status(w.now)
+	if len(s.Holds) != 1 || len(s.Accounts) != 1 {
+		t.Fatalf("status %+v", s)
+	}
+	st := w.schedule.streams["gone"]
+	if got, want := s.Holds[0], (HoldStatus{
+		Kind: "stream_gone", Account: "a", Stream: "gone", Since: st.health.hold.since, NextProbe: later(st.health.backoff, w.now),
+		Contacts: 2, Events: 3, Status: 404, Detail: "no such stream",
+	}); got != want {
+		t.Errorf("hold %+v, want %+v", got, want)
+	}
+	if a := s.Accounts[0]; a.Account != "a" || a.HeldStreams != 1 || a.HeldContacts != 2 || a.HeldEvents != 3 || a.RequestMaxRows != 2 {
+		t.Errorf("account %+v", a)
+	}
+	if s.Bytes != w.bytes() || s.PendingContacts != 10 || s.Streams != 6 || s.DeadLettersPending != 1 || s.InFlightRequests != len(w.requests) {
+		t.Errorf("status %+v", s)
+	}
+}
+
+// However many streams are on hold, /status shows the oldest hundred and counts the
+// others.
+func TestSnapshot_StatusIsBounded(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	for i := range mostHoldsShown + 7 {
+		st := w.schedule.stream(fmt.Sprint("st", i), "a")
+		st.health.hold = &hold{kind: holdGone, since: w.now.Add(-time.Duration(i) * time.Second)}
+	}
+	s := w.Status(w.now)
+	if len(s.Holds) != mostHoldsShown || s.HoldsLeft != 7 || s.Accounts[0].HeldStreams != mostHoldsShown+7 {
+		t.Fatalf("%d shown and %d left of %d", len(s.Holds), s.HoldsLeft, s.Accounts[0].HeldStreams)
+	}
+	if first, last := s.Holds[0].Stream, s.Holds[mostHoldsShown-1].Stream; first != "st106" || last != "st7" {
+		t.Errorf("from %s to %s, want the oldest first", first, last)
+	}
+}
+
+// A probe of a stream waits for the account as well.
+func TestSnapshot_NextProbe(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	st := w.schedule.stream("st", "a")
+	st.health.hold = &hold{kind: holdGone, since: w.now}
+	a := &st.account.health
+	for _, tt := range []struct {
+		name          string
+		stream, probe time.Duration
+		held          bool
+		want          time.Duration
+	}{
+		{"the stream's wait", time.Minute, 0, false, time.Minute},
+		{"which is over", -time.Minute, 0, false, 0},
+		{"the account's", time.Minute, time.Hour, true, time.Hour},
+		{"which is shorter", time.Minute, time.Second, true, time.Minute},
+		{"which is not on hold", time.Minute, time.Hour, false, time.Minute},
+	} {
+		st.health.backoff, a.probe, a.held = w.now.Add(tt.stream), w.now.Add(tt.probe), tt.held
+		if got := w.Status(w.now).Holds[0].NextProbe.Sub(w.now); got != tt.want {
+			t.Errorf("%s: in %v, want %v", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestWindow_ExpireDropsWhatIsEmpty(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("x")
+	f := w.send()
+	w.settle(f, allDelivered(f.Batch))
+	w.Observe(w.now)
+	if len(w.schedule.streams) != 1 {
+		t.Fatal("what a stream was answered in the last minute is forgotten")
+	}
+	w.now = w.now.Add(2 * time.Minute)
+	w.Observe(w.now)
+	if len(w.schedule.streams) != 1 {
+		t.Error("a look dropped a stream")
+	}
+	w.Expire(w.now)
+	if len(w.schedule.streams) != 0 {
+		t.Error("an empty stream is kept")
+	}
+}
