@@ -185,6 +185,9 @@ func TestDLQ_Replay(t *testing.T) {
 
 // A replay that could not look at the source topics has no result to sum up.
 func TestDLQ_ReplayWithoutASource(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds, until the client gives the topic up")
+	}
 	t.Parallel()
 	topic := newDeadLetterTopic(t)
 	topic.add(topic.event("c1", 1), "c1", "rejected")
