@@ -12,28 +12,27 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/contactsync/contactsync/e2e/kafka"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/lab/broker"
+	"github.com/contactsync/contactsync/internal/lab/feed"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // TestReplay has ten thousand dead letters put back by a program that is killed
-// twice on the way, while the service runs and contacts change.
+// twice meanwhile, while the service runs and contacts change.
 func TestReplay(t *testing.T) {
 	const contacts = 10_000
-	r := newRig(t, start(t, kafka.Options{Nodes: 1}), rigOptions{extra: "batcher: {dead_letter_max_per_minute: 1000000}\n"})
+	r := newRun(t, startKafka(t, kafka.Options{Nodes: 1}), runOptions{extra: "batcher: {dead_letter_max_per_minute: 1000000}\n"})
 	if err := r.api.Put(stub.Rule{Name: "refusing", Rows: &stub.Rows{Fail: []string{"*"}, Reason: "Unknown salutation"}}); err != nil {
 		t.Fatal(err)
 	}
-	replicas := r.replicas(2)
+	replicas := r.start(2)
 	first := r.states(0, contacts, 1)
-	r.drained()
+	r.drain()
 	r.api.Turn("refusing", false)
 	r.states(0, contacts/3, 2)
-	r.drained()
+	r.drain()
 
 	// The last hundred change while the replay is under way.
 	const late = 100
@@ -61,7 +60,7 @@ func TestReplay(t *testing.T) {
 	}
 	file.Close()
 	t.Logf("the last replay took %v: %s", time.Since(begun), tail(out+".err", 1))
-	r.drained()
+	r.drain()
 	stopAll(replicas)
 
 	times := r.replays()
@@ -85,7 +84,7 @@ func TestReplay(t *testing.T) {
 		if i < contacts/3 || i >= contacts-late {
 			want = 2
 		}
-		if got := state[c.stream][c.id]; got != want {
+		if got := state[c.Stream][c.ID]; got != want {
 			t.Errorf("contact %d has seq %d, want %d", i, got, want)
 		}
 	}
@@ -95,33 +94,22 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-type contactName struct{ stream, id string }
-
 // states produces a state of each contact from one number up to another.
-func (r *rig) states(from, to, seq int) []contactName {
+func (r *run) states(from, to int, seq int64) []feed.Contact {
 	r.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.cluster.Brokers()...), kgo.DefaultProduceTopic(r.topic))
-	if err != nil {
+	contacts, events := make([]feed.Contact, to-from), make([]feed.Event, to-from)
+	for i := range contacts {
+		contacts[i] = feed.Contact{Stream: feed.StreamName((from + i) % 20), ID: fmt.Sprintf("6964af60%016x", from+i)}
+		events[i] = feed.NewUpdate(contacts[i], i, seq, feed.Update)
+	}
+	if _, err := r.Put(r.t.Context(), contacts, events); err != nil {
 		r.t.Fatal(err)
 	}
-	defer client.Close()
-	var names []contactName
-	var records []*kgo.Record
-	for i := from; i < to; i++ {
-		c := contactName{fmt.Sprintf("st-%04d", i%20), fmt.Sprintf("6964af60%016x", i)}
-		names = append(names, c)
-		records = append(records, &kgo.Record{Key: []byte(c.stream + "/" + c.id), Value: fmt.Appendf(nil,
-			`{"streamId":%q,"contact":{"id":%q,"firstName":"Anna","lastName":"Lind","fullName":"Anna Lind","salutation":"Mrs",`+
-				`"cellPhone":{"extension":"+","phoneNumber":"2445671234","countryCode":"+91"},"seq":%d}}`, c.stream, c.id, seq)})
-	}
-	if err := client.ProduceSync(r.t.Context(), records...).FirstErr(); err != nil {
-		r.t.Fatal(err)
-	}
-	return names
+	return contacts
 }
 
 // replay is the command as a process of its own; it prints its outcomes to the file out.
-func (r *rig) replay(out string, more ...string) (*exec.Cmd, *os.File) {
+func (r *run) replay(out string, more ...string) (*exec.Cmd, *os.File) {
 	r.t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -136,7 +124,7 @@ func (r *rig) replay(out string, more ...string) (*exec.Cmd, *os.File) {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { errs.Close() })
-	cmd := exec.CommandContext(r.t.Context(), path, append([]string{"dlq", "replay", "--config", r.config, "--output", "json", "--reason", "rejected"}, more...)...)
+	cmd := exec.CommandContext(r.t.Context(), path, append([]string{"dlq", "replay", "--config", r.settings, "--output", "json", "--reason", "rejected"}, more...)...)
 	cmd.Env = []string{"HOME=" + r.dir}
 	cmd.Stdout, cmd.Stderr = file, errs
 	return cmd, file
@@ -172,9 +160,9 @@ func outcomes(t *testing.T, path string) []outcome {
 }
 
 // replays counts the replays in the source topic by what they are of.
-func (r *rig) replays() map[string]int {
+func (r *run) replays() map[string]int {
 	r.t.Helper()
-	records, err := broker.ReadAll(r.t.Context(), r.cluster.Brokers(), r.topic)
+	records, err := broker.ReadAll(r.t.Context(), r.Brokers, r.Topic)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -13,13 +13,13 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
-// TestSecondSignal leaves at once although a request is on its way, and loses
-// nothing by it.
+// TestSecondSignal ends the service immediately although a request is in flight,
+// and loses nothing by it.
 func TestSecondSignal(t *testing.T) {
-	cluster := start(t, kafka.Options{Nodes: 1})
-	r := newRig(t, cluster, rigOptions{api: func(c *stub.Config) { c.Latency = 2500 * time.Millisecond }})
+	cluster := startKafka(t, kafka.Options{Nodes: 1})
+	r := newRun(t, cluster, runOptions{api: func(c *stub.Config) { c.Latency = 2500 * time.Millisecond }})
 	r.feed(func(c *feed.Config) { c.Events, c.Contacts, c.Streams = 2_000, 1_000, 5 })
-	p := r.replicas(1)[0]
+	p := r.start(1)[0]
 	until(t, "a request", func() bool { return r.api.Stats().InFlight > 0 })
 	for range 2 {
 		if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -43,8 +43,8 @@ func TestSecondSignal(t *testing.T) {
 	if contains(p.log, `"msg":"stopped"`) {
 		t.Error("the stop went its whole way although a second signal came")
 	}
-	next := r.replicas(1)
-	r.drained()
+	next := r.start(1)
+	r.drain()
 	stopAll(next)
 	r.verify(func(in *check.Input) { in.MaxDuplicates = 1_000 })
 }

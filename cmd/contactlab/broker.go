@@ -17,10 +17,10 @@ func brokerCommand() *cobra.Command {
 	topics := map[string]int{}
 	cmd := &cobra.Command{
 		Use:   "broker",
-		Short: "A Kafka in memory, to try the service without one",
-		Long: `Broker serves Kafka's protocol on loopback, with groups and transactions, until SIGINT
-or SIGTERM. It keeps everything in memory and nothing afterwards, and it is no measure
-of a real Kafka's speed. Topics are those named here; no other is ever created.`,
+		Short: "Run an in-memory Kafka, to try the service without a real one",
+		Long: `Broker serves Kafka's protocol on loopback, with groups and transactions, until
+SIGINT or SIGTERM. Everything is kept in memory and lost at the end, and its speed
+says nothing about a real Kafka's. Only the topics named here exist.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for topic, n := range topics {
@@ -33,9 +33,9 @@ of a real Kafka's speed. Topics are those named here; no other is ever created.`
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.Port, "port", 9092, "port to listen on, and the next ones for more nodes; 0 for any")
+	f.IntVar(&o.Port, "port", 9092, "port of the first broker; the others have the next ones (0: any free ports)")
 	f.IntVar(&o.Nodes, "nodes", 1, "number of brokers")
-	f.StringToIntVar(&topics, "topics", map[string]int{harness.Topic: 6, harness.DeadLetters: 3}, "topics with their numbers of partitions")
+	f.StringToIntVar(&topics, "topics", map[string]int{harness.Topic: 6, harness.DeadLetters: 3}, "topics, each with its number of partitions")
 	return cmd
 }
 
@@ -45,7 +45,7 @@ func runBroker(ctx context.Context, o broker.Options, out io.Writer) error {
 		return err
 	}
 	defer b.Close()
-	fmt.Fprintf(out, "Kafka in memory at %s\n", strings.Join(b.Addrs(), ","))
+	fmt.Fprintf(out, "in-memory Kafka at %s\n", strings.Join(b.Addrs(), ","))
 	<-ctx.Done()
 	return nil
 }

@@ -64,7 +64,7 @@ To see the checker find something, plant a bug:
 func bugList() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(plant.Bugs)) {
-		fmt.Fprintf(&b, "  --plant %-17s %s\n", name, plant.Bugs[name])
+		fmt.Fprintf(&b, "  --plant %-18s %s\n", name, plant.Bugs[name])
 	}
 	return b.String()
 }

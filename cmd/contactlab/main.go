@@ -1,6 +1,7 @@
-// Command contactlab runs what contactsync needs around it: a stand-in for the
-// API that misbehaves on demand, a source of events, a broker inside the process,
-// and a check that holds a run against the truth. The service needs none of it.
+// Command contactlab has everything to try contactsync without Kafka and without the
+// vendor's API: a stub of the API that misbehaves on demand, a source of events, an
+// in-memory broker, and a demo of the whole service with a checker. The service
+// itself needs none of it.
 package main
 
 import (
@@ -22,15 +23,15 @@ func main() {
 	os.Exit(code)
 }
 
-// errUsage says that the command line asks for what makes no sense.
+// errUsage is a command line that is wrong.
 var errUsage = errors.New("wrong usage")
 
-// run is the program without its process: exit code 0 when it did what was
-// asked, 1 when it could not, 2 when the command line is wrong.
+// run is the program without its process. It returns the exit code: 0 for success,
+// 1 for failure, 2 where the command line is wrong.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "contactlab",
-		Short:         "An API, a feed and a checker to try contactsync with",
+		Short:         "Try contactsync with a stub of the API, a feed of events and a checker",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -30,12 +30,12 @@ func stubCommand() *cobra.Command {
 	c := &o.config
 	cmd := &cobra.Command{
 		Use:   "stub",
-		Short: "Stand in for the API: answer like it, misbehave on demand, judge the client",
+		Short: "Run a stub of the API that misbehaves on demand and checks its client",
 		Long: `Stub answers PUT /agentassist/api/v1/public/{streamId}/contacts/bulk-update as the
 vendor's API does, for any account. It checks the token, counts what a correct
-client never does, and shows it at /stats. Faults come from a scenario file or,
-while it runs, from POST /fault: a rule in YAML or JSON, or ?name=RULE&off=true.
-It ends at SIGINT or SIGTERM and prints its counters.`,
+client never does, and shows the counters at /stats. Faults come from a scenario
+file or, at run time, from POST /fault: a rule in YAML or JSON, or
+?name=RULE&off=true. SIGINT or SIGTERM ends it; then it prints its counters.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runStub(cmd.Context(), o, cmd.OutOrStdout())
@@ -43,27 +43,27 @@ It ends at SIGINT or SIGTERM and prints its counters.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.listen, "listen", "127.0.0.1:8099", "address to listen on")
-	f.StringVar(&c.AppID, "app-id", c.AppID, "appId that tokens must name")
+	f.StringVar(&c.AppID, "app-id", c.AppID, "appId that tokens must have")
 	f.StringVar(&c.Secret, "secret", c.Secret, "secret that tokens must be signed with")
-	f.StringVar(&o.secretFile, "secret-file", "", "file with the secret, in place of --secret")
+	f.StringVar(&o.secretFile, "secret-file", "", "file with the secret, instead of --secret")
 	f.StringSliceVar(&c.Algorithms, "algorithms", c.Algorithms, "signing algorithms that are accepted")
 	f.BoolVar(&c.EnforceJTI, "enforce-jti", false, "accept each token once, by its jti")
-	f.DurationVar(&c.Latency, "latency", 0, "how long a call takes")
-	f.DurationVar(&c.Jitter, "jitter", 0, "most that is added to the latency")
-	f.IntVar(&c.MaxInFlight, "max-in-flight", 0, "calls worked on at once; others wait (0: no limit)")
-	f.IntVar(&c.RateLimit, "rate-limit", 0, "calls of an account in any window (0: no limit)")
-	f.DurationVar(&c.RateWindow, "rate-window", c.RateWindow, "the window")
-	f.IntVar(&c.RateStatus, "rate-status", c.RateStatus, "status above the limit")
-	f.DurationVar(&c.RetryAfter, "retry-after", 0, "Retry-After above the limit (0: none)")
-	f.IntVar(&c.MaxRows, "max-rows", 0, "rows a call; above it 413 (0: no limit)")
-	f.Int64Var(&c.MaxBytes, "max-bytes", 0, "bytes a call; above it 413 (0: no limit)")
-	f.StringSliceVar(&c.Reject, "reject", c.Reject, "contact ids that are refused, with * as wildcard")
-	f.BoolVar(&c.RejectCall, "reject-call", false, "refuse the whole call with 412 where it has such a contact")
-	f.BoolVar(&c.Partial, "partial", false, "accept contacts that lack everything but the id")
+	f.DurationVar(&c.Latency, "latency", 0, "latency of a call")
+	f.DurationVar(&c.Jitter, "jitter", 0, "at most this much is added to the latency")
+	f.IntVar(&c.MaxInFlight, "max-in-flight", 0, "calls that are handled at a time; others wait (0: no limit)")
+	f.IntVar(&c.RateLimit, "rate-limit", 0, "calls of an account in a window (0: no limit)")
+	f.DurationVar(&c.RateWindow, "rate-window", c.RateWindow, "window of the rate limit")
+	f.IntVar(&c.RateStatus, "rate-status", c.RateStatus, "status of calls above the limit")
+	f.DurationVar(&c.RetryAfter, "retry-after", 0, "Retry-After of calls above the limit (0: none)")
+	f.IntVar(&c.MaxRows, "max-rows", 0, "rows in a call; with more it is answered 413 (0: no limit)")
+	f.Int64Var(&c.MaxBytes, "max-bytes", 0, "bytes in a call; with more it is answered 413 (0: no limit)")
+	f.StringSliceVar(&c.Reject, "reject", c.Reject, "contact ids to refuse, with * as wildcard")
+	f.BoolVar(&c.RejectCall, "reject-call", false, "answer a call with such a contact 412, and apply none of it")
+	f.BoolVar(&c.Partial, "partial", false, "accept contacts with nothing but the id")
 	f.BoolVar(&c.Terse, "terse", false, "leave the contacts out of the answer")
-	f.StringVar(&o.scenario, "scenario", "", "file with the faults (YAML)")
-	f.StringVar(&o.log, "log", "", "file for a line of JSON a call; it is written anew")
-	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of the scenario's shares")
+	f.StringVar(&o.scenario, "scenario", "", "YAML file with faults (docs/scenarios.md)")
+	f.StringVar(&o.log, "log", "", "write a line of JSON for each call to this file")
+	f.Uint64Var(&c.Seed, "seed", c.Seed, "seed of the shares in the scenario")
 	return cmd
 }
 
@@ -78,7 +78,7 @@ func runStub(ctx context.Context, o stubOptions, out io.Writer) (err error) {
 	if o.config.Scenario, err = readScenario(o.scenario); err != nil {
 		return err
 	}
-	o.config.KeepRows = 0 // the log in memory is for a check in the same process
+	o.config.KeepRows = 0 // the log in memory is for a checker in the same process
 	if o.log != "" {
 		file, err := os.Create(o.log)
 		if err != nil {
@@ -100,12 +100,12 @@ func runStub(ctx context.Context, o stubOptions, out io.Writer) (err error) {
 	stats := s.Stats()
 	printStats(out, stats)
 	if stats.LogBroken {
-		err = errors.Join(err, fmt.Errorf("the log %s could not be written to its end", o.log))
+		err = errors.Join(err, fmt.Errorf("the log %s could not be written completely", o.log))
 	}
 	return err
 }
 
-// readScenario reads a file with faults; without a name there are none.
+// readScenario reads a file with faults. The empty path means none.
 func readScenario(path string) (stub.Scenario, error) {
 	if path == "" {
 		return stub.Scenario{}, nil
@@ -145,5 +145,5 @@ func printStats(out io.Writer, n stub.Stats) {
 	} {
 		fmt.Fprintf(w, "%s\t%v\n", line.name, line.value)
 	}
-	_ = w.Flush() // the counters are a courtesy
+	_ = w.Flush() // to a terminal
 }

@@ -10,10 +10,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// Admin returns the cluster's admin client, for what has no method here. It is
-// the cluster's: Stop closes it.
-func (c *Cluster) Admin() *kadm.Client { return c.admin }
-
 // CreateTopic creates a topic and waits until every running node knows a leader
 // for each of its partitions. configs may be nil.
 func (c *Cluster) CreateTopic(ctx context.Context, name string, partitions int32, replication int16, configs map[string]string) error {
@@ -40,11 +36,11 @@ func (c *Cluster) AddPartitions(ctx context.Context, topic string, total int) er
 }
 
 // awaitTopic waits until every running node knows a leader of each partition, so
-// that no client hears "unknown topic" from the one node that is behind.
+// that no client gets "unknown topic" from a node that is behind.
 func (c *Cluster) awaitTopic(ctx context.Context, topic string, partitions int) error {
 	return poll(ctx, 50*time.Millisecond, "leaders for topic "+topic, func(ctx context.Context) (bool, error) {
 		for _, addr := range c.answering() {
-			seen, err := ask(ctx, addr, topic)
+			seen, err := metadata(ctx, addr, topic)
 			if err != nil || len(seen.Topics[topic].Partitions) < partitions {
 				return false, nil
 			}
@@ -84,7 +80,7 @@ func (c *Cluster) partition(ctx context.Context, topic string, partition int32) 
 	none := kadm.PartitionDetail{Leader: -1}
 	var faults []error
 	for _, addr := range c.answering() {
-		seen, err := ask(ctx, addr, topic)
+		seen, err := metadata(ctx, addr, topic)
 		if err != nil {
 			faults = append(faults, err)
 			continue
@@ -141,64 +137,9 @@ func (c *Cluster) ElectLeader(ctx context.Context, topic string, partition int32
 		}
 		var set kadm.TopicsSet
 		set.Add(topic, partition)
-		// An election that is not needed, or not possible yet, is told as an error
+		// An election that is not needed, or not possible yet, is reported as an error
 		// of the partition: the next look at the metadata decides.
 		_, _ = c.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, set)
 		return false, nil
 	})
-}
-
-// DeleteRecords removes the records of a partition before an offset, as
-// retention would: its log then starts there.
-func (c *Cluster) DeleteRecords(ctx context.Context, topic string, partition int32, before int64) error {
-	var offsets kadm.Offsets
-	offsets.AddOffset(topic, partition, before, -1)
-	answers, err := c.admin.DeleteRecords(ctx, offsets)
-	if err == nil {
-		err = answers.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("deleting the records of %s/%d before %d: %w", topic, partition, before, err)
-	}
-	return nil
-}
-
-// CommittedOffsets returns what a group has committed, by topic and partition.
-// A partition without a commit is missing. While the group's coordinator moves
-// from a node that went down, it asks again for up to 20 s.
-func (c *Cluster) CommittedOffsets(ctx context.Context, group string) (map[string]map[int32]int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	committed := map[string]map[int32]int64{}
-	var last error
-	err := poll(ctx, 200*time.Millisecond, "the committed offsets of group "+group, func(ctx context.Context) (bool, error) {
-		var offsets kadm.Offsets
-		if offsets, last = fetchOffsets(ctx, c.answering(), group); last != nil {
-			return false, nil
-		}
-		offsets.Each(func(o kadm.Offset) {
-			if committed[o.Topic] == nil {
-				committed[o.Topic] = map[int32]int64{}
-			}
-			committed[o.Topic][o.Partition] = o.At
-		})
-		return true, nil
-	})
-	if err != nil {
-		return nil, errors.Join(err, last)
-	}
-	return committed, nil
-}
-
-func fetchOffsets(ctx context.Context, addrs []string, group string) (kadm.Offsets, error) {
-	client, err := newAdmin(addrs...)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	answers, err := client.FetchOffsets(ctx, group)
-	if err == nil {
-		err = answers.Error()
-	}
-	return answers.Offsets(), err
 }

@@ -24,7 +24,7 @@ const BrokersEnv = "KAFKA_BROKERS"
 // paused, and the brokers come from the environment.
 var ErrNotOwned = errors.New("the brokers were named in " + BrokersEnv + " and are not ours to start or stop")
 
-// Options say what to start. The zero value is one node.
+// Options describe the cluster to start. The zero value is one node.
 type Options struct {
 	// Nodes is 1 (the default) or 3. With three, topics that ask for it have three
 	// replicas, and a write needs two of them.
@@ -39,7 +39,7 @@ type Options struct {
 	Properties map[string]string
 }
 
-// Cluster is one running Kafka cluster. Its methods may be called at once from
+// Cluster is one running Kafka cluster. Its methods may be called concurrently from
 // several goroutines. Nodes are numbered from 1, which is also their Kafka id.
 type Cluster struct {
 	java, libs string
@@ -62,7 +62,7 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 		opts.Nodes = 1
 	}
 	if opts.Nodes != 1 && opts.Nodes != 3 {
-		return nil, fmt.Errorf("starting Kafka: %d nodes asked for; 1 or 3 can be had", opts.Nodes)
+		return nil, fmt.Errorf("starting Kafka: %d nodes are asked for: want 1 or 3", opts.Nodes)
 	}
 	c := &Cluster{log: opts.Log}
 	if c.log == nil {
@@ -147,7 +147,7 @@ func (c *Cluster) launch(ctx context.Context, want int) error {
 // Brokers returns the addresses of all nodes, running or not.
 func (c *Cluster) Brokers() []string { return append([]string(nil), c.brokers...) }
 
-// Owned tells whether nodes can be killed, stopped, paused and started.
+// Owned reports whether nodes can be killed, stopped, paused and started.
 func (c *Cluster) Owned() bool { return len(c.nodes) > 0 }
 
 // Stop kills every node, waits until all are gone and removes a temporary
@@ -183,7 +183,7 @@ func (c *Cluster) KillNode(i int) error {
 }
 
 // StopNode asks a node to hand over its partitions and end, and waits for it.
-// When ctx ends first, the node may still be on its way out.
+// When ctx ends first, the node may still be shutting down.
 func (c *Cluster) StopNode(ctx context.Context, i int) error {
 	p, err := c.signal(i, syscall.SIGTERM)
 	if p == nil {
@@ -281,7 +281,7 @@ func (c *Cluster) awaitNode(ctx context.Context, n *node, want int) error {
 		if p.ended() {
 			return false, fmt.Errorf("starting Kafka node %d: it ended (%w); the end of its log:\n%s", n.id, p.err, n.lastWords())
 		}
-		seen, err := ask(ctx, n.brokerAddr)
+		seen, err := metadata(ctx, n.brokerAddr)
 		if err != nil || len(seen.Brokers) < want {
 			return false, nil
 		}
@@ -305,9 +305,9 @@ func (c *Cluster) printLocked(format string, args ...any) {
 	fmt.Fprintf(c.log, "%s kafka: "+format+"\n", append([]any{time.Now().Format("15:04:05.000")}, args...)...)
 }
 
-// ask returns what the broker at addr, and no other, knows.
-func ask(ctx context.Context, addr string, topics ...string) (kadm.Metadata, error) {
-	// A broker that is starting, or paused, takes the connection and says nothing.
+// metadata returns what the broker at addr, and no other, knows.
+func metadata(ctx context.Context, addr string, topics ...string) (kadm.Metadata, error) {
+	// A broker that is starting, or paused, accepts the connection and does not answer.
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	client, err := newAdmin(addr)
@@ -321,11 +321,11 @@ func ask(ctx context.Context, addr string, topics ...string) (kadm.Metadata, err
 	return client.Metadata(ctx, topics...)
 }
 
-// newAdmin makes a client that knows nothing yet, so that it answers with what
-// is, and not with what it saw before a node went down.
+// newAdmin makes a client without cached metadata, which could date from before a
+// node went down.
 func newAdmin(addrs ...string) (*kadm.Client, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.DialTimeout(2*time.Second),
-		kgo.MetadataMinAge(50*time.Millisecond)) // which is also how long it trusts what it saw
+		kgo.MetadataMinAge(50*time.Millisecond)) // also how long metadata is cached
 	if err != nil {
 		return nil, fmt.Errorf("making a client for brokers %v: %w", addrs, err)
 	}

@@ -47,7 +47,7 @@ func findJava() (string, error) {
 }
 
 // install makes sure that Kafka's jars are there, and returns their directory.
-// Several programs may call it at once: one downloads, the others wait for it.
+// Several programs may call it concurrently: one downloads, the others wait for it.
 func install(ctx context.Context, log io.Writer) (string, error) {
 	dir, err := home()
 	if err != nil {
@@ -72,7 +72,7 @@ func install(ctx context.Context, log io.Writer) (string, error) {
 	return libs, download(ctx, dir, libs)
 }
 
-// hasJars tells whether libs is there for this version; it appears as a whole.
+// hasJars reports whether libs is there for this version; it appears as a whole.
 func hasJars(libs string) bool {
 	found, err := filepath.Glob(filepath.Join(libs, "kafka_*-"+Version+".jar"))
 	return err == nil && len(found) > 0

@@ -17,8 +17,8 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/loopback"
 )
 
-// javaFlags keep a node small and quick to start: what a test asks of it never
-// pays for the optimising compiler, which would take the tests' processors.
+// javaFlags keep a node small and quick to start. Tests are too short for the
+// optimising compiler to pay, and it would take their processors.
 var javaFlags = []string{
 	"-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
 	"-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -89,7 +89,7 @@ func (n *node) properties(nodes []*node, extra map[string]string) map[string]str
 		"share.coordinator.state.topic.replication.factor": copies,
 		"share.coordinator.state.topic.min.isr":            insync,
 
-		// The defaults of 50 cost seconds of file making and say nothing more.
+		// The defaults of 50 cost seconds of creating files and test nothing more.
 		"offsets.topic.num.partitions":         "5",
 		"transaction.state.log.num.partitions": "5",
 		// A first member need not wait for others, and tests may use short sessions.

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// poll asks check every so often until it says yes or returns an error. When ctx
-// ends first, the error tells what was waited for.
+// poll calls check every so often until it returns true or an error. When ctx ends
+// first, the error names what was waited for.
 func poll(ctx context.Context, every time.Duration, until string, check func(context.Context) (bool, error)) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()

@@ -48,7 +48,7 @@ func (p *process) signal(sig syscall.Signal) error {
 	return nil
 }
 
-// ended tells whether the process is gone.
+// ended reports whether the process is gone.
 func (p *process) ended() bool {
 	select {
 	case <-p.done:

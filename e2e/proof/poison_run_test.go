@@ -87,6 +87,10 @@ func newPoisonRun(ctx context.Context, t *testing.T, o options, answers []badAns
 		q.rule.Name, q.rule.Match.IDs = q.prefix, []string{q.prefix + "*"}
 		host.Scenario.Rules = append(host.Scenario.Rules, q.rule)
 	}
+	host.Accounts = map[string]stub.Account{ // so that the stub notices a stream under the wrong account (I12)
+		"a": {Secret: stub.LabSecret, AppID: stub.LabAppID, Streams: []string{"st-0000", "st-0001", "st-0002", "st-0003", deadStream}},
+		"b": {Secret: stub.LabSecret, AppID: stub.LabAppID, Streams: []string{"st-0004", "st-0005", "st-0006", "st-0007"}},
+	}
 	r.host = r.api(host)
 	accounts := append(r.Config.Upstream.Accounts,
 		r.Account("a", r.host, labRequests, labWindow, "st-000[0-3]", deadStream),

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Authority is one that nobody else trusts.
+// Authority is a certificate authority that only the tests trust.
 type Authority struct {
 	// PEM is its own certificate.
 	PEM []byte
@@ -25,7 +25,7 @@ type Authority struct {
 	cert *x509.Certificate
 }
 
-// New returns an authority that is good for an hour.
+// New returns an authority that is valid for an hour.
 func New() (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -47,8 +47,8 @@ func New() (*Authority, error) {
 	return &Authority{pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), key, cert}, nil
 }
 
-// Issue signs a certificate for a server or a client with a key of its own. What the
-// template says stands; it is good for an hour where it does not say until when.
+// Issue signs a certificate for a server or a client, with a new key. The template's
+// fields are kept; without NotAfter it is valid for an hour.
 func (a *Authority) Issue(template x509.Certificate) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// CreateTopic creates a topic with the brokers' default replication, and does
-// nothing where there is one of that name.
+// CreateTopic creates a topic with the brokers' default replication, unless it
+// exists.
 func CreateTopic(ctx context.Context, brokers []string, topic string, partitions int32) error {
 	return withAdmin(brokers, "create topic "+topic, func(c *kadm.Client) error {
 		_, err := c.CreateTopic(ctx, partitions, -1, nil, topic)
@@ -32,7 +32,7 @@ func Committed(ctx context.Context, brokers []string, group string) (map[contact
 		if err == nil {
 			err = offsets.Error()
 		}
-		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group that is yet to commit
+		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group that has not committed yet
 			return err
 		}
 		offsets.Each(func(o kadm.OffsetResponse) {
@@ -45,7 +45,7 @@ func Committed(ctx context.Context, brokers []string, group string) (map[contact
 	return all, err
 }
 
-// EndOffsets returns the offset behind the last record of every partition,
+// EndOffsets returns the offset after the last record of every partition,
 // transaction markers included.
 func EndOffsets(ctx context.Context, brokers []string, topics ...string) (map[contactsync.TopicPartition]int64, error) {
 	all := map[contactsync.TopicPartition]int64{}
@@ -78,12 +78,11 @@ func withAdmin(brokers []string, what string, do func(*kadm.Client) error) error
 	return nil
 }
 
-// ReadAll returns the records of a topic that were there when it was called and
-// that belong to no open or aborted transaction. The order holds within a
-// partition. The topic must not be compacted: the call waits for every
-// partition's last offset, until ctx ends.
+// ReadAll returns the records that a topic has when it is called, except those of
+// open and aborted transactions, in order within each partition. The topic must not
+// be compacted: the call waits for every partition's last offset, until ctx ends.
 func ReadAll(ctx context.Context, brokers []string, topic string) ([]*kgo.Record, error) {
-	fault := func(err error) ([]*kgo.Record, error) { return nil, fmt.Errorf("read topic %s: %w", topic, err) }
+	fail := func(err error) ([]*kgo.Record, error) { return nil, fmt.Errorf("read topic %s: %w", topic, err) }
 	var starts, ends kadm.ListedOffsets
 	err := withAdmin(brokers, "find the end of topic "+topic, func(c *kadm.Client) error {
 		var err error
@@ -107,20 +106,20 @@ func ReadAll(ctx context.Context, brokers []string, topic string) ([]*kgo.Record
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
-		kgo.KeepControlRecords(), // else a partition that ends in a marker would never be seen to end
+		kgo.KeepControlRecords(), // otherwise the end of a partition that ends in a marker would not be seen
 	)
 	if err != nil {
-		return fault(err)
+		return fail(err)
 	}
 	defer client.Close()
 	var all []*kgo.Record
 	for len(left) > 0 {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
-			return fault(err)
+			return fail(err)
 		}
 		for _, e := range fetches.Errors() {
-			return fault(e.Err)
+			return fail(e.Err)
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			end, wanted := left[r.Partition]

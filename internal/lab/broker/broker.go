@@ -7,9 +7,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
-// Options say what broker to start.
+// Options describe the broker to start.
 type Options struct {
-	// Topics to create, with their number of partitions.
+	// Topics are created, with this number of partitions.
 	Topics map[string]int32
 	// Nodes is the number of brokers; 0 = 1.
 	Nodes int
@@ -23,12 +23,12 @@ type Options struct {
 
 // Broker is a running cluster.
 type Broker struct {
-	// Cluster is kfake's own handle, for what tests do to a broker: faults, leader
-	// moves, nodes that go and come.
+	// Cluster is kfake's own handle, for tests that inject faults, move leaders, or
+	// stop and start nodes.
 	Cluster *kfake.Cluster
 }
 
-// Start starts a cluster. No topic is created by itself.
+// Start starts a cluster. Topics are not created automatically.
 func Start(o Options) (*Broker, error) {
 	session := o.MinSession
 	if session == 0 {
@@ -58,5 +58,5 @@ func Start(o Options) (*Broker, error) {
 // Addrs are the addresses of the brokers.
 func (b *Broker) Addrs() []string { return b.Cluster.ListenAddrs() }
 
-// Close ends the cluster and drops what it holds.
+// Close ends the cluster and drops its data.
 func (b *Broker) Close() { b.Cluster.Close() }

@@ -167,7 +167,7 @@ func (c *checker) applied(call *stub.Call, row stub.Row) {
 	k.top, k.last, k.lastLate = max(k.top, row.Seq), row.Seq, call.Late
 }
 
-// overlaps finds calls in flight at once that share a contact.
+// overlaps finds calls that share a contact and are in flight at the same time.
 func (c *checker) overlaps() {
 	byArrival := slices.Clone(c.in.Calls)
 	slices.SortFunc(byArrival, func(a, b stub.Call) int { return cmp.Compare(a.Received, b.Received) })
@@ -180,7 +180,7 @@ func (c *checker) overlaps() {
 		for _, row := range call.Rows {
 			k := feed.Contact{Stream: call.Stream, ID: row.ID}
 			if call.Received < until[k] {
-				c.violation(&c.r.Overlaps, "I3: stream %s, contact %s is in two calls at once", k.Stream, k.ID)
+				c.violation(&c.r.Overlaps, "I3: stream %s, contact %s is in two calls at a time", k.Stream, k.ID)
 			}
 		}
 		for _, row := range call.Rows { // in a second loop, so that a contact named twice does not overlap with itself
@@ -209,7 +209,7 @@ func (c *checker) fromState() {
 		c.r.Calls, c.r.Rows, c.r.Duplicates, c.r.LateBackwards = int(s.Calls), int(s.Rows), int(s.Duplicates), int(s.LateBack)
 		c.forwards = int(s.AppliedRows - s.Duplicates - s.OutOfOrder - s.LateBack)
 		c.take(&c.r.OutOfOrder, int(s.OutOfOrder), c.in.MaxBackwards, "I3: the stub counted %d older states over newer ones")
-		c.take(&c.r.Overlaps, int(s.Overlaps), 0, "I3: the stub counted %d contacts in two calls at once")
+		c.take(&c.r.Overlaps, int(s.Overlaps), 0, "I3: the stub counted %d contacts in two calls at a time")
 	}
 }
 

@@ -175,7 +175,7 @@ func TestRun_AllowsWhatIsExplained(t *testing.T) {
 		change func(*Input)
 	}{
 		{"from state and counters", withoutLog},
-		{"offsets not asked for", func(in *Input) { in.Committed = nil }},
+		{"without committed offsets", func(in *Input) { in.Committed = nil }},
 		{"running: the last events have not ended", func(in *Input) {
 			in.Running, in.Calls, in.Committed[part], in.DeadLetters = true, in.Calls[:2], 8, in.DeadLetters[:2]
 		}},

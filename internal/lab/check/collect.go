@@ -13,15 +13,11 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
-// Kafka fills in what any Kafka knows of a run: the group's committed offsets and
-// the dead letters. Without a deadLetters topic none are read.
+// Kafka reads the group's committed offsets and the dead letters.
 func (in *Input) Kafka(ctx context.Context, brokers []string, group, deadLetters string) error {
 	var err error
 	if in.Committed, err = broker.Committed(ctx, brokers, group); err != nil {
 		return err
-	}
-	if deadLetters == "" {
-		return nil
 	}
 	records, err := broker.ReadAll(ctx, brokers, deadLetters)
 	if err != nil {
@@ -31,8 +27,8 @@ func (in *Input) Kafka(ctx context.Context, brokers []string, group, deadLetters
 	return err
 }
 
-// Stub fills in what stubs in the same process know. Where there are several,
-// each must have streams of its own: their clocks and orders are not the same.
+// Stub reads the counters, states and logs of stubs in the same process. Where there
+// are several, each must have streams of its own: their clocks and orders differ.
 func (in *Input) Stub(all ...*stub.Server) {
 	in.Stats, in.State, in.Calls = new(stub.Stats), map[string]map[string]int64{}, []stub.Call{}
 	for _, s := range all {
@@ -42,8 +38,8 @@ func (in *Input) Stub(all ...*stub.Server) {
 	}
 }
 
-// StubAt fills in what a stub in another process tells at its base address: state
-// and counters. Its log is to be read with stub.ReadLog.
+// StubAt reads the state and counters of a stub in another process, at its base
+// address. Its log is read with stub.ReadLog.
 func (in *Input) StubAt(ctx context.Context, base string) error {
 	in.Stats = new(stub.Stats)
 	if err := get(ctx, base+"/stats.json", in.Stats); err != nil {

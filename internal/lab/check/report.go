@@ -17,7 +17,7 @@ type Report struct {
 	DeadLetters   int
 	Calls         int
 	Rows          int
-	Floor         int     // the fewest calls that could have done it; 0 = not asked for
+	Floor         int     // the fewest calls that could have done it; 0 without Input.MaxRows
 	CallsPerFloor float64 // 1 is perfect
 
 	Duplicates    int // the same state applied again

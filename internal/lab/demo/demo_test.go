@@ -29,8 +29,10 @@ func small() Options {
 // said keeps the lines of a run.
 type said struct{ lines []string }
 
-func (s *said) Say(format string, args ...any) { s.lines = append(s.lines, fmt.Sprintf(format, args...)) }
-func (s *said) Show(State)                     {}
+func (s *said) Say(format string, args ...any) {
+	s.lines = append(s.lines, fmt.Sprintf(format, args...))
+}
+func (s *said) Show(State) {}
 
 func TestRun_EveryCheckHolds(t *testing.T) {
 	t.Parallel()

@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// Config says what to make. Shares lie between 0 and 1.
+// Config describes the events to generate. Shares lie between 0 and 1.
 type Config struct {
 	Topic    string
 	Streams  int
 	Contacts int // in all streams together
 	Events   int
 	Seed     uint64
-	// SeqBase is added to every seq, so that a second run's events of the same
-	// contacts come after the first one's.
+	// SeqBase is added to every seq, so that a second run's events are newer than the
+	// first one's.
 	SeqBase int64
 
 	// Skew is the exponent of the Zipf distribution of events over contacts, above 1. 0: uniform.
@@ -23,31 +23,31 @@ type Config struct {
 	// Compression of the batches: none, gzip, snappy, lz4 or zstd; "" = none.
 	Compression string
 
-	// PoisonShare of the events are broken: half of them not even JSON, half of
-	// them JSON that lacks what every event needs.
+	// PoisonShare of the events are broken: half of them are not JSON, the other half
+	// lack a required field.
 	PoisonShare float64
 	// RejectShare of the contacts have an id that starts with "bad".
 	RejectShare float64
 	// TombstoneShare of the events have no value.
 	TombstoneShare float64
-	// DeleteShare of the events say that the contact is gone.
+	// DeleteShare of the events delete their contact.
 	DeleteShare float64
 
-	// Transactional writes TxnEvents events a transaction, and ends AbortShare of
-	// the transactions by aborting them.
+	// Transactional writes TxnEvents events in each transaction, and aborts
+	// AbortShare of the transactions.
 	Transactional bool
 	TxnEvents     int
 	AbortShare    float64
 }
 
-// DefaultConfig makes 100,000 events of 10,000 contacts in 20 streams.
+// DefaultConfig is 100,000 events of 10,000 contacts in 20 streams.
 func DefaultConfig() Config {
 	return Config{Topic: "contacts", Streams: 20, Contacts: 10_000, Events: 100_000, Seed: 1, TxnEvents: 500}
 }
 
 var compressions = []string{"", "none", "gzip", "snappy", "lz4", "zstd"}
 
-// Validate says what is wrong with the settings.
+// Validate returns the first fault of the settings.
 func (c Config) Validate() error {
 	if c.Streams < 1 || c.Contacts < 1 || c.Events < 0 || c.SeqBase < 0 {
 		return fmt.Errorf("feed: %d streams, %d contacts, %d events, seq base %d: want at least 1, 1, 0 and 0", c.Streams, c.Contacts, c.Events, c.SeqBase)

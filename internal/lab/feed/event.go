@@ -7,18 +7,18 @@ import (
 	"strconv"
 )
 
-// Class says what an event is meant to be, and so how it must end.
+// Class is what an event is meant to be, and so how it must end.
 type Class uint8
 
 // The classes of events.
 const (
 	Update      Class = iota // a valid state: delivered, or superseded by a newer one
-	Undecodable              // not JSON, or not strictly: a dead letter
-	Invalid                  // JSON that lacks what every event needs: a dead letter
+	Undecodable              // not strict JSON: a dead letter
+	Invalid                  // JSON without a required field: a dead letter
 	Tombstone                // no value: skipped
-	Delete                   // the contact is gone: skipped
+	Delete                   // deletes the contact: skipped
 	Rejected                 // a valid state of a contact that the API refuses: a dead letter
-	Aborted                  // of a transaction that was aborted: never seen
+	Aborted                  // of an aborted transaction: never seen
 	classCount
 )
 
@@ -32,7 +32,7 @@ func (c Class) String() string {
 	return "class " + strconv.Itoa(int(c))
 }
 
-// Event is one event before it is put anywhere. Its slices are its own.
+// Event is one event before it is produced. Its slices are its own.
 type Event struct {
 	Key, Value []byte
 	Contact    int // index, see StreamName and ContactID
@@ -52,13 +52,13 @@ func contactID(n int, rejected bool) string {
 	return fmt.Sprintf("%s%016x", start, mix(uint64(n)))
 }
 
-// Generator makes events one after the other. It belongs to one goroutine.
+// Generator generates events. It is not safe for concurrent use.
 type Generator struct {
 	cfg      Config
 	rng      *rand.Rand
 	zipf     *rand.Zipf
 	contacts []Contact
-	seqs     []int32 // of each contact, the last one given
+	seqs     []int32 // the last one of each contact
 	made     int
 	slab     []byte
 }
@@ -130,8 +130,8 @@ func (g *Generator) pick() int {
 	return g.rng.IntN(g.cfg.Contacts)
 }
 
-// class decides by the event's number and the contact, so that a change of one
-// share leaves the other events alone.
+// class depends on the event's number and the contact only, so that a change of one
+// share does not change the other events.
 func (g *Generator) class(n, contact int) Class {
 	if g.cfg.Transactional && g.aborts(n/g.cfg.TxnEvents) {
 		return Aborted
@@ -154,8 +154,8 @@ func (g *Generator) class(n, contact int) Class {
 
 func (g *Generator) aborts(txn int) bool { return share(g.cfg.Seed^3, uint64(txn)) < g.cfg.AbortShare }
 
-// reserve makes room in the slab that keys and values are cut from: one
-// allocation for thousands of events.
+// reserve makes room in the slab that keys and values are cut from: thousands of
+// events share an allocation.
 func (g *Generator) reserve(n int) {
 	if cap(g.slab)-len(g.slab) < n {
 		g.slab = make([]byte, 0, 1<<20)
@@ -182,7 +182,7 @@ func appendUpdate(b []byte, c Contact, ev Event) []byte {
 	b = append(append(b, `","lastName":"`...), last...)
 	b = append(append(b, `","fullName":"`...), first...)
 	b = append(append(append(b, ' '), last...), `","salutation":"Mrs","cellPhone":{"extension":"+","phoneNumber":"24`...)
-	b = appendPadded(b, int64(ev.Contact), 6) // the number tells contact and seq, as the name of the contact does not change
+	b = appendPadded(b, int64(ev.Contact), 6) // of contact and seq, because the names of a contact never change
 	b = appendPadded(b, ev.Seq, 4)
 	b = append(b, `","countryCode":"+91"},"seq":`...)
 	b = strconv.AppendInt(b, ev.Seq, 10)
@@ -200,27 +200,27 @@ func appendPadded(b []byte, n int64, width int) []byte {
 	return append(b, text...)
 }
 
-// appendUndecodable makes an event that no strict reader takes for JSON.
+// appendUndecodable appends an event that is not strict JSON.
 func appendUndecodable(b []byte, c Contact, ev Event, n int) []byte {
 	start := len(b)
 	switch n / 2 % 5 {
 	case 0: // cut off
 		b = appendUpdate(b, c, ev)
 		return b[:start+(len(b)-start)/2]
-	case 1: // a member twice
+	case 1: // a duplicate member
 		b = appendUpdate(b, c, ev)
 		return append(b[:len(b)-1], `,"streamId":"st-0000"}`...)
 	case 2: // not UTF-8
 		b = appendUpdate(b, c, ev)
 		return append(b[:len(b)-1], ",\"note\":\"\xff\xfe\"}"...)
-	case 3: // something behind the value
+	case 3: // something after the value
 		b = appendUpdate(b, c, ev)
 		return append(b, `{}`...)
 	}
 	return append(b, `<contact/>`...)
 }
 
-// appendInvalid makes JSON that is no event under any validation.
+// appendInvalid appends JSON that is invalid under any validation.
 func appendInvalid(b []byte, c Contact, ev Event, n int) []byte {
 	switch n / 2 % 4 {
 	case 0:
@@ -234,7 +234,7 @@ func appendInvalid(b []byte, c Contact, ev Event, n int) []byte {
 	return append(b[:len(b)-1], `,"op":"upsert"}`...)
 }
 
-// share maps n to an even spread over [0, 1), another one for every salt.
+// share maps n to [0, 1), evenly, and differently for each salt.
 func share(salt, n uint64) float64 { return float64(mix(n^mix(salt))>>11) / math.Exp2(53) }
 
 // mix scatters the bits of n (the finaliser of splitmix64).

@@ -13,7 +13,7 @@ import (
 // Contact names a contact.
 type Contact struct{ Stream, ID string }
 
-// Record says where an event was put and what it is.
+// Record is an event that was produced.
 type Record struct {
 	Offset    int64
 	Seq       int64
@@ -24,8 +24,8 @@ type Record struct {
 	Class     Class
 }
 
-// Manifest is the truth about a run: every event, in the order of making. Of one
-// contact and partition that is the order of the offsets too.
+// Manifest is the truth about a run: every event, in the order of producing. For one
+// contact and partition that is the order of the offsets, too.
 type Manifest struct {
 	Topics   []string
 	Contacts []Contact
@@ -39,14 +39,14 @@ func (m *Manifest) Position(r *Record) contactsync.Position {
 	}
 }
 
-// Sum is a manifest in numbers.
+// Sum counts what a manifest holds.
 type Sum struct {
 	Events   int
 	Classes  map[Class]int
-	Contacts map[string]int // by stream: the distinct contacts with an update
+	Contacts map[string]int // by stream: contacts with an update
 }
 
-// Sum counts.
+// Sum counts the events and contacts.
 func (m *Manifest) Sum() Sum {
 	s := Sum{Events: len(m.Records), Classes: map[Class]int{}, Contacts: map[string]int{}}
 	counted := make([]bool, len(m.Contacts))
@@ -96,7 +96,7 @@ func (m *Manifest) LastSeq() []int64 {
 	return last
 }
 
-// Append adds a later run, which may be about the same contacts and topics.
+// Append adds a later run, which may have the same contacts and topics.
 func (m *Manifest) Append(later *Manifest) {
 	topics := index(&m.Topics, later.Topics)
 	contacts := index(&m.Contacts, later.Contacts)
@@ -106,7 +106,7 @@ func (m *Manifest) Append(later *Manifest) {
 	}
 }
 
-// index adds what all lacks of more, and returns where each of more is in all.
+// index adds those of more that all lacks, and returns the index in all of each of more.
 func index[T comparable](all *[]T, more []T) []int32 {
 	at := make(map[T]int32, len(*all)+len(more))
 	for i, v := range *all {
@@ -125,8 +125,8 @@ func index[T comparable](all *[]T, more []T) []int32 {
 	return where
 }
 
-// columns is how a manifest is written: gob is quick with slices of numbers and
-// slow with slices of structs.
+// columns is a manifest as it is written: gob is fast with slices of numbers and slow
+// with slices of structs.
 type columns struct {
 	Topics, Streams, IDs      []string
 	Offset, Seq, Time         []int64
@@ -172,7 +172,7 @@ func Read(r io.Reader) (*Manifest, error) {
 	}
 	for _, r := range m.Records {
 		if int(r.Topic) >= len(m.Topics) || int(r.Contact) >= len(m.Contacts) || r.Topic < 0 || r.Contact < 0 || r.Class >= classCount {
-			return nil, fmt.Errorf("read the manifest: a record names what is not there: the file is damaged")
+			return nil, fmt.Errorf("read the manifest: a record refers to something that is missing: the file is damaged")
 		}
 	}
 	return m, nil

@@ -10,11 +10,11 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Produce makes the events and writes them to an existing topic. progress, if
-// there is one, is told now and then how many events were handed over.
+// Produce generates the events and writes them to an existing topic. progress, if
+// not nil, is called now and then with the number of events handed to the client.
 //
-// The manifest holds what was acknowledged when Produce returns nil. After an
-// error it is nil, and how much reached the topic is not known.
+// All events are acknowledged when Produce returns the manifest. After an error it is
+// not known how many reached the topic.
 func Produce(ctx context.Context, brokers []string, cfg Config, progress func(events int)) (*Manifest, error) {
 	gen, err := NewGenerator(cfg)
 	if err != nil {
@@ -36,7 +36,7 @@ func Produce(ctx context.Context, brokers []string, cfg Config, progress func(ev
 		p.pace = rate.NewLimiter(rate.Limit(cfg.Rate), max(1, int(cfg.Rate/50)))
 	}
 	if err := p.run(ctx); err != nil {
-		// What a promise saw first says more than the canceled context that follows it.
+		// The cause, an error of a promise, says more than the cancellation that follows it.
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
@@ -54,7 +54,7 @@ func options(brokers []string, cfg Config) []kgo.Opt {
 		kgo.DefaultProduceTopic(cfg.Topic),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.MaxBufferedRecords(50_000), // times 400 bytes: 20 MB on the way at most
+		kgo.MaxBufferedRecords(50_000), // of 400 bytes: at most 20 MB
 	}
 	if c, ok := codec[cfg.Compression]; ok {
 		opts = append(opts, kgo.ProducerBatchCompression(c))

@@ -9,16 +9,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// NewUpdate makes a valid state of the n-th of some contacts, as a Generator does.
+// NewUpdate returns a valid state of the n-th of some contacts, as a Generator does.
 func NewUpdate(c Contact, n int, seq int64, class Class) Event {
 	ev := Event{Key: []byte(c.Stream + "/" + c.ID), Contact: n, Seq: seq, Class: class}
 	ev.Value = appendUpdate(nil, c, ev)
 	return ev
 }
 
-// Put writes events of the caller's own to an existing topic, in their order, and
-// returns when all are acknowledged. They are compressed, so that a value of many
-// megabytes passes for the small batch that it is.
+// Put writes the caller's own events to an existing topic, in order, and returns when
+// all are acknowledged. They are compressed, so that a value of many megabytes still
+// fits the broker's limit.
 func Put(ctx context.Context, brokers []string, topic string, contacts []Contact, events []Event) (*Manifest, error) {
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(brokers...), kgo.DefaultProduceTopic(topic), kgo.RequiredAcks(kgo.AllISRAcks()),

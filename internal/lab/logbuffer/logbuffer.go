@@ -1,4 +1,4 @@
-// Package logbuffer keeps a log for tests that read it while it is written.
+// Package logbuffer keeps a log that tests read while it is written.
 //
 // It starts no goroutine.
 package logbuffer
@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Buffer holds all that was written to it. The zero value is empty and ready.
+// Buffer holds everything written to it. The zero value is empty and ready to use.
 type Buffer struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -21,7 +21,7 @@ func (b *Buffer) Write(p []byte) (int, error) {
 	return b.text.Write(p)
 }
 
-// String is what was written so far.
+// String returns what was written so far.
 func (b *Buffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

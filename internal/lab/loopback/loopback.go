@@ -1,4 +1,4 @@
-// Package loopback finds addresses for servers that go away and come back.
+// Package loopback finds addresses for servers that go down and come back.
 //
 // It starts no goroutine and keeps nothing open.
 package loopback
@@ -12,18 +12,18 @@ import (
 	"sync/atomic"
 )
 
-// The ports given out lie below those that systems give to outgoing connections
-// and to listeners without a port of their own (Linux from 32768, others from
-// 49152), so that none of them takes a port while its server is away.
+// The ports lie below those that systems give to outgoing connections and to
+// listeners on port 0 (Linux from 32768, others from 49152), so that none of these
+// takes a port while its server is down.
 const first, ports, tries = 20_000, 12_000, 1000
 
-// next walks through the ports, from a different one in each process.
+// next is the next port to try. Each process starts with a different one.
 var next atomic.Int64
 
 func init() { next.Store(rand.Int64N(ports)) }
 
-// Free returns count loopback addresses on which nobody listened a moment ago.
-// A process is given an address once, until it has been given all of them.
+// Free returns count loopback addresses that were free a moment ago. It does not
+// return an address again until it has returned all of them.
 func Free(ctx context.Context, count int) ([]string, error) {
 	addrs := make([]string, 0, count)
 	var config net.ListenConfig

@@ -32,7 +32,7 @@ func TestFree(t *testing.T) {
 	}
 }
 
-// A port that somebody has is passed over.
+// A port that is in use is skipped.
 func TestFree_NotOneInUse(t *testing.T) {
 	t.Parallel()
 	addrs, err := loopback.Free(t.Context(), 1)

@@ -17,7 +17,7 @@ const (
 	defaultReason = "contact is not allowed to be updated"
 )
 
-// answer builds what the API says of a call: out is appended to and returned.
+// answer appends the API's answer to out.
 func (c *call) answer(out []byte, terse bool, effects *rule) []byte {
 	var w Rows
 	var twice, omit, both, drop globs

@@ -3,7 +3,6 @@ package stub
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"sync"
 	"time"
@@ -11,16 +10,16 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// refusal is an answer that ends a call before the scenario is asked. The zero
-// value lets it pass.
+// refusal is an answer that ends a call before the scenario's rules apply. The zero
+// value is none.
 type refusal struct {
 	status int
 	msg    string
 	code   int // in the body; 0 = status
 }
 
-// The vendor answers an expired token, a wrong secret, a wrong stream and a
-// missing scope all with 401, and tells them apart by the text at most.
+// The vendor answers an expired token, a wrong secret, a wrong stream and a missing
+// scope with 401, and at best with different texts.
 var (
 	badToken       = refusal{http.StatusUnauthorized, "Invalid JWT token", 4002}
 	badCredentials = refusal{http.StatusUnauthorized, "Invalid SDK credentials", 4002}
@@ -34,46 +33,36 @@ type claims struct {
 	jwt.RegisteredClaims
 }
 
-// gate knows the accounts and judges tokens.
+// gate checks tokens against the accounts.
 type gate struct {
 	parser     *jwt.Parser
 	enforceJTI bool
 	appID      string
 	secret     string
-	mu         sync.RWMutex
+	accounts   map[string]Account // empty: any account
 
-	accounts map[string]Account
-	seen     map[string]time.Time // jti -> when it may be forgotten
+	mu   sync.Mutex
+	seen map[string]time.Time // jti -> when it may be forgotten
 }
 
 func newGate(cfg Config) *gate {
 	g := &gate{
 		parser:     jwt.NewParser(jwt.WithValidMethods(cfg.Algorithms)),
 		enforceJTI: cfg.EnforceJTI, appID: cfg.AppID, secret: cfg.Secret,
-		accounts: map[string]Account{}, seen: map[string]time.Time{},
+		accounts: cfg.Accounts, seen: map[string]time.Time{},
 	}
-	maps.Copy(g.accounts, cfg.Accounts)
 	return g
 }
 
-func (g *gate) set(id string, a Account) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.accounts[id] = a
-}
-
-// check judges the headers of a call. cross is set where the stream belongs to
+// check checks the headers of a call. cross is set where the stream belongs to
 // another account than the call names (I12).
 func (g *gate) check(h http.Header, account, stream string) (ref refusal, cross bool) {
 	if account == "" {
 		return noAccount, false
 	}
-	g.mu.RLock()
 	a, known := g.accounts[account]
-	closed := len(g.accounts) > 0
-	g.mu.RUnlock()
 	switch {
-	case !known && closed:
+	case !known && len(g.accounts) > 0:
 		return badCredentials, false
 	case !known:
 		a = Account{Secret: g.secret, AppID: g.appID}
@@ -107,7 +96,7 @@ func (g *gate) token(text string, a Account) refusal {
 	return refusal{}
 }
 
-// once lets each jti pass a single time.
+// once accepts each jti a single time.
 func (g *gate) once(c claims) refusal {
 	now := time.Now()
 	if c.ID == "" || c.ExpiresAt == nil {

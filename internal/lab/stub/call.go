@@ -11,15 +11,15 @@ import (
 	"time"
 )
 
-// call is one call at work. It is reused, with its buffers.
+// call is one call while it is handled. It is reused, with its buffers.
 type call struct {
 	*parser
 
-	lane            *lane
+	state           *streamState
 	stream, account string
 	from, agent     string
 	received        time.Time
-	flight          *flight
+	flight          *inFlight
 	late            bool
 	order           int64
 	status          int
@@ -27,28 +27,28 @@ type call struct {
 	out             []byte
 }
 
-// flight is the time in which a call is in flight for its client. It ends once:
+// inFlight is a call for as long as it is in flight for its client. That ends once:
 // just before the end of the answer, or when the client goes away, which another
-// goroutine notices. So it outlives the call, whose buffers may be in use again.
-type flight struct {
+// goroutine notices. So it may outlive the call, whose buffers are reused.
+type inFlight struct {
 	once  sync.Once
-	lane  *lane
+	state *streamState
 	rows  []row
 	ended time.Time
-	stop  func() bool // ends the watch for the client's going away
+	stop  func() bool // stops watching whether the client goes away
 }
 
-func (f *flight) end() {
+func (f *inFlight) end() {
 	f.once.Do(func() {
 		f.ended = time.Now()
-		f.lane.leave(f.rows)
+		f.state.leave(f.rows)
 	})
 }
 
 // bulkUpdate takes one call from its arrival to the end of its answer.
 func (s *Server) bulkUpdate(w http.ResponseWriter, r *http.Request, stream string) {
 	c := s.calls.Get().(*call)
-	*c = call{parser: c.parser, out: c.out[:0], stream: stream, received: time.Now(), lane: s.lane(stream)}
+	*c = call{parser: c.parser, out: c.out[:0], stream: stream, received: time.Now(), state: s.stream(stream)}
 	c.account, c.from, c.agent = r.Header.Get("accountId"), r.RemoteAddr, r.UserAgent()
 	s.count.update(func(n *Stats) {
 		n.InFlight++
@@ -56,8 +56,8 @@ func (s *Server) bulkUpdate(w http.ResponseWriter, r *http.Request, stream strin
 	})
 	defer s.end(c)
 
-	// The body is read before anything is judged: the log names the rows of
-	// every call, refused ones too.
+	// The body is read before anything is checked: the log names the rows of every
+	// call, refused ones too.
 	tooLarge, err := c.read(r.Body, s.cfg.MaxBytes)
 	if err != nil {
 		panic(http.ErrAbortHandler) // the client went away
@@ -66,8 +66,8 @@ func (s *Server) bulkUpdate(w http.ResponseWriter, r *http.Request, stream strin
 	if tooLarge {
 		c.rows = c.rows[:0]
 	}
-	overlaps, again := c.lane.enter(c.rows)
-	c.flight = &flight{lane: c.lane, rows: c.rows}
+	overlaps, again := c.state.enter(c.rows)
+	c.flight = &inFlight{state: c.state, rows: c.rows}
 	c.flight.stop = context.AfterFunc(r.Context(), c.flight.end)
 	s.count.update(func(n *Stats) {
 		n.Overlaps += overlaps
@@ -95,7 +95,7 @@ func (s *Server) bulkUpdate(w http.ResponseWriter, r *http.Request, stream strin
 			latency += fired.Answer.Latency
 		}
 	}
-	if !s.wait(latency, nil) { // a server works on, whether its client waits or not
+	if !s.wait(latency, nil) { // as a server does, whether its client waits or not
 		panic(http.ErrAbortHandler)
 	}
 	s.respond(w, r, c, fired)
@@ -112,7 +112,7 @@ func (c *call) read(body io.Reader, limit int64) (tooLarge bool, err error) {
 	return int64(len(c.body)) > limit, err
 }
 
-// judge makes the checks that every call must pass, in the order that doc.go names.
+// judge makes the checks of every call, in the order given in doc.go.
 func (s *Server) judge(c *call, r *http.Request, tooLarge, unreadable, again bool) refusal {
 	if r.Method != http.MethodPut {
 		return refusal{http.StatusMethodNotAllowed, "Method Not Allowed", 0}
@@ -152,39 +152,39 @@ func (s *Server) judge(c *call, r *http.Request, tooLarge, unreadable, again boo
 	if invalid > 0 {
 		s.count.update(func(n *Stats) { n.Invalid += int64(invalid) })
 	}
-	if invalid > 0 || len(c.rows) == 0 || again && !s.cfg.ApplyDuplicates || rejected && s.cfg.RejectCall {
+	if invalid > 0 || len(c.rows) == 0 || again || rejected && s.cfg.RejectCall {
 		return refusal{http.StatusPreconditionFailed, "Validation errors/ Invalid arguments", 0}
 	}
 	return refusal{}
 }
 
-// apply takes the rows over, unless they are to fail. A client that has gone
-// meanwhile may have sent newer states already: that makes the call a late one.
+// apply applies the rows, except those that are to fail. A client that has gone
+// meanwhile may have sent newer states already: then the call counts as late.
 func (s *Server) apply(c *call, r *http.Request) {
 	c.late = r.Context().Err() != nil
-	t := c.lane.apply(c.rows, func() int64 { return s.order.Add(1) }, s.cfg.TrackFields)
+	t := c.state.apply(c.rows, func() int64 { return s.order.Add(1) })
 	if t.rows > 0 {
 		c.order = t.order
 	}
 	s.count.tally(t, c.late)
 }
 
-// applyLater applies the rows after d, as a call of its own in the log. What it
-// needs is copied: the call's buffers are in use again by then.
+// applyLater applies the rows after d, as a call of its own in the log. It copies
+// what it needs, because the call's buffers are reused by then.
 func (s *Server) applyLater(c *call, d time.Duration) {
 	later := &call{
-		parser: &parser{rows: make([]row, len(c.rows))}, lane: c.lane,
+		parser: &parser{rows: make([]row, len(c.rows))}, state: c.state,
 		stream: c.stream, account: c.account, from: c.from, agent: c.agent, rule: c.rule, late: true,
 	}
 	for i, r := range c.rows {
-		later.rows[i] = row{contact: r.contact, id: bytes.Clone(r.id), seq: r.seq, raw: bytes.Clone(r.raw), skip: r.skip}
+		later.rows[i] = row{contact: r.contact, id: bytes.Clone(r.id), seq: r.seq, skip: r.skip}
 	}
 	s.late.Go(func() {
 		if !s.wait(d, nil) {
 			return
 		}
 		later.received = time.Now()
-		t := later.lane.apply(later.rows, func() int64 { return s.order.Add(1) }, s.cfg.TrackFields)
+		t := later.state.apply(later.rows, func() int64 { return s.order.Add(1) })
 		s.count.tally(t, true)
 		later.order = t.order
 		s.write(later)
@@ -194,7 +194,7 @@ func (s *Server) applyLater(c *call, d time.Duration) {
 // leave ends the call's time in flight. It comes before the last byte of the
 // answer, because the client may send the contact's next state right after that.
 func (s *Server) leave(c *call) {
-	if c.flight != nil { // else it ended before its rows were read
+	if c.flight != nil { // nil where the client went away before its rows were read
 		c.flight.stop()
 		c.flight.end()
 	}
@@ -213,7 +213,7 @@ func (s *Server) end(c *call) {
 		}
 	})
 	s.write(c)
-	const keep = 8 << 20 // a buffer larger than that is not worth its memory
+	const keep = 8 << 20 // a larger buffer is not worth its memory
 	if cap(c.body) < keep && cap(c.out) < keep {
 		s.calls.Put(c)
 	}
@@ -265,5 +265,5 @@ func send(w http.ResponseWriter, status int, kind string, body []byte) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that has gone is no fault of the stub
+	_, _ = w.Write(body) // the client may have gone
 }

@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// The credentials of a stub that is not told otherwise. They guard nothing.
+// The default credentials. They guard nothing.
 const (
 	LabAppID  = "lab-app"
 	LabSecret = "lab-secret-lab-secret-lab-secret!!"
 )
 
-// Config is what a Server is made of. The zero value of a limit switches it off.
+// Config configures a Server. The zero value of a limit switches it off.
 type Config struct {
 	// Secret and AppID are the credentials of every account that Accounts does not name.
 	Secret, AppID string
@@ -20,7 +20,7 @@ type Config struct {
 	// EnforceJTI refuses a token without a jti, one that was seen before, and one
 	// that is valid for more than an hour, as the vendor's app option does.
 	EnforceJTI bool
-	// Accounts names the accounts there are. Empty: any account, any stream.
+	// Accounts are the accounts that exist. Empty: any account, any stream.
 	Accounts map[string]Account
 
 	// MaxRows and MaxBytes bound one call; above them it is answered 413.
@@ -35,27 +35,22 @@ type Config struct {
 
 	// Latency is how long a call takes; up to Jitter is added, evenly spread.
 	Latency, Jitter time.Duration
-	// MaxInFlight calls are worked on at once; others wait their turn.
+	// MaxInFlight calls are handled at a time; others wait.
 	MaxInFlight int
 
 	// Partial accepts rows that lack everything but the id.
 	Partial bool
-	// ApplyDuplicates applies an array that names a contact twice, in its order;
-	// otherwise such a call is answered 412. It is counted either way.
-	ApplyDuplicates bool
-	// Reject lists ids ("*" at either end or inside) that are never applied: they
-	// come back in failedRecords, or, with RejectCall, make the whole call a 412.
+	// Reject lists ids, with "*" as wildcard, that are never applied: they come back
+	// in failedRecords, or, with RejectCall, make the whole call a 412.
 	Reject     []string
 	RejectCall bool
 
 	// Terse leaves the contacts out of the answer and keeps their ids.
 	Terse bool
-	// TrackFields keeps the fields of every contact, merged row by row.
-	TrackFields bool
-	// KeepRows bounds the rows of the log in memory; beyond it calls are counted
-	// only. 0 keeps none.
+	// KeepRows bounds the rows of the log in memory; further calls are only counted.
+	// 0 keeps none.
 	KeepRows int
-	// Log takes every call as one line of JSON, in one Write each.
+	// Log gets a line of JSON for every call, in one Write each.
 	Log io.Writer
 
 	// Scenario holds the faults. Seed drives jitter and the rules' shares.
@@ -69,8 +64,8 @@ type Account struct {
 	Streams       []string // with "*" as in Reject; empty: all
 }
 
-// DefaultConfig returns a stub with the lab's credentials, a log of four million
-// rows, no limit and no latency, that refuses the contacts whose id starts with "bad".
+// DefaultConfig is a stub with the lab's credentials, a log of four million rows and
+// no limit or latency, that refuses contacts whose id starts with "bad".
 func DefaultConfig() Config {
 	return Config{
 		Secret: LabSecret, AppID: LabAppID, Algorithms: []string{"HS256"},

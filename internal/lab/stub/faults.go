@@ -64,8 +64,8 @@ func (s *Server) respond(w http.ResponseWriter, r *http.Request, c *call, fired 
 	}
 }
 
-// whole sends the answer at once; the endless and the exploding one in pieces
-// for as long as the client takes them.
+// whole sends the answer in one piece, or an endless or exploding one for as long
+// as the client accepts it.
 func (s *Server) whole(w http.ResponseWriter, r *http.Request, c *call, a Answer, fired *rule) {
 	switch a.Body {
 	case Endless:
@@ -164,20 +164,20 @@ func (s *Server) piecewise(w http.ResponseWriter, r *http.Request, c *call, a An
 	_, _ = w.Write(body)
 }
 
-// breakOff ends the connection: with an RST where nothing is said before.
-func breakOff(w http.ResponseWriter, said []byte) {
+// breakOff ends the connection, after some bytes or else with an RST.
+func breakOff(w http.ResponseWriter, first []byte) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok && said == nil {
+	if tcp, ok := conn.(*net.TCPConn); ok && first == nil {
 		_ = tcp.SetLinger(0)
 	}
-	_, _ = conn.Write(said) // a client that has gone is no fault of the stub
+	_, _ = conn.Write(first) // the client may have gone
 	_ = conn.Close()
 }
 
-// bomb is size spaces, compressed. Members of this kind may follow each other in one stream.
+// bomb is size spaces as a gzip member. A stream may have several of them.
 func bomb(size int) []byte {
 	var buf bytes.Buffer
 	zw, _ := gzip.NewWriterLevel(&buf, gzip.BestSpeed)

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// glob is a pattern in which "*" stands for any text. It is split once, because
-// it is matched against every row of every call.
+// glob is a pattern in which "*" matches any text, split at each "*". It is split
+// once, because it is matched against every row of every call.
 type glob []string
 
 type globs []glob

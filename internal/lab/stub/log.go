@@ -124,8 +124,8 @@ func appendText[T string | []byte](b []byte, text T) []byte {
 	return append(b, '"')
 }
 
-// ReadLog reads what a stub wrote to Config.Log. A last line without its end, as
-// a stub leaves it that is killed, is left out.
+// ReadLog reads what a stub wrote to Config.Log. An incomplete last line, as a
+// killed stub leaves it, is ignored.
 func ReadLog(r io.Reader) ([]Call, error) {
 	var calls []Call
 	in := bufio.NewReaderSize(r, 1<<20)

@@ -19,7 +19,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /stats.json", func(w http.ResponseWriter, _ *http.Request) { sendJSON(w, s.Stats()) })
 	mux.HandleFunc("GET /state.json", func(w http.ResponseWriter, r *http.Request) {
 		if stream := r.URL.Query().Get("stream"); stream != "" {
-			sendJSON(w, s.lane(stream).state())
+			sendJSON(w, s.stream(stream).seqs())
 			return
 		}
 		sendJSON(w, s.State())
@@ -134,7 +134,7 @@ func (n Stats) tables(rules []RuleState) []statsTable {
 		{"applied late, over newer", n.LateBack, false},
 	}}
 	faults := statsTable{"What a correct client never does", []statsLine{
-		never("older state after a newer one", n.OutOfOrder), never("contact in two calls at once", n.Overlaps),
+		never("older state after a newer one", n.OutOfOrder), never("contact in two calls at a time", n.Overlaps),
 		never("contact twice in one call", n.NamedTwice), never("call for another account's stream", n.CrossTalk),
 		never("unreadable body", n.Unreadable), never("above the rate limit", n.RateRefused),
 		{"same state again", n.Duplicates, false},

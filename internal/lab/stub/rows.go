@@ -24,7 +24,6 @@ const (
 type row struct {
 	id      []byte // without quotes
 	seq     int64  // -1 where the row has none
-	raw     []byte
 	has     int
 	bad     bool // a member has the wrong form
 	first   jsontext.Value
@@ -57,8 +56,8 @@ func newParser() *parser {
 	return p
 }
 
-// parse reads p.body into p.rows. Its error says that the body is not JSON or
-// not an array of objects; rows read before that are kept, for the log.
+// parse reads p.body into p.rows. It fails where the body is not JSON or not an
+// array of objects; rows read before that are kept, for the log.
 func (p *parser) parse() error {
 	p.rows = p.rows[:0]
 	p.buf = *bytes.NewBuffer(p.body)
@@ -91,7 +90,6 @@ func (p *parser) object(r *row) error {
 	if _, err := p.dec.ReadToken(); err != nil {
 		return err
 	}
-	start := p.dec.InputOffset() - 1
 	for p.dec.PeekKind() != '}' {
 		name, err := p.dec.ReadValue()
 		if err != nil {
@@ -122,7 +120,6 @@ func (p *parser) object(r *row) error {
 	if _, err := p.dec.ReadToken(); err != nil {
 		return err
 	}
-	r.raw = p.body[start:p.dec.InputOffset()]
 	return nil
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// Scenario is a list of faults. Rules are asked in their order, and the first
-// that fires answers the call; where none fires the stub behaves.
+// Scenario is a list of faults. The first rule that fires answers the call; where
+// none fires, the stub behaves.
 //
 //	rules:
 //	  - name: outage          # everything fails from the 10th to the 20th second
@@ -24,7 +24,7 @@ import (
 //	    match: {streams: ["st-0001"]}
 //	    share: 0.05
 //	    answer: {fault: reset}
-//	  - name: late            # the 3rd to 5th call time out and are applied all the same
+//	  - name: late            # the 3rd to 5th call time out and are applied nevertheless
 //	    first: 3
 //	    last: 5
 //	    answer: {status: 504, apply_after: 20s}
@@ -37,7 +37,7 @@ type Scenario struct {
 	Rules []Rule `yaml:"rules"`
 }
 
-// Rule says when to misbehave and how. All conditions that are given must hold.
+// Rule is when to misbehave, and how. All given conditions must hold.
 type Rule struct {
 	// Name identifies the rule in the log, in the counters and to /fault.
 	Name string `yaml:"name"`
@@ -47,7 +47,7 @@ type Rule struct {
 	// posted or switched on at run time. To 0: no end.
 	From time.Duration `yaml:"from"`
 	To   time.Duration `yaml:"to"`
-	// Match says which calls the rule is about. The next four count those only.
+	// Match selects the calls that the rule is about. The next four count only these.
 	Match Match `yaml:"match"`
 	// First and Last bound the number of the call, from 1. Last 0: no end.
 	First int `yaml:"first"`
@@ -59,12 +59,11 @@ type Rule struct {
 
 	// Answer replaces the answer. A rule has an Answer, Rows, or both.
 	Answer *Answer `yaml:"answer"`
-	// Rows changes what becomes of single rows.
+	// Rows changes what happens to single rows.
 	Rows *Rows `yaml:"rows"`
 }
 
-// Match says which calls a rule is about. Lists hold patterns with "*"; an empty
-// list matches all.
+// Match selects calls. Lists hold patterns with "*"; an empty list matches all.
 type Match struct {
 	Streams  []string `yaml:"streams"`
 	Accounts []string `yaml:"accounts"`
@@ -75,7 +74,7 @@ type Match struct {
 // The faults of a connection.
 const (
 	Reset        = "reset"          // the connection is reset instead of an answer
-	NotHTTP      = "not_http"       // a line that is no HTTP instead of an answer
+	NotHTTP      = "not_http"       // a line that is not HTTP instead of an answer
 	CloseMidBody = "close_mid_body" // half of the answer, then the connection ends
 	NoAnswer     = "no_answer"      // silence until the client gives up
 	SlowBody     = "slow_body"      // 16 bytes of the answer every Pace
@@ -84,7 +83,7 @@ const (
 // The bodies an answer may have instead of the one that fits its status.
 const (
 	HTML             = "html"
-	Truncated        = "truncated"          // half of the usual answer, as if that were all
+	Truncated        = "truncated"          // half of the usual answer, as if it were complete
 	GzipBomb         = "gzip_bomb"          // 1 GiB of spaces, compressed
 	Endless          = "endless"            // never ends
 	Empty            = "empty"              // nothing
@@ -103,15 +102,15 @@ type Answer struct {
 	// Fault is one of the names above.
 	Fault string        `yaml:"fault"`
 	Pace  time.Duration `yaml:"pace"` // of slow_body; 0 = 100 ms
-	// Apply says whether the rows are applied before the answer. Left out: yes
-	// with a 2xx status, no with another, and no with reset, not_http and no_answer.
+	// Apply is whether the rows are applied before the answer. Left out: yes with a
+	// 2xx status, except with reset, not_http and no_answer.
 	Apply *bool `yaml:"apply"`
-	// ApplyAfter applies the rows this long after the answer, as an API does
-	// whose gateway gave up on it. 0 = not.
+	// ApplyAfter applies the rows this long after the answer, as an API does whose
+	// gateway has given up. 0 = not.
 	ApplyAfter time.Duration `yaml:"apply_after"`
 }
 
-// Rows changes what becomes of single rows, by their ids.
+// Rows changes what happens to single rows, by their ids.
 type Rows struct {
 	Fail      []string `yaml:"fail"`       // not applied, in failedRecords
 	Omit      []string `yaml:"omit"`       // applied, but in no list and no counter
@@ -126,7 +125,7 @@ type Rows struct {
 	NoRecords bool     `yaml:"no_records"` // counters only, both lists empty
 }
 
-// ParseScenario reads a scenario from YAML and reports every rule that makes no sense.
+// ParseScenario reads a scenario from YAML. Its error names the first invalid rule.
 func ParseScenario(text []byte) (Scenario, error) {
 	var s Scenario
 	if err := yaml.UnmarshalWithOptions(text, &s, yaml.Strict()); err != nil {
@@ -190,7 +189,7 @@ func (r Rule) validate() error {
 	return nil
 }
 
-// rule is a Rule made ready.
+// rule is a compiled Rule.
 type rule struct {
 	Rule
 
@@ -235,7 +234,7 @@ func (r *rule) fires(now time.Time, stream, account string, rows []row) bool {
 	return true
 }
 
-// script is the rules in force.
+// script holds the rules.
 type script struct {
 	seed uint64
 	mu   sync.Mutex
@@ -254,7 +253,7 @@ func (s *script) choose(now time.Time, stream, account string, rows []row) *rule
 	return nil
 }
 
-// put adds a rule behind the others, or in the place of the one of its name.
+// put adds a rule after the others, or replaces the one of its name.
 func (s *script) put(r Rule, base time.Time) error {
 	if err := r.validate(); err != nil {
 		return err
@@ -270,8 +269,8 @@ func (s *script) put(r Rule, base time.Time) error {
 	return nil
 }
 
-// turn switches a rule. A rule switched on starts anew. The rule is replaced and
-// not changed, because a call may be at work with it.
+// turn switches a rule on or off. A rule that is switched on counts from zero. The
+// rule is replaced, not changed, because a call may be using it.
 func (s *script) turn(name string, off bool, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

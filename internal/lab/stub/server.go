@@ -33,21 +33,21 @@ type Server struct {
 	calls   sync.Pool
 	order   atomic.Int64
 	pages   *http.ServeMux
-	closing chan struct{} // ends every wait
+	closing chan struct{} // closed to end every wait
 	late    sync.WaitGroup
 	serving sync.WaitGroup
-	working sync.WaitGroup // calls, also those whose connection was taken over
+	working sync.WaitGroup // calls, also those whose connection was hijacked
 	close   sync.Once
 
-	mu    sync.RWMutex
-	lanes map[string]*lane
-	done  bool         // nothing begins any more
-	http  *http.Server // nil before Start
-	url   string
-	err   error // of serving
+	mu      sync.RWMutex
+	streams map[string]*streamState
+	done    bool         // no call begins any more
+	http    *http.Server // nil before Start
+	url     string
+	err     error // of serving
 }
 
-// New returns a stub. Its error names the rule of the scenario that makes no sense.
+// New returns a stub. Its error names the rule of the scenario that is invalid.
 func New(cfg Config) (*Server, error) {
 	if len(cfg.Algorithms) == 0 {
 		cfg.Algorithms = []string{"HS256"}
@@ -60,7 +60,7 @@ func New(cfg Config) (*Server, error) {
 		gate: newGate(cfg), limit: newLimiter(cfg.RateLimit, cfg.RateWindow),
 		script: &script{seed: cfg.Seed}, count: newCounters(),
 		journal: &journal{keep: cfg.KeepRows, out: cfg.Log},
-		closing: make(chan struct{}), lanes: map[string]*lane{},
+		closing: make(chan struct{}), streams: map[string]*streamState{},
 	}
 	s.calls.New = func() any { return &call{parser: newParser()} }
 	if cfg.MaxInFlight > 0 {
@@ -131,9 +131,9 @@ func (s *Server) URL() string {
 	return s.url
 }
 
-// Close ends every wait, lets the calls at work finish for up to two seconds,
-// drops rows that were still to be applied late, and returns what went wrong
-// with serving. Counters and log stay readable.
+// Close ends every wait, gives running calls two seconds to finish, drops rows that
+// were still to be applied late, and returns the error of serving, if any. Counters
+// and log stay readable.
 func (s *Server) Close() error {
 	s.close.Do(func() { close(s.closing) })
 	s.mu.RLock()
@@ -143,7 +143,7 @@ func (s *Server) Close() error {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		if srv.Shutdown(ctx) != nil {
-			_ = srv.Close() // its calls are cut off, which is what is left to do
+			_ = srv.Close() // what has not finished is cut off
 		}
 	}
 	s.serving.Wait()
@@ -159,7 +159,7 @@ func (s *Server) Close() error {
 
 // ServeHTTP answers the API's path and the stub's own pages.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	// The raw path is judged, so that an escaped slash or dot cannot pass for a stream of another name.
+	// The raw path is checked: an escaped slash or dot must not make another stream of the name.
 	rest, ok := strings.CutPrefix(r.URL.EscapedPath(), pathStart)
 	stream, tail := rest, ""
 	if i := strings.IndexByte(rest, '/'); i >= 0 {
@@ -187,12 +187,6 @@ func (s *Server) begin() bool {
 	}
 	return !s.done
 }
-
-// Handler returns the server as a handler, for a listener of the caller's own.
-func (s *Server) Handler() http.Handler { return s }
-
-// SetAccount adds or replaces an account while the stub runs, as a rotated secret does.
-func (s *Server) SetAccount(id string, a Account) { s.gate.set(id, a) }
 
 // Put adds a rule to the running stub, or replaces the one of its name. From and
 // To count from now.
@@ -223,18 +217,18 @@ func (s *Server) Calls() []Call {
 func (s *Server) State() map[string]map[string]int64 {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	all := make(map[string]map[string]int64, len(s.lanes))
-	for name, l := range s.lanes {
-		all[name] = l.state()
+	all := make(map[string]map[string]int64, len(s.streams))
+	for name, state := range s.streams {
+		all[name] = state.seqs()
 	}
 	return all
 }
 
-func (l *lane) state() map[string]int64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	seqs := make(map[string]int64, len(l.contacts))
-	for id, c := range l.contacts {
+func (s *streamState) seqs() map[string]int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seqs := make(map[string]int64, len(s.contacts))
+	for id, c := range s.contacts {
 		if c.applied > 0 {
 			seqs[id] = c.last
 		}
@@ -242,41 +236,30 @@ func (l *lane) state() map[string]int64 {
 	return seqs
 }
 
-// Fields returns the merged fields of a contact; nil unless Config.TrackFields is set.
-func (s *Server) Fields(stream, id string) map[string]any {
-	l := s.lane(stream)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if c := l.contacts[id]; c != nil {
-		return mergePatch(nil, c.fields) // a copy as deep as the objects go
-	}
-	return nil
-}
-
 // Reset forgets contacts, log, counters and used budget. Rules stay.
 func (s *Server) Reset() {
 	s.mu.Lock()
-	s.lanes = map[string]*lane{}
+	s.streams = map[string]*streamState{}
 	s.mu.Unlock()
 	s.journal.reset()
 	s.count.reset()
 	s.limit.reset()
 }
 
-func (s *Server) lane(stream string) *lane {
+func (s *Server) stream(name string) *streamState {
 	s.mu.RLock()
-	l := s.lanes[stream]
+	state := s.streams[name]
 	s.mu.RUnlock()
-	if l != nil {
-		return l
+	if state != nil {
+		return state
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if l = s.lanes[stream]; l == nil {
-		l = &lane{contacts: map[string]*contact{}}
-		s.lanes[stream] = l
+	if state = s.streams[name]; state == nil {
+		state = &streamState{contacts: map[string]*contact{}}
+		s.streams[name] = state
 	}
-	return l
+	return state
 }
 
 // wait returns after d, or false when the stub closes or done is closed first.

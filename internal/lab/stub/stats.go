@@ -19,21 +19,16 @@ type Stats struct {
 	LateRows    int64            `json:"late_rows"`       // applied after the client had gone or had been answered
 	LateBack    int64            `json:"late_backwards"`  // of those: an older state over a newer one
 	Unlogged    int64            `json:"unlogged_calls"`  // beyond Config.KeepRows
-	LogBroken   bool             `json:"log_broken"`      // Config.Log refused a line
+	LogBroken   bool             `json:"log_broken"`      // writing to Config.Log failed
 	RateRefused int64            `json:"rate_refused"`    // calls above the rate limit
 	CrossTalk   int64            `json:"cross_talk"`      // calls for a stream of another account
 	Overlaps    int64            `json:"overlaps"`        // rows whose contact was in flight already
 	OutOfOrder  int64            `json:"out_of_order"`    // rows applied with a lower seq than before
 	Duplicates  int64            `json:"duplicates"`      // rows applied with the same seq again
 	NamedTwice  int64            `json:"named_twice"`     // rows whose contact the same array had named
-	Unreadable  int64            `json:"unreadable"`      // calls whose body was no array of contacts
+	Unreadable  int64            `json:"unreadable"`      // calls whose body was not an array of contacts
 	Invalid     int64            `json:"invalid_rows"`    // rows that lack a member or have it in a wrong form
 	TooLarge    int64            `json:"too_large_calls"` // above MaxRows or MaxBytes
-}
-
-// Violations is how often a client did what a correct one never does.
-func (s Stats) Violations() int64 {
-	return s.CrossTalk + s.Overlaps + s.OutOfOrder + s.NamedTwice + s.Unreadable
 }
 
 // Add adds the counters of another stub, for a run with several.
@@ -80,7 +75,7 @@ func newCounters() *counters {
 	return c
 }
 
-// reset keeps the calls in flight: they will still leave.
+// reset keeps the calls in flight: their end is still to be counted.
 func (c *counters) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -101,7 +96,7 @@ func (c *counters) snapshot() Stats {
 	return s
 }
 
-// tally adds what applying a call came to.
+// tally adds what applying a call did.
 func (c *counters) tally(t tally, late bool) {
 	c.update(func(n *Stats) {
 		n.AppliedRows += t.rows
