@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -24,7 +25,7 @@ func TestDemo_PrintsTheReportAndExitsByIt(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			var stdout, stderr bytes.Buffer
-			code := run(t.Context(), append(args[:len(args):len(args)], tt.more...), &stdout, &stderr)
+			code := run(t.Context(), append(slices.Clip(args), tt.more...), &stdout, &stderr)
 			if code != tt.code || !strings.Contains(stderr.String(), tt.stderr) {
 				t.Errorf("exit code %d and %q, want %d with %q", code, stderr.String(), tt.code, tt.stderr)
 			}
