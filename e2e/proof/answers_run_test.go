@@ -12,9 +12,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
-
 	"testing"
+	"time"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/batcher"
