@@ -116,17 +116,52 @@ func TestAnswers_ConfiguredPaths(t *testing.T) {
 	t.Parallel()
 	a := newAnswerReader(Answer{
 		SuccessIDs: []string{"who.key"}, FailureIDs: []string{"where.list.key"},
-		Reasons: []string{"why.text"}, Transient: []string{"Moon"},
+		Reasons: []string{"why.text"}, Transient: []string{"mOOn"},
 	}, newRedactor())
 	body := `{"successfulRecords":[{"id":"b","who":{"key":"a"}}],
-		"failedRecords":[{"where":{"list":[{"other":1},{"key":"b"}]},"why":{"text":"full moon","more":"x"}}]}`
+		"failedRecords":[{"where":{"list":[{"other":1},{"key":"b"}]},"why":{"text":"full Moon","more":"x"}}]}`
 	got, err := a.read([]byte(body), batchOf("a", "b").Rows, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	v, transient := verdicts(got.rows)
-	if v != "DF" || transient != "-T" || got.rows[1].Reason != "full moon" {
+	if v != "DF" || transient != "-T" || got.rows[1].Reason != "full Moon" {
 		t.Errorf("got %s %s %+v", v, transient, got.rows)
+	}
+}
+
+// What an answer states about rows is in testdata/answers; these are the answers
+// that come close to delivering a row and do not.
+func TestAnswers_DoubtDeliversNothing(t *testing.T) {
+	t.Parallel()
+	a := newAnswerReader(defaultAnswer(), newRedactor())
+	for _, tt := range []struct{ name, body, verdicts string }{
+		{"all counters", `{"totalRequested":2,"successful":2,"failed":0}`, "DD"},
+		{"a counter occurs twice", `{"totalRequested":2,"successful":2,"failed":1,"failed":0}`, "UU"},
+		{"a list occurs twice", `{"totalRequested":2,"successful":2,"failed":0,"successfulRecords":[],"successfulRecords":[]}`, "UU"},
+		{"more requested than sent", `{"totalRequested":3,"successful":2,"failed":0}`, "UU"},
+		{"a counter is null", `{"totalRequested":2,"successful":2,"failed":null}`, "UU"},
+		{"a counter is a string", `{"totalRequested":2,"successful":2,"failed":"0"}`, "UU"},
+		{"a counter is missing", `{"totalRequested":2,"successful":2}`, "UU"},
+		{"a record names both rows, and another one of them", `{"successfulRecords":[{"id":"a","contact":{"_id":"b"}},{"id":"a"}]}`, "UU"},
+		{"one row is named by both ids", `{"successfulRecords":[{"id":"a","contact":{"_id":"a"}},{"id":"b","contact":{"_id":"x"}}]}`, "DD"},
+		{"bytes that are not UTF-8", "{\"successfulRecords\":[{\"id\":\"a\",\"contact\":{\"firstName\":\"\xff\"}}]}", "DU"},
+	} {
+		got, err := a.read([]byte(tt.body), batchOf("a", "b").Rows, nil)
+		if v, _ := verdicts(got.rows); err != nil || v != tt.verdicts {
+			t.Errorf("%s: got %s, %v, want %s", tt.name, v, err, tt.verdicts)
+		}
+	}
+}
+
+// A member of the contact that is called like a status is the contact's.
+func TestAnswers_CodesWithinTheContactAreNotQuoted(t *testing.T) {
+	t.Parallel()
+	a := newAnswerReader(defaultAnswer(), newRedactor())
+	body := `{"failedRecords":[{"id":"a","status":409,"reason":"no","contact":{"_id":"a","code":"4711"}}]}`
+	got, err := a.read([]byte(body), batchOf("a").Rows, nil)
+	if err != nil || got.rows[0].Reason != "no (code 409)" {
+		t.Errorf("got %+v, %v", got.rows, err)
 	}
 }
 
@@ -136,7 +171,7 @@ func TestAnswers_DeepNestingIsBounded(t *testing.T) {
 	for _, depth := range []int{20, 500, 1_000_000} {
 		deep := strings.Repeat(`{"error":[`, depth) + `"x"` + strings.Repeat("]}", depth)
 		got, err := a.read([]byte(`{"failedRecords":[{"id":"a","errors":`+deep+`}]}`), batchOf("a").Rows, nil)
-		if depth < 1000 && (err != nil || got.rows[0].Verdict != contactsync.Failed) {
+		if depth < 1000 && (err != nil || got.rows[0].Verdict != contactsync.Failed || got.rows[0].Reason != "") {
 			t.Errorf("depth %d: got %+v, %v", depth, got, err)
 		}
 		if depth > 10_000 && err == nil {

@@ -97,6 +97,63 @@ func TestBudget_NoWindowExceedsTheRequests(t *testing.T) {
 	})
 }
 
+// TestBudget_NoWindowExceedsTheRequestsWhenOneReplicaTakesOver is the case that the
+// reserve is for: small shares have been rounded up to a token each, and then all
+// requests are one replica's.
+func TestBudget_NoWindowExceedsTheRequestsWhenOneReplicaTakesOver(t *testing.T) {
+	t.Parallel()
+	const requests, burst, window = 60, 1, 10 * time.Second
+	for took := 2 * window; took < 4*window; took += time.Second / 2 {
+		now := time.Unix(1_767_951_304, 0)
+		var replicas []*budget
+		for range 3 {
+			replicas = append(replicas, newBudget(testBudget(requests, burst, window, ShareSplit), time.Minute, now))
+		}
+		var starts []time.Time
+		for _, parts := range [][]int{{10, 1, 1}, {0, 12, 0}} {
+			for i, part := range parts {
+				replicas[i].setShare(now, part, 12)
+			}
+			end := now.Add(took)
+			starts = append(starts, greedy(replicas, now, end)...)
+			now = end
+		}
+		if most := mostInWindow(starts, window); most > requests {
+			t.Errorf("after %v: %d starts in a window of %d", took, most, requests)
+		}
+	}
+}
+
+// A bucket would add the tokens of the time between once more.
+func TestBudget_ClockThatGoesBackAddsNothing(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_767_951_304, 0)
+	b := newBudget(testBudget(60, 0, time.Minute, ShareFull), time.Minute, now)
+	now = now.Add(time.Minute)
+	if got := b.remaining(now); got != 6 {
+		t.Fatalf("%v requests after a window, want the burst of 6", got)
+	}
+	b.take(now)
+	b.take(now.Add(-30 * time.Second))
+	if got := b.remaining(now); got != 4 {
+		t.Errorf("%v requests remain of 6 after two", got)
+	}
+}
+
+// Each of a hundred replicas would start a request at every assignment.
+func TestBudget_ShareOfLessThanOneRequestBeginsWithNone(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_767_951_304, 0)
+	b := newBudget(testBudget(60, 0, time.Minute, ShareSplit), time.Minute, now)
+	b.setShare(now, 1, 120)
+	if n := drain(b, now); n != 0 {
+		t.Errorf("%d requests at the assignment", n)
+	}
+	if n := drain(b, now.Add(3*time.Minute)); n != 1 {
+		t.Errorf("%d requests after three minutes of half a request each, want 1 at a time", n)
+	}
+}
+
 // TestBudget_GreedyReplicasUseTheirPart asks as soon as it may: the budget is
 // used to what the burst leaves of it, and not beyond.
 func TestBudget_GreedyReplicasUseTheirPart(t *testing.T) {
@@ -127,7 +184,7 @@ func TestBudget_GreedyReplicasUseTheirPart(t *testing.T) {
 				starts = append(starts, now)
 			}
 			again := b.next(now)
-			if !again.After(now) || again.Sub(now) > recheckEvery {
+			if !again.After(now) || again.Sub(now) > time.Second { // a new share may come
 				t.Fatalf("%s: ask again after %v", tt.name, again.Sub(now))
 			}
 			now = again
@@ -192,8 +249,8 @@ func TestBudget_Throttle(t *testing.T) {
 		t.Errorf("learned %v requests", got)
 	}
 	// Requests that were in flight are throttled too: the rate is lowered once, the longest wait counts.
-	b.throttle(now.Add(time.Second), 10*time.Second)
 	b.throttle(now.Add(time.Second), 30*time.Second)
+	b.throttle(now.Add(time.Second), 10*time.Second)
 	if again := b.next(now.Add(time.Second)); !again.Equal(now.Add(31*time.Second)) || b.perWindow() != 48 {
 		t.Errorf("waits %v, learned %v requests", again.Sub(now), b.perWindow())
 	}
@@ -202,12 +259,18 @@ func TestBudget_Throttle(t *testing.T) {
 	if again := b.next(now); !again.Equal(now.Add(5 * time.Minute)) {
 		t.Errorf("waits %v, more than throttle_max", again.Sub(now))
 	}
+	waits := map[time.Duration]bool{}
 	for range 20 {
 		now = b.throttledUntil
 		b.throttle(now, 0)
 		if wait := b.throttledUntil.Sub(now); wait < time.Minute || wait > 66*time.Second {
 			t.Errorf("without Retry-After waits %v", wait)
+		} else {
+			waits[wait] = true
 		}
+	}
+	if len(waits) < 2 {
+		t.Errorf("without Retry-After always waits %v: replicas return together", waits)
 	}
 	if got := b.perWindow(); got != 12 {
 		t.Errorf("learned %v requests, fewer than a fifth", got)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -52,5 +53,36 @@ func TestNew_ReportsEveryFault(t *testing.T) {
 				t.Errorf("%v does not say %q", err, want)
 			}
 		}
+	}
+}
+
+// Two accounts on one host, however it is spelled: each has its own budget, and
+// both have one circuit breaker.
+func TestClient_AccountsShareAHostAndNothingElse(t *testing.T) {
+	t.Parallel()
+	c := newTestClient(t, "http://api.test", func(cfg *Config, _ *Deps) {
+		second := cfg.Accounts[0]
+		second.ID, second.Host, second.Streams = "second", "http://API.test/", []string{"second-*"}
+		second.Budget = testBudget(120, 0, time.Minute, ShareSplit)
+		cfg.Accounts = append(cfg.Accounts, second)
+		cfg.Breaker.Consecutive = 1
+	})
+	if n := strings.Count(c.log.String(), "host is called unencrypted"); n != 2 {
+		t.Errorf("%d warnings of two accounts without encryption: %s", n, c.log)
+	}
+	if len(c.hosts) != 1 {
+		t.Errorf("hosts are %v", c.hosts)
+	}
+	now := time.Now()
+	c.SetShare(now, 1, 2)
+	first, _ := c.Gate(testAccount)
+	second, _ := c.Gate("second")
+	if a, b := first.State(now).Share, second.State(now).Share; a != 30 || b != 60 {
+		t.Errorf("%v and %v requests in a window, want 30 and 60", a, b)
+	}
+	report, _ := first.Admit(now)
+	report(now, contactsync.Result{Kind: contactsync.Unavailable})
+	if s := second.State(now); s.Name != StateBreakerOpen {
+		t.Errorf("the other account's state is %+v", s)
 	}
 }

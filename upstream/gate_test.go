@@ -47,6 +47,14 @@ func admit(t *testing.T, g *Gate) func(contactsync.Kind) {
 	return func(k contactsync.Kind) { report(time.Now(), result(k)) }
 }
 
+// ended admits requests that end as in the pattern: F failed, A answered.
+func ended(t *testing.T, g *Gate, pattern string) {
+	t.Helper()
+	for _, end := range pattern {
+		admit(t, g)(map[rune]contactsync.Kind{'F': contactsync.Unavailable, 'A': contactsync.Answered}[end])
+	}
+}
+
 func refused(t *testing.T, g *Gate, wait time.Duration) {
 	t.Helper()
 	report, again := g.Admit(time.Now())
@@ -139,24 +147,15 @@ func TestGate_RatioOpensAndOldFailuresExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gates, _ := newTestGates(1, 0)
 		g := gates[0]
-		for range 3 { // 6 of 9: too few requests to judge by
-			admit(t, g)(contactsync.Unavailable)
-			admit(t, g)(contactsync.Answered)
-			admit(t, g)(contactsync.Unavailable)
-		}
+		ended(t, g, "FAFFAFFAF") // 6 of 9: too few requests to judge by
 		time.Sleep(61 * time.Second)
-		for range 9 {
-			admit(t, g)(contactsync.Answered)
-		}
+		ended(t, g, "AAAAAAAAA")
 		if s := g.State(time.Now()); s.Name != StateReady {
 			t.Fatalf("state is %+v: failures of a minute ago count", s)
 		}
 		inFlight := admit(t, g) // not counted before it ends
 		for range 10 {
-			admit(t, g)(contactsync.Answered)
-			admit(t, g)(contactsync.Unavailable)
-			admit(t, g)(contactsync.Unavailable)
-			admit(t, g)(contactsync.Unavailable)
+			ended(t, g, "AFFF")
 			if g.State(time.Now()).Name == StateBreakerOpen {
 				inFlight(contactsync.Answered)
 				refused(t, g, 15*time.Second+time.Millisecond)
@@ -219,11 +218,103 @@ func TestGate_Throttled(t *testing.T) {
 		if got := testutil.ToFloat64(gates[0].gauges.throttled); got != 7 {
 			t.Errorf("the gauge is %vs", got)
 		}
-		time.Sleep(7 * time.Second)
+		time.Sleep(8 * time.Second)
 		admit(t, gates[0])
 		gates[0].updateGauges(time.Now())
 		if got := testutil.ToFloat64(gates[0].gauges.throttled); got != 0 {
 			t.Errorf("the gauge is %vs", got)
+		}
+	})
+}
+
+func TestGate_ThrottledAccountHasNothingRemaining(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 60)
+		time.Sleep(time.Minute)
+		report, _ := gates[0].Admit(time.Now())
+		report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, RetryAfter: 7 * time.Second})
+		if got := testutil.ToFloat64(gates[0].gauges.remaining); got != 0 {
+			t.Errorf("%v requests remain while the account is throttled", got)
+		}
+	})
+}
+
+// What was never sent says nothing about the host, good or bad.
+func TestGate_UnsentRequestsAreNotCounted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 0)
+		unsent := func(kind contactsync.Kind) {
+			t.Helper()
+			report, again := gates[0].Admit(time.Now())
+			if report == nil {
+				t.Fatalf("%v: not admitted for %v", kind, time.Until(again))
+			}
+			report(time.Now(), contactsync.Result{Kind: kind})
+		}
+		for range 10 {
+			unsent(contactsync.Unknown) // the account is not configured
+		}
+		if s := gates[0].State(time.Now()); s.Name != StateReady {
+			t.Fatalf("ten requests that were never sent: state is %+v", s)
+		}
+		for range 5 {
+			admit(t, gates[0])(contactsync.Unavailable)
+		}
+		time.Sleep(15*time.Second + time.Millisecond)
+		unsent(contactsync.Unauthorized) // no token could be signed
+		if s := gates[0].State(time.Now()); s.Name != StateBreakerHalfOpen {
+			t.Errorf("the probe was never sent: state is %+v", s)
+		}
+		unsent(contactsync.StreamGone) // the stream's name is not valid
+		if s := gates[0].State(time.Now()); s.Name != StateBreakerHalfOpen {
+			t.Errorf("the probe was never sent: state is %+v", s)
+		}
+	})
+}
+
+func TestGate_RequestsInFlightDoNotDiluteTheRatio(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 0)
+		for range 10 {
+			admit(t, gates[0]) // no result yet
+		}
+		ended(t, gates[0], "FFFFAFAAAF")
+		if s := gates[0].State(time.Now()); s.Name != StateBreakerOpen {
+			t.Errorf("6 of 10 failed: state is %+v", s)
+		}
+	})
+}
+
+// Failures around the end of a fixed interval would be counted apart.
+func TestGate_IntervalIsRolling(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 0)
+		admit(t, gates[0])(contactsync.Answered)
+		time.Sleep(50 * time.Second)
+		ended(t, gates[0], "FFFA")
+		time.Sleep(20 * time.Second)
+		ended(t, gates[0], "FFFAAF")
+		if s := gates[0].State(time.Now()); s.Name != StateBreakerOpen {
+			t.Errorf("7 of 10 failed within 20 s: state is %+v", s)
+		}
+	})
+}
+
+// The caller's clock may be ahead of the breaker's.
+func TestGate_TimeToAskAgainIsLater(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 0)
+		for range 5 {
+			admit(t, gates[0])(contactsync.Unavailable)
+		}
+		ahead := time.Now().Add(time.Hour)
+		if _, again := gates[0].Admit(ahead); !again.After(ahead) {
+			t.Errorf("ask again %v before now", ahead.Sub(again))
 		}
 	})
 }

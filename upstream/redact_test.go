@@ -10,8 +10,8 @@ import (
 
 func TestExcerpt(t *testing.T) {
 	t.Parallel()
-	rows := []contactsync.Row{{ID: "6964af60450340957c61a2b3", Body: []byte(
-		`{"id":"6964af60450340957c61a2b3","firstName":"Zoë","lastName":"O'Brien","fullName":"Zoë O'Brien","salutation":"mr",
+	rows := []contactsync.Row{{ID: "contact-seven", Body: []byte(
+		`{"id":"contact-seven","_id":"contact-seven","firstName":"Zoë","lastName":"O'Brien","fullName":"Zoë O'Brien","salutation":"mr",
 		"cellPhone":{"extension":"+","phoneNumber":"4711","countryCode":"+91"},"notes":["Straße \"7\""]}`)}}
 	secrets := []string{"opaque-token-0123456789", "", "short"}
 	for text, want := range map[string]string{
@@ -21,6 +21,8 @@ func TestExcerpt(t *testing.T) {
 		"call +91 244-561-2345 or (244) 561 2345": "call *** *** or (***",
 		"used by +49/170/1234-567, see 2/3":       "used by +***, see 2/3",
 		"401 4002":                                "401 4002",
+		"contact-seven is unknown":                "contact-seven is unknown", // operators need ids
+		"Zoë, zoë and ZOË":                        "***, *** and ***",
 		"phone ٢٤٤٥٦١٢":                           "phone ***",
 		"bad eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.c2ln!": "bad ***!",
 		"bad eyJhb":                               "bad ***",

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"errors"
 	"net/url"
 	"strings"
 	"sync"
@@ -73,5 +74,28 @@ func TestBody_IsReadWhileItIsClosed(t *testing.T) {
 		next := pool.encode([]contactsync.Row{{Body: []byte(strings.Repeat("!", 64))}})
 		readers.Wait()
 		_ = next.Close()
+	}
+}
+
+func TestBody_IsNotReadOnceItIsClosed(t *testing.T) {
+	t.Parallel()
+	b := new(bodyPool).encode(batchOf("a").Rows)
+	if n, err := b.Read(make([]byte, 5)); n != 5 || err != nil {
+		t.Fatalf("read %d bytes, %v", n, err)
+	}
+	_ = b.Close()
+	if n, err := b.Read(make([]byte, 5)); n != 0 || !errors.Is(err, errBodyClosed) {
+		t.Errorf("read %d bytes after closing, %v", n, err)
+	}
+}
+
+func TestBody_LargeBuffersAreNotKept(t *testing.T) {
+	t.Parallel()
+	var pool bodyPool
+	for range 10 {
+		_ = pool.encode([]contactsync.Row{{Body: make([]byte, maxPooledBytes+1)}}).Close()
+		if b := pool.encode(batchOf("a").Rows); cap(b.data) > maxPooledBytes {
+			t.Fatalf("a buffer of %d bytes was kept", cap(b.data))
+		}
 	}
 }

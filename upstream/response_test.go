@@ -3,6 +3,7 @@ package upstream
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -152,5 +153,16 @@ func readRequest(conn net.Conn) {
 			return
 		}
 		got = append(got, one[:n]...)
+	}
+}
+
+func TestReadBody_LimitIsInclusive(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int]error{999: nil, 1000: nil, 1001: errTooLong} {
+		resp := &http.Response{Body: io.NopCloser(strings.NewReader(strings.Repeat("a", size))), ContentLength: -1}
+		var buf bytes.Buffer
+		if err := readBody(resp, 1000, &buf); !errors.Is(err, want) || err == nil && buf.Len() != size {
+			t.Errorf("%d bytes: read %d, %v, want %v", size, buf.Len(), err, want)
+		}
 	}
 }

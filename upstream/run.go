@@ -20,12 +20,16 @@ const (
 // Run reads credential files again when they change and keeps the gauges of the
 // gates current, until ctx ends. It returns nil.
 func (c *Client) Run(ctx context.Context) error {
-	var events <-chan fsnotify.Event
-	var errs <-chan error
 	if watcher := c.watchFiles(); watcher != nil {
 		defer func() { _ = watcher.Close() }()
-		events, errs = watcher.Events, watcher.Errors
+		c.run(ctx, watcher.Events, watcher.Errors)
+	} else {
+		c.run(ctx, nil, nil)
 	}
+	return nil
+}
+
+func (c *Client) run(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error) {
 	reread, pending := time.NewTimer(rereadEvery), false
 	defer reread.Stop()
 	gauges := time.NewTicker(updateGaugesEvery)
@@ -33,7 +37,7 @@ func (c *Client) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-events:
 			// A directory that never rests must not put the reading off for ever.
 			if !pending {

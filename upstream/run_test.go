@@ -2,13 +2,19 @@ package upstream
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // signalLog sends on a channel when a line with the words is logged.
@@ -86,4 +92,75 @@ func TestRun_SecretIsSwapped(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
+}
+
+// runInBubble runs the client with events that the test sends.
+func runInBubble(t *testing.T, c *Client, test func(events chan<- fsnotify.Event, errs chan<- error)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	events, errs := make(chan fsnotify.Event), make(chan error)
+	var running sync.WaitGroup
+	running.Go(func() { c.run(ctx, events, errs) })
+	test(events, errs)
+	cancel()
+	running.Wait()
+}
+
+func TestRun_ReadsFilesAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestClient(t, "http://api.test", nil)
+		source := c.accounts[testAccount].tokens
+		secrets := 0
+		// change writes another secret and reports whether it is used after a time.
+		change := func(after time.Duration) bool {
+			secrets++
+			secret := fmt.Sprint("canary-secret-number-", secrets)
+			writeFile(t, c.secret, secret)
+			time.Sleep(after)
+			synctest.Wait()
+			return signedWith(mustToken(t, source, time.Now()), secret)
+		}
+		runInBubble(t, c.Client, func(events chan<- fsnotify.Event, errs chan<- error) {
+			if change(rereadEvery-time.Second) || !change(time.Second) || !change(rereadEvery) {
+				t.Error("without events the files are not read every minute")
+			}
+			for range 2 {
+				events <- fsnotify.Event{}
+				if change(settleTime-time.Millisecond) || !change(time.Millisecond) {
+					t.Error("files are not read a settle time after the event")
+				}
+			}
+			errs <- errors.New("overflow")
+			if !change(settleTime) || !strings.Contains(c.log.String(), "overflow") {
+				t.Error("files are not read after the watch has failed")
+			}
+			read := false
+			for range 10 { // a directory that never rests
+				events <- fsnotify.Event{}
+				read = change(settleTime/2) || read
+			}
+			if !read {
+				t.Error("files are not read while events go on")
+			}
+		})
+	})
+}
+
+func TestRun_UpdatesGauges(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestClient(t, "http://api.test", nil)
+		gate, _ := c.Gate(testAccount)
+		gate.SetShare(time.Now(), 1, 1)
+		remaining := c.metrics.BudgetRemaining.WithLabelValues(testAccount)
+		before := testutil.ToFloat64(remaining)
+		runInBubble(t, c.Client, func(chan<- fsnotify.Event, chan<- error) {
+			time.Sleep(5 * time.Minute)
+			synctest.Wait()
+		})
+		if got := testutil.ToFloat64(remaining); before != 1 || got != 6 {
+			t.Errorf("%v requests remain at first and %v after five minutes, want 1 and 6", before, got)
+		}
+	})
 }

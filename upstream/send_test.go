@@ -118,13 +118,14 @@ func TestSend_NoConnectionIsNotAmbiguous(t *testing.T) {
 
 func TestSend_CAFile(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 1 || r.TLS.Version < tls.VersionTLS12 {
 			t.Errorf("spoke HTTP/%d over TLS %x", r.ProtoMajor, r.TLS.Version)
 		}
 		_, _ = w.Write(goodAnswer(batchOf("a")))
 	}))
 	s.EnableHTTP2 = true
+	s.StartTLS()
 	t.Cleanup(s.Close)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	writeFile(t, ca, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
@@ -147,7 +148,8 @@ func TestSend_FollowsNoRedirect(t *testing.T) {
 			w.WriteHeader(status)
 		})
 		got := newTestClient(t, host, nil).Send(t.Context(), batchOf("a"))
-		if got.Kind != contactsync.Unavailable || got.Status != status || !strings.Contains(got.Detail, "redirects are not followed") {
+		if got.Kind != contactsync.Unavailable || got.Status != status || !strings.Contains(got.Detail, "redirects are not followed") ||
+			!strings.Contains(got.Detail, "(to http://127.0.0.1:") || strings.Contains(got.Detail, "/agentassist") {
 			t.Errorf("got %+v", got)
 		}
 	}
@@ -219,6 +221,13 @@ func TestSend_NothingIsSent(t *testing.T) {
 	if hits.Load() != 0 {
 		t.Errorf("%d requests were sent", hits.Load())
 	}
+	counted := 0.0
+	for _, kind := range contactsync.Kinds() {
+		counted += testutil.ToFloat64(c.metrics.Requests.WithLabelValues(testAccount, kind.String()))
+	}
+	if n := testutil.CollectAndCount(c.metrics.Requests); counted != 1 || n != len(contactsync.Kinds()) {
+		t.Errorf("%v requests counted in %d series, want the stopped one only", counted, n)
+	}
 }
 
 // TestSend_WritesNoSecret lets hosts quote everything that they were sent: the
@@ -274,7 +283,7 @@ func TestSend_RefusedTokenIsNotUsedAgain(t *testing.T) {
 		w.Header().Set("Date", time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat))
 		w.WriteHeader(http.StatusUnauthorized)
 	})
-	// A token's claims have whole seconds: with jti left out, two of one second are equal.
+	// Without jti, two tokens of one second are equal.
 	c := newTestClient(t, host, func(cfg *Config, _ *Deps) { cfg.Accounts[0].Credentials.JTI = true })
 	got := c.Send(t.Context(), batchOf("a"))
 	if got.Kind != contactsync.Unauthorized || !strings.Contains(got.Detail, "our clock is 1h0m0s ahead") &&
@@ -284,5 +293,46 @@ func TestSend_RefusedTokenIsNotUsedAgain(t *testing.T) {
 	c.Send(t.Context(), batchOf("a"))
 	if first, second := <-tokens, <-tokens; first == second {
 		t.Error("the refused token was sent again")
+	}
+}
+
+// Only a 401 is about the token: it is replaced after each, and kept after a 403.
+func TestSend_TokenIsReplacedAfter401Only(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]float64{http.StatusUnauthorized: 3, http.StatusForbidden: 1, http.StatusBadRequest: 1} {
+		c := newTestClient(t, serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }), nil)
+		for range 3 {
+			c.Send(t.Context(), batchOf("a"))
+		}
+		if got := testutil.ToFloat64(c.metrics.TokensIssued); got != want {
+			t.Errorf("%d: %v tokens issued for three requests, want %v", status, got, want)
+		}
+	}
+}
+
+func TestSend_RowsAreCountedByResult(t *testing.T) {
+	t.Parallel()
+	host := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"successfulRecords":["a"],"failedRecords":["b","c"]}`)
+	})
+	c := newTestClient(t, host, nil)
+	c.Send(t.Context(), batchOf("a", "b", "c", "d", "e", "f"))
+	for result, want := range map[string]float64{"delivered": 1, "failed": 2, "unresolved": 3} {
+		if got := testutil.ToFloat64(c.metrics.Rows.WithLabelValues(result)); got != want {
+			t.Errorf("%v rows counted as %s, want %v", got, result, want)
+		}
+	}
+}
+
+func TestBufferPool_LargeBuffersAreNotKept(t *testing.T) {
+	t.Parallel()
+	var pool bufferPool
+	for range 10 {
+		buf := pool.get()
+		if buf.Cap() > maxPooledBytes {
+			t.Fatalf("a buffer of %d bytes was kept", buf.Cap())
+		}
+		buf.Grow(maxPooledBytes + 1)
+		pool.put(buf)
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 	"github.com/contactsync/contactsync/internal/setting"
@@ -196,5 +197,19 @@ func TestReload(t *testing.T) {
 	claims(t, mustToken(t, s, now), []byte("another-canary-secret"), now)
 	if !strings.Contains(log.String(), "credentials changed") || strings.Contains(log.String(), "canary") {
 		t.Errorf("logged %s", log)
+	}
+}
+
+// Reading the same files again must not cost a signature.
+func TestReload_UnchangedFilesKeepTheToken(t *testing.T) {
+	t.Parallel()
+	s, log := newTestTokens(t, nil)
+	now := time.Now()
+	for range 3 {
+		mustToken(t, s, now)
+		s.reload()
+	}
+	if n := testutil.ToFloat64(s.issued); n != 1 || log.String() != "" {
+		t.Errorf("%v tokens issued; logged %q", n, log)
 	}
 }

@@ -119,3 +119,15 @@ func TestSend_NameIsNotResolved(t *testing.T) {
 		t.Errorf("once it is back: %+v", got)
 	}
 }
+
+func TestTransport_ProxyOnlyIfConfigured(t *testing.T) {
+	t.Parallel()
+	for proxy, want := range map[string]bool{ProxyNone: false, ProxyEnvironment: true} {
+		cfg := DefaultConfig()
+		cfg.Proxy = proxy
+		transport, err := newTransport(cfg)
+		if err != nil || (transport.Proxy != nil) != want {
+			t.Errorf("%s: has a proxy function: %v, %v", proxy, transport.Proxy != nil, err)
+		}
+	}
+}
