@@ -1,6 +1,6 @@
-// Package contactsync holds the words that every part of the service shares:
-// positions, records, rows, batches, results and letters. They are plain values;
-// the package has no goroutine and imports the standard library only.
+// Package contactsync holds the values that every part of the service shares:
+// positions, records, batches, results and dead letters. The package has no goroutine
+// and imports only the standard library.
 //
 // The service reads contact-changed events from Kafka, groups them by streamId,
 // calls the "Update Bulk Contacts" API and commits an offset only after the
@@ -24,7 +24,7 @@
 //   - I7 Budget. In any window of the account's length no more requests are
 //     started than it allows.
 //   - I8 Bounded. Memory stays under the configured window plus a fixed overhead.
-//   - I9 Live. When the fault ends, the backlog drains without a hand's help.
+//   - I9 Live. When an outage ends, the backlog drains without intervention.
 //   - I10 Duplicates are bounded and counted: after a crash at most what was sent
 //     and not yet committed; in steady state none.
 //   - I11 Nothing secret is written: no token, secret or contact field in logs,

@@ -24,8 +24,8 @@ type Claim struct {
 	Generation int32
 }
 
-// Position says where a record is in Kafka, whoever reads it and when. It is
-// comparable and printable.
+// Position is where a record is in Kafka, in any generation. It is comparable and
+// printable.
 type Position struct {
 	TopicPartition
 	Offset int64
@@ -34,34 +34,34 @@ type Position struct {
 // String prints the position as topic/partition@offset.
 func (p Position) String() string { return fmt.Sprintf("%v@%d", p.TopicPartition, p.Offset) }
 
-// Ended is an event that needs no more work, as the owner of a claim counts it.
+// Ended is an event of a claim that needs no more work.
 type Ended struct {
 	Claim
 	Offset int64
 }
 
-// Position is where the event is in Kafka.
+// Position returns where the event is in Kafka.
 func (e Ended) Position() Position { return Position{e.TopicPartition, e.Offset} }
 
 // ParsePosition reads what Position.String prints.
 func ParsePosition(text string) (Position, error) {
-	fault := func(problem string) (Position, error) {
+	fail := func(problem string) (Position, error) {
 		return Position{}, fmt.Errorf("read position: %s: want topic/partition@offset", problem)
 	}
-	place, offset, ok := strings.Cut(text, "@")
-	slash := strings.LastIndexByte(place, '/')
+	partitionText, offset, ok := strings.Cut(text, "@")
+	slash := strings.LastIndexByte(partitionText, '/')
 	if !ok || slash < 1 {
-		return fault("a part is missing")
+		return fail("a part is missing")
 	}
-	partition, err := strconv.ParseUint(place[slash+1:], 10, 31)
+	partition, err := strconv.ParseUint(partitionText[slash+1:], 10, 31)
 	if err != nil {
-		return fault("the partition is not a number")
+		return fail("the partition is not a number")
 	}
 	n, err := strconv.ParseUint(offset, 10, 63)
 	if err != nil {
-		return fault("the offset is not a number")
+		return fail("the offset is not a number")
 	}
-	return Position{TopicPartition{place[:slash], int32(partition)}, int64(n)}, nil
+	return Position{TopicPartition{partitionText[:slash], int32(partition)}, int64(n)}, nil
 }
 
 // Header is one header of a Kafka record.

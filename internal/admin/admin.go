@@ -56,19 +56,23 @@ func Listen(ctx context.Context, addr string, deps Deps) (*Server, error) {
 // Addr returns the address that the server listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Serve answers until ctx ends, and then lets running requests finish.
+// Serve answers until ctx ends, and then waits for running requests, for at most
+// shutdownTimeout.
 func (s *Server) Serve(ctx context.Context) error {
+	shutDown := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(shutDown)
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
 		if err := s.http.Shutdown(last); err != nil {
-			s.log.Warn("admin requests were cut off", "err", err)
+			s.log.Warn("admin requests were cut off", "err", errors.Join(err, s.http.Close()))
 		}
 	})
 	defer stop()
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve admin requests: %w", err)
 	}
+	<-shutDown // Serve returns when Shutdown begins
 	return nil
 }
 

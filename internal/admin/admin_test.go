@@ -4,9 +4,13 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
@@ -46,7 +50,7 @@ func TestServer_Pages(t *testing.T) {
 		}
 		return res.StatusCode, string(body)
 	}
-	if code, body := get("/livez"); code != http.StatusOK || body != "ok\n" {
+	if code, body := get("/livez"); code != http.StatusOK || body != "ok\n" { // although it is not ready
 		t.Errorf("/livez of a working service: %d %q", code, body)
 	}
 	wedged = "the loop does not turn"
@@ -68,6 +72,14 @@ func TestServer_Pages(t *testing.T) {
 	if code, _ := get("/"); code != http.StatusNotFound {
 		t.Errorf("/: %d", code)
 	}
+	res, err := http.Post("http://"+s.Addr()+"/livez", "text/plain", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST /livez: %d", res.StatusCode)
+	}
 	http.DefaultClient.CloseIdleConnections()
 	cancel()
 	if err := <-served; err != nil {
@@ -85,5 +97,87 @@ func TestListen_PortInUse(t *testing.T) {
 	defer s.Close()
 	if _, err := Listen(t.Context(), s.Addr(), deps); err == nil || !strings.Contains(err.Error(), "admin.listen") {
 		t.Fatalf("second listener on the port: %v", err)
+	}
+}
+
+// A connection that sends nothing, or headers without end, is closed in time.
+func TestListen_SlowClientsAreBounded(t *testing.T) {
+	t.Parallel()
+	s, err := Listen(t.Context(), "127.0.0.1:0", Deps{Gatherer: prometheus.NewRegistry()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if h := s.http; h.ReadHeaderTimeout <= 0 || h.ReadTimeout <= 0 || h.IdleTimeout <= 0 || h.MaxHeaderBytes <= 0 {
+		t.Errorf("bounds are %v, %v, %v and %d bytes", h.ReadHeaderTimeout, h.ReadTimeout, h.IdleTimeout, h.MaxHeaderBytes)
+	}
+}
+
+// pipeListener is a network of one connection inside a bubble.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "pipe"} }
+
+// TestServer_StopWaitsForARequest stops the server while a page is being made: a
+// last scrape gets its answer, and one that takes too long does not block the stop.
+func TestServer_StopWaitsForARequest(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ takes, stops time.Duration }{
+		{shutdownTimeout - time.Second, shutdownTimeout - time.Second},
+		{time.Minute, shutdownTimeout},
+	} {
+		t.Run(tt.takes.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+				s := &Server{listener: l, log: slog.New(slog.DiscardHandler), http: &http.Server{Handler: handler(Deps{
+					Gatherer: prometheus.NewRegistry(),
+					Status:   func() any { time.Sleep(tt.takes); return "made" },
+				})}}
+				ctx, cancel := context.WithCancel(t.Context())
+				served := make(chan error, 1)
+				go func() { served <- s.Serve(ctx) }()
+				ours, theirs := net.Pipe()
+				l.conns <- theirs
+				answer := make(chan string, 1)
+				go func() {
+					_, _ = io.WriteString(ours, "GET /status HTTP/1.0\r\n\r\n")
+					got, _ := io.ReadAll(ours)
+					answer <- string(got)
+				}()
+				synctest.Wait()
+				start := time.Now()
+				cancel()
+				if err := <-served; err != nil {
+					t.Error(err)
+				}
+				// Shutdown polls, so it ends up to half a second later.
+				if took := time.Since(start); took < tt.stops || took > tt.stops+500*time.Millisecond {
+					t.Errorf("the stop took %v, want %v", took, tt.stops)
+				}
+				if got, want := strings.Contains(<-answer, "made"), tt.takes < shutdownTimeout; got != want {
+					t.Errorf("the request was answered: %v, want %v", got, want)
+				}
+				time.Sleep(tt.takes) // the page that took too long ends, and with it its goroutine
+			})
+		})
 	}
 }
