@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -61,12 +60,4 @@ func firstReason(rows []contactsync.Outcome) string {
 		}
 	}
 	return ""
-}
-
-// withoutURL returns the error's text without the URL that net/url adds to it.
-func withoutURL(err error) string {
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		err = wrapped.Err
-	}
-	return err.Error()
 }

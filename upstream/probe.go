@@ -15,7 +15,7 @@ func (c *Client) Probe(ctx context.Context) []error {
 	var errs []error
 	for _, host := range slices.Sorted(maps.Keys(c.hosts)) {
 		if err := c.probe(ctx, c.hosts[host]); err != nil {
-			errs = append(errs, fmt.Errorf("reach %s: %s", host, c.redactor.excerpt(withoutURL(err), nil, nil)))
+			errs = append(errs, fmt.Errorf("reach %s: %s", host, c.redactor.excerpt(err.Error(), nil, nil)))
 		}
 	}
 	return errs

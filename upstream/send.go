@@ -127,9 +127,9 @@ func (c *Client) failed(ctx, requestCtx context.Context, a *attempt, err error) 
 	case requestCtx.Err() != nil:
 		a.sendError, a.detail = sendTimeout, fmt.Sprintf("no complete answer within %v", c.cfg.Timeout)
 	case !a.sent:
-		a.sendError, a.detail = sendNoConnection, "connect: "+withoutURL(err)
+		a.sendError, a.detail = sendNoConnection, "connect: "+err.Error()
 	default:
-		a.sendError, a.detail = sendCut, "cut off: "+withoutURL(err)
+		a.sendError, a.detail = sendCut, "cut off: "+err.Error()
 	}
 }
 

@@ -81,6 +81,22 @@ func TestDecode_Good(t *testing.T) {
 			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"firstName":1,"id":"a","cellPhone":null}`)},
 		},
 		{
+			name: "version zero", value: `{"streamId":"s","contact":{"id":"a"},"version":0}`, change: lenient, kind: Update,
+			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a"}`), HasVersion: true},
+		},
+		{
+			name: "strict does without a full name", value: `{"streamId":"s","contact":` + strings.Replace(typicalBody, `"fullName":"john doee",`, "", 1) + `}`, kind: Update,
+			contact: Contact{Stream: "s", ID: "6964af60450340957c61a2b3", Body: []byte(strings.Replace(typicalBody, `"fullName":"john doee",`, "", 1))},
+		},
+		{
+			name: "strict takes an empty full name and extension", value: `{"streamId":"s","contact":` + strings.NewReplacer("john doee", "", `"extension":"+"`, `"extension":""`).Replace(typicalBody) + `}`, kind: Update,
+			contact: Contact{Stream: "s", ID: "6964af60450340957c61a2b3", Body: []byte(strings.NewReplacer("john doee", "", `"extension":"+"`, `"extension":""`).Replace(typicalBody))},
+		},
+		{
+			name: "as large as allowed", value: typical + strings.Repeat(" ", 256<<10-len(typical)), kind: Update,
+			contact: Contact{Stream: "st-7dc994f0-4436-5134-9fa8-a942625a1b2c", ID: "6964af60450340957c61a2b3", Account: "65f7d49a5dd0", Body: []byte(typicalBody), Version: 17, HasVersion: true, OccurredAt: at},
+		},
+		{
 			name: "as deep as allowed", value: `{"streamId":"s","contact":{"id":"a","x":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}}`, change: lenient, kind: Update,
 			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a","x":` + strings.Repeat("[", 30) + strings.Repeat("]", 30) + `}`)},
 		},
@@ -263,7 +279,7 @@ func TestKind_String(t *testing.T) {
 func TestDecode_RoutesUpdates(t *testing.T) {
 	t.Parallel()
 	d, err := NewDecoder(DefaultConfig(), func(stream, account string) (string, bool) {
-		return stream + "'s", account == "" || account == stream+"'s"
+		return stream + "'s", account == "" || account == "alias"
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -275,6 +291,9 @@ func TestDecode_RoutesUpdates(t *testing.T) {
 		}
 		if e := update(""); e.Kind != Update || e.Contact.Account != "st-1's" {
 			t.Errorf("%v, account %q, %v", e.Kind, e.Contact.Account, e.Err)
+		}
+		if e := update("alias"); e.Kind != Update || e.Contact.Account != "st-1's" {
+			t.Errorf("%v, account %q, %v: want the route's account, not the event's", e.Kind, e.Contact.Account, e.Err)
 		}
 		e := update("other")
 		if e.Kind != Broken || e.Err.Error() != `unmapped: no account in upstream.accounts takes stream "st-1" of account "other"` || e.Contact.Stream != "st-1" || e.Contact.ID == "" {
@@ -288,4 +307,32 @@ func TestDecode_RoutesUpdates(t *testing.T) {
 			t.Errorf("an undecodable record: %v, %v", e.Kind, e.Err)
 		}
 	}
+}
+
+// A clone works in another goroutine: it has the settings, and shares no memory.
+func TestDecoder_CloneIsIndependent(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t, func(c *Config) { c.MaxDepth = 4 })
+	d.Decode(contactsync.Record{Value: []byte(`{"stream\u0049d":"st\u002d1","accountId":"a"}`)})
+	clone := d.Clone()
+	if clone.in.scratch != nil || len(clone.streams) != 0 || len(clone.accounts) != 0 {
+		t.Errorf("a clone begins with %d bytes, %v and %v of its original", len(clone.in.scratch), clone.streams, clone.accounts)
+	}
+	clone.Decode(contactsync.Record{Value: []byte(`{"streamId":"st-2","accountId":"b"}`)})
+	if len(d.streams) != 1 || len(d.accounts) != 1 {
+		t.Errorf("the original knows %v and %v of its clone", d.streams, d.accounts)
+	}
+	for value, want := range map[string]string{
+		`{"streamId":"s","contact":{"id":"a"}}`: "invalid: contact.firstName is missing",
+		`{"x":[[[[]]]]}`:                        "undecodable: objects and arrays nest deeper than 4 levels (at byte 9)",
+	} {
+		if e := clone.Decode(contactsync.Record{Value: []byte(value)}); e.Err == nil || e.Err.Error() != want {
+			t.Errorf("%s: %v, want %s", value, e.Err, want)
+		}
+	}
+}
+
+func TestNewDecodeError_DetailIsBounded(t *testing.T) {
+	t.Parallel()
+	checkDetail(t, newDecodeError(contactsync.ReasonInvalid, "%s", strings.Repeat("a", 1000)))
 }

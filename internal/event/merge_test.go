@@ -289,3 +289,25 @@ func TestMerge_Associative(t *testing.T) {
 		}
 	})
 }
+
+// The names are the same, and each pair of bodies differs in which is below which.
+func TestShape_TellsWhereAMemberIs(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t, lenient)
+	shape := func(body string) uint64 {
+		e := d.Decode(contactsync.Record{Value: []byte(`{"streamId":"s","contact":` + body + `}`)})
+		if e.Kind != Update {
+			t.Fatalf("%s: %v", body, e.Err)
+		}
+		return e.Contact.Shape
+	}
+	for _, pair := range [][2]string{
+		{`{"id":"i","a":{"b":1}}`, `{"id":"i","b":{"a":1}}`},
+		{`{"id":"i","a":{"b":1},"c":{"d":1}}`, `{"id":"i","a":{"d":1},"c":{"b":1}}`},
+		{`{"id":"i","a":{"b":1,"c":1}}`, `{"id":"i","a":{"b":1},"c":1}`},
+	} {
+		if shape(pair[0]) == shape(pair[1]) {
+			t.Errorf("%s and %s have one shape", pair[0], pair[1])
+		}
+	}
+}

@@ -76,3 +76,39 @@ func TestReadOrigin(t *testing.T) {
 		t.Error("a count without a place is taken")
 	}
 }
+
+// A tombstone that was set aside and put back is as old as it was.
+func TestDecode_ReadsReplaysOfTombstones(t *testing.T) {
+	t.Parallel()
+	d := newTestDecoder(t, nil)
+	headers := aReplay().Headers()
+	if e := d.Decode(contactsync.Record{Key: []byte("s/a"), Headers: headers}); e.Kind != Tombstone || e.Replay == nil || *e.Replay != aReplay() {
+		t.Errorf("%v, %v, %+v", e.Kind, e.Err, e.Replay)
+	}
+	if e := d.Decode(contactsync.Record{Key: []byte("s/a"), Headers: headers[:2]}); e.Kind != Broken || e.Err == nil {
+		t.Errorf("a replay of a tombstone without its place: %v, %v", e.Kind, e.Err)
+	}
+}
+
+func TestReplay_LastHeaderOfANameCounts(t *testing.T) {
+	t.Parallel()
+	second := aReplay()
+	second.Count, second.Of.Offset = 3, 80
+	got, err := ReadReplay(append(aReplay().Headers(), second.Headers()...))
+	if err != nil || *got != second {
+		t.Errorf("read %+v, %v: want %+v", got, err, second)
+	}
+}
+
+// What stays says where the event was first read; what goes says which dead letter
+// this replay is of.
+func TestKeepsWithRecord(t *testing.T) {
+	t.Parallel()
+	for header, want := range map[string]bool{
+		HeaderReplays: true, HeaderOrigin: true, HeaderOriginTime: true, HeaderReplayOf: false, HeaderChecked: false, "trace": false,
+	} {
+		if got := KeepsWithRecord(header); got != want {
+			t.Errorf("%s: %v, want %v", header, got, want)
+		}
+	}
+}
