@@ -129,7 +129,7 @@ func TestDLQ_ListShowStats(t *testing.T) {
 	}
 }
 
-// What cannot be asked at all is told at once, and not after minutes of trying again.
+// A wrong topic or address is reported immediately, and not after minutes of retries.
 func TestDLQ_KafkaIsNotThere(t *testing.T) {
 	t.Parallel()
 	closed, err := loopback.Free(t.Context(), 1)

@@ -17,7 +17,7 @@ type Decoder struct {
 	accounts names
 }
 
-// readFunc reads a record with a value into an update or a delete, or says why
+// readFunc reads a record with a value into an update or a delete, or returns why
 // it is neither; then the contact holds at most Stream and ID. Results are values
 // so that an event stays off the heap.
 type readFunc func(*Decoder, contactsync.Record) (Kind, Contact, *DecodeError)
@@ -56,7 +56,7 @@ func reading(format string) readFunc {
 	return nil
 }
 
-// Decode says what a record means. The event refers to the record's slices; the
+// Decode reads a record. The event refers to the record's slices; the
 // Decoder writes to none of them.
 func (d *Decoder) Decode(rec contactsync.Record) (e Event) {
 	e.Record = rec

@@ -4,7 +4,7 @@
 // It promises:
 //
 //   - Decode never panics and never fails: every record becomes an update, a
-//     delete, a tombstone, or a broken event whose Err says what is wrong and
+//     delete, a tombstone, or a broken event whose Err is what is wrong and
 //     where. It never repeats what a contact holds (I11).
 //   - An event that is not broken is strictly well-formed: one JSON object in
 //     UTF-8, no member twice at any level however it is escaped, no deeper and no

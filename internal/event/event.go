@@ -7,12 +7,12 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// Kind says what an event asks for.
+// Kind is what an event requests.
 type Kind uint8
 
-// The kinds of events. The zero value asks for nothing.
+// The kinds of events. The zero value requests nothing.
 const (
-	Broken    Kind = iota // no event that could be sent: Err says why
+	Broken    Kind = iota // no event that could be sent: see Err
 	Update                // the contact has the state in Contact.Body
 	Delete                // the contact is gone
 	Tombstone             // the record has no value; see TombstoneKey
@@ -29,7 +29,7 @@ func (k Kind) String() string {
 	return kindNames[Broken]
 }
 
-// Contact is what an event says of one contact.
+// Contact is the state of one contact in an event.
 type Contact struct {
 	Stream  string
 	ID      string
@@ -59,15 +59,15 @@ type Event struct {
 	// in an undecodable one, and in a tombstone, it is zero.
 	Contact Contact
 	Err     *DecodeError // of a broken event; else nil
-	// Replay is set in an event that was set aside once and put back.
+	// Replay is set where the record is a replay.
 	Replay *Replay
 }
 
-// DecodeError says why a record is no event, or none that could be sent.
+// DecodeError is why a record is no event, or none that could be sent.
 type DecodeError struct {
 	// Reason is undecodable, invalid or unmapped.
 	Reason contactsync.Reason
-	// Detail says what is wrong and where, in at most 200 bytes of ASCII: names of
+	// Detail is what is wrong and where, in at most 200 bytes of ASCII: names of
 	// members that the format defines and byte offsets, never a value. Of an unmapped
 	// event it has the names of the stream and the account.
 	Detail string

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Merge composes two states of a contact into the one that says what both say,
+// Merge composes two states of a contact into one,
 // as JSON merge patches (RFC 7396): members of newer win, objects merge member by
 // member, anything else replaces, and members that only older has stay. A null
 // stays a null, because the API has yet to see it. Where only one of the two has

@@ -211,7 +211,7 @@ func (d *Decoder) missing(w *draft) {
 	}
 }
 
-// describe says what a value is without saying what it holds.
+// describe names the kind of a value, without its content.
 func describe(k jsontext.Kind) string {
 	switch k {
 	case 'n':

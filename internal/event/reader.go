@@ -77,7 +77,7 @@ func (r *reader) scalar(kind jsontext.Kind) ([]byte, error) {
 	return nil, r.skip()
 }
 
-// skip reads the next value, whatever it is. It goes by tokens because ReadValue
+// skip reads the next value, whatever it is, token by token, because ReadValue
 // has its own bound of depth, which is far larger.
 func (r *reader) skip() error {
 	depth := r.json.StackDepth()
@@ -109,7 +109,7 @@ func (r *reader) end() error {
 	return nil
 }
 
-// text returns what a quoted string says.
+// text returns the content of a quoted string.
 func (r *reader) text(quoted []byte) []byte {
 	if bytes.IndexByte(quoted, '\\') < 0 {
 		return quoted[1 : len(quoted)-1]

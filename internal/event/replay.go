@@ -9,25 +9,25 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// The headers of a record that was set aside once and put back.
+// The headers of a replay: a dead letter's record that was written back to its topic.
 const (
-	// HeaderReplays counts the replays of a record. Whoever replays one raises it;
-	// it stays with the record through the dead-letter topic and back.
+	// HeaderReplays is how often the record was replayed. It stays with the record
+	// when that becomes a dead letter again.
 	HeaderReplays = "contactsync-replays"
-	// HeaderReplayOf is the position of the record that the dead letter held. It
-	// tells one replay from another, so that a replay that was cut off can go on.
+	// HeaderReplayOf is the position of the record that the dead letter held. By it a
+	// replay that was killed finds what it has written already.
 	HeaderReplayOf = "contactsync-replay-of"
-	// HeaderOrigin is where the event stood when it was first read: its place in
-	// the order of its contact's events. It stays with the record as well.
+	// HeaderOrigin is the position at which the event was first read, which orders it
+	// among its contact's events. It stays with the record as well.
 	HeaderOrigin = "contactsync-origin"
-	// HeaderOriginTime is the time of the record at that place, RFC 3339.
+	// HeaderOriginTime is the time of the record at HeaderOrigin, RFC 3339.
 	HeaderOriginTime = "contactsync-origin-time"
-	// HeaderChecked is an offset of the partition that holds the replay: below it
-	// there was no newer event of the contact when the replay was written.
+	// HeaderChecked is an offset of the replay's partition: below it there was no
+	// newer event of the contact when the replay was written.
 	HeaderChecked = "contactsync-checked"
 )
 
-// Replay is what a replayed record says of itself.
+// Replay is the headers of a replay.
 type Replay struct {
 	Count      int                  // replays so far, this one included
 	Of         contactsync.Position // see HeaderReplayOf
@@ -36,7 +36,7 @@ type Replay struct {
 	Checked    int64                // see HeaderChecked
 }
 
-// Headers returns the headers of a replay, for whoever writes one.
+// Headers returns the headers to write.
 func (r Replay) Headers() []contactsync.Header {
 	return []contactsync.Header{
 		{Key: HeaderReplays, Value: strconv.AppendInt(nil, int64(r.Count), 10)},
@@ -49,9 +49,9 @@ func (r Replay) Headers() []contactsync.Header {
 
 var errHeaderMissing = errors.New("it is missing")
 
-// ReadReplay reads the headers of a replay. It returns nil where the record is
-// none, and an error where it says that it is one but not of what. The error
-// names the header and not what it holds.
+// ReadReplay reads the headers of a replay. It returns nil where the record is not one,
+// and an error where a header is missing or malformed. The error names the header and
+// not its value.
 func ReadReplay(headers []contactsync.Header) (*Replay, error) {
 	if !isReplay(headers) {
 		return nil, nil
@@ -70,9 +70,9 @@ func ReadReplay(headers []contactsync.Header) (*Replay, error) {
 	return &in.Replay, nil
 }
 
-// ReadOrigin returns what a record that was set aside keeps of its replays: their
-// count, and where and when the event was first read. Of one that was never
-// replayed that is the record's own place. Of and Checked are not set.
+// ReadOrigin returns what the record of a dead letter keeps of its replays: their count,
+// and where and when the event was first read. If it was never replayed, that is the
+// record's own position and time. Of and Checked are not set.
 func ReadOrigin(rec contactsync.Record) (Replay, error) {
 	in := replayReader{headers: rec.Headers}
 	for _, h := range rec.Headers {
@@ -84,8 +84,7 @@ func ReadOrigin(rec contactsync.Record) (Replay, error) {
 	return Replay{Origin: rec.Position, OriginTime: rec.Time}, nil
 }
 
-// replayReader reads headers and keeps the first error. It names the header and
-// not what it holds.
+// replayReader reads headers and keeps the first error.
 type replayReader struct {
 	Replay
 
@@ -105,7 +104,7 @@ func (in *replayReader) read(name string, parse func(string) error) {
 	}
 }
 
-// kept reads what stays with a record; see KeepsWithRecord.
+// kept reads the headers that stay with a record.
 func (in *replayReader) kept() {
 	in.read(HeaderOrigin, func(text string) (err error) { in.Origin, err = contactsync.ParsePosition(text); return err })
 	in.read(HeaderOriginTime, func(text string) error {
@@ -129,8 +128,7 @@ func number(err error) error {
 	return nil
 }
 
-// isReplay looks for the one header that only replays have: the others stay with
-// a record that is set aside again.
+// isReplay looks for a header that does not stay with a record.
 func isReplay(headers []contactsync.Header) bool {
 	for i := range headers {
 		if headers[i].Key == HeaderReplayOf {
@@ -140,9 +138,8 @@ func isReplay(headers []contactsync.Header) bool {
 	return false
 }
 
-// KeepsWithRecord reports whether a header of a replay stays with the record when
-// it is set aside again: its count and its place in the order, but not which dead
-// letter it came from.
+// KeepsWithRecord reports whether a header of a replay stays with the record when that
+// becomes a dead letter again.
 func KeepsWithRecord(header string) bool {
 	return header == HeaderReplays || header == HeaderOrigin || header == HeaderOriginTime
 }

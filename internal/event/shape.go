@@ -5,7 +5,7 @@ import (
 	"math/bits"
 )
 
-// seed makes shapes unpredictable, so that nobody can write two contacts that
+// seed makes shapes unpredictable, so that nobody can construct two contacts that
 // differ in their members and have one shape. It is one for the process because
 // Merge and every Decoder must agree.
 var seed = maphash.MakeSeed()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,14 +34,12 @@ func TestRun_WritesTheRecordBackWhereItCameFrom(t *testing.T) {
 	}
 	re, _ := event.ReadReplay(got.Headers)
 	if re.Count != 1 || re.Origin != rec.Position || !re.OriginTime.Equal(rec.Time) || re.Checked != got.Offset {
-		t.Errorf("the replay says %+v of itself", re)
+		t.Errorf("the replay is %+v", re)
 	}
 
 	// It is rejected again: its second dead letter holds the replay.
 	again := deadLetter(got)
-	again.Record.Headers = slices.DeleteFunc(slices.Clone(got.Headers), func(h contactsync.Header) bool {
-		return strings.HasPrefix(h.Key, "contactsync-") && !event.KeepsWithRecord(h.Key)
-	})
+	again.Record.Headers = append(kept(*re), got.Headers[0])
 	run, outcomes := topic.run(replay.Options{}, nil)
 	if sum, err := run.Run(t.Context(), []*deadletter.Entry{deadLetter(rec), again}); err != nil || sum[replay.Replayed] != 1 || sum[replay.AlreadyReplayed] != 1 {
 		t.Fatalf("%v, %v, %v", sum, outcomes, err)
@@ -52,7 +49,7 @@ func TestRun_WritesTheRecordBackWhereItCameFrom(t *testing.T) {
 		t.Fatalf("the second dead letter was replayed %d times", len(second))
 	}
 	if re, err := event.ReadReplay(second[0].Headers); err != nil || re.Count != 2 || re.Origin != rec.Position || len(second[0].Headers) != 6 {
-		t.Errorf("the second replay says %+v of itself, %v, %v", re, err, second[0].Headers)
+		t.Errorf("the second replay is %+v, %v, %v", re, err, second[0].Headers)
 	}
 	run, _ = topic.run(replay.Options{MaxReplays: 1}, nil)
 	third := deadLetter(second[0])
@@ -104,6 +101,9 @@ func TestRun_Skips(t *testing.T) {
 	unmapped.Value = []byte(strings.Replace(string(unmapped.Value), "st-1", "st-2", 1))
 	expect("no account", deadLetter(unmapped), replay.Undeliverable)
 	expect("half of an origin", withHeaders(topic.event("b4", 1, ""), contactsync.Header{Key: event.HeaderReplays, Value: []byte("1")}), replay.Undeliverable)
+	elsewhere := topic.event("c1", 1, "")
+	elsewhere.Partition = 1
+	expect("an origin in another partition", withHeaders(topic.event("c2", 1, ""), kept(event.Replay{Count: 1, Origin: elsewhere.Position})...), replay.Undeliverable)
 	expect("an envelope whose record is there", cut(deadLetter(topic.event("b5", 1, ""))), replay.Replayed)
 	merged := deadLetter(topic.event("b6", 1, ""))
 	merged.Record.Value = body("b6", 1, `,"version":1`)
@@ -148,8 +148,8 @@ func TestRun_Skips(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(outcomes)
-	if rec := topic.replays()[cases[14].entry.Record.Position]; len(rec) != 1 || string(rec[0].Value) != string(body("b5", 1, "")) {
-		t.Errorf("%s: replayed as %v", cases[14].name, rec)
+	if rec := topic.replays()[cases[15].entry.Record.Position]; len(rec) != 1 || string(rec[0].Value) != string(body("b5", 1, "")) {
+		t.Errorf("%s: replayed as %v", cases[15].name, rec)
 	}
 }
 
@@ -470,5 +470,39 @@ func TestDryRun_DeadLettersOfTwoPartitions(t *testing.T) {
 				t.Errorf("of the two dead letters %v, want one", sum)
 			}
 		})
+	}
+}
+
+// TestDryRun_EventsOlderThanAPart: what is older than a part of a dead letter is older
+// than the dead letter, unless it is declared newer.
+func TestDryRun_EventsOlderThanAPart(t *testing.T) {
+	t.Parallel()
+	at := time.UnixMilli(1_700_000_000_000)
+	for version, want := range map[string]replay.Result{"": replay.Replayed, `,"version":2`: replay.Superseded} {
+		topic := newTestTopic(t)
+		topic.produceAt(at.Add(time.Second), 0, "c", body("c", 1, version))
+		part := topic.produceAt(at.Add(2*time.Second), 0, "c", body("c", 2, ""))
+		main := deadLetter(topic.produceAt(at, 1, "c", body("c", 3, `,"version":1`)))
+		main.Positions = []contactsync.Position{part.Position, main.Record.Position}
+		run, outcomes := topic.run(replay.Options{}, nil)
+		_, err := run.DryRun(t.Context(), []*deadletter.Entry{main})
+		if got := outcomes[main.Record.Position]; err != nil || got.Result != want {
+			t.Errorf("event with %q: %s (%s), want %s; %v", version, got.Result, got.Detail, want, err)
+		}
+	}
+}
+
+func TestDryRun_NamesTheNewestEvent(t *testing.T) {
+	t.Parallel()
+	topic := newTestTopic(t)
+	rec := topic.event("c", 1, `,"version":1`)
+	newest := topic.event("c", 2, `,"version":3`)
+	topic.event("c", 3, `,"version":2`)
+	run, outcomes := topic.run(replay.Options{}, nil)
+	if _, err := run.DryRun(t.Context(), deadLetters([]contactsync.Record{rec})); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := outcomes[rec.Position].Detail, "update at "+newest.String(); got != want {
+		t.Errorf("superseded by %q, want %q", got, want)
 	}
 }

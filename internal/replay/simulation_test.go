@@ -206,7 +206,7 @@ func (sim *simulation) trim() {
 }
 
 // applied notes what the API was given, and checks that it is no older state. replayed
-// says that the service took it from a replay.
+// is whether the service took it from a replay.
 func (sim *simulation) applied(contact contactID, seq int, replayed bool) {
 	before := sim.state[contact]
 	sim.state[contact] = seq

@@ -166,6 +166,11 @@ func deadLetter(rec contactsync.Record) *deadletter.Entry {
 	return &deadletter.Entry{DeadLetter: contactsync.DeadLetter{Record: rec, Stream: "st-1", Contact: string(rec.Key), Reason: contactsync.ReasonRejected}}
 }
 
+// kept returns the headers of a replay that its record keeps as a dead letter.
+func kept(r event.Replay) []contactsync.Header {
+	return slices.DeleteFunc(r.Headers(), func(h contactsync.Header) bool { return !event.KeepsWithRecord(h.Key) })
+}
+
 // cut makes a dead letter one whose record was too large for its topic.
 func cut(e *deadletter.Entry) *deadletter.Entry {
 	hash := sha256.Sum256(e.Record.Value)
