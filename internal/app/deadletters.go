@@ -47,7 +47,7 @@ func (d *DeadLetters) Reach(ctx context.Context) error {
 	return err
 }
 
-// Read returns the selected letters; see deadletter.Read.
+// Read returns the selected dead letters; see deadletter.Read.
 func (d *DeadLetters) Read(ctx context.Context, sel deadletter.Selection, withValues bool) (deadletter.Contents, error) {
 	return deadletter.Read(ctx, d.kafka, d.cfg.DeadLetter.Topic, sel, withValues)
 }

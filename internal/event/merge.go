@@ -8,11 +8,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Merge composes two states of a contact into one,
-// as JSON merge patches (RFC 7396): members of newer win, objects merge member by
-// member, anything else replaces, and members that only older has stay. A null
-// stays a null, because the API has yet to see it. Where only one of the two has
-// an object, newer's value is taken whole.
+// Merge composes two states of a contact as JSON merge patches (RFC 7396): members of
+// newer win, objects merge member by member, anything else replaces, and members that
+// only older has stay. A null stays a null, because the API has yet to receive it.
+// Where only one of the two has an object, newer's value is taken whole.
 //
 // So three states merge to the same result in whichever order they are paired,
 // except where the second has a value other than an object between two objects:
