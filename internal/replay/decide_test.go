@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/contactsync/contactsync"
@@ -112,11 +111,7 @@ func TestRun_SkipsWhatTheLogCannotVerify(t *testing.T) {
 	t.Parallel()
 	topic := newTestTopic(t)
 	records := topic.events(20, 1)
-	cut := kadm.Offsets{}
-	cut.AddOffset("contacts", 0, 5, -1)
-	if _, err := kadm.NewClient(topic.client).DeleteRecords(t.Context(), cut); err != nil {
-		t.Fatal(err)
-	}
+	topic.removeBefore(0, 5)
 	run, outcomes := topic.run(replay.Options{}, nil)
 	if _, err := run.DryRun(t.Context(), deadLetters(records)); err != nil {
 		t.Fatal(err)
@@ -133,6 +128,55 @@ func TestRun_SkipsWhatTheLogCannotVerify(t *testing.T) {
 	run, _ = topic.run(replay.Options{AllowUnverifiable: true}, nil)
 	if sum, err := run.Run(t.Context(), deadLetters(records)); err != nil || sum[replay.Replayed] != 20 {
 		t.Errorf("asked for: %v, %v", sum, err)
+	}
+}
+
+// TestRun_SkipsReplaysWhoseOriginIsGone: the replay that failed again is in the log, but
+// not all that came after its event.
+func TestRun_SkipsReplaysWhoseOriginIsGone(t *testing.T) {
+	t.Parallel()
+	for name, origin := range map[string]int64{"removed by retention": 0, "beyond the end": 1 << 40} {
+		topic := newTestTopic(t)
+		first := topic.events(20, 1)[0]
+		re := event.Replay{Count: 1, Of: first.Position, Origin: first.Position, OriginTime: first.Time}
+		re.Origin.Offset = origin
+		rec := topic.produce(first.Partition, "c0000", first.Value, re.Headers()...)
+		rec.Headers = kept(re)
+		topic.removeBefore(first.Partition, 5)
+		run, outcomes := topic.run(replay.Options{}, nil)
+		if _, err := run.DryRun(t.Context(), deadLetters([]contactsync.Record{rec})); err != nil {
+			t.Fatal(err)
+		}
+		if got := outcomes[rec.Position]; got.Result != replay.Unverifiable {
+			t.Errorf("%s: %s (%s), want unverifiable", name, got.Result, got.Detail)
+		}
+	}
+}
+
+// TestRun_NoticesRetentionDuringTheRun: events may have been removed before they were read.
+func TestRun_NoticesRetentionDuringTheRun(t *testing.T) {
+	t.Parallel()
+	topic := newTestTopic(t)
+	records := topic.events(1200, 1)
+	removed := false
+	run, outcomes := topic.run(replay.Options{}, func(replay.Outcome) {
+		if !removed {
+			removed = true
+			topic.produce(0, "zz", body("zz", 1, ""))
+			topic.removeBefore(0, topic.produce(0, "zz", body("zz", 2, "")).Offset)
+		}
+	})
+	if _, err := run.Run(t.Context(), deadLetters(records)); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records[500:] { // behind the first chunk
+		want := replay.Replayed
+		if r.Partition == 0 {
+			want = replay.Unverifiable
+		}
+		if got := outcomes[r.Position].Result; got != want {
+			t.Fatalf("%v: %s, want %s", r.Position, got, want)
+		}
 	}
 }
 

@@ -158,12 +158,8 @@ func (s *scan) record(rec contactsync.Record) {
 		s.present[rec.Position] = true
 	}
 	e := s.decoder.Decode(rec)
-	replay := e.Replay
-	if replay == nil && len(rec.Headers) > 0 {
-		replay, _ = event.ReadReplay(rec.Headers) // of a broken event; without its position it is no replay of ours
-	}
-	if replay != nil {
-		if c := s.byRecord[replay.Of]; c != nil {
+	if e.Replay != nil {
+		if c := s.byRecord[e.Replay.Of]; c != nil {
 			c.replayed = true
 		}
 	}

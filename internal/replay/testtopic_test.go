@@ -16,6 +16,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
@@ -212,6 +213,16 @@ func (topic *testTopic) run(o replay.Options, onOutcome func(replay.Outcome)) (*
 			}
 		},
 	}, o), outcomes
+}
+
+// removeBefore removes the records of a partition below an offset, as retention does.
+func (topic *testTopic) removeBefore(partition int32, offset int64) {
+	topic.t.Helper()
+	below := kadm.Offsets{}
+	below.AddOffset("contacts", partition, offset, -1)
+	if _, err := kadm.NewClient(topic.client).DeleteRecords(topic.t.Context(), below); err != nil {
+		topic.t.Fatal(err)
+	}
 }
 
 // replays reads the source topic and returns the replays in it, by what they are of.
