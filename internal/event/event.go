@@ -65,7 +65,7 @@ type Event struct {
 
 // DecodeError is why a record is no event, or none that could be sent.
 type DecodeError struct {
-	// Reason is undecodable, invalid or unmapped.
+	// Reason is undecodable, invalid or unmapped where Decode made the error.
 	Reason contactsync.Reason
 	// Detail is what is wrong and where, in at most 200 bytes of ASCII: names of
 	// members that the format defines and byte offsets, never a value. Of an unmapped
