@@ -156,12 +156,12 @@ func (l *lab) verify(reasons map[contactsync.Position]contactsync.Reason) check.
 	return report
 }
 
-// get asks a replica's admin port.
-func (l *lab) get(r *harness.Replica, path string) string {
+// get asks the admin port of a replica.
+func (l *lab) get(addr, path string) string {
 	l.t.Helper()
 	client := http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
-	res, err := client.Get("http://" + r.Addr + path)
+	res, err := client.Get("http://" + addr + path)
 	if err != nil {
 		l.t.Fatal(err)
 	}

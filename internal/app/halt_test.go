@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,9 @@ func TestService_BatchThatCannotBeReadHaltsItsPartition(t *testing.T) {
 	replica := l.start()
 	l.until("the contact of the other partition", func() bool { return l.api.State()["st-1"]["beside"] == 1 })
 	l.until("the halt to show", func() bool { return replica.Series().Value("consumer_halted_partitions") == 1 })
+	if page := l.get(replica.Addr, "/readyz"); !strings.Contains(page, "waits for an operator") {
+		t.Errorf("/readyz says %q while a partition is halted", page)
+	}
 	if _, sent := l.api.State()["st-1"]["behind"]; sent {
 		t.Error("the halted partition was passed over")
 	}

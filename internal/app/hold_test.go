@@ -31,7 +31,7 @@ func TestService_HoldsAStreamInSight(t *testing.T) {
 	})
 	var page string
 	l.until("/status to show the hold with all its contacts", func() bool {
-		page = l.get(replica, "/status")
+		page = l.get(replica.Addr, "/status")
 		return strings.Contains(page, `"stream_gone"`) && strings.Contains(page, `"contacts": 3`)
 	})
 	for _, want := range []string{`"stream": "st-gone"`, `"status": 404`, `"state": "ready"`, `"version": "lab"`} {

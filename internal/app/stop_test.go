@@ -5,6 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,8 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/lab/feed"
 	"github.com/contactsync/contactsync/internal/lab/harness"
 	"github.com/contactsync/contactsync/internal/lab/stub"
@@ -67,6 +71,20 @@ func TestService_StopFinishesWhatIsInFlight(t *testing.T) {
 	}
 }
 
+// run runs a service whose settings need not be valid, until ctx ends.
+func (l *lab) run(ctx context.Context, cfg config.Config, o app.Options) (addr string, ran <-chan error) {
+	l.t.Helper()
+	cfg.Upstream.SetDefaults()
+	o.Log, o.Registry = slog.New(slog.NewTextHandler(&l.log, nil)), prometheus.NewRegistry()
+	service, err := app.New(ctx, cfg, o)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	end := make(chan error, 1)
+	go func() { end <- service.Run(ctx) }()
+	return service.Addr(), end
+}
+
 // TestService_StopIsForcedAfterItsTimeout: a stop takes no longer than configured, and
 // the next owner delivers what was given up.
 func TestService_StopIsForcedAfterItsTimeout(t *testing.T) {
@@ -77,23 +95,66 @@ func TestService_StopIsForcedAfterItsTimeout(t *testing.T) {
 	}
 	l.put(event{stream: "st-1", id: "a", seq: 1})
 	cfg := l.Config
-	cfg.Shutdown.Timeout, cfg.Consumer.DrainTimeout = 100*time.Millisecond, 500*time.Millisecond
-	cfg.Upstream.SetDefaults()
-	service, err := app.New(t.Context(), cfg, app.Options{Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg.Shutdown.Timeout = 100 * time.Millisecond
 	ctx, stop := context.WithCancel(t.Context())
-	ran := make(chan error, 1)
-	go func() { ran <- service.Run(ctx) }()
+	_, ran := l.run(ctx, cfg, app.Options{})
 	l.until("a request to be in flight", func() bool { return l.api.Stats().InFlight > 0 })
+	start := time.Now()
 	stop()
 	if err := <-ran; !errors.Is(err, app.ErrForced) {
 		t.Errorf("the stop returned %v", err)
+	}
+	if took := time.Since(start); took >= cfg.Consumer.DrainTimeout {
+		t.Errorf("the stop took %v although its time-out is %v", took, cfg.Shutdown.Timeout)
 	}
 	l.api.Turn("silent", false)
 	l.start()
 	l.drain()
 	l.stop()
 	l.verify(nil)
+}
+
+// TestService_PartThatFailsStopsIt: the service ends with the error of that part, also
+// if the stop fails then.
+func TestService_PartThatFailsStopsIt(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	cfg := l.Config
+	cfg.Consumer.Topics = []string{"missing"}
+	patient, hasty := cfg, cfg
+	hasty.Shutdown.Timeout = time.Nanosecond
+	_, first := l.run(t.Context(), patient, app.Options{})
+	_, second := l.run(t.Context(), hasty, app.Options{})
+	for range 2 {
+		var err error
+		select {
+		case err = <-first:
+		case err = <-second:
+		case <-time.After(20 * time.Second):
+			t.Fatal("runs on without its consumer")
+		}
+		if !errors.Is(err, kafka.ErrNoTopic) {
+			t.Errorf("ended with %v", err)
+		}
+	}
+}
+
+func TestNew_ReportsWhatPreventsTheStart(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	replica := l.start()
+	for want, change := range map[string]func(*config.Config){
+		"admin.listen":            func(c *config.Config) { c.Admin.Listen = replica.Addr },
+		"accounts[0].credentials": func(c *config.Config) { c.Upstream.Accounts[0].Credentials.ClientSecretFile = "/missing" },
+		"event setting format":    func(c *config.Config) { c.Event.Format = "xml" },
+	} {
+		cfg := l.Config
+		cfg.Upstream.Accounts = slices.Clone(cfg.Upstream.Accounts)
+		change(&cfg)
+		_, err := app.New(t.Context(), cfg, app.Options{Log: slog.New(slog.DiscardHandler), Registry: prometheus.NewRegistry()})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not name %s", err, want)
+		}
+	}
+	l.stop()
 }
