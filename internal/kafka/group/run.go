@@ -17,12 +17,15 @@ type Group struct {
 	client  *client
 	observe func(Event)
 
-	do      chan func(now time.Time) // what the owner wants of the member
-	ended   chan struct{}            // closed when Run has returned
-	next    chan *Generation
-	lease   atomic.Pointer[time.Time]
-	present *Generation         // owned by Run
-	waiting map[int]chan<- Done // by ticket; owned by Run
+	do    chan func(now time.Time) // what the owner wants of the member
+	ended chan struct{}            // closed when Run has returned
+	next  chan *Generation
+	lease atomic.Pointer[time.Time]
+
+	// owned by Run
+	stopping bool
+	present  *Generation
+	waiting  map[int]chan<- Done // by ticket
 }
 
 // ErrClosed says that the group is not taken part in any more.
@@ -45,10 +48,10 @@ type answer struct {
 	err error
 }
 
-// Run takes part until ctx ends, then asks the owner for its partitions, waits for
-// them without a limit of its own, and leaves.
+// Run takes part until the member has left, which it does after Stop, or until ctx
+// ends, which ends it as a crash would.
 func (g *Group) Run(ctx context.Context) {
-	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	base, cancel := context.WithCancel(ctx)
 	var calls sync.WaitGroup
 	defer close(g.ended)
 	defer calls.Wait()
@@ -57,7 +60,6 @@ func (g *Group) Run(ctx context.Context) {
 	answers := make(chan answer)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	stop := ctx.Done()
 	for {
 		todo := g.member.Poll(time.Now())
 		lease := g.member.LeaseUntil()
@@ -73,34 +75,40 @@ func (g *Group) Run(ctx context.Context) {
 				}
 			})
 		}
-		left := false
 		for _, e := range todo.Events {
 			g.observe(e)
-			left = g.take(base, e) || left
+			if g.take(base, e) {
+				return
+			}
 		}
-		if left {
-			return
-		}
-		if stop == nil && g.takeBack() {
+		if g.stopping && g.takeBack() {
 			continue
 		}
-		if !todo.Wake.IsZero() {
-			timer.Reset(time.Until(todo.Wake))
-		} else {
+		if todo.Wake.IsZero() {
 			timer.Stop()
+		} else {
+			timer.Reset(time.Until(todo.Wake))
 		}
 		select {
 		case a := <-answers:
 			g.member.Answer(time.Now(), a.id, a.res, a.err)
 		case f := <-g.do:
 			f(time.Now())
-		case <-stop:
-			stop = nil
-			g.member.Stop(time.Now())
 		case <-timer.C:
+		case <-ctx.Done():
+			return
 		}
 	}
 }
+
+// Stop makes the member give its assignment back, once the owner has called
+// Release, and leave. It returns when that is under way.
+func (g *Group) Stop() {
+	_ = g.in(context.Background(), func(now time.Time) { g.stopping = true; g.member.Stop(now) }) // or Run has ended
+}
+
+// Ended is closed when Run has ended.
+func (g *Group) Ended() <-chan struct{} { return g.ended }
 
 // takeBack gives back an assignment that nobody has asked for with Next. It
 // reports whether there was one.

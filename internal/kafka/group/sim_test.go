@@ -29,7 +29,9 @@ type sim struct {
 	checkIDs bool
 	commits  []commitSeen
 	members  []*simMember
-	foreign  []interface{ owns() []contactsync.TopicPartition }
+	foreign  []interface {
+		owns() []contactsync.TopicPartition
+	}
 	// before may answer, or lose, a request instead of the broker.
 	before func(from *simMember, c Call, reply func(response, error)) bool
 }

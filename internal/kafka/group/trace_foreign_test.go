@@ -49,7 +49,9 @@ func (m *javaMember) join() {
 	for _, name := range m.protocols {
 		r.protocols = append(r.protocols, protocol{name, subscriptionOf(3, m.topics, nil, owned, m.generation)})
 	}
-	m.s.after(m.s.latency, func() { m.s.group.join(r, func(res *joinResponse) { m.s.after(m.s.latency, func() { m.joined(res) }) }) })
+	m.s.after(m.s.latency, func() {
+		m.s.group.join(r, func(res *joinResponse) { m.s.after(m.s.latency, func() { m.joined(res) }) })
+	})
 }
 
 func (m *javaMember) joined(r *joinResponse) {

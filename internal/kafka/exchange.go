@@ -1,0 +1,85 @@
+package kafka
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"time"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/contactsync/contactsync/internal/kafka/group"
+)
+
+// exchangeTTL is how old kafka-go's view of one broker may be. It asks for it only
+// to find the connection usable, so it is small, and asked for seldom.
+const exchangeTTL = 10 * time.Second
+
+// exchanger carries the frames of the membership on kafka-go's connections: dialed,
+// secured and logged in as all others. Each broker's address is a pool of its own in
+// the transport, so that a broker is asked because it is that one, whatever kafka-go
+// knows of the cluster, and a frozen one holds up nobody else.
+type exchanger struct {
+	transport *kafkago.Transport
+	cancel    context.CancelFunc
+}
+
+func (c *Client) newExchanger() *exchanger {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := c.newTransport(ctx, []string{}) // the layout of no topic
+	t.MetadataTTL = exchangeTTL
+	return &exchanger{t, cancel}
+}
+
+// Exchange implements group.Exchanger.
+func (e *exchanger) Exchange(ctx context.Context, address string, request []byte) ([]byte, error) {
+	res, err := e.transport.RoundTrip(ctx, kafkago.TCP(address), &rawMessage{frame: request})
+	if err != nil {
+		return nil, err
+	}
+	return res.(*rawMessage).frame, nil
+}
+
+// close ends the connections that nothing uses. Those in use end with their answer,
+// at the latest with the time-out of their request, or with Client.Close.
+func (e *exchanger) close() {
+	e.cancel()
+	e.transport.CloseIdleConnections()
+}
+
+// rawMessage is a frame on its way to a broker, or back, without the length in front.
+type rawMessage struct{ frame []byte }
+
+// ApiKey implements protocol.Message. kafka-go looks at it only where it encodes by
+// itself.
+func (*rawMessage) ApiKey() protocol.ApiKey { return protocol.Heartbeat }
+
+// Required implements protocol.RawExchanger.
+func (*rawMessage) Required(map[protocol.ApiKey]int16) bool { return true }
+
+// RawExchange implements protocol.RawExchanger. The connection carries nothing else
+// until it returns, and is closed where it returns an error.
+func (m *rawMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(m.frame)), uint32(len(m.frame)))
+	if _, err := rw.Write(append(frame, m.frame...)); err != nil {
+		return nil, err
+	}
+	var length [4]byte
+	if _, err := io.ReadFull(rw, length[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(length[:])
+	if n > group.MaxAnswer {
+		return nil, fmt.Errorf("the answer has %d bytes, more than %d", n, group.MaxAnswer)
+	}
+	answer, err := io.ReadAll(io.LimitReader(rw, int64(n))) // grows with what comes, not with what is announced
+	if err == nil && len(answer) < int(n) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &rawMessage{answer}, nil
+}
