@@ -10,7 +10,7 @@ import (
 // that wraps one.
 var (
 	ErrRebalance  = errors.New("the group rebalances")
-	ErrPartitions = errors.New("the partitions of the group's topics have changed")
+	ErrPartitions = errors.New("a topic of the group has got other partitions")
 	ErrOutdated   = errors.New("the assignment is of other topics or partitions than there are now")
 	ErrStopped    = errors.New("the member stops")
 	ErrEvicted    = errors.New("the coordinator knows this member no more, or not in this generation")
@@ -52,6 +52,12 @@ type Topic struct {
 	Partitions int
 }
 
+// recreates reports whether t is another topic of the same name. Where a broker does
+// not say its id, it is not.
+func (t Topic) recreates(old Topic) bool {
+	return t.ID != old.ID && t.ID != TopicID{} && old.ID != TopicID{}
+}
+
 // Release asks the owner to give an assignment back: to end its work, commit, and
 // call Released. The membership goes on meanwhile.
 type Release struct {
@@ -81,7 +87,8 @@ type Done struct {
 }
 
 // Recreated says that a topic was deleted and created again while its partitions
-// were owned. Offsets of the old one are not committed any more.
+// were owned. Offsets of the old one are not committed any more, and the leader of
+// the group begins the next generation when it sees it too.
 type Recreated struct {
 	Topic    string
 	Old, New TopicID

@@ -64,8 +64,8 @@ type Member struct {
 
 	// watch.go
 	topics     map[string]Topic
-	planned    map[string]int // partitions by topic when the group's plan was made
-	looked     bool           // since the last join
+	planned    map[string]Topic // as they were when the group's plan was made
+	looked     bool             // since the last join
 	lookAt     time.Time
 	lookFails  int
 	lookNext   int

@@ -227,21 +227,34 @@ func TestTrace25_RecreatedTopic(t *testing.T) {
 			s.owned(10*time.Second, one, two)
 			one.commits(time.Second)
 			s.run(10 * time.Second)
-			born := s.now
+			born, rebalances := s.now, s.group.rebalances
 			s.topics["a"] = Topic{TopicID{2}, 6}
-			s.until("it is noticed", 20*time.Second, func() bool { return one.count("Recreated") == 1 && two.count("Recreated") == 1 })
+			s.until("it is noticed", 20*time.Second, func() bool { return one.count("Recreated") == 1 })
 			noticed := s.now
-			s.run(30 * time.Second)
-			for _, c := range s.commits {
-				if c.at.After(noticed) || ids && c.at.After(born) {
-					t.Errorf("%v after the topic was created again, and it is %v old: %+v", c.at.Sub(born), noticed.Sub(born), c)
-				}
-			}
-			if d := one.results["loop"]; d.Err != nil || d.Offsets[0].Code != codeUnknownTopicID {
+			s.run(50 * time.Millisecond)
+			one.do(func() { one.commit("into the new one") })
+			s.run(50 * time.Millisecond)
+			if d := one.results["into the new one"]; d.Err != nil || d.Offsets[0].Code != codeUnknownTopicID {
 				t.Errorf("the owner is told %+v", d)
 			}
-			if one.count("Recreated") != 1 || one.count("Lost") != 0 {
-				t.Errorf("told %d times", one.count("Recreated"))
+			s.run(30 * time.Second)
+			into, of := 0, 0
+			for _, c := range s.commits {
+				switch {
+				case c.offset.TopicID == TopicID{2}:
+					of++
+				case c.at.After(noticed), ids && c.at.After(born):
+					into++
+				}
+			}
+			if into > 0 || of == 0 {
+				t.Errorf("%d commits of the old topic into the new one, %d of the new one", into, of)
+			}
+			if one.count("Lost")+two.count("Lost") != 0 || s.group.rebalances != rebalances+1 {
+				t.Errorf("%d rebalances\n%s", s.group.rebalances-rebalances, s.story())
+			}
+			if one.held.Topics["a"].ID != (TopicID{2}) || two.held.Topics["a"].ID != (TopicID{2}) {
+				t.Error("not assigned as the new topic")
 			}
 		})
 	}

@@ -2,7 +2,6 @@ package group
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 )
@@ -93,7 +92,7 @@ func (m *Member) onLook(now time.Time, res response, err error) {
 func (m *Member) shrinks(found map[string]Topic) bool {
 	for _, name := range m.lookTopics() {
 		old, known := m.topics[name]
-		if f, ok := found[name]; known && (!ok || f.Partitions < old.Partitions || f.ID != old.ID) {
+		if f, ok := found[name]; known && (!ok || f.Partitions < old.Partitions || f.recreates(old)) {
 			return true
 		}
 	}
@@ -106,7 +105,7 @@ func (m *Member) suspect(found map[string]Topic) {
 		return
 	}
 	for name, id := range m.hold.ids {
-		if f, ok := found[name]; ok && f.ID != id {
+		if f, ok := found[name]; ok && f.recreates(Topic{ID: id}) {
 			m.hold.suspect[name] = true
 		}
 	}
@@ -117,7 +116,7 @@ func (m *Member) compare(now time.Time) {
 	clear(m.hold.suspect)
 	for name, id := range m.hold.ids {
 		t, ok := m.topics[name]
-		if ok && t.ID != id && (id != TopicID{}) && (t.ID != TopicID{}) && !m.hold.recreated[name] {
+		if ok && t.recreates(Topic{ID: id}) && !m.hold.recreated[name] {
 			m.hold.recreated[name] = true
 			m.events = append(m.events, Recreated{name, id, t.ID})
 		}
@@ -132,30 +131,31 @@ func (m *Member) compare(now time.Time) {
 	if !m.leader {
 		return
 	}
-	counts := m.counts()
 	if m.planned == nil {
-		m.planned = counts // a leader that has taken over what another had planned
+		m.planned = m.topics // a leader that has taken over what another had planned
 	}
-	if !maps.Equal(m.planned, counts) {
-		m.rejoin(now, fmt.Errorf("%w: %v, now %v", ErrPartitions, m.planned, counts))
+	for _, name := range m.lookTopics() {
+		was, is := m.planned[name], m.topics[name]
+		if was.Partitions != is.Partitions || is.recreates(was) {
+			m.rejoin(now, fmt.Errorf("%w: %s", ErrPartitions, name))
+			return
+		}
 	}
 }
 
-// counts are the partitions of the topics that are looked at and exist.
+// counts are the partitions of the topics that exist.
 func (m *Member) counts() map[string]int {
 	n := map[string]int{}
-	for _, name := range m.lookTopics() {
-		if t, ok := m.topics[name]; ok {
-			n[name] = t.Partitions
-		}
+	for name, t := range m.topics {
+		n[name] = t.Partitions
 	}
 	return n
 }
 
 // makePlan assigns the partitions as the leader.
 func (m *Member) makePlan() {
-	m.planned = m.counts()
-	m.plan = assign(m.protocol, m.members, m.planned).encode()
+	m.planned = m.topics
+	m.plan = assign(m.protocol, m.members, m.counts()).encode()
 	m.phase = phaseSync
 }
 
