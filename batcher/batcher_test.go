@@ -277,6 +277,34 @@ func TestBatcher_ReleaseGivesUpAtTheDeadline(t *testing.T) {
 	})
 }
 
+// Partitions that are lost may have another owner: what is in flight ends, and what
+// was ready is not sent.
+func TestBatcher_ReleaseOfLostPartitionsSendsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newBench(t, func(c *Config) { c.MaxRows = 2 })
+		s.answer = func(ctx context.Context, _ int, _ contactsync.Batch) contactsync.Result {
+			<-ctx.Done()
+			return contactsync.Result{Kind: contactsync.Canceled, Ambiguous: true}
+		}
+		s.add("a", "b") // in flight
+		s.add("c")      // lingers; a drain would send it
+		lost := errors.New("lost")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(lost)
+		if err := s.b.Release(ctx); !errors.Is(err, lost) {
+			t.Fatalf("release: %v, want the cause", err)
+		}
+		if since := time.Since(s.start); since != 0 {
+			t.Errorf("released after %v", since)
+		}
+		s.at(time.Hour)
+		if len(s.calls) != 1 {
+			t.Errorf("I4: %d requests, want the one that was given up", len(s.calls))
+		}
+		s.wantEnded()
+	})
+}
+
 func TestBatcher_CatchUpHoldsContactsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.MaxRows = 2 })

@@ -41,8 +41,12 @@ func (b *Batcher) CaughtUp(c contactsync.Claim) {
 func (b *Batcher) Release(ctx context.Context) error {
 	done := make(chan struct{})
 	b.do(func(now time.Time) {
-		b.window.Drain(now)
 		b.releases = append(b.releases, done)
+		if ctx.Err() != nil { // the partitions are lost: nothing of them is sent any more
+			b.giveUp(now)
+			return
+		}
+		b.window.Drain(now)
 	})
 	select {
 	case <-done:
@@ -56,17 +60,20 @@ func (b *Batcher) Release(ctx context.Context) error {
 		return nil
 	default:
 	}
-	b.do(func(now time.Time) {
-		for f := range b.window.requests {
-			f.cancel()
-		}
-		b.window.Forget(now)
-	})
+	b.do(b.giveUp)
 	select {
 	case <-done:
 	case <-b.stopped:
 	}
 	return context.Cause(ctx)
+}
+
+// giveUp ends the requests in flight and drops everything else.
+func (b *Batcher) giveUp(now time.Time) {
+	for f := range b.window.requests {
+		f.cancel()
+	}
+	b.window.Forget(now)
 }
 
 // do has the loop call f between two of its rounds, and waits until it has.

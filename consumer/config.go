@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/contactsync/contactsync/internal/kafka"
@@ -14,6 +15,11 @@ type Config struct {
 	Topics []string `yaml:"topics"`
 	// Group is the consumer group. Replicas of the same group share the partitions.
 	Group string `yaml:"group"`
+	// InstanceID lets a replica restart within session_timeout without a rebalance:
+	// it comes back to the partitions that it had, and does not leave the group when it
+	// stops. Each replica needs an id of its own that it keeps, such as the name of
+	// its pod in a StatefulSet. Empty means none.
+	InstanceID string `yaml:"instance_id"`
 	// SessionTimeout is how long Kafka waits for a heartbeat before it assigns the
 	// partitions to another replica.
 	SessionTimeout time.Duration `yaml:"session_timeout"`
@@ -89,7 +95,7 @@ func DefaultConfig() Config {
 // Membership is the part that a kafka.Group needs.
 func (c Config) Membership() kafka.GroupConfig {
 	return kafka.GroupConfig{
-		ID: c.Group, Topics: c.Topics,
+		ID: c.Group, Topics: c.Topics, InstanceID: c.InstanceID,
 		SessionTimeout: c.SessionTimeout, RebalanceTimeout: c.RebalanceTimeout,
 		HeartbeatInterval: c.HeartbeatInterval, PartitionCheckInterval: c.PartitionCheckInterval,
 	}
@@ -110,6 +116,9 @@ func (c Config) Validate() []setting.Error {
 	}
 	if c.Group == "" {
 		errs.Add("group", "name the consumer group")
+	}
+	if !validInstanceID(c.InstanceID) {
+		errs.Add("instance_id", "%q is not valid: at most 249 letters, digits, '.', '_' and '-', and neither . nor ..", c.InstanceID)
 	}
 	for _, d := range []struct {
 		key   string
@@ -154,4 +163,11 @@ func (c Config) Validate() []setting.Error {
 		errs.Add("on_offset_loss", "%q is unknown: halt or skip", c.OnOffsetLoss)
 	}
 	return errs
+}
+
+// validInstanceID reports whether Kafka takes an instance id; the empty one is none.
+func validInstanceID(id string) bool {
+	return len(id) <= 249 && id != "." && id != ".." && !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
+	})
 }

@@ -31,7 +31,7 @@ type Sink interface {
 }
 
 // Group is the membership in a consumer group. Next and Leave are called by one
-// goroutine, Commit by another one while the generation is held.
+// goroutine, the others by others while the generation is held.
 type Group interface {
 	// Next gives up the generation that it returned last, joins, and returns the next
 	// one. It makes one attempt. kafka.ErrNoTopic is final; any other error is worth
@@ -42,6 +42,8 @@ type Group interface {
 	// taken, kafka.ErrFenced where this member owns nothing any more; with an error
 	// of its own nothing is known of any.
 	Commit(ctx context.Context, gen *kafka.Generation, offsets []kafka.Committed) ([]error, error)
+	// Committed asks again for what is committed for one partition of a generation.
+	Committed(ctx context.Context, gen *kafka.Generation, partition contactsync.TopicPartition) kafka.Committed
 	// Leave gives up the generation and leaves the group; it waits until ctx ends at most.
 	Leave(ctx context.Context) error
 }

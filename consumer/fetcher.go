@@ -38,9 +38,17 @@ type fetcher struct {
 }
 
 // run reads from the committed offset until ctx ends. Every error is retried.
-func (f *fetcher) run(ctx context.Context, committed int64) {
+func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafka.Committed) {
 	defer f.goOn() // a halt ends with the generation; the next owner finds out for itself
-	offset, err := f.locate(ctx, committed)
+	for committed.Err != nil {
+		f.c.deps.Log.Warn("the committed offset is not known; retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "err", committed.Err)
+		f.halt()
+		if !kafka.Sleep(ctx, f.c.cfg.PartitionCheckInterval) {
+			return
+		}
+		committed = f.c.deps.Group.Committed(ctx, gen, f.claim.TopicPartition)
+	}
+	offset, err := f.locate(ctx, committed.Offset)
 	if err != nil {
 		return // ctx has ended
 	}

@@ -33,7 +33,7 @@ func (c *Consumer) generation(stop context.Context, assigned *kafka.Generation) 
 	g := c.newGeneration(assigned, cancel)
 	c.deps.Metrics.Rebalances.Inc()
 	c.deps.Metrics.Assigned.Set(float64(len(g.claims)))
-	c.deps.Log.Info("partitions assigned", "generation", g.ID, "member", g.Member, "owned", len(g.claims), "all", g.All)
+	c.deps.Log.Info("partitions assigned", "generation", g.Group, "assignment", g.ID, "member", g.Member, "owned", len(g.claims), "all", g.All)
 	c.deps.OnAssign(len(g.claims), g.All)
 	catchUp := c.cfg.CatchupMax > 0
 	c.sink.Assign(g.claims, catchUp)
@@ -43,7 +43,7 @@ func (c *Consumer) generation(stop context.Context, assigned *kafka.Generation) 
 	var running sync.WaitGroup
 	for i, f := range g.fetchers {
 		f.caughtUp = !catchUp
-		running.Go(func() { f.run(ctx, g.Owned[i].Offset) })
+		running.Go(func() { f.run(ctx, assigned, g.Owned[i]) })
 	}
 	c.present.Store(g)
 	running.Go(func() { g.commitLoop(ctx) })
@@ -53,7 +53,7 @@ func (c *Consumer) generation(stop context.Context, assigned *kafka.Generation) 
 	if stop.Err() != nil {
 		why = "stopping"
 	}
-	c.deps.Log.Info(why+": releasing partitions", "generation", g.ID, "cause", context.Cause(ctx))
+	c.deps.Log.Info(why+": releasing partitions", "generation", g.Group, "cause", context.Cause(ctx))
 	running.Wait()
 	g.drain()
 	c.present.CompareAndSwap(g, nil)
@@ -76,22 +76,34 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 }
 
 // drain waits for what is in flight and commits what has ended. The sink sends
-// what it can immediately; the next owner reads the rest again.
+// what it can immediately; the next owner reads the rest again. Where the partitions
+// are lost, before or meanwhile, nothing is sent or committed any more: there may
+// be another owner already.
 func (g *generation) drain() {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), g.c.cfg.DrainTimeout, errDrain)
+	owned, lose := context.WithCancelCause(context.Background())
+	defer lose(nil)
+	if g.Lost.Err() != nil {
+		lose(context.Cause(g.Lost))
+	}
+	defer context.AfterFunc(g.Lost, func() { lose(context.Cause(g.Lost)) })()
+	ctx, cancel := context.WithTimeoutCause(owned, g.c.cfg.DrainTimeout, errDrain)
 	defer cancel()
 	if len(g.claims) > 0 {
-		if err := g.c.sink.Release(ctx); err != nil {
+		err := g.c.sink.Release(ctx)
+		switch {
+		case errors.Is(err, errDrain):
 			g.c.deps.Metrics.DrainTimeouts.Inc()
 			g.c.deps.Log.Warn("drain_timeout passed: requests and dead letters in flight were given up, and the next owner reads their events again", "cause", err)
+		case err != nil:
+			g.c.deps.Log.Warn("requests and dead letters in flight were given up, and the next owner reads their events again", "cause", err)
 		}
 	}
 	// The last commit has a time of its own: what was delivered and is not
 	// committed is sent a second time by the next owner.
-	last, cancelLast := context.WithTimeout(context.Background(), g.c.cfg.DrainTimeout/2)
+	last, cancelLast := context.WithTimeout(owned, g.c.cfg.DrainTimeout/2)
 	defer cancelLast()
 	retry := kafka.NewRetry()
-	for {
+	for owned.Err() == nil {
 		err := g.commit(last)
 		if err == nil || errors.Is(err, kafka.ErrFenced) || !kafka.Sleep(last, retry.NextBackOff()) {
 			return

@@ -32,6 +32,8 @@ import (
 type fakes struct {
 	next   func(n int) (*kafka.Generation, error) // the n-th call of Next, from 1
 	commit func(gen *kafka.Generation, o kafka.Committed) error
+	ask    func() kafka.Committed // for the committed offset of a partition
+	hold   time.Duration          // how long a release takes
 	keep   int64 // the event at this offset stays open; -1 for none
 
 	consumer *consumer.Consumer
@@ -88,7 +90,7 @@ func (f *fakes) did() string {
 // generation returns one of the first partitions, with nothing committed, and what ends it.
 func generation(id int32, partitions int) (*kafka.Generation, context.CancelCauseFunc) {
 	ended, end := context.WithCancelCause(context.Background())
-	g := &kafka.Generation{ID: id, Member: "member", All: partitions, Ended: ended}
+	g := &kafka.Generation{ID: id, Group: id, Member: "member", All: partitions, Ended: ended, Lost: context.Background()}
 	for p := range partitions {
 		at := contactsync.TopicPartition{Topic: "contacts", Partition: int32(p)}
 		g.Owned = append(g.Owned, kafka.Committed{TopicPartition: at, Offset: kafka.NoOffset})
@@ -108,6 +110,13 @@ func (f *fakes) Next(ctx context.Context) (*kafka.Generation, error) {
 		return nil, context.Cause(ctx)
 	}
 	return gen, err
+}
+
+func (f *fakes) Committed(_ context.Context, _ *kafka.Generation, p contactsync.TopicPartition) kafka.Committed {
+	f.note("committed of %v", p)
+	c := f.ask()
+	c.TopicPartition = p
+	return c
 }
 
 func (f *fakes) Commit(_ context.Context, gen *kafka.Generation, offsets []kafka.Committed) ([]error, error) {
@@ -136,7 +145,18 @@ func (f *fakes) Add(_ context.Context, events []event.Event) error {
 
 func (f *fakes) CaughtUp(contactsync.Claim) {}
 
-func (f *fakes) Release(context.Context) error { f.note("release"); return nil }
+func (f *fakes) Release(ctx context.Context) error {
+	if ctx.Err() != nil {
+		f.note("give up")
+		return context.Cause(ctx)
+	}
+	f.note("release")
+	if f.hold > 0 && !kafka.Sleep(ctx, f.hold) {
+		f.note("given up")
+		return context.Cause(ctx)
+	}
+	return nil
+}
 
 // RoundTrip is the log: five records in each partition.
 func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) (kafkago.Response, error) {
@@ -202,6 +222,90 @@ func TestConsumer_DrainsAndCommitsBeforeItGivesAGenerationUp(t *testing.T) {
 			if strings.Count(f.log.String(), line) != 1 {
 				t.Errorf("%q is not logged once:\n%s", line, &f.log)
 			}
+		}
+	})
+}
+
+// A member that is one no more forgets at once: its partitions may have another owner.
+func TestConsumer_NothingIsSentOrCommittedOnceTheGenerationIsLost(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, want string }{
+		{"without warning", "give up, next"},
+		{"while it is given up", "release, given up, next"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakes(t)
+				f.hold = time.Minute
+				gen, end := generation(1, 1)
+				lost, lose := context.WithCancelCause(context.Background())
+				gen.Lost = lost
+				f.next = func(n int) (*kafka.Generation, error) {
+					if n == 1 {
+						return gen, nil
+					}
+					return nil, nil
+				}
+				stop := f.run(t)
+				synctest.Wait()
+				f.did()
+				start := time.Now()
+				if c.name == "without warning" {
+					lose(kafka.ErrFenced)
+					end(kafka.ErrFenced)
+				} else {
+					end(kafka.ErrRebalance)
+					kafka.Sleep(t.Context(), 2*time.Second)
+					lose(kafka.ErrFenced)
+				}
+				synctest.Wait()
+				if got := f.did(); got != c.want {
+					t.Errorf("I4: %s, want %s", got, c.want)
+				}
+				if took := time.Since(start); took > 2*time.Second {
+					t.Errorf("after %v", took)
+				}
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// One partition whose committed offset Kafka does not say stops no other one.
+func TestConsumer_ReadsTheOthersWhereACommittedOffsetIsNotKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		gen, _ := generation(1, 2)
+		gen.Owned[1].Err = errors.New("denied")
+		start := time.Now()
+		f.ask = func() kafka.Committed {
+			if time.Since(start) < time.Minute {
+				return kafka.Committed{Err: errors.New("denied")}
+			}
+			return kafka.Committed{Offset: 2}
+		}
+		f.next = func(int) (*kafka.Generation, error) { return gen, nil }
+		stop := f.run(t)
+		kafka.Sleep(t.Context(), 10*time.Second)
+		if got := f.did(); got != "next, assign 2, commit contacts/0@5 in 1" {
+			t.Error(got)
+		}
+		if f.consumer.Ready() {
+			t.Error("ready although a partition is not read")
+		}
+		kafka.Sleep(t.Context(), 2*time.Minute)
+		if got := f.did(); got != "committed of contacts/1, committed of contacts/1, commit contacts/1@5 in 1" {
+			t.Error(got)
+		}
+		if !f.consumer.Ready() {
+			t.Error("not ready although every partition is read")
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
 		}
 	})
 }

@@ -44,10 +44,9 @@ func TestCheckVersions_NamesWhatDoesNotFit(t *testing.T) {
 		{"lower end raised past what is sent", offer(1, 12, 17), "takes Fetch (API key 1) in versions 12 to 17, but this service sends 4 to 11"},
 		{"lower end raised to what is sent", offer(1, 11, 17), ""},
 		{"upper end too low", offer(0, 0, 2), "takes Produce (API key 0) in versions 0 to 2"},
-		{"fixed version dropped", offer(14, 1, 5), "takes SyncGroup (API key 14) in versions 1 to 5, but this service sends 0"},
-		{"the higher of two fixed versions dropped", offer(11, 3, 9), "takes JoinGroup (API key 11) in versions 3 to 9, but this service sends 1 to 2"},
-		{"the lower of two fixed versions dropped", offer(11, 2, 9), ""},
-		{"metadata of the group dropped", offer(3, 7, 13), "takes Metadata (API key 3) in versions 7 to 13, but this service sends [1 6]"},
+		{"a broker without static members", offer(14, 0, 2), "takes SyncGroup (API key 14) in versions 0 to 2, but this service sends 3 to 5"},
+		{"a version of the membership dropped", offer(11, 10, 11), "takes JoinGroup (API key 11) in versions 10 to 11, but this service sends 5 to 9"},
+		{"all but one dropped", offer(11, 9, 11), ""},
 		{
 			"API missing",
 			func(r *kmsg.ApiVersionsResponse) {

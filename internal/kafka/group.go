@@ -4,25 +4,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"sync"
+	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
-	kafkago "github.com/segmentio/kafka-go"
-
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/kafka/group"
 )
 
 // GroupConfig says how to be a member of a consumer group.
 type GroupConfig struct {
-	ID                string
-	Topics            []string
+	ID     string
+	Topics []string
+	// InstanceID makes the membership outlast a restart of less than the session
+	// time-out. No two processes may have the same one; empty for none.
+	InstanceID        string
 	SessionTimeout    time.Duration
 	RebalanceTimeout  time.Duration
 	HeartbeatInterval time.Duration
-	// PartitionCheckInterval is how often it is asked whether a topic has got more
+	// PartitionCheckInterval is how often it is asked whether a topic has got other
 	// partitions. The generation ends when one has.
 	PartitionCheckInterval time.Duration
+}
+
+// leaseMargin is how much earlier than the coordinator's session the lease ends.
+func (c GroupConfig) leaseMargin() time.Duration {
+	return max(c.SessionTimeout/10, 100*time.Millisecond)
 }
 
 // NoOffset says that nothing is committed.
@@ -32,177 +39,185 @@ const NoOffset = -1
 type Committed struct {
 	contactsync.TopicPartition
 	Offset int64 // of the record to read next; NoOffset where nothing is committed
+	Err    error // why it could not be asked for; Offset says nothing then
 }
 
 // Generation is one assignment of a group's partitions, as one member sees it.
 type Generation struct {
-	ID     int32
+	ID     int32 // counts the assignments of this process; the group's own number may come twice
+	Group  int32 // the group's number of it
 	Member string
 	Owned  []Committed // the partitions of this member
 	All    int         // how many partitions the topics have, whoever owns them
 
 	// Ended is done when the member has to give its partitions up. Its cause is
-	// ErrRebalance while commits may still be taken.
+	// ErrRebalance while commits may still be taken, and ErrFenced when they may not.
 	Ended context.Context
+	// Lost is done when the partitions may have another owner: nothing of them may be
+	// sent any more. It may be so from the first, or while they are given up.
+	Lost context.Context
 }
 
 // Group is this process's membership in a consumer group. One goroutine calls Next
-// and Leave; Commit may be called by another between two calls of Next.
-//
-// It is kafka-go's ConsumerGroup, which ends its heartbeats with the generation and
-// does not say why that ended.
+// and Leave; Commit and Committed may be called by others between two calls of Next.
 type Group struct {
 	client *Client
 	cfg    GroupConfig
 
-	inner    *kafkago.ConsumerGroup // nil before the first Next, and after too many failures
-	failures int                    // in a row
-	missing  absence
-	held     *heldGeneration // what Next returned last; nil once it is given up
-}
+	exchanger *exchanger
+	inner     *group.Group
+	abandon   context.CancelFunc // ends inner as a crash would; nil before the first Next and after Leave
+	missing   absence
+	held      *group.Generation // what Next returned last; nil once it is given up
 
-// heldGeneration keeps kafka-go from going on to the next generation.
-type heldGeneration struct {
-	end     context.CancelCauseFunc // of Generation.Ended
-	over    chan struct{}           // closed when kafka-go has ended the generation
-	release chan struct{}           // closed to let it go on
-	running sync.WaitGroup
+	trouble atomic.Pointer[error] // of joining, since it was last returned
+	fenced  atomic.Bool
+	told    time.Time // when a trouble was logged last; owned by inner's goroutine
 }
 
 // NewGroup returns a member that has not joined yet.
-func (c *Client) NewGroup(cfg GroupConfig) *Group { return &Group{client: c, cfg: cfg} }
-
-// timeout bounds one answer of the coordinator. One that hangs ends the generation,
-// so it must not outlast a few heartbeats, nor be so short that a slow answer ends it.
-func (g *Group) timeout() time.Duration {
-	return min(g.client.cfg.RequestTimeout, g.cfg.SessionTimeout/3)
+func (c *Client) NewGroup(cfg GroupConfig) *Group {
+	g := &Group{client: c, cfg: cfg, exchanger: c.newExchanger()}
+	g.inner = group.Open(group.Config{
+		Group: cfg.ID, ClientID: c.cfg.ClientID, InstanceID: cfg.InstanceID, Topics: cfg.Topics, Brokers: c.cfg.Brokers,
+		Session: cfg.SessionTimeout, Rebalance: cfg.RebalanceTimeout, Heartbeat: cfg.HeartbeatInterval,
+		LeaseMargin: cfg.leaseMargin(), Watch: cfg.PartitionCheckInterval, Seed: rand.Uint64(),
+	}, g.exchanger, g.observe)
+	return g
 }
-
-// maxFailures is after how many failures in a row a fresh group object is better.
-const maxFailures = 20
 
 // Next gives up the generation that it returned last, takes part in the rebalance
 // and returns the next generation. So it is to be called when nothing of the last
 // one is in flight.
 //
-// It makes one attempt, and any error but ErrNoTopic is worth another one.
-// ErrNoTopic comes only where a topic is missing before the group is joined, and
-// only when that is to be believed. ErrRebalance says that another member was
-// quicker.
+// It makes one attempt, of the session time-out at most, and any error but
+// ErrNoTopic is worth another one. ErrNoTopic comes only where a topic is missing
+// before the group is joined, and only when that is to be believed. ErrRebalance
+// says that other members are waited for.
 func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	g.giveUp()
-	// kafka-go asks for topics in a way that may create them: not before they exist.
-	counts, err := g.client.partitions(ctx, g.cfg.Topics...)
-	if believed := g.missing.believed(err, g.client.cfg.MetadataTTL); err != nil {
-		if errors.Is(err, ErrNoTopic) && (!believed || g.inner != nil) {
-			return nil, errors.New(err.Error()) // may pass
-		}
-		return nil, err
-	}
-	if g.inner == nil {
-		if g.inner, err = g.newInner(); err != nil {
+	if g.abandon == nil {
+		_, err := g.client.partitions(ctx, g.cfg.Topics...)
+		if believed := g.missing.believed(err, g.client.cfg.MetadataTTL); err != nil {
+			if errors.Is(err, ErrNoTopic) && !believed {
+				return nil, errors.New(err.Error()) // may pass
+			}
 			return nil, err
 		}
+		var run context.Context
+		run, g.abandon = context.WithCancel(context.Background())
+		go g.inner.Run(run)
 	}
-	gen, err := g.inner.Next(ctx)
+	attempt, cancel := context.WithTimeout(ctx, g.cfg.SessionTimeout)
+	defer cancel()
+	gen, err := g.inner.Next(attempt)
 	switch {
 	case ctx.Err() != nil:
 		if err == nil {
-			gen.Start(func(context.Context) {}) // not taken up: end it
+			gen.Release()
 		}
 		return nil, context.Cause(ctx)
-	case err != nil:
-		if g.failures++; g.failures >= maxFailures {
-			stop, cancel := context.WithTimeout(ctx, g.timeout())
-			defer cancel()
-			_ = g.Leave(stop) // what is left of it ends in the background
-		}
-		if errors.Is(err, kafkago.RebalanceInProgress) {
-			return nil, ErrRebalance
-		}
-		return nil, fmt.Errorf("join group %q: %w", g.cfg.ID, err)
+	case err == nil:
+		g.held = gen
+		return g.generation(ctx, gen)
+	case g.fenced.Load():
+		return nil, fmt.Errorf("join group %q: %w: this process stays out: give each one an instance_id of its own, and restart it", g.cfg.ID, group.ErrFenced)
 	}
-	g.failures = 0
-	return g.hold(gen, counts), nil
+	if t := g.trouble.Swap(nil); t != nil {
+		return nil, *t
+	}
+	return nil, ErrRebalance
 }
 
-func (g *Group) newInner() (*kafkago.ConsumerGroup, error) {
-	g.failures = 0
-	inner, err := kafkago.NewConsumerGroup(kafkago.ConsumerGroupConfig{
-		ID: g.cfg.ID, Brokers: g.client.cfg.Brokers, Topics: g.cfg.Topics, Dialer: g.client.dialer(),
-		HeartbeatInterval: g.cfg.HeartbeatInterval, SessionTimeout: g.cfg.SessionTimeout,
-		RebalanceTimeout: g.cfg.RebalanceTimeout, JoinGroupBackoff: time.Second,
-		Timeout: g.timeout(), StartOffset: kafkago.FirstOffset,
-		ErrorLogger: kafkago.LoggerFunc(func(format string, args ...any) {
-			g.client.log.Debug("kafka group: " + fmt.Sprintf(format, args...))
-		}),
-	})
-	if err != nil { // only for settings that are not valid, and they were validated
-		return nil, fmt.Errorf("join group %q: %w", g.cfg.ID, err)
-	}
-	return inner, nil
-}
-
-// hold keeps a generation until it is given up.
-func (g *Group) hold(gen *kafkago.Generation, counts map[string]int) *Generation {
-	ended, end := context.WithCancelCause(context.Background())
-	h := &heldGeneration{end: end, over: make(chan struct{}), release: make(chan struct{})}
-	h.running.Add(1)
-	gen.Start(func(ctx context.Context) {
-		defer h.running.Done()
-		select {
-		case <-ctx.Done():
-			end(ErrRebalance)
-			close(h.over)
-			<-h.release
-		case <-h.release:
-		}
-	})
-	h.running.Go(func() { g.watchPartitions(ended, end, counts) })
-	g.held = h
-
-	out := &Generation{ID: gen.ID, Member: gen.MemberID, Ended: ended}
-	for n := range maps.Values(counts) {
-		out.All += n
-	}
-	for topic, partitions := range gen.Assignments {
-		for _, p := range partitions {
-			at := contactsync.TopicPartition{Topic: topic, Partition: int32(p.ID)}
-			out.Owned = append(out.Owned, Committed{at, max(p.Offset, NoOffset)})
-		}
-	}
-	return out
-}
-
-// giveUp lets kafka-go go on.
-func (g *Group) giveUp() {
-	if g.held == nil {
-		return
-	}
-	g.held.end(ErrRebalance)
-	close(g.held.release)
-	g.held.running.Wait()
-	g.held = nil
-}
-
-var errPartitions = errors.New("the number of partitions has changed")
-
-// watchPartitions ends the generation when a topic has got more partitions, so
-// that they are assigned. kafka-go's own watcher can miss a change at the start
-// and asks in a way that can create a deleted topic.
-func (g *Group) watchPartitions(ctx context.Context, end context.CancelCauseFunc, known map[string]int) {
-	for Sleep(ctx, g.cfg.PartitionCheckInterval) {
-		now, err := g.client.partitions(ctx, g.cfg.Topics...)
-		if err != nil {
-			if ctx.Err() == nil {
-				g.client.log.Warn("counting the partitions of the topics failed; retried", "err", err)
-			}
-			continue
-		}
-		if !maps.Equal(known, now) {
-			end(fmt.Errorf("%w: %w: %v, now %v", ErrRebalance, errPartitions, known, now))
+// observe is called for what happens in the membership, and must not block.
+func (g *Group) observe(e group.Event) {
+	log := g.client.log
+	switch e := e.(type) {
+	case group.Trouble:
+		g.trouble.Store(&e.Err)
+		if now := time.Now(); now.Sub(g.told) >= time.Minute {
+			g.told = now
+			log.Warn("the group protocol failed; retried", "err", e.Err)
 			return
 		}
+		log.Debug("the group protocol failed; retried", "err", e.Err)
+	case group.Recreated:
+		log.Error("a topic was deleted and created again: offsets of the old one are not committed any more", "topic", e.Topic, "old", e.Old, "new", e.New)
+	case group.Fenced:
+		g.fenced.Store(true)
+	case group.Assigned:
+		g.trouble.Store(nil)
+		for _, t := range g.cfg.Topics {
+			if _, ok := e.Topics[t]; !ok {
+				log.Error("a topic does not exist, or DESCRIBE on it is missing: the others are read without it", "topic", t)
+			}
+		}
+	case group.Lost:
+		log.Warn("partitions were lost: another replica may own them", "generation", e.Number, "cause", e.Cause)
+	case group.Release, group.Left, group.Done:
+	}
+}
+
+// generation asks for the offsets of an assignment.
+func (g *Group) generation(ctx context.Context, gen *group.Generation) (*Generation, error) {
+	ended, end := context.WithCancelCause(context.Background())
+	context.AfterFunc(gen.Current(), func() {
+		why := ErrRebalance
+		if gen.Owned().Err() != nil {
+			why = ErrFenced
+		}
+		end(fmt.Errorf("%w: %w", why, context.Cause(gen.Current())))
+	})
+	out := &Generation{ID: gen.Number, Group: gen.Generation, Member: gen.Member, Ended: ended, Lost: gen.Owned()}
+	for _, t := range gen.Topics {
+		out.All += t.Partitions
+	}
+	if len(gen.Partitions) == 0 {
+		return out, nil
+	}
+	ask, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(gen.Current(), func() { cancel(ErrRebalance) })()
+	offsets, err := gen.Fetch(ask, gen.Partitions)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case gen.Current().Err() != nil:
+		return nil, ErrRebalance
+	case err != nil:
+		return nil, err
+	}
+	for _, o := range offsets {
+		out.Owned = append(out.Owned, committed(o))
+	}
+	return out, nil
+}
+
+func committed(o group.Offset) Committed {
+	c := Committed{TopicPartition: o.TopicPartition, Offset: max(o.Offset, NoOffset)}
+	if o.Code != 0 {
+		c.Err = fmt.Errorf("ask for the committed offset of %v: %w", o.TopicPartition, o.Code)
+	}
+	return c
+}
+
+// Committed asks again for what is committed for a partition of a generation.
+func (g *Group) Committed(ctx context.Context, gen *Generation, partition contactsync.TopicPartition) Committed {
+	held := g.held
+	ctx, cancel := g.client.bounded(ctx)
+	defer cancel()
+	offsets, err := held.Fetch(ctx, []contactsync.TopicPartition{partition})
+	if err != nil {
+		return Committed{TopicPartition: partition, Err: err}
+	}
+	return committed(offsets[0])
+}
+
+// giveUp lets the membership go on to the next generation.
+func (g *Group) giveUp() {
+	if g.held != nil {
+		g.held.Release()
+		g.held = nil
 	}
 }
 
@@ -210,66 +225,60 @@ func (g *Group) watchPartitions(ctx context.Context, end context.CancelCauseFunc
 // why it was not taken, and nil for one that was: ErrFenced where this member owns
 // nothing any more. With an error of its own nothing is known of any.
 func (g *Group) Commit(ctx context.Context, gen *Generation, offsets []Committed) ([]error, error) {
-	topics := map[string][]kafkago.OffsetCommit{}
-	for _, o := range offsets {
-		topics[o.Topic] = append(topics[o.Topic], kafkago.OffsetCommit{Partition: int(o.Partition), Offset: o.Offset})
+	failed := make([]error, len(offsets))
+	fence := func(err error) ([]error, error) {
+		for i, o := range offsets {
+			failed[i] = fmt.Errorf("%w: %v: %w", ErrFenced, o.TopicPartition, err)
+		}
+		return failed, nil
+	}
+	if g.held == nil || g.held.Number != gen.ID {
+		return fence(group.ErrNotOwned)
+	}
+	ask := make([]group.Offset, len(offsets))
+	index := map[contactsync.TopicPartition]int{}
+	for i, o := range offsets {
+		ask[i] = group.Offset{TopicPartition: o.TopicPartition, Offset: o.Offset, LeaderEpoch: -1}
+		index[o.TopicPartition] = i
 	}
 	ctx, cancel := g.client.bounded(ctx)
 	defer cancel()
-	res, err := g.client.client.OffsetCommit(ctx, &kafkago.OffsetCommitRequest{
-		Addr: g.client.addr, GroupID: g.cfg.ID, GenerationID: int(gen.ID), MemberID: gen.Member, Topics: topics,
-	})
-	if err != nil {
+	results, err := g.held.Commit(ctx, ask)
+	switch {
+	case errors.Is(err, group.ErrNotOwned):
+		return fence(err)
+	case err != nil:
 		return nil, fmt.Errorf("commit offsets of group %q: %w", g.cfg.ID, err)
 	}
-	answers := map[contactsync.TopicPartition]error{}
-	for topic, partitions := range res.Topics {
-		for _, p := range partitions {
-			answers[contactsync.TopicPartition{Topic: topic, Partition: int32(p.Partition)}] = p.Error
-		}
-	}
-	failed := make([]error, len(offsets))
-	for i, o := range offsets {
-		err, answered := answers[o.TopicPartition]
-		switch {
-		case !answered:
-			failed[i] = fmt.Errorf("commit %v of group %q: the answer does not hold it", o.TopicPartition, g.cfg.ID)
-		case errors.Is(err, kafkago.IllegalGeneration), errors.Is(err, kafkago.UnknownMemberId), errors.Is(err, kafkago.RebalanceInProgress):
-			failed[i] = fmt.Errorf("%w: %v: %w", ErrFenced, o.TopicPartition, err)
-		case err != nil:
-			failed[i] = fmt.Errorf("commit %v of group %q: %w", o.TopicPartition, g.cfg.ID, err)
+	for _, r := range results {
+		if r.Code != 0 {
+			failed[index[r.TopicPartition]] = fmt.Errorf("commit %v of group %q: %w", r.TopicPartition, g.cfg.ID, r.Code)
 		}
 	}
 	return failed, nil
 }
 
+// LeaseUntil is until when the generation that Next returned last may be worked on:
+// a session, less a margin, after the sending of what the coordinator confirmed last.
+// It is zero where nothing is owned. It may be called from any goroutine.
+func (g *Group) LeaseUntil() time.Time { return g.inner.LeaseUntil() }
+
 // Leave gives up the generation and leaves the group, if it was joined. It waits
-// until ctx ends at most: Kafka then notices when the session times out.
+// until ctx ends at most: Kafka then notices when the session times out. With an
+// instance id the group is not left, so that the next process may go on.
 func (g *Group) Leave(ctx context.Context) error {
-	if g.inner == nil {
+	if g.abandon == nil {
 		return nil
 	}
-	inner := g.inner
-	g.inner = nil
-	left := make(chan struct{})
-	go func() {
-		defer close(left)
-		_ = inner.Close()
+	defer func() {
+		g.abandon()
+		g.abandon = nil
+		g.exchanger.close()
 	}()
-	// kafka-go leaves while the generation stands. Were that over first, it would
-	// join the group once more before it leaves, and make every other replica give
-	// its partitions back for that.
-	if g.held != nil {
-		t := time.NewTimer(time.Second)
-		defer t.Stop()
-		select {
-		case <-g.held.over:
-		case <-t.C:
-		}
-		g.giveUp()
-	}
+	g.inner.Stop() // before it is given up: it would join once more
+	g.giveUp()
 	select {
-	case <-left:
+	case <-g.inner.Ended():
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("leave group %q: %w", g.cfg.ID, context.Cause(ctx))

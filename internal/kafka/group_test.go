@@ -15,12 +15,14 @@ import (
 )
 
 // newMember returns a member of the group "group" that reads contacts.
-func (b *contacts) newMember() *kafka.Group {
-	return b.kafka.NewGroup(kafka.GroupConfig{
+func (b *contacts) newMember() *kafka.Group { return b.kafka.NewGroup(b.membership()) }
+
+func (b *contacts) membership() kafka.GroupConfig {
+	return kafka.GroupConfig{
 		ID: "group", Topics: []string{"contacts"},
 		SessionTimeout: 6 * time.Second, RebalanceTimeout: 10 * time.Second, HeartbeatInterval: 50 * time.Millisecond,
 		PartitionCheckInterval: 100 * time.Millisecond,
-	})
+	}
 }
 
 func (b *contacts) next(g *kafka.Group) *kafka.Generation {
@@ -76,8 +78,7 @@ func TestGroup_OwnsWhatIsCommitted(t *testing.T) {
 	}
 }
 
-// A generation is held although it has ended: kafka-go joins no other before it is
-// given up.
+// A generation is held although it has ended: no other is joined before it is given up.
 func TestGroup_HoldsAGenerationThatHasEnded(t *testing.T) {
 	t.Parallel()
 	b := newContacts(t, nil)
@@ -91,7 +92,7 @@ func TestGroup_HoldsAGenerationThatHasEnded(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Fatal("new partitions did not end the generation")
 	}
-	if why := context.Cause(gen.Ended); !errors.Is(why, kafka.ErrRebalance) || !strings.Contains(why.Error(), "number of partitions") {
+	if why := context.Cause(gen.Ended); !errors.Is(why, kafka.ErrRebalance) || !strings.Contains(why.Error(), "other partitions") {
 		t.Errorf("it ended by: %v", why)
 	}
 	failed, err := g.Commit(t.Context(), gen, []kafka.Committed{{TopicPartition: partition(0), Offset: 1}})
@@ -105,28 +106,89 @@ func TestGroup_HoldsAGenerationThatHasEnded(t *testing.T) {
 }
 
 // A member that stops must not join once more to leave: every other one would give
-// its partitions back for that.
+// its partitions back for that. With an instance id it does not even leave.
 func TestGroup_LeavesWithoutJoiningAgain(t *testing.T) {
 	t.Parallel()
-	b := newContacts(t, nil)
-	var joins, leaves atomic.Int64
-	b.broker.Cluster.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.broker.Cluster.KeepControl()
-		joins.Add(1)
-		return nil, nil, false
-	})
-	b.broker.Cluster.ControlKey(int16(kmsg.LeaveGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.broker.Cluster.KeepControl()
-		leaves.Add(1)
-		return nil, nil, false
-	})
-	g := b.newMember()
-	b.next(g)
-	b.leave(g)
-	b.leave(g) // again: it has left
-	if joins.Load() != 1 || leaves.Load() != 1 {
-		t.Errorf("%d joins and %d leaves, want one each", joins.Load(), leaves.Load())
+	for instance, want := range map[string]int64{"": 1, "pod-0": 0} {
+		t.Run("instance "+instance, func(t *testing.T) {
+			t.Parallel()
+			b := newContacts(t, nil)
+			var joins, leaves atomic.Int64
+			b.broker.Cluster.ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+				b.broker.Cluster.KeepControl()
+				joins.Add(1)
+				return nil, nil, false
+			})
+			b.broker.Cluster.ControlKey(int16(kmsg.LeaveGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+				b.broker.Cluster.KeepControl()
+				leaves.Add(1)
+				return nil, nil, false
+			})
+			cfg := b.membership()
+			cfg.InstanceID = instance
+			g := b.kafka.NewGroup(cfg)
+			b.next(g)
+			joined := joins.Load()
+			b.leave(g)
+			b.leave(g) // again: it has left
+			if joins.Load() != joined || leaves.Load() != want {
+				t.Errorf("%d more joins, want none, and %d leaves, want %d", joins.Load()-joined, leaves.Load(), want)
+			}
+		})
 	}
+}
+
+// A replica with an instance id comes back to what it had, without a rebalance.
+func TestGroup_RestartsWithAnInstanceID(t *testing.T) {
+	t.Parallel()
+	b := newContacts(t, nil)
+	cfg := b.membership()
+	cfg.InstanceID = "pod-0"
+	first := b.kafka.NewGroup(cfg)
+	before := b.next(first)
+	b.leave(first)
+	second := b.kafka.NewGroup(cfg)
+	defer b.leave(second)
+	after := b.next(second)
+	if after.Group != before.Group || len(after.Owned) != 2 {
+		t.Errorf("generation %d becomes %d with %+v", before.Group, after.Group, after.Owned)
+	}
+}
+
+// The lease is the coordinator's word, and ends before its session does.
+func TestGroup_LeaseLastsWhileHeartbeatsAreAnswered(t *testing.T) {
+	t.Parallel()
+	b := newContacts(t, nil)
+	g := b.newMember()
+	if !g.LeaseUntil().IsZero() {
+		t.Error("a lease before the first generation")
+	}
+	gen := b.next(g)
+	first := g.LeaseUntil()
+	kafka.Sleep(t.Context(), 300*time.Millisecond)
+	if later := g.LeaseUntil(); !later.After(first) || later.After(time.Now().Add(6*time.Second)) {
+		t.Errorf("the lease goes from %v to %v", first, later)
+	}
+	// The coordinator does not answer any more.
+	b.broker.Cluster.ControlKey(int16(kmsg.Heartbeat), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.broker.Cluster.KeepControl()
+		res := req.ResponseKind().(*kmsg.HeartbeatResponse)
+		res.ErrorCode = 25
+		return res, nil, true
+	})
+	select {
+	case <-gen.Lost.Done():
+	case <-time.After(10 * time.Second):
+		t.Fatal("a member that is unknown to the coordinator goes on")
+	}
+	if why := context.Cause(gen.Ended); !errors.Is(why, kafka.ErrFenced) || !g.LeaseUntil().IsZero() {
+		t.Errorf("it ended by %v, and the lease lasts until %v", why, g.LeaseUntil())
+	}
+	failed, err := g.Commit(t.Context(), gen, []kafka.Committed{{TopicPartition: partition(0), Offset: 1}})
+	if err != nil || !errors.Is(failed[0], kafka.ErrFenced) {
+		t.Errorf("a commit after that: %v, %v", failed, err)
+	}
+	b.leave(g)
 }
 
 func TestGroup_LeaveDoesNotWaitForASilentCoordinator(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/contactsync/contactsync/internal/kafka/group"
 )
 
 // call is one API in the versions that the service may send, in rising order.
@@ -21,33 +23,27 @@ type call struct {
 	versions []int16
 }
 
-// calls lists what is sent: first through the transport, from the lowest version
-// that does what is needed up to kafka-go's highest, then by the consumer group,
-// whose versions are fixed in kafka-go.
+// calls lists what is sent: by kafka-go from the lowest version that does what is
+// needed up to kafka-go's highest, and by the membership.
 func calls() []call {
-	return []call{
-		upFrom(protocol.Produce, 3),         // record batches with headers
-		upFrom(protocol.Fetch, 4),           // the same, and aborted transactions
-		upFrom(protocol.ListOffsets, 1),     // one offset an answer
-		upFrom(protocol.Metadata, 4),        // auto-creation can be forbidden
-		upFrom(protocol.OffsetCommit, 2),    // with generation and member
-		upFrom(protocol.OffsetFetch, 1),     // offsets kept in Kafka
-		upFrom(protocol.FindCoordinator, 0), // any
-		{protocol.Metadata, []int16{1, 6}},
-		{protocol.FindCoordinator, []int16{0}},
-		{protocol.JoinGroup, []int16{1, 2}},
-		{protocol.SyncGroup, []int16{0}},
-		{protocol.Heartbeat, []int16{0}},
-		{protocol.LeaveGroup, []int16{0}},
-		{protocol.OffsetFetch, []int16{1}},
-		{protocol.OffsetCommit, []int16{2}},
+	list := []call{
+		upFrom(protocol.Produce, 3),     // record batches with headers
+		upFrom(protocol.Fetch, 4),       // the same, and aborted transactions
+		upFrom(protocol.ListOffsets, 1), // one offset an answer
+		upFrom(protocol.Metadata, 4),    // auto-creation can be forbidden
 		{protocol.ApiVersions, []int16{0}},
 	}
+	for _, a := range group.APIs() {
+		list = append(list, between(protocol.ApiKey(a.Key), a.Min, a.Max))
+	}
+	return list
 }
 
-func upFrom(api protocol.ApiKey, lowest int16) call {
+func upFrom(api protocol.ApiKey, lowest int16) call { return between(api, lowest, api.MaxVersion()) }
+
+func between(api protocol.ApiKey, lowest, highest int16) call {
 	var versions []int16
-	for v := lowest; v <= api.MaxVersion(); v++ {
+	for v := lowest; v <= highest; v++ {
 		versions = append(versions, v)
 	}
 	return call{api, versions}

@@ -1,9 +1,6 @@
 package group
 
-import (
-	"encoding/binary"
-	"fmt"
-)
+import "fmt"
 
 // api is one request of the protocol in the versions that this package speaks.
 type api struct {
@@ -29,6 +26,21 @@ var (
 	apiDescribeGroups  = api{15, "DescribeGroups", 4, 4, 5}
 	apiApiVersions     = api{18, "ApiVersions", 0, 0, never}
 )
+
+// API is one request of the protocol in the versions that a member may send.
+type API struct{ Key, Min, Max int16 }
+
+// APIs lists what a member sends.
+func APIs() []API {
+	var list []API
+	for _, a := range []api{
+		apiMetadata, apiOffsetCommit, apiOffsetFetch, apiFindCoordinator, apiJoinGroup,
+		apiHeartbeat, apiLeaveGroup, apiSyncGroup, apiDescribeGroups,
+	} {
+		list = append(list, API{a.key, a.min, a.max})
+	}
+	return list
+}
 
 // request is a message to a broker.
 type request interface {
@@ -85,20 +97,6 @@ type TopicID [16]byte
 // String prints the id as a UUID.
 func (t TopicID) String() string {
 	return fmt.Sprintf("%x-%x-%x-%x-%x", t[:4], t[4:6], t[6:8], t[8:10], t[10:])
-}
-
-// Compare orders ids.
-func (t TopicID) Compare(o TopicID) int {
-	for i := 0; i < len(t); i += 8 {
-		a, b := binary.BigEndian.Uint64(t[i:]), binary.BigEndian.Uint64(o[i:])
-		if a != b {
-			if a < b {
-				return -1
-			}
-			return 1
-		}
-	}
-	return 0
 }
 
 // versionsRequest asks a broker which versions of each request it takes.
