@@ -281,7 +281,7 @@ func TestBatcher_ReleaseGivesUpAtTheDeadline(t *testing.T) {
 // was ready is not sent.
 func TestBatcher_ReleaseOfLostPartitionsSendsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newBench(t, func(c *Config) { c.MaxRows = 2 })
+		s := newHarness(t, func(c *Config) { c.MaxRows = 2 })
 		s.answer = func(ctx context.Context, _ int, _ contactsync.Batch) contactsync.Result {
 			<-ctx.Done()
 			return contactsync.Result{Kind: contactsync.Canceled, Ambiguous: true}

@@ -34,7 +34,7 @@ type fakes struct {
 	commit func(gen *kafka.Generation, o kafka.Committed) error
 	ask    func() kafka.Committed // for the committed offset of a partition
 	hold   time.Duration          // how long a release takes
-	keep   int64 // the event at this offset stays open; -1 for none
+	keep   int64                  // the event at this offset stays open; -1 for none
 
 	consumer *consumer.Consumer
 	log      bytes.Buffer // read it when Run has returned

@@ -39,20 +39,6 @@ func newMembership(t *testing.T, cluster *kafka.Cluster, partitions int32) *memb
 	return &membership{T: t, cluster: cluster, group: name, topic: name}
 }
 
-func startKafka(t *testing.T, nodes int) *kafka.Cluster {
-	t.Helper()
-	cluster, err := kafka.Start(t.Context(), kafka.Options{Nodes: nodes, Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cluster.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	return cluster
-}
-
 // ours is a member of this service, with an owner that gives back at once.
 type ours struct {
 	stop func() // in order
@@ -216,7 +202,7 @@ const assignorPackage = "org.apache.kafka.clients.consumer."
 // TestMembership_WithJava runs groups of this service and of Java's consumer, which
 // is how a feed is moved from one to the other.
 func TestMembership_WithJava(t *testing.T) {
-	cluster := startKafka(t, 1)
+	cluster := startKafka(t, kafka.Options{Nodes: 1})
 	for _, c := range []struct{ name, assignors string }{
 		{"range", assignorPackage + "RangeAssignor"},
 		{"its defaults", assignorPackage + "RangeAssignor," + assignorPackage + "CooperativeStickyAssignor"},
@@ -256,7 +242,7 @@ func TestMembership_WithJava(t *testing.T) {
 
 // TestMembership_Static restarts replicas that have an instance id, one after the other.
 func TestMembership_Static(t *testing.T) {
-	cluster := startKafka(t, 1)
+	cluster := startKafka(t, kafka.Options{Nodes: 1})
 	m := newMembership(t, cluster, 6)
 	other := m.topic + "-other"
 	if err := cluster.CreateTopic(t.Context(), other, 6, 1, nil); err != nil {
@@ -310,12 +296,14 @@ func TestMembership_Static(t *testing.T) {
 // TestMembership_FrozenBroker freezes the broker that coordinates the group, and that
 // the settings name first.
 func TestMembership_FrozenBroker(t *testing.T) {
-	cluster := startKafka(t, 3)
+	cluster := startKafka(t, kafka.Options{Nodes: 3})
 	m := newMembership(t, cluster, 6)
 	one, two := m.join(nil), m.join(nil)
 	m.until("they share", time.Minute, func() bool { return one.owned() == 3 && two.owned() == 3 })
-	found := cluster.Admin().FindGroupCoordinators(t.Context(), m.group)
-	node := int(found[m.group].NodeID)
+	node, err := cluster.Coordinator(t.Context(), m.group)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cluster.PauseNode(node); err != nil {
 		if errors.Is(err, kafka.ErrNotOwned) {
 			t.Skip(err)

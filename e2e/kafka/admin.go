@@ -70,6 +70,15 @@ func (c *Cluster) answering() []string {
 	return addrs
 }
 
+// Coordinator returns the node that coordinates a consumer group.
+func (c *Cluster) Coordinator(ctx context.Context, group string) (int, error) {
+	found := c.admin.FindGroupCoordinators(ctx, group)[group]
+	if found.Err != nil {
+		return 0, fmt.Errorf("finding the coordinator of group %s: %w", group, found.Err)
+	}
+	return int(found.NodeID), nil
+}
+
 // Leader returns the node that leads a partition, or -1 while there is none.
 func (c *Cluster) Leader(ctx context.Context, topic string, partition int32) (int, error) {
 	detail, err := c.partition(ctx, topic, partition)

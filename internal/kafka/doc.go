@@ -16,10 +16,9 @@
 //     through moves of the leader and brokers that go and come; it says where the
 //     log no longer reached back to the first one;
 //   - what Append and Produce return no error for, every in-sync replica has;
-//   - a generation of a Group is held until its owner gives it up; heartbeats go on
-//     until it ends;
-//   - no topic is created. kafka-go's ConsumerGroup asks for its topics with
-//     auto-creation allowed, so a Group joins only when they exist.
+//   - a generation of a Group is held until its owner gives it up, and heartbeats go
+//     on until then; where it is lost, that is said;
+//   - no topic is created.
 //
 // There is one answer each to whether a topic is there (topics.go), where
 // a partition begins and ends (offsets.go), and how long a missing topic or an offset
@@ -32,8 +31,8 @@
 //     connection: Client.Close;
 //   - of its Writer, one for each partition and one for each batch in flight:
 //     Producer.Close, which waits for them;
-//   - of its ConsumerGroup, and one that counts partitions while a generation is
-//     held: Group.Leave, or Client.Close where Leave ran out of time.
+//   - of a Group, those of package group: Group.Leave; what waits for an answer to it
+//     on a connection then ends with Client.Close.
 //
 // A password is never part of an error or a log line; file names are.
 //

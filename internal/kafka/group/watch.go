@@ -205,7 +205,7 @@ func (m *Member) onDescribe(now time.Time, c *call, late bool, res response, err
 // the same for ranges, and for the sticky ones one that need not be changed.
 func (m *Member) fits() bool {
 	counts := m.counts()
-	want := assignment{}
+	var want assignment
 	if m.protocol == ranges {
 		want = assignRanges(m.described, counts)
 	} else {
