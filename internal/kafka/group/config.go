@@ -1,6 +1,7 @@
 package group
 
 import (
+	"strings"
 	"time"
 )
 
@@ -39,30 +40,24 @@ func (c Config) short() time.Duration {
 // long bounds a request that has work to do: a commit waits for replicas.
 func (c Config) long() time.Duration { return min(max(c.Session/2, time.Second), 10*time.Second) }
 
+// patient bounds a question to any broker. Where every one is slow, each round of them
+// waits twice as long.
+func (c Config) patient(round int) time.Duration {
+	return min(c.short()<<min(round, 8), c.long())
+}
+
 // wait bounds JoinGroup and SyncGroup, which the coordinator holds until the
 // slowest member has answered: any member's rebalance time-out, which is five
 // minutes where it is a Java consumer with the defaults. A shorter bound would
 // join again and again.
 func (c Config) wait() time.Duration { return max(c.Rebalance, 5*time.Minute) + 30*time.Second }
 
-// backoff returns how long to wait after the given number of failures in a row,
-// at most limit.
-func (m *Member) backoff(failures int, first, limit time.Duration) time.Duration {
-	if failures <= 0 {
-		return 0
-	}
-	d := limit
-	if failures < 20 {
-		d = min(first<<(failures-1), limit)
-	}
-	return time.Duration(float64(d) * (0.8 + 0.4*m.rand.Float64()))
-}
+// static reports whether this is a static member.
+func (c Config) static() bool { return c.InstanceID != "" }
 
-// Waiting times between tries.
-const (
-	firstRetry = 100 * time.Millisecond
-	lastRetry  = 2 * time.Second
-	// What only an operator can mend is tried less often.
-	firstFatal = time.Second
-	lastFatal  = 30 * time.Second
-)
+// made reports whether the coordinator has made a member id for this instance: it
+// puts 36 characters behind the instance id.
+func (c Config) made(member string) bool {
+	rest, ok := strings.CutPrefix(member, c.InstanceID+"-")
+	return c.static() && ok && len(rest) == 36
+}

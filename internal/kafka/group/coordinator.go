@@ -8,54 +8,76 @@ import (
 	"time"
 )
 
+// coordinator is what is known of the broker that coordinates the group, and how it
+// is looked for.
+type coordinator struct {
+	*base
+	address  string    // empty while it is not known
+	proven   bool      // it has validated this member since it was found
+	readyAt  time.Time // not to be asked before
+	avoid    string    // the one that failed last
+	failures int       // of coordinators in a row
+
+	brokers []string // that metadata has named
+	good    string   // the broker that was last to know the coordinator
+	tries   int
+	findAt  time.Time
+
+	probeAt    time.Time
+	probeFails int
+}
+
+// ready reports whether the coordinator may be asked now.
+func (c *coordinator) ready(now time.Time) bool { return c.address != "" && c.due(now, c.readyAt) }
+
+// current reports whether a call went to the coordinator that is in office.
+func (c *coordinator) current(k *call) bool { return c.address != "" && k.epoch == c.epoch }
+
 // find looks for the coordinator: one broker after the other is asked, each for a
 // time far below the session, so that a frozen one stops nobody.
-func (m *Member) find(now time.Time) {
-	if m.coordinator != "" || m.after == phaseOut || m.phase == phaseOut || m.phase == phaseDone || !m.idle(kindFind) || !m.due(now, m.findAt) {
+func (c *coordinator) find(now time.Time) {
+	if c.address != "" || !c.idle(kindFind) || !c.due(now, c.findAt) {
 		return
 	}
-	list := m.candidates()
-	round := m.findTries / len(list)
-	// Where every broker is slow, each round waits twice as long.
-	timeout := min(m.cfg.short()<<min(round, 8), m.cfg.long())
-	m.send(now, kindFind, list[m.findTries%len(list)], &findRequest{m.cfg.Group}, timeout)
+	list := c.candidates()
+	c.send(now, kindFind, list[c.tries%len(list)], &findRequest{c.cfg.Group}, c.cfg.patient(c.tries/len(list)))
 }
 
 // candidates are the brokers to ask: first the one that knew it last, then those
 // that metadata named and those of the settings; at the end the one that failed last.
-func (m *Member) candidates() []string {
+func (c *coordinator) candidates() []string {
 	var list []string
-	for _, b := range slices.Concat([]string{m.good}, m.brokers, m.cfg.Brokers) {
-		if b != "" && b != m.avoid && !slices.Contains(list, b) {
+	for _, b := range slices.Concat([]string{c.good}, c.brokers, c.cfg.Brokers) {
+		if b != "" && b != c.avoid && !slices.Contains(list, b) {
 			list = append(list, b)
 		}
 	}
-	if m.avoid != "" || len(list) == 0 {
-		list = append(list, m.avoid)
+	if c.avoid != "" || len(list) == 0 {
+		list = append(list, c.avoid)
 	}
 	return list
 }
 
-func (m *Member) onFind(now time.Time, c *call, res response, err error) {
-	m.findTries++
+func (c *coordinator) onFind(now time.Time, k *call, res response, err error) {
+	c.tries++
 	if err == nil {
 		f := res.(*findResponse)
 		switch {
 		case f.code == codeOK && f.host != "" && f.port > 0:
-			m.good = c.to
-			m.found(now, addressOf(f.host, f.port))
+			c.good = k.to
+			c.found(now, addressOf(f.host, f.port))
 			return
 		case f.code == codeOK, f.code == codeLoading, f.code == codeNotAvailable, f.code == codeNotCoordinator:
-			err = fmt.Errorf("broker %s: %w", c.to, codeNotAvailable)
-			m.findAt = now.Add(m.backoff(m.findTries, firstRetry, lastRetry))
+			err = fmt.Errorf("broker %s: %w", k.to, codeNotAvailable)
+			c.findAt = now.Add(c.backoff(c.tries, firstRetry, lastRetry))
 		default:
-			err = fmt.Errorf("broker %s: %w", c.to, f.code)
-			m.findAt = now.Add(m.backoff(m.findTries, firstFatal, lastFatal))
+			err = fmt.Errorf("broker %s: %w", k.to, f.code)
+			c.findAt = now.Add(c.backoff(c.tries, firstFatal, lastFatal))
 		}
-	} else if n := len(m.candidates()); m.findTries%n == 0 {
-		m.findAt = now.Add(m.backoff(m.findTries/n, firstRetry, lastRetry))
+	} else if n := len(c.candidates()); c.tries%n == 0 {
+		c.findAt = now.Add(c.backoff(c.tries/n, firstRetry, lastRetry))
 	}
-	m.trouble(fmt.Errorf("find the coordinator of group %q: %w", m.cfg.Group, err))
+	c.trouble(fmt.Errorf("find the coordinator of group %q: %w", c.cfg.Group, err))
 }
 
 func addressOf(host string, port int32) string {
@@ -64,69 +86,51 @@ func addressOf(host string, port int32) string {
 
 // found takes a coordinator. One that has just failed is given some time, but not
 // after its first failure: a connection may have ended, and the broker lives.
-func (m *Member) found(now time.Time, address string) {
-	m.coordinator, m.findTries, m.probeFails = address, 0, 0
-	m.coordinatorAt = now
-	if address == m.avoid {
-		m.coordinatorAt = now.Add(m.backoff(m.failures-1, firstRetry, lastRetry))
+func (c *coordinator) found(now time.Time, address string) {
+	c.address, c.tries, c.readyAt = address, 0, now
+	if address == c.avoid {
+		c.readyAt = now.Add(c.backoff(c.failures-1, firstRetry, lastRetry))
 	}
-	m.beatAt, m.proveAt, m.syncAt = now, now, now
-	m.probeAt = now.Add(m.cfg.short())
+	c.probeFails, c.probeAt = 0, now.Add(c.cfg.short())
 }
 
-// ready reports whether the coordinator may be asked now.
-func (m *Member) ready(now time.Time) bool {
-	return m.coordinator != "" && m.due(now, m.coordinatorAt)
+// drop gives the coordinator up.
+func (c *coordinator) drop(now time.Time) {
+	c.avoid, c.address = c.address, ""
+	c.epoch++
+	c.failures++
+	c.proven = false
+	c.findAt, c.tries = now, 0
 }
 
-// drop gives the coordinator up that a call went to. The assignment stays: another
-// coordinator, or the same one, goes on with it. What was asked of it and is not
-// answered yet is asked again of the next one.
-func (m *Member) drop(now time.Time, c *call) {
-	if c.epoch != m.epoch || m.coordinator == "" {
-		return
-	}
-	if !m.idle(kindJoin) {
-		m.giveUp(now, m.calls[m.lanes[kindJoin]])
-	}
-	for _, k := range []kind{kindProbe, kindJoin, kindSync, kindProof, kindBeat, kindDescribe} {
-		m.lanes[k] = 0
-	}
-	m.avoid, m.coordinator = m.coordinator, ""
-	m.epoch++
-	m.failures++
-	m.proven = false
-	m.findAt, m.findTries = now, 0
-}
-
-// answered notes that the coordinator does its work.
-func (m *Member) answered(c *call) {
-	if c.epoch == m.epoch {
-		m.failures, m.avoid = 0, ""
+// works notes that the coordinator has done what a call asked for.
+func (c *coordinator) works(k *call) {
+	if c.current(k) {
+		c.failures, c.avoid = 0, ""
 	}
 }
 
 // probe asks the coordinator for itself while it holds a JoinGroup back, which it
 // may do for minutes: only so can one that waits be told from one that is frozen.
 // While SyncGroup is held back, heartbeats do that.
-func (m *Member) probe(now time.Time) {
-	if m.phase != phaseJoin || m.idle(kindJoin) || !m.idle(kindProbe) || m.coordinator == "" || !m.due(now, m.probeAt) {
+func (c *coordinator) probe(now time.Time) {
+	if c.address == "" || !c.idle(kindProbe) || !c.due(now, c.probeAt) {
 		return
 	}
-	m.probeAt = now.Add(m.cfg.short())
-	m.send(now, kindProbe, m.coordinator, &findRequest{m.cfg.Group}, m.cfg.short())
+	c.probeAt = now.Add(c.cfg.short())
+	c.send(now, kindProbe, c.address, &findRequest{c.cfg.Group}, c.cfg.short())
 }
 
-func (m *Member) onProbe(now time.Time, c *call, err error) {
-	if c.epoch != m.epoch {
-		return
+// onProbe reports whether the coordinator hangs.
+func (c *coordinator) onProbe(k *call, err error) bool {
+	if !c.current(k) {
+		return false
 	}
 	if err == nil {
-		m.probeFails = 0
-		return
+		c.probeFails = 0
+		return false
 	}
-	if m.probeFails++; m.probeFails >= 2 {
-		m.trouble(fmt.Errorf("the coordinator of group %q, broker %s, does not answer: %w", m.cfg.Group, c.to, err))
-		m.drop(now, c)
-	}
+	c.trouble(fmt.Errorf("the coordinator of group %q, broker %s, does not answer: %w", c.cfg.Group, k.to, err))
+	c.probeFails++
+	return c.probeFails >= 2
 }

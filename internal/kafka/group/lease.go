@@ -6,25 +6,50 @@ import (
 	"time"
 )
 
-// beat sends heartbeats from the answer to JoinGroup until the owner has given
-// its assignment back, also while it does so.
-func (m *Member) beat(now time.Time) {
-	switch m.phase {
-	case phasePlan, phaseSync, phaseAccept, phaseHold:
-	case phaseRelease:
-		if m.hold.lost {
-			return
-		}
-	default:
+// lease is for how long the coordinator's word counts, and when it is asked again.
+type lease struct {
+	*base
+	until   time.Time
+	beatAt  time.Time
+	proveAt time.Time
+}
+
+// confirm moves the lease: the coordinator has validated something that was sent
+// at that time, and waits for a session from then on at least.
+func (l *lease) confirm(sent time.Time) {
+	if until := sent.Add(l.cfg.Session - l.cfg.LeaseMargin); until.After(l.until) {
+		l.until = until
+	}
+}
+
+// beat sends a heartbeat.
+func (l *lease) beat(now time.Time, to *coordinator) {
+	if !l.idle(kindBeat) || !to.ready(now) || !l.due(now, l.beatAt) {
 		return
 	}
-	if !m.idle(kindBeat) || !m.ready(now) || !m.due(now, m.beatAt) {
+	l.beatAt = now.Add(l.cfg.Heartbeat)
+	l.send(now, kindBeat, to.address, &heartbeatRequest{
+		group: l.cfg.Group, member: l.id.member, instance: l.cfg.InstanceID, generation: l.id.generation,
+	}, l.cfg.short())
+}
+
+// prove makes a new coordinator validate this member. A heartbeat does not do:
+// while its groups are being loaded, a coordinator answers every one with success.
+// SyncGroup is validated, and in a stable group it only repeats the assignment.
+func (l *lease) prove(now time.Time, to *coordinator, in *round) {
+	if to.proven || !l.idle(kindProof) || !to.ready(now) || !l.due(now, l.proveAt) {
 		return
 	}
-	m.beatAt = now.Add(m.cfg.Heartbeat)
-	m.send(now, kindBeat, m.coordinator, &heartbeatRequest{
-		group: m.cfg.Group, member: m.id.member, instance: m.cfg.InstanceID, generation: m.id.generation,
-	}, m.cfg.short())
+	l.proveAt = now.Add(min(l.cfg.Heartbeat, time.Second))
+	l.send(now, kindProof, to.address, in.request(), l.cfg.short())
+}
+
+// expire ends an assignment whose lease has ended. Nothing that is answered later
+// brings it back: the member joins again.
+func (m *Member) expire(now time.Time) {
+	if m.hold != nil && !m.hold.lost && m.due(now, m.lease.until) {
+		m.lose(now, ErrLease, phaseJoin)
+	}
 }
 
 func (m *Member) onBeat(now time.Time, c *call, late bool, res response, err error) {
@@ -38,18 +63,45 @@ func (m *Member) onBeat(now time.Time, c *call, late bool, res response, err err
 	}
 	switch code := res.(*heartbeatResponse).code; code {
 	case codeOK:
-		// A coordinator that loads its groups answers so without having looked.
-		if m.proven {
-			m.answered(c)
-			m.confirm(c.sent)
+		if m.coordinator.proven { // else it may not have looked
+			m.coordinator.works(c)
+			m.lease.confirm(c.sent)
 		}
 	case codeRebalance:
-		m.answered(c)
-		m.proven = true
-		m.confirm(c.sent)
+		m.validated(c)
 		m.rejoin(now, ErrRebalance)
 	default:
 		m.refused(now, c, "heartbeat", code)
+	}
+}
+
+// validated notes that the coordinator knows this member in its generation.
+func (m *Member) validated(c *call) {
+	m.coordinator.works(c)
+	m.coordinator.proven = true
+	m.lease.confirm(c.sent)
+}
+
+func (m *Member) onProof(now time.Time, c *call, late bool, res response, err error) {
+	if late || c.by != m.id || m.phase != phaseHold && m.phase != phaseAccept {
+		return
+	}
+	if err != nil {
+		m.trouble(fmt.Errorf("confirm the membership of group %q: %w", m.cfg.Group, err))
+		m.drop(now, c)
+		return
+	}
+	switch r := res.(*syncResponse); r.code {
+	case codeOK:
+		m.validated(c)
+		if !bytes.Equal(r.assignment, m.round.raw) {
+			m.rejoin(now, ErrOutdated)
+		}
+	case codeLoading, codeRebalance:
+		// Some coordinators answer the second one while they load. Where it is true, a
+		// heartbeat says so.
+	default:
+		m.refused(now, c, "confirm the membership", r.code)
 	}
 }
 
@@ -70,57 +122,5 @@ func (m *Member) refused(now time.Time, c *call, what string, code Code) {
 		m.fenced(now)
 	default:
 		m.trouble(err)
-	}
-}
-
-// confirm moves the lease: the coordinator has validated something that was sent
-// at that time, and waits for a session from then on at least.
-func (m *Member) confirm(sent time.Time) {
-	if until := sent.Add(m.cfg.Session - m.cfg.LeaseMargin); until.After(m.lease) {
-		m.lease = until
-	}
-}
-
-// expire ends an assignment whose lease has ended. Nothing that is answered later
-// brings it back: the member joins again.
-func (m *Member) expire(now time.Time) {
-	if m.hold != nil && !m.hold.lost && m.due(now, m.lease) {
-		m.lose(now, ErrLease, phaseJoin)
-	}
-}
-
-// prove makes a new coordinator validate this member. A heartbeat does not do:
-// while its groups are being loaded, a coordinator answers every one with success.
-// SyncGroup is validated, and in a stable group it only repeats the assignment.
-func (m *Member) prove(now time.Time) {
-	if m.phase != phaseHold && m.phase != phaseAccept || m.proven || !m.idle(kindProof) || !m.ready(now) || !m.due(now, m.proveAt) {
-		return
-	}
-	m.proveAt = now.Add(min(m.cfg.Heartbeat, time.Second))
-	m.send(now, kindProof, m.coordinator, m.syncRequest(), m.cfg.short())
-}
-
-func (m *Member) onProof(now time.Time, c *call, late bool, res response, err error) {
-	if late || c.by != m.id || m.phase != phaseHold && m.phase != phaseAccept {
-		return
-	}
-	if err != nil {
-		m.trouble(fmt.Errorf("confirm the membership of group %q: %w", m.cfg.Group, err))
-		m.drop(now, c)
-		return
-	}
-	switch r := res.(*syncResponse); r.code {
-	case codeOK:
-		m.answered(c)
-		m.proven = true
-		m.confirm(c.sent)
-		if !bytes.Equal(r.assignment, m.raw) {
-			m.rejoin(now, ErrOutdated)
-		}
-	case codeLoading, codeRebalance:
-		// Some coordinators answer the second one while they load. Where it is true, a
-		// heartbeat says so.
-	default:
-		m.refused(now, c, "confirm the membership", r.code)
 	}
 }

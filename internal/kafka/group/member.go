@@ -2,10 +2,7 @@ package group
 
 import (
 	"math/rand/v2"
-	"slices"
 	"time"
-
-	"github.com/contactsync/contactsync"
 )
 
 // Member is one member of a consumer group. It decides what to send and what the
@@ -14,85 +11,25 @@ import (
 // and calls Poll again after every method and at the time that Poll named.
 // Not safe for concurrent use.
 type Member struct {
-	cfg  Config
-	rand *rand.Rand
+	*base
+	coordinator *coordinator
+	entry       entry   // into the next generation
+	round       round   // the present generation
+	lease       lease   // of the assignment
+	watch       watch   // of the partitions
+	recheck     recheck // of the first assignment of a static member
+	offsets     offsets // to commit and to fetch
 
 	phase    phase
 	after    phase // what follows Released
 	stopping bool
 
-	id       identity
-	surplus  []string // ids that were given and are not used: to be left
-	protocol string
-	leader   bool // watches the partitions of the group's topics
+	hold   *holding // nil where the owner has nothing
+	number int32    // of the last assignment
+	owned  claims   // in the last assignment
 
-	// coordinator.go
-	coordinator   string    // its address; empty while it is not known
-	epoch         int       // counts coordinators
-	proven        bool      // it has validated this member since it was found
-	coordinatorAt time.Time // not to be asked before
-	avoid         string    // the one that failed last
-	good          string    // the broker that was last to name it
-	failures      int       // of coordinators in a row
-	brokers       []string  // from metadata
-	findTries     int
-	findAt        time.Time
-	probeFails    int
-	probeAt       time.Time
-
-	// join.go
-	protocols   []protocol // as sent, so that a retry is the same to a byte
-	joinAt      time.Time
-	joinFails   int
-	rounds      int       // of joining since the last assignment
-	strays      int       // joins without a member id that were given up
-	strayed     time.Time // the last of them
-	fresh       bool      // the first assignment after joining without a member id
-	members     []groupMember
-	plan        []memberAssignment
-	syncAt      time.Time
-	got         []contactsync.TopicPartition // assigned, not yet given to the owner
-	raw         []byte                       // the assignment as it came
-	misfits     int
-	owned       claims // the last assignment
-	groupTopics []string
-
-	// lease.go
-	beatAt  time.Time
-	proveAt time.Time
-	lease   time.Time
-
-	// watch.go
-	topics     map[string]Topic
-	planned    map[string]Topic // as they were when the group's plan was made
-	looked     bool             // since the last join
-	lookAt     time.Time
-	lookFails  int
-	lookNext   int
-	suspicious bool // the last answer held less than was known
-	check      checkState
-	checkAt    time.Time
-	checkTries int
-	described  []groupMember
-
-	hold   *holding
-	number int32
-	asks   []ask
-	ticket int
-
-	lanes  [kinds]int // the open call of each kind; 0 for none
-	calls  map[int]*call
-	callID int
-
-	out    []Call
-	events []Event
-	wake   time.Time
-}
-
-// identity is what the coordinator knows a member by.
-type identity struct {
-	member     string
-	generation int32 // -1 outside of a generation
+	leaveBy time.Time
+	surplus []string // ids that were given and are not used: to be left
 }
 
 type phase int
@@ -109,17 +46,6 @@ const (
 	phaseDone                 // stopped
 )
 
-// holding is the assignment that the owner has.
-type holding struct {
-	number    int32
-	by        identity
-	parts     []contactsync.TopicPartition
-	ids       map[string]TopicID
-	suspect   map[string]bool // topics that may have been created again
-	recreated map[string]bool // topics that were
-	lost      bool
-}
-
 // Todo is what the driver of a member has to do.
 type Todo struct {
 	Calls  []Call
@@ -127,49 +53,14 @@ type Todo struct {
 	Wake   time.Time // when to call Poll again at the latest; zero for never
 }
 
-// Call is a request to be sent.
-type Call struct {
-	ID      int
-	To      string // address of the broker
-	Request request
-	Timeout time.Duration
-}
-
-// call is a Call that was sent.
-type call struct {
-	kind  kind
-	to    string
-	sent  time.Time
-	by    identity
-	epoch int
-	ask   ask
-}
-
-type kind int
-
-const (
-	kindFind kind = iota
-	kindProbe
-	kindJoin
-	kindSync
-	kindProof
-	kindBeat
-	kindLeave
-	kindLook
-	kindDescribe
-	kindCommit
-	kindFetch
-	kinds
-)
-
 // New returns a member that joins when it is polled.
 func New(cfg Config) *Member {
+	b := &base{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0)), id: identity{generation: -1}, calls: map[int]*call{}}
 	m := &Member{
-		cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0)),
-		id: identity{generation: -1}, owned: claims{generation: -1},
-		topics: map[string]Topic{}, calls: map[int]*call{},
+		base: b, coordinator: &coordinator{base: b}, entry: entry{base: b}, round: round{base: b}, lease: lease{base: b},
+		watch: watch{base: b}, recheck: recheck{base: b}, offsets: offsets{base: b}, owned: claims{generation: -1},
 	}
-	m.protocols = m.offer()
+	m.entry.protocols = offer(cfg.Topics, m.owned)
 	return m
 }
 
@@ -177,17 +68,27 @@ func New(cfg Config) *Member {
 func (m *Member) Poll(now time.Time) Todo {
 	m.wake = time.Time{}
 	m.expire(now)
-	m.find(now)
-	m.join(now)
-	m.sync(now)
-	m.accept(now)
-	m.leave(now)
-	m.probe(now)
-	m.beat(now)
-	m.prove(now)
-	m.look(now)
-	m.describe(now)
-	m.serve(now)
+	if m.phase != phaseOut && m.phase != phaseDone && m.after != phaseOut {
+		m.coordinator.find(now)
+		m.leave(now)
+	}
+	switch m.phase {
+	case phaseJoin:
+		m.join(now)
+	case phasePlan, phaseSync, phaseAccept:
+		m.sync(now)
+	case phaseHold:
+		m.watch.look(now, m.coordinator.candidates())
+		m.recheck.ask(now, m.coordinator)
+	case phaseRelease, phaseLeave, phaseOut, phaseDone:
+	}
+	if m.phase == phaseAccept || m.phase == phaseHold {
+		m.lease.prove(now, m.coordinator, &m.round)
+	}
+	if m.phase >= phasePlan && m.phase <= phaseHold || m.phase == phaseRelease && !m.hold.lost {
+		m.lease.beat(now, m.coordinator)
+	}
+	m.offsets.serve(now, m.hold, m.coordinator)
 	todo := Todo{m.out, m.events, m.wake}
 	m.out, m.events = nil, nil
 	return todo
@@ -196,23 +97,17 @@ func (m *Member) Poll(now time.Time) Todo {
 // Answer hands in the answer to a call, or why there is none.
 func (m *Member) Answer(now time.Time, id int, res response, err error) {
 	m.expire(now)
-	c := m.calls[id]
-	if c == nil {
-		return
-	}
-	delete(m.calls, id)
-	late := m.lanes[c.kind] != id
-	if !late {
-		m.lanes[c.kind] = 0
-	}
-	if m.phase == phaseDone {
+	c, late := m.take(id)
+	if c == nil || m.phase == phaseDone {
 		return
 	}
 	switch c.kind {
 	case kindFind:
-		m.onFind(now, c, res, err)
+		m.coordinator.onFind(now, c, res, err)
 	case kindProbe:
-		m.onProbe(now, c, err)
+		if m.coordinator.onProbe(c, err) {
+			m.drop(now, c)
+		}
 	case kindJoin:
 		m.onJoin(now, c, late, res, err)
 	case kindSync:
@@ -222,11 +117,17 @@ func (m *Member) Answer(now time.Time, id int, res response, err error) {
 	case kindBeat:
 		m.onBeat(now, c, late, res, err)
 	case kindLeave:
-		m.onLeave(now, c, err)
+		if err != nil {
+			m.drop(now, c)
+		} else if m.phase == phaseLeave && m.surplus == nil {
+			m.finish()
+		}
 	case kindLook:
 		m.onLook(now, res, err)
 	case kindDescribe:
-		m.onDescribe(now, c, late, res, err)
+		if !late && c.by == m.id && m.recheck.take(now, m.round.protocol, res, err) {
+			m.watch.others, m.watch.planned, m.watch.at = allTopics(m.recheck.members), nil, now
+		}
 	case kindCommit, kindFetch:
 		m.onAsk(now, c, res, err)
 	}
@@ -238,10 +139,9 @@ func (m *Member) Released(now time.Time, number int32) {
 	if m.hold == nil || m.hold.number != number {
 		return
 	}
-	m.hold, m.lease = nil, time.Time{}
+	m.hold = nil
 	if m.phase == phaseHold { // of its own accord
-		m.after = phaseJoin
-		m.phase = phaseRelease
+		m.phase, m.after = phaseRelease, phaseJoin
 	}
 	if m.phase == phaseRelease {
 		m.next(now)
@@ -260,9 +160,7 @@ func (m *Member) Stop(now time.Time) {
 	case phaseHold:
 		m.rejoin(now, ErrStopped)
 	case phaseRelease:
-	case phaseOut:
-		m.finish()
-	case phaseJoin, phasePlan, phaseSync, phaseAccept, phaseLeave, phaseDone:
+	case phaseJoin, phasePlan, phaseSync, phaseAccept, phaseLeave, phaseOut, phaseDone:
 		m.next(now)
 	}
 }
@@ -274,36 +172,28 @@ func (m *Member) LeaseUntil() time.Time {
 	if m.hold == nil || m.hold.lost {
 		return time.Time{}
 	}
-	return m.lease
+	return m.lease.until
 }
 
 // next goes on where nothing is held.
 func (m *Member) next(now time.Time) {
 	switch {
-	case m.stopping && m.after == phaseOut:
-		m.finish()
-	case m.stopping && m.phase != phaseLeave && m.phase != phaseDone:
-		m.startLeave(now)
-	case m.stopping:
-	case m.after == phaseOut:
+	case m.after == phaseOut && !m.stopping:
 		m.phase = phaseOut
-	default:
+	case !m.stopping:
 		m.startJoin(now)
+	case m.after == phaseOut || m.cfg.static():
+		// Within a session this one, or its successor, comes back to the same assignment.
+		m.finish()
+	default:
+		m.phase, m.leaveBy = phaseLeave, now.Add(2*m.cfg.short())
 	}
 }
 
 func (m *Member) finish() {
 	m.phase = phaseDone
-	for _, c := range m.calls {
-		if c.ask.ticket != 0 {
-			m.finishAsk(c.ask, ErrNotOwned)
-		}
-	}
-	for _, a := range m.asks {
-		m.finishAsk(a, ErrNotOwned)
-	}
-	m.asks = nil
-	m.events = append(m.events, Left{})
+	m.offsets.end()
+	m.emit(Left{})
 }
 
 // rejoin ends an assignment in order: the owner is asked for it, and while it gives
@@ -314,7 +204,8 @@ func (m *Member) rejoin(now time.Time, cause error) {
 		m.startJoin(now)
 	case phaseHold:
 		m.phase, m.after = phaseRelease, phaseJoin
-		m.events = append(m.events, Release{m.hold.number, cause})
+		m.emit(Release{m.hold.number, cause})
+	case phaseJoin, phasePlan, phaseSync, phaseRelease, phaseLeave, phaseOut, phaseDone:
 	}
 }
 
@@ -329,56 +220,44 @@ func (m *Member) lose(now time.Time, cause error, after phase) {
 	m.phase = phaseRelease
 	if !m.hold.lost {
 		m.hold.lost = true
-		m.events = append(m.events, Lost{m.hold.number, cause})
+		m.emit(Lost{m.hold.number, cause})
 	}
 }
 
-func (m *Member) trouble(err error) { m.events = append(m.events, Trouble{err}) }
-
-// due reports whether t has come. Where it has not, Poll is to be called then.
-func (m *Member) due(now, t time.Time) bool {
-	if !now.Before(t) {
-		return true
+// drop gives the coordinator up that a call went to. The assignment stays: another
+// coordinator, or the same one, goes on with it. What was asked of it and is not
+// answered yet is asked again of the next one.
+func (m *Member) drop(now time.Time, c *call) {
+	if !m.coordinator.current(c) {
+		return
 	}
-	if m.wake.IsZero() || t.Before(m.wake) {
-		m.wake = t
+	if j := m.waiting(kindJoin); j != nil {
+		m.entry.giveUp(now, j)
 	}
-	return false
+	m.free(kindProbe, kindJoin, kindSync, kindProof, kindBeat, kindDescribe)
+	m.coordinator.drop(now)
+	m.lease.beatAt, m.lease.proveAt = now, now
 }
 
-// send puts a call out.
-func (m *Member) send(now time.Time, k kind, to string, req request, timeout time.Duration) *call {
-	m.callID++
-	c := &call{kind: k, to: to, sent: now, by: m.id, epoch: m.epoch}
-	m.calls[m.callID], m.lanes[k] = c, m.callID
-	m.out = append(m.out, Call{m.callID, to, req, timeout})
-	return c
-}
-
-// idle reports whether no call of the kind is open.
-func (m *Member) idle(k kind) bool { return m.lanes[k] == 0 }
-
-// static reports whether this is a static member.
-func (m *Member) static() bool { return m.cfg.InstanceID != "" }
-
-// offer returns the protocols to join with. What was owned goes along: the sticky
-// protocol wants it, and a member that joins because it wants another assignment
-// must differ from what it said before, or the coordinator answers with the old one.
-func (m *Member) offer() []protocol {
-	var list []protocol
-	topics := slices.Sorted(slices.Values(m.cfg.Topics))
-	for _, name := range protocolNames() {
-		s := subscription{topics: topics}
-		if m.owned.generation >= 0 {
-			if name == sticky {
-				s.userData = m.owned.bytes()
-			} else {
-				w := &writer{}
-				w.int32(m.owned.generation)
-				s.userData = w.buf
-			}
-		}
-		list = append(list, protocol{name, s.bytes()})
+// leave sends LeaveGroup for this member once it stops, and at any time for ids
+// that it was given and does not use: the group would wait for them.
+func (m *Member) leave(now time.Time) {
+	var members []leaver
+	for _, id := range m.surplus {
+		members = append(members, leaver{member: id})
 	}
-	return list
+	stops := m.phase == phaseLeave
+	if stops && m.id.member != "" {
+		members = append(members, leaver{member: m.id.member})
+	}
+	switch {
+	case !m.idle(kindLeave):
+	case len(members) == 0 && stops && m.idle(kindJoin): // else it may bring an id
+		m.finish()
+	case stops && m.due(now, m.leaveBy):
+		m.finish()
+	case len(members) > 0 && m.coordinator.ready(now):
+		m.send(now, kindLeave, m.coordinator.address, &leaveRequest{m.cfg.Group, members}, m.cfg.short())
+		m.surplus = nil
+	}
 }

@@ -8,20 +8,27 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// ask is a commit or a fetch that the owner has asked for.
+// offsets are the commits and fetches that the owner has asked for.
+type offsets struct {
+	*base
+	queue  []ask
+	ticket int
+}
+
+// ask is one of them.
 type ask struct {
-	ticket  int
+	ticket  int // 0 for none
 	number  int32
 	kind    kind
 	offsets []Offset // in the order of topics and partitions
-	refused []Offset // of topics that were created again
+	refused []Offset // of topics that were recreated
 	until   time.Time
 }
 
 // Commit commits offsets of an assignment, until a deadline. The outcome is a Done
 // with the ticket that it returns. Commits are sent one after the other.
 func (m *Member) Commit(number int32, offsets []Offset, until time.Time) (ticket int) {
-	return m.ask(kindCommit, number, offsets, until)
+	return m.offsets.add(kindCommit, number, offsets, until)
 }
 
 // Fetch asks for the committed offsets of partitions of an assignment.
@@ -30,115 +37,96 @@ func (m *Member) Fetch(number int32, parts []contactsync.TopicPartition, until t
 	for i, p := range parts {
 		offsets[i] = Offset{TopicPartition: p}
 	}
-	return m.ask(kindFetch, number, offsets, until)
+	return m.offsets.add(kindFetch, number, offsets, until)
 }
 
-func (m *Member) ask(k kind, number int32, offsets []Offset, until time.Time) int {
-	m.ticket++
+func (o *offsets) add(k kind, number int32, offsets []Offset, until time.Time) int {
+	o.ticket++
 	offsets = slices.Clone(offsets)
 	slices.SortFunc(offsets, func(a, b Offset) int { return comparePartitions(a.TopicPartition, b.TopicPartition) })
-	m.asks = append(m.asks, ask{ticket: m.ticket, number: number, kind: k, offsets: offsets, until: until})
-	return m.ticket
+	o.queue = append(o.queue, ask{ticket: o.ticket, number: number, kind: k, offsets: offsets, until: until})
+	return o.ticket
 }
 
 // serve sends what the owner has asked for, and ends what cannot be sent in time
 // or belongs to an assignment that is over: it must not pass for one of the next.
-func (m *Member) serve(now time.Time) {
-	m.asks = slices.DeleteFunc(m.asks, func(a ask) bool {
+func (o *offsets) serve(now time.Time, h *holding, to *coordinator) {
+	o.queue = slices.DeleteFunc(o.queue, func(a ask) bool {
 		switch {
-		case m.hold == nil || m.hold.number != a.number || m.hold.lost:
-			m.finishAsk(a, ErrNotOwned)
-		case m.due(now, a.until):
-			m.finishAsk(a, fmt.Errorf("%w: it was not found in time", ErrRetry))
-		case !m.idle(a.kind) || !m.ready(now):
+		case h == nil || h.number != a.number || h.lost:
+			o.finish(a, ErrNotOwned)
+		case o.due(now, a.until):
+			o.finish(a, fmt.Errorf("%w: it was not found in time", ErrRetry))
+		case !o.idle(a.kind) || !to.ready(now):
 			return false
 		default:
-			m.sendAsk(now, a)
+			h.admit(&a)
+			o.ask(now, a, to.address)
 		}
 		return true
 	})
 }
 
-func (m *Member) sendAsk(now time.Time, a ask) {
-	timeout := min(m.cfg.long(), a.until.Sub(now))
-	for i := range a.offsets {
-		a.offsets[i].TopicID = m.hold.ids[a.offsets[i].Topic]
-	}
-	var req request
+func (o *offsets) ask(now time.Time, a ask, to string) {
+	var req request = &fetchRequest{o.cfg.Group, a.offsets}
 	if a.kind == kindCommit {
-		a.offsets = slices.DeleteFunc(a.offsets, func(o Offset) bool {
-			if !m.hold.suspect[o.Topic] && !m.hold.recreated[o.Topic] {
-				return false
-			}
-			o.Code = codeUnknownTopicID
-			a.refused = append(a.refused, o)
-			return true
-		})
 		if len(a.offsets) == 0 {
-			m.finishAsk(a, nil)
+			o.finish(a, nil)
 			return
 		}
-		req = &commitRequest{group: m.cfg.Group, member: m.id.member, instance: m.cfg.InstanceID, generation: m.id.generation, offsets: a.offsets}
-	} else {
-		req = &fetchRequest{m.cfg.Group, a.offsets}
+		req = &commitRequest{group: o.cfg.Group, member: o.id.member, instance: o.cfg.InstanceID, generation: o.id.generation, offsets: a.offsets}
 	}
-	m.send(now, a.kind, m.coordinator, req, timeout).ask = a
+	o.send(now, a.kind, to, req, min(o.cfg.long(), a.until.Sub(now))).ask = a
 }
 
-// finishAsk tells the owner the outcome.
-func (m *Member) finishAsk(a ask, err error) {
+// finish is the outcome of an ask.
+func (o *offsets) finish(a ask, err error) {
 	d := Done{Ticket: a.ticket, Err: err}
 	if err == nil {
 		d.Offsets = append(a.offsets, a.refused...)
 	}
-	m.events = append(m.events, d)
+	o.emit(d)
 }
 
-func (m *Member) onAsk(now time.Time, c *call, res response, err error) {
-	if err != nil {
-		m.finishAsk(c.ask, fmt.Errorf("%w: %w", ErrRetry, err))
-		m.drop(now, c)
-		return
+// end finishes all that is asked for.
+func (o *offsets) end() {
+	for _, c := range o.calls {
+		if c.ask.ticket != 0 {
+			o.finish(c.ask, ErrNotOwned)
+		}
 	}
-	what, whole := "commit of offsets", codeOK
+	for _, a := range o.queue {
+		o.finish(a, ErrNotOwned)
+	}
+	o.queue = nil
+}
+
+// answered finishes an ask that was answered. It returns the code that is about the
+// group, and whether the coordinator has validated the member for it.
+func (o *offsets) answered(a ask, res response) (what string, code Code, validated bool) {
 	switch r := res.(type) {
 	case *commitResponse:
-		c.ask.take(r.results)
+		what = "commit of offsets"
+		a.take(r.results)
 	case *fetchResponse:
-		what, whole = "fetch of offsets", r.code
-		c.ask.take(r.offsets)
+		what, code = "fetch of offsets", r.code
+		a.take(r.offsets)
 	}
-	validated, worst := false, codeOK
-	for _, o := range c.ask.offsets {
-		validated = validated || c.kind == kindCommit && o.Code == codeOK
-		worst = worse(worst, o.Code)
+	for _, o := range a.offsets {
+		validated = validated || a.kind == kindCommit && o.Code == codeOK
+		if code == codeOK || slices.Contains(severity, code) {
+			code = worse(code, o.Code)
+		}
 	}
-	if whole != codeOK {
-		worst = whole
-	}
-	switch {
-	case worst == codeFencedInstance, worst == codeUnknownMember, worst == codeIllegalGeneration, worst == codeRebalance:
-		m.finishAsk(c.ask, fmt.Errorf("%w: %s of group %q: %w", ErrNotOwned, what, m.cfg.Group, worst))
-	case worst != codeOK:
-		m.finishAsk(c.ask, fmt.Errorf("%w: %s of group %q: %w", ErrRetry, what, m.cfg.Group, worst))
+	switch code {
+	case codeOK:
+		o.finish(a, nil)
+	case codeFencedInstance, codeUnknownMember, codeIllegalGeneration, codeRebalance:
+		o.finish(a, fmt.Errorf("%w: %s of group %q: %w", ErrNotOwned, what, o.cfg.Group, code))
 	default:
-		m.finishAsk(c.ask, nil)
+		o.finish(a, fmt.Errorf("%w: %s of group %q: %w", ErrRetry, what, o.cfg.Group, code))
 	}
-	if c.by != m.id || c.epoch != m.epoch {
-		return
-	}
-	if validated {
-		m.answered(c)
-		m.proven = true
-		m.confirm(c.sent)
-	}
-	switch worst {
-	case codeOK, codeLoading:
-	case codeRebalance:
-		m.rejoin(now, ErrRebalance)
-	default:
-		m.refused(now, c, what, worst)
-	}
+	return what, code, validated
 }
 
 // severity orders the codes that are about the group, not about one offset.
@@ -179,5 +167,27 @@ func (a *ask) take(results []Offset) {
 		default:
 			o.Offset, o.LeaderEpoch, o.Metadata, o.Code = r.Offset, r.LeaderEpoch, r.Metadata, r.Code
 		}
+	}
+}
+
+func (m *Member) onAsk(now time.Time, c *call, res response, err error) {
+	if err != nil {
+		m.offsets.finish(c.ask, fmt.Errorf("%w: %w", ErrRetry, err))
+		m.drop(now, c)
+		return
+	}
+	what, code, validated := m.offsets.answered(c.ask, res)
+	if c.by != m.id || !m.coordinator.current(c) {
+		return
+	}
+	if validated {
+		m.validated(c)
+	}
+	switch code {
+	case codeOK, codeLoading:
+	case codeRebalance:
+		m.rejoin(now, ErrRebalance)
+	default:
+		m.refused(now, c, what, code)
 	}
 }

@@ -73,7 +73,7 @@ func TestTrace04_LateMemberID(t *testing.T) {
 			if stops {
 				m.stop()
 			} else {
-				s.until("the coordinator is given up", 10*time.Second, func() bool { return m.m.coordinator == "" })
+				s.until("the coordinator is given up", 10*time.Second, func() bool { return m.m.coordinator.address == "" })
 			}
 			held[0]() // the coordinator makes a member id, and waits for it
 			if stops {
@@ -399,8 +399,8 @@ func TestTrace22_TopicsOfOthers(t *testing.T) {
 	s.owned(10*time.Second, one)
 	two := s.join("two", func(c *Config) { c.Topics = []string{"a", "later", "never"} })
 	s.owned(10*time.Second, one, two)
-	if !slices.Equal(one.m.groupTopics, []string{"a", "later", "never"}) {
-		t.Errorf("the leader looks at %v", one.m.groupTopics)
+	if !slices.Equal(one.m.watch.others, []string{"a", "later", "never"}) {
+		t.Errorf("the leader looks at %v", one.m.watch.others)
 	}
 	s.topics["later"] = Topic{TopicID{2}, 2}
 	s.owned(15*time.Second, one, two)
