@@ -205,6 +205,23 @@ func TestHealth_ProbesAreCounted(t *testing.T) {
 	}
 }
 
+// A hold for refused rows probes more often than the others: its rows leave one by one.
+func TestHealth_LongestWaits(t *testing.T) {
+	t.Parallel()
+	for kind, most := range map[holdKind]time.Duration{holdGone: time.Hour, holdUnauthorized: time.Hour, holdRejecting: time.Minute} {
+		w := newTestWindow(t, func(c *Config) { c.BackoffMax, c.HoldProbeMax = time.Minute, time.Hour })
+		st := w.schedule.stream("st", "a")
+		for range 30 {
+			w.health.putOnHold(w.now, st, kind, contactsync.Result{})
+			w.now = later(w.now, st.health.backoff)
+		}
+		w.health.putOnHold(w.now, st, kind, contactsync.Result{})
+		if d := st.health.backoff.Sub(w.now); d < most/2 || d > most {
+			t.Errorf("%v: the next probe is in %v, want half of %v to all", kind, d, most)
+		}
+	}
+}
+
 func TestHealth_Limits(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, func(c *Config) { c.MaxRows, c.MaxBytes = 100, 1<<20 })
@@ -266,10 +283,17 @@ func TestHealth_LearnsTheSizeFromBothHalves(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		first, second bool
+		took          int // rows of a request that passed before
 		want          int
-	}{"both pass": {true, true, 50}, "the first is too large as well": {false, true, 100}, "the second": {true, false, 100}} {
+	}{
+		"both pass":                      {true, true, 0, 50},
+		"the first is too large as well": {false, true, 0, 100},
+		"the second":                     {true, false, 0, 100},
+		"as many rows have passed":       {true, true, 80, 80},
+	} {
 		w := newTestWindow(t, func(c *Config) { c.MaxRows = 100 })
 		st := w.schedule.stream("st", "a")
+		w.health.learnSize(w.now, &Request{stream: st, rows: make([]*contact, tt.took)}, true)
 		whole := &split{rows: 100, bytes: 10_000, open: 2}
 		half := &Request{stream: st, rows: make([]*contact, 50), bytes: 5_000, group: &group{split: whole}}
 		w.health.learnSize(w.now, half, tt.first)

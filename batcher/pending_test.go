@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -457,5 +458,21 @@ func TestPending_StatesThatCannotBeMerged(t *testing.T) {
 		w.settle(f, allDelivered(f.Batch))
 		w.wantEnded(1)
 		w.wantNothing()
+	}
+}
+
+// A contact that grows may fill a request.
+func TestPending_AMergeFillsARequest(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.MaxBytes, c.Linger = 1<<10, time.Hour })
+	w.add("x")
+	if f := w.Next(w.now); f != nil {
+		t.Fatal("sent before it has lingered")
+	}
+	ev := w.event("x")
+	ev.Contact.Body = fmt.Appendf(nil, `{"name":%q}`, strings.Repeat("x", 1<<10))
+	w.Add(w.now, ev)
+	if w.Next(w.now) == nil {
+		t.Error("a full request lingers")
 	}
 }

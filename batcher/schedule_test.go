@@ -165,6 +165,13 @@ func TestSchedule_Turns(t *testing.T) {
 			g.head.since = s.now.Add(-2 * hour)
 			st.retries.add(g)
 		}, "apart"},
+		{"although younger ones wait in its queue", func(s *testSchedule) {
+			s.with("queue", hour)
+			st := s.with("apart", hour/2)
+			g := groupOf(s.now, "x")
+			g.head.since = s.now.Add(-2 * hour)
+			st.retries.add(g)
+		}, "apart"},
 		{"the oldest of all accounts", func(s *testSchedule) {
 			s.with("a/1", hour)
 			s.with("b/2", 2*hour)
@@ -235,12 +242,19 @@ func TestSchedule_MovesWhatWasTouched(t *testing.T) {
 			g.remove(g.head)
 			s.touch(st)
 			s.drop(st)
-		}, "other"},
+			other := s.streams["other"]
+			other.queue.remove(other.queue.head)
+			s.touch(other)
+		}, ""},
 	} {
 		step.change()
 		s.touch(st)
-		if got := s.next(s.now); got == nil || got.name != step.want {
-			t.Errorf("%s: %+v goes first, want %s", step.name, got, step.want)
+		got := ""
+		if st := s.next(s.now); st != nil {
+			got = st.name
+		}
+		if got != step.want {
+			t.Errorf("%s: %q goes first, want %q", step.name, got, step.want)
 		}
 	}
 }

@@ -208,3 +208,49 @@ func TestSettle_AnswersOfAnotherLength(t *testing.T) {
 		}
 	}
 }
+
+// A half that has to be sent twice is still a half: when both have passed, the size of
+// the whole is known to be too large.
+func TestSettle_HalvesThatAreRepeatedTeachTheSize(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.MaxRows = 4 })
+	w.add("a", "b", "c", "d")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.TooLarge})
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.Throttled})
+	for range 2 {
+		f := w.send()
+		w.settle(f, allDelivered(f.Batch))
+	}
+	if rows := w.schedule.account("a").health.size.rows; rows != 2 {
+		t.Errorf("at most %d rows, want 2", rows)
+	}
+}
+
+// A stream on hold for refused rows tries the next row at once when one is accepted,
+// waits when one is refused, and is on hold no longer when nothing of it is left.
+func TestSettle_RejectingHold(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 0, 0 })
+	w.add("a", "b", "c")
+	no := contactsync.Result{Kind: contactsync.Answered, Status: 200}
+	for range 3 {
+		no.Rows = append(no.Rows, contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"})
+	}
+	f := w.send()
+	w.settle(f, no)
+	st := w.schedule.streams["st"]
+	for left := 3; left > 0; left-- {
+		if !st.health.onHold(holdRejecting) {
+			t.Fatalf("%d rows are left, and the hold has ended", left)
+		}
+		if f = w.send(); len(f.rows) != 1 {
+			t.Fatalf("%d rows are tried", len(f.rows))
+		}
+		if w.settle(f, allDelivered(f.Batch)); st.health.backoff.After(w.now) || st.health.failures != 0 {
+			t.Errorf("waits until %v after %d failures although a row was accepted", st.health.backoff, st.health.failures)
+		}
+	}
+	if st.health.hold != nil {
+		t.Error("still on hold, and nothing is left")
+	}
+}

@@ -260,3 +260,49 @@ func TestWindow_LateAnswerDoesNotEndCatchUp(t *testing.T) {
 		}
 	}
 }
+
+// A claim that is said to have caught up twice counts once: others still catch up.
+func TestWindow_CaughtUpTwice(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	one, two := testClaim, testClaim
+	one.Partition, two.Partition = 2, 3
+	w.Assign(w.now, []contactsync.Claim{one, two}, true)
+	w.CaughtUp(w.now, one)
+	w.CaughtUp(w.now, one)
+	w.CaughtUp(w.now, contactsync.Claim{})
+	w.add("x")
+	w.now = w.now.Add(time.Hour)
+	if f := w.Next(w.now); f != nil {
+		t.Error("a request that is not full was sent although a partition catches up")
+	}
+	if w.CaughtUp(w.now, two); w.Next(w.now) == nil {
+		t.Error("no request was sent when all have caught up")
+	}
+}
+
+// A caller's clock may go back; what was decided by it stands.
+func TestWindow_ClockNeverGoesBack(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("x")
+	w.Drained(w.now.Add(time.Hour))
+	if w.Next(w.now) == nil {
+		t.Error("an hour that had passed is forgotten")
+	}
+}
+
+// A drain waits for what may be sent within half a second, and leaves the rest to the
+// next owner.
+func TestWindow_DrainedWaitsForWhatIsSentSoon(t *testing.T) {
+	t.Parallel()
+	for wait, want := range map[time.Duration]bool{0: false, drainPatience: false, drainPatience + 1: true} {
+		w := newTestWindow(t, nil)
+		w.add("x")
+		w.Drain(w.now)
+		w.schedule.streams["st"].account.refused(w.now, w.now.Add(max(wait, time.Millisecond)))
+		if got := w.Drained(w.now); got != want {
+			t.Errorf("a request in %v: drained %v, want %v", wait, got, want)
+		}
+	}
+}
