@@ -33,7 +33,7 @@ func TestClient_Wiring(t *testing.T) {
 	}
 }
 
-func TestNew_ReportsEveryFault(t *testing.T) {
+func TestNew_ReportsEveryProblem(t *testing.T) {
 	t.Parallel()
 	deps := Deps{Log: slog.New(slog.DiscardHandler), Metrics: &metrics.New(prometheus.NewRegistry()).Upstream}
 	broken := goodConfig()

@@ -21,8 +21,8 @@ func goodConfig() Config {
 func TestConfig_DefaultsAreValid(t *testing.T) {
 	t.Parallel()
 	c := goodConfig()
-	if faults := c.Validate(); faults != nil {
-		t.Errorf("got %v", faults)
+	if problems := c.Validate(); problems != nil {
+		t.Errorf("got %v", problems)
 	}
 	a := c.Accounts[0]
 	if *a.Budget.Requests != 60 || a.Budget.burst() != 6 || a.Budget.Window != time.Minute || a.Budget.Share != ShareSplit ||
@@ -35,7 +35,7 @@ func TestConfig_DefaultsAreValid(t *testing.T) {
 	}
 }
 
-func TestConfig_Faults(t *testing.T) {
+func TestConfig_Problems(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		key    string
@@ -82,9 +82,9 @@ func TestConfig_Faults(t *testing.T) {
 	} {
 		c := goodConfig()
 		tt.adjust(&c)
-		faults := c.Validate()
-		if len(faults) != 1 || faults[0].Key != tt.key || strings.Contains(fmt.Sprint(faults), "canary") {
-			t.Errorf("%s: got %v", tt.key, faults)
+		problems := c.Validate()
+		if len(problems) != 1 || problems[0].Key != tt.key || strings.Contains(fmt.Sprint(problems), "canary") {
+			t.Errorf("%s: got %v", tt.key, problems)
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 )
 
-func TestReadKey_Faults(t *testing.T) {
+func TestReadKey_Problems(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	small, err := rsa.GenerateKey(rand.Reader, 1024)

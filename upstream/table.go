@@ -82,7 +82,7 @@ func Table() []Rule {
 			"nothing shows that a row was applied, or that the host is down", false, body(bodyForeign),
 		},
 		{
-			"200, 207 with a body that is empty, HTML, truncated, too long or oddly encoded", contactsync.Unavailable,
+			"200, 207 with a body that is empty, HTML, truncated, too long or in an unknown encoding", contactsync.Unavailable,
 			"typical of a proxy or of a host in trouble; rows that may have been applied can be repeated", false, body(bodyUnreadable),
 		},
 		{

@@ -31,7 +31,7 @@ func TestTable(t *testing.T) {
 		{"503 with Retry-After", contactsync.Throttled, false, []attempt{{status: 503, retryAfter: 1}}},
 		{"200, 207 with an answer to a bulk update", contactsync.Answered, false, []attempt{{status: 200, body: bodyUsable}, {status: 207, body: bodyUsable}}},
 		{"200, 207 with JSON that is no answer to a bulk update", contactsync.Unknown, false, []attempt{{status: 200, body: bodyForeign}, {status: 207, body: bodyForeign}}},
-		{"200, 207 with a body that is empty, HTML, truncated, too long or oddly encoded", contactsync.Unavailable, false, []attempt{is(200), is(207)}},
+		{"200, 207 with a body that is empty, HTML, truncated, too long or in an unknown encoding", contactsync.Unavailable, false, []attempt{is(200), is(207)}},
 		{"other 2xx", contactsync.Unknown, false, []attempt{is(201), is(202), is(204), {status: 299, body: bodyUsable}}},
 		{"3xx", contactsync.Unavailable, false, []attempt{is(300), is(301), is(304), is(308)}},
 		{"400, 412, 422", contactsync.BadRequest, false, []attempt{is(400), is(412), is(422)}},

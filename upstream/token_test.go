@@ -33,9 +33,9 @@ func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *logb
 	if c.StaticTokenFile == "" {
 		c.setDefaults()
 	}
-	var faults setting.Errors
-	if c.validate("", &faults); faults != nil {
-		t.Fatal(faults)
+	var problems setting.Errors
+	if c.validate("", &problems); problems != nil {
+		t.Fatal(problems)
 	}
 	log := &logbuffer.Buffer{}
 	s := &tokenSource{
@@ -190,7 +190,7 @@ func TestReload(t *testing.T) {
 	}
 	s.reload()
 	if n := strings.Count(log.String(), "level=ERROR"); n != 4 {
-		t.Errorf("%d errors for four faults: %s", n, log)
+		t.Errorf("%d errors for four problems: %s", n, log)
 	}
 	writeFile(t, s.cfg.ClientSecretFile, "another-canary-secret")
 	s.reload()

@@ -110,7 +110,7 @@ func answerCases(canary string) []answerCase {
 	keep(odd, "200 {}", 2, text(`{}`))
 	keep(odd, "200 with an error", 1, text(`{"errors":[{"msg":"Invalid StreamId","code":400}]}`))
 	keep(odd, "207 []", 1, &stub.Answer{Status: 207, Text: `[]`})
-	const broken = "200, 207 with a body that is empty, HTML, truncated, too long or oddly encoded"
+	const broken = "200, 207 with a body that is empty, HTML, truncated, too long or in an unknown encoding"
 	keep(broken, "200, empty", 2, body(stub.Empty))
 	keep(broken, "200, HTML", 1, body(stub.HTML))
 	keep(broken, "200, truncated", 1, body(stub.Truncated))
