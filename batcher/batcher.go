@@ -41,6 +41,9 @@ type Deps struct {
 	Metrics     *metrics.Batcher
 	DeadLetters *metrics.DeadLetter
 	Seed        uint64 // of the jitter
+	// MayStart reports whether a request that starts now would end while the
+	// partitions are certainly owned; nil where nobody else can own them.
+	MayStart func(now time.Time) bool
 }
 
 // Batcher is the loop around the Window.
@@ -73,6 +76,9 @@ var errStopped = errors.New("the batcher has stopped")
 
 // New returns a batcher; Run starts it.
 func New(cfg Config, deps Deps) *Batcher {
+	if deps.MayStart == nil {
+		deps.MayStart = func(time.Time) bool { return true }
+	}
 	return &Batcher{
 		cfg: cfg, deps: deps,
 		in:        make(chan []event.Event),
@@ -120,8 +126,11 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	if w.Full() {
 		w.StopCatchingUp(now)
 	}
-	for f := w.Next(now); f != nil; f = w.Next(now) {
-		b.start(ctx, f)
+	owned := b.deps.MayStart(now)
+	if owned {
+		for f := w.Next(now); f != nil; f = w.Next(now) {
+			b.start(ctx, f)
+		}
 	}
 	b.writeLog()
 	b.deps.DeadLetters.Pending.Set(float64(w.DeadLettersPending()))
@@ -132,6 +141,8 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	wake := w.Wake()
 	if wake.IsZero() {
 		wake = now.Add(time.Hour)
+	} else if !owned {
+		wake = later(wake, now.Add(ownedPoll))
 	}
 	timer.Reset(max(wake.Sub(now), 0))
 	b.noteIdle(now)
@@ -194,13 +205,21 @@ func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker
 	}
 }
 
-// start sends one request in its own goroutine.
+// ownedPoll is how often it is looked whether requests may start again.
+const ownedPoll = 100 * time.Millisecond
+
+// start sends one request in its own goroutine. The process may have been frozen
+// since the decision, so ownership is looked at once more.
 func (b *Batcher) start(ctx context.Context, f *Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	f.cancel = cancel
 	b.senders.Go(func() {
 		defer cancel()
-		b.responses <- response{f, b.deps.Sender.Send(ctx, f.Batch)}
+		result := contactsync.Result{Kind: contactsync.Canceled}
+		if b.deps.MayStart(time.Now()) {
+			result = b.deps.Sender.Send(ctx, f.Batch)
+		}
+		b.responses <- response{f, result}
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -302,6 +303,58 @@ func TestBatcher_ReleaseOfLostPartitionsSendsNothing(t *testing.T) {
 			t.Errorf("I4: %d requests, want the one that was given up", len(s.calls))
 		}
 		s.wantEnded()
+	})
+}
+
+// Without the lease another process may own the partitions: nothing starts, whatever
+// is ready, and a drain waits for it like for anything else.
+func TestBatcher_StartsNothingWithoutTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t, nil)
+		s.lease.Store(int64(1200 * time.Millisecond))
+		s.add("a")
+		s.at(time.Second)
+		s.wantCalls("500ms a")
+		s.add("b")
+		s.at(time.Minute)
+		s.wantCalls("500ms a")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.b.Release(ctx); err == nil {
+			t.Error("a drain ended although a contact was ready, and nothing said that it is lost")
+		}
+		s.wantCalls("500ms a")
+	})
+}
+
+func TestBatcher_StartsAgainWithANewLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t, nil)
+		s.lease.Store(0)
+		s.add("a")
+		s.at(time.Minute)
+		s.wantCalls()
+		s.lease.Store(math.MaxInt64)
+		s.at(time.Minute + 2*ownedPoll)
+		if len(s.calls) != 1 {
+			t.Errorf("%d calls, want one as soon as the lease is there", len(s.calls))
+		}
+		s.wantEnded(0)
+	})
+}
+
+// A process can be frozen between the decision and the request.
+func TestBatcher_LooksAtTheLeaseBeforeTheRequestItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t, func(c *Config) { c.Linger = 0 })
+		asked := 0
+		s.b.deps.MayStart = func(time.Time) bool { asked++; return asked != 2 }
+		s.add("a")
+		s.at(time.Second)
+		if asked < 4 || len(s.calls) != 1 {
+			t.Errorf("asked %d times, %d calls, want the first request dropped and the second made", asked, len(s.calls))
+		}
+		s.wantEnded(0)
 	})
 }
 

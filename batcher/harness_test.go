@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -35,6 +37,7 @@ type harness struct {
 	m      *metrics.Set
 	log    logbuffer.Buffer
 	steps  int
+	lease  atomic.Int64 // for how long requests may start, from the start
 
 	mu      sync.Mutex
 	calls   []call
@@ -66,9 +69,11 @@ func newHarness(t *testing.T, change func(*Config)) *harness {
 	}
 	s := &harness{t: t, start: time.Now(), answer: func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }}
 	s.m = metrics.New(prometheus.NewRegistry())
+	s.lease.Store(math.MaxInt64)
 	s.b = New(cfg, Deps{
 		Sender: s, Publisher: s, Acker: s, Gates: func(string) (Gate, bool) { return open{}, true },
-		Log: slog.New(slog.NewTextHandler(&s.log, nil)), Metrics: &s.m.Batcher, DeadLetters: &s.m.DeadLetter, Seed: 1,
+		MayStart: func(now time.Time) bool { return now.Sub(s.start) < time.Duration(s.lease.Load()) },
+		Log:      slog.New(slog.NewTextHandler(&s.log, nil)), Metrics: &s.m.Batcher, DeadLetters: &s.m.DeadLetter, Seed: 1,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	s.stop = cancel

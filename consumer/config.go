@@ -21,7 +21,8 @@ type Config struct {
 	// its pod in a StatefulSet. Empty means none.
 	InstanceID string `yaml:"instance_id"`
 	// SessionTimeout is how long Kafka waits for a heartbeat before it assigns the
-	// partitions to another replica.
+	// partitions to another replica. A request starts only if it would end nine tenths
+	// of that after the last heartbeat that was confirmed.
 	SessionTimeout time.Duration `yaml:"session_timeout"`
 	// RebalanceTimeout is how long Kafka waits for every replica to rejoin when the group changes.
 	RebalanceTimeout time.Duration `yaml:"rebalance_timeout"`
@@ -100,6 +101,9 @@ func (c Config) Membership() kafka.GroupConfig {
 		HeartbeatInterval: c.HeartbeatInterval, PartitionCheckInterval: c.PartitionCheckInterval,
 	}
 }
+
+// Lease is for how long Kafka's confirmation of the membership is relied on.
+func (c Config) Lease() time.Duration { return c.Membership().Lease() }
 
 // Validate returns every error of the settings.
 func (c Config) Validate() []setting.Error {

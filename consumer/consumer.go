@@ -44,6 +44,9 @@ type Group interface {
 	Commit(ctx context.Context, gen *kafka.Generation, offsets []kafka.Committed) ([]error, error)
 	// Committed asks again for what is committed for one partition of a generation.
 	Committed(ctx context.Context, gen *kafka.Generation, partition contactsync.TopicPartition) kafka.Committed
+	// LeaseUntil is until when the generation is certainly this member's; zero where
+	// there is none. It may be called at any time.
+	LeaseUntil() time.Time
 	// Leave gives up the generation and leaves the group; it waits until ctx ends at most.
 	Leave(ctx context.Context) error
 }
@@ -73,6 +76,11 @@ type Consumer struct {
 func New(cfg Config, deps Deps) *Consumer {
 	return &Consumer{cfg: cfg, deps: deps, offsets: newOffsets()}
 }
+
+// LeaseUntil is until when this replica may work on its partitions: the last time that
+// Kafka has confirmed the membership, counted from the question, and a session less
+// a margin. It is zero where nothing is owned.
+func (c *Consumer) LeaseUntil() time.Time { return c.deps.Group.LeaseUntil() }
 
 // Done notes that events have ended, so that the offsets behind them may be
 // committed. Events of a generation that is over change nothing.

@@ -44,6 +44,8 @@ type fakes struct {
 	nexts int
 }
 
+func (f *fakes) LeaseUntil() time.Time { return time.Time{} }
+
 // records is how many each partition has.
 const records = 5
 

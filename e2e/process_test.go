@@ -126,6 +126,14 @@ func (p *process) stop() {
 	}
 }
 
+// signal sends a signal and does not wait for what it does.
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatalf("%s: %v", p.name, err)
+	}
+}
+
 // kill ends the process as a crash would.
 func (p *process) kill() {
 	if p.ended {

@@ -83,6 +83,7 @@ kafka: {brokers: [%s]}
 deadletter: {topic: %s}
 admin: {listen: "127.0.0.1:0"}
 upstream:
+  timeout: 5s
   accounts:
     - id: lab
       host: %s

@@ -50,6 +50,7 @@ func newLab(t *testing.T) *lab {
 	}
 	c := &l.Config.Consumer
 	c.SessionTimeout, c.HeartbeatInterval, c.DrainTimeout = 6*time.Second, 100*time.Millisecond, 3*time.Second
+	l.Config.Upstream.Timeout = 5 * time.Second
 	c.FetchMaxWait, c.CommitInterval = 50*time.Millisecond, 50*time.Millisecond
 	l.Config.Batcher.Linger = 50 * time.Millisecond
 	l.Config.Upstream.Accounts = append(l.Config.Upstream.Accounts, l.Account("acme", l.api, 0, time.Minute, "st-*"))

@@ -154,10 +154,11 @@ var badFiles = map[string][]string{
 	},
 	"relations": {
 		":7: consumer.stall_after: 20s would report the service as stuck during one slow request: must be more than 30.5s, batcher.linger and upstream.timeout together",
-		`:10: deadletter.topic: "contacts" is one of consumer.topics: dead letters would be read as events again`,
-		":19: event.max_event_bytes: 8MiB is more than consumer.max_batch_bytes (1MiB): such an event would halt its partition before it is decoded",
-		":19: event.max_event_bytes: 8MiB is more than a quarter of batcher.window_bytes (16MiB): a few events would fill the window",
-		":23: shutdown.timeout: 20s leaves no time to drain and commit: must be at least 25s, consumer.drain_timeout and 5s",
+		`:11: deadletter.topic: "contacts" is one of consumer.topics: dead letters would be read as events again`,
+		":12: upstream.timeout: 30s is too long for consumer.session_timeout (45s): a request must end before another replica can own its partitions, so at most 28.5s, or a longer session",
+		":20: event.max_event_bytes: 8MiB is more than consumer.max_batch_bytes (1MiB): such an event would halt its partition before it is decoded",
+		":20: event.max_event_bytes: 8MiB is more than a quarter of batcher.window_bytes (16MiB): a few events would fill the window",
+		":24: shutdown.timeout: 20s leaves no time to drain and commit: must be at least 25s, consumer.drain_timeout and 5s",
 	},
 	"section_is_a_list": {
 		":15: batcher: is a list, but settings are expected here: write key: value, one per line",

@@ -21,6 +21,11 @@ func (c Config) relations() []setting.Error {
 	if least := c.Consumer.DrainTimeout + stopMargin; c.Shutdown.Timeout < least {
 		errs.Add("shutdown.timeout", "%v leaves no time to drain and commit: must be at least %v, consumer.drain_timeout and %v", c.Shutdown.Timeout, least, stopMargin)
 	}
+	// A request starts only where it ends within the lease, which is counted from the
+	// last heartbeat that Kafka confirmed. One heartbeat may be late.
+	if most := c.Consumer.Lease() - 2*c.Consumer.HeartbeatInterval; c.Upstream.Timeout > most {
+		errs.Add("upstream.timeout", "%v is too long for consumer.session_timeout (%v): a request must end before another replica can own its partitions, so at most %v, or a longer session", c.Upstream.Timeout, c.Consumer.SessionTimeout, most)
+	}
 	// One request may take all of its time-out while nothing else has work: that
 	// must not look like a service that is stuck.
 	if least := c.Batcher.Linger + c.Upstream.Timeout; c.Consumer.StallAfter <= least {

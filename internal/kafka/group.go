@@ -32,6 +32,9 @@ func (c GroupConfig) leaseMargin() time.Duration {
 	return max(c.SessionTimeout/10, 100*time.Millisecond)
 }
 
+// Lease is for how long a confirmation by the coordinator counts.
+func (c GroupConfig) Lease() time.Duration { return c.SessionTimeout - c.leaseMargin() }
+
 // NoOffset says that nothing is committed.
 const NoOffset = -1
 
