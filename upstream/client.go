@@ -152,10 +152,9 @@ func (c *Client) SetShare(now time.Time, owned, all int) {
 	}
 }
 
-// Close closes idle connections. It always returns nil.
-func (c *Client) Close() error {
+// Close closes idle connections.
+func (c *Client) Close() {
 	if t, ok := c.transport.(*http.Transport); ok {
 		t.CloseIdleConnections()
 	}
-	return nil
 }

@@ -58,7 +58,7 @@ func newTestClient(t testing.TB, host string, adjust func(*Config, *Deps)) *test
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.Close() })
+	t.Cleanup(c.Close)
 	return &testClient{c, log, &set.Upstream, secret}
 }
 

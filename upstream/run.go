@@ -18,15 +18,14 @@ const (
 )
 
 // Run reads credential files again when they change and keeps the gauges of the
-// gates current, until ctx ends. It returns nil.
-func (c *Client) Run(ctx context.Context) error {
+// gates current, until ctx ends.
+func (c *Client) Run(ctx context.Context) {
 	if watcher := c.watchFiles(); watcher != nil {
 		defer func() { _ = watcher.Close() }()
 		c.run(ctx, watcher.Events, watcher.Errors)
 	} else {
 		c.run(ctx, nil, nil)
 	}
-	return nil
 }
 
 func (c *Client) run(ctx context.Context, events <-chan fsnotify.Event, errs <-chan error) {

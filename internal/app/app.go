@@ -156,7 +156,7 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	serving.Go(func() { failed(a.admin.Serve(pages)) })
 	working.Go(func() { failed(a.batcher.Run(work)) })
-	working.Go(func() { failed(a.upstream.Run(work)) })
+	working.Go(func() { a.upstream.Run(work) })
 	consuming.Go(func() { failed(a.consumer.Run(poll, a.batcher)) })
 	working.Go(func() { a.checkDeadLetterTopic(work) })
 	a.log.Info("started", "admin", a.Addr(), "group", a.cfg.Consumer.Group, "topics", a.cfg.Consumer.Topics)
@@ -214,9 +214,7 @@ func (a *App) close() {
 		}
 	}
 	if a.upstream != nil {
-		if err := a.upstream.Close(); err != nil {
-			a.log.Warn("close connections to the API", "err", err)
-		}
+		a.upstream.Close()
 	}
 	if a.kafka != nil {
 		a.kafka.Close()

@@ -49,9 +49,7 @@ func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Fi
 		for _, err := range client.Probe(ctx) {
 			fatal(err)
 		}
-		if err := client.Close(); err != nil {
-			fatal(err)
-		}
+		client.Close()
 	}
 	conn, err := kafka.New(cfg.Kafka, log)
 	if err != nil {
