@@ -13,8 +13,7 @@ import (
 	"github.com/contactsync/contactsync/metrics"
 )
 
-// Sender makes one request and says what became of it. It returns soon after ctx
-// ends.
+// Sender makes one request and returns its result. It returns soon after ctx ends.
 type Sender interface {
 	Send(ctx context.Context, b contactsync.Batch) contactsync.Result
 }
@@ -25,8 +24,8 @@ type Publisher interface {
 	Publish(ctx context.Context, letters []contactsync.DeadLetter) (failed []contactsync.DeadLetter, err error)
 }
 
-// Acker is told which events have ended. It does not block and keeps nothing of
-// the slice.
+// Acker takes the events that have ended. It does not block and keeps nothing of the
+// slice.
 type Acker interface {
 	Done(ended []contactsync.Ended)
 }
@@ -105,7 +104,7 @@ func (b *Batcher) Run(ctx context.Context) error {
 		b.wait(ctx, timer, tick)
 	}
 	close(b.stopped)
-	go func() { // the loop is gone: let go of what still arrives
+	go func() { // the loop has ended: what still arrives is discarded
 		b.senders.Wait()
 		close(b.responses)
 	}()
@@ -128,8 +127,8 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	}
 	owned := b.deps.MayStart(now)
 	if owned {
-		for f := w.Next(now); f != nil; f = w.Next(now) {
-			b.start(ctx, f)
+		for req := w.Next(now); req != nil; req = w.Next(now) {
+			b.start(ctx, req)
 		}
 	}
 	b.writeLog()
@@ -210,16 +209,16 @@ const ownedPoll = 100 * time.Millisecond
 
 // start sends one request in its own goroutine. The process may have been frozen
 // since the decision, so ownership is looked at once more.
-func (b *Batcher) start(ctx context.Context, f *Request) {
+func (b *Batcher) start(ctx context.Context, req *Request) {
 	ctx, cancel := context.WithCancel(ctx)
-	f.cancel = cancel
+	req.cancel = cancel
 	b.senders.Go(func() {
 		defer cancel()
 		result := contactsync.Result{Kind: contactsync.Canceled}
 		if b.deps.MayStart(time.Now()) {
-			result = b.deps.Sender.Send(ctx, f.Batch)
+			result = b.deps.Sender.Send(ctx, req.Batch)
 		}
-		b.responses <- response{f, result}
+		b.responses <- response{req, result}
 	})
 }
 

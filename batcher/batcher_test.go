@@ -119,8 +119,8 @@ func TestBatcher_BacksOffAndKeepsRows(t *testing.T) {
 			}
 		}
 		s.wantEnded(0)
-		if len(s.letters) != 0 {
-			t.Errorf("I6: an outage made %d dead letters", len(s.letters))
+		if len(s.deadLetters) != 0 {
+			t.Errorf("I6: an outage made %d dead letters", len(s.deadLetters))
 		}
 	})
 }
@@ -158,10 +158,10 @@ func TestBatcher_RejectedRowTakesItsEventsAlong(t *testing.T) {
 		s.add("bad", "good", "bad")
 		s.at(time.Second)
 		s.wantEnded(0, 1, 2)
-		if len(s.letters) != 1 {
-			t.Fatalf("%d dead letters, want 1", len(s.letters))
+		if len(s.deadLetters) != 1 {
+			t.Fatalf("%d dead letters, want 1", len(s.deadLetters))
 		}
-		l := s.letters[0]
+		l := s.deadLetters[0]
 		if l.Reason != contactsync.ReasonRejected || l.Contact != "bad" || len(l.Positions) != 2 || l.Record.Offset != 2 || l.Detail != "phone number is taken" {
 			t.Errorf("dead letter %+v", l)
 		}
@@ -188,14 +188,14 @@ func TestBatcher_BisectsToTheRowAtFault(t *testing.T) {
 				}
 				s.add(ids...)
 				s.at(time.Minute)
-				if len(s.ended) != 100 || len(s.letters) != 1 || s.letters[0].Contact != poison {
-					t.Fatalf("%d ended, dead letters %v", len(s.ended), s.letters)
+				if len(s.ended) != 100 || len(s.deadLetters) != 1 || s.deadLetters[0].Contact != poison {
+					t.Fatalf("%d ended, dead letters %v", len(s.ended), s.deadLetters)
 				}
 				if spent := len(s.calls) - 1; spent > 13 { // 2·log2(100)
 					t.Errorf("%d calls spent to find one row among 100", spent)
 				}
 				if got := strings.Count(s.log.String(), "refuses whole requests"); got != 1 || !strings.Contains(s.log.String(), "rows=100 status=412 detail=invalid") {
-					t.Errorf("told %d times, want once a minute, by the first:\n%s", got, &s.log)
+					t.Errorf("logged %d times, want once a minute, by the first:\n%s", got, &s.log)
 				}
 			})
 		})

@@ -33,10 +33,10 @@ func (b *Batcher) CaughtUp(c contactsync.Claim) {
 	b.do(func(now time.Time) { b.window.CaughtUp(now, c) })
 }
 
-// Release gives all claims back: it sends what may be sent at once, waits for what
-// is on its way, and drops the rest. When ctx ends first, requests on their way
-// are given up and the cause of ctx is returned. In both cases no request is on
-// its way afterwards, and none will start (I4). Nothing may be added once Release
+// Release gives all claims back: it sends what may be sent now, waits for what is in
+// flight, and drops the rest. When ctx ends first, requests in flight are given up
+// and the cause of ctx is returned. In both cases no request is in flight
+// afterwards, and none will start (I4). Nothing may be added once Release
 // is called, and nothing assigned before it has returned.
 func (b *Batcher) Release(ctx context.Context) error {
 	done := make(chan struct{})
@@ -70,8 +70,8 @@ func (b *Batcher) Release(ctx context.Context) error {
 
 // giveUp ends the requests in flight and drops everything else.
 func (b *Batcher) giveUp(now time.Time) {
-	for f := range b.window.requests {
-		f.cancel()
+	for req := range b.window.requests {
+		req.cancel()
 	}
 	b.window.Forget(now)
 }
@@ -86,7 +86,7 @@ func (b *Batcher) do(f func(now time.Time)) {
 	}
 }
 
-// Status tells what is pending, and what is on hold and why.
+// Status reports what is pending, and what is on hold and why.
 func (b *Batcher) Status() Status {
 	var s Status
 	b.do(func(now time.Time) { s = b.window.Status(now) })

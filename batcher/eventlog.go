@@ -79,7 +79,7 @@ func (l *eventLog) due(now time.Time, topic string) bool {
 }
 
 // goesOn notes that something lasts, and reports whether to write so. Another variant
-// of it begins anew.
+// of it is another condition.
 func (l *eventLog) goesOn(now time.Time, topic, variant string) (c *condition, write bool) {
 	if c = l.lasting[topic]; c == nil || c.variant != variant {
 		c = &condition{variant: variant, since: now}

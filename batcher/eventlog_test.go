@@ -23,7 +23,7 @@ func wantLines(t *testing.T, l *eventLog, want ...string) {
 		for j := 0; j+1 < len(line.Args); j += 2 {
 			got += fmt.Sprintf(" %v=%v", line.Args[j], line.Args[j+1])
 		}
-		for _, words := range strings.Split(want[i], "|") {
+		for words := range strings.SplitSeq(want[i], "|") {
 			if !strings.Contains(got, words) {
 				t.Errorf("line %d: %s\nlacks %q", i, got, words)
 			}

@@ -39,14 +39,14 @@ type harness struct {
 	steps  int
 	lease  atomic.Int64 // for how long requests may start, from the start
 
-	mu      sync.Mutex
-	calls   []call
-	answer  func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result
-	publish func(n int) error
-	refuse  func(n int, l contactsync.DeadLetter) bool // single letters of a write
-	letters []contactsync.DeadLetter
-	tries   int
-	ended   []int64
+	mu          sync.Mutex
+	calls       []call
+	answer      func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result
+	publish     func(n int) error
+	refuse      func(n int, l contactsync.DeadLetter) bool // single dead letters of a write
+	deadLetters []contactsync.DeadLetter
+	tries       int
+	ended       []int64
 }
 
 type call struct {
@@ -119,7 +119,7 @@ func (s *harness) Publish(_ context.Context, letters []contactsync.DeadLetter) (
 		if s.refuse != nil && s.refuse(s.tries, l) {
 			left = append(left, l)
 		} else {
-			s.letters = append(s.letters, l)
+			s.deadLetters = append(s.deadLetters, l)
 		}
 	}
 	if len(left) > 0 {

@@ -68,7 +68,7 @@ type accountHealth struct {
 	strikes   []string // streams put on hold since the API last looked at rows
 	held      bool
 	heldSince time.Time
-	probes    int       // in vain, while held
+	probes    int       // refused, while held
 	probe     time.Time // the next one, while held
 }
 
@@ -86,8 +86,8 @@ type health struct {
 }
 
 // onAnswer notes what an answer says of the stream and account of a request.
-func (h *health) onAnswer(now time.Time, f *Request, d *Decision, r contactsync.Result) {
-	st := f.stream
+func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsync.Result) {
+	st := req.stream
 	st.health.credentialsRefused = d.credentialsRefused
 	if d.rowsAnswered {
 		h.onRowsAnswered(now, st)
@@ -99,11 +99,11 @@ func (h *health) onAnswer(now time.Time, f *Request, d *Decision, r contactsync.
 		h.backOff(now, st, h.cfg.BackoffMax)
 	}
 	if d.size != sizeUnknown {
-		h.learnSize(now, f, d.size == sizeFits)
+		h.learnSize(now, req, d.size == sizeFits)
 	}
 }
 
-// putOnHold puts a stream on hold, or keeps it there after a probe in vain. It waits
+// putOnHold puts a stream on hold, or keeps it there after a probe that was refused. It waits
 // longer each time.
 func (h *health) putOnHold(now time.Time, st *stream, kind holdKind, r contactsync.Result) {
 	s := &st.health
@@ -174,7 +174,7 @@ func (h *health) endHold(now time.Time, st *stream, why string) {
 
 // onRowsAnswered notes that the API has looked at rows of a stream: its credentials and
 // name are good, it need not wait, and what was put on hold before was not its account's
-// fault. Where the account was on hold, its other streams on hold may probe at once.
+// fault. Where the account was on hold, its other streams on hold may probe immediately.
 func (h *health) onRowsAnswered(now time.Time, st *stream) {
 	switch s := &st.health; {
 	case s.hold == nil:
@@ -231,15 +231,15 @@ func (h *health) wait(n int, longest time.Duration) time.Duration {
 }
 
 // learnSize learns from the answer to a request how large one may be.
-func (h *health) learnSize(now time.Time, f *Request, fits bool) {
-	a := f.stream.account
+func (h *health) learnSize(now time.Time, req *Request, fits bool) {
+	a := req.stream.account
 	if fits {
-		a.health.size.fits(len(f.rows), f.bytes)
+		a.health.size.fits(len(req.rows), req.bytes)
 	}
-	if f.group == nil || f.group.split == nil || !f.group.split.answered(fits) {
+	if req.group == nil || req.group.split == nil || !req.group.split.answered(fits) {
 		return
 	}
-	whole := f.group.split
+	whole := req.group.split
 	a.health.size.tooLarge(now, whole.rows, whole.bytes)
 	h.log.add(slog.LevelWarn, "a request was too large for the API: smaller ones are sent from now on", "account", a.id,
 		"rows", a.health.size.rows, "bytes", a.health.size.bytes, "refused_rows", whole.rows, "refused_bytes", whole.bytes)

@@ -20,7 +20,7 @@ import (
 func byStream(kinds map[string]contactsync.Kind) func(context.Context, int, contactsync.Batch) contactsync.Result {
 	return func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 		if k, ok := kinds[b.Stream]; ok {
-			return contactsync.Result{Kind: k, Status: 400 + int(k), Detail: "told so"}
+			return contactsync.Result{Kind: k, Status: 400 + int(k), Detail: "no"}
 		}
 		return allDelivered(b)
 	}
@@ -65,17 +65,17 @@ func TestBatcher_HoldsAStreamAndNoOther(t *testing.T) {
 				if n := s.sent("live"); n != 61 {
 					t.Errorf("%d requests of the other stream, want one for each of its events", n)
 				}
-				if len(s.letters) != 0 || s.held(name) != 1 {
-					t.Errorf("I6: %d dead letters, %v streams on hold", len(s.letters), s.held(name))
+				if len(s.deadLetters) != 0 || s.held(name) != 1 {
+					t.Errorf("I6: %d dead letters, %v streams on hold", len(s.deadLetters), s.held(name))
 				}
 				st := s.b.Status()
 				if len(st.Holds) != 1 || st.Holds[0].Stream != "dead" || st.Holds[0].Kind != name || st.Holds[0].Contacts != 2 ||
-					st.Holds[0].Detail != "told so" || !st.Holds[0].NextProbe.After(time.Now()) {
+					st.Holds[0].Detail != "no" || !st.Holds[0].NextProbe.After(time.Now()) {
 					t.Errorf("status %+v", st.Holds)
 				}
 				log := s.log.String()
 				if strings.Count(log, "stream is on hold") != 1 || strings.Count(log, "streams are on hold") < 55 || strings.Count(log, "\n") > 70 {
-					t.Errorf("want it told once, with a reminder each minute and little else:\n%s", log)
+					t.Errorf("want it logged once, with a reminder each minute and little else:\n%s", log)
 				}
 				delete(dead, "dead")
 				s.at(70 * time.Minute)
@@ -83,7 +83,7 @@ func TestBatcher_HoldsAStreamAndNoOther(t *testing.T) {
 					t.Errorf("I9: %d of %d ended after the end of the fault", len(s.ended), s.offset)
 				}
 				if !strings.Contains(s.log.String(), "no longer on hold") {
-					t.Errorf("the end is not told:\n%s", &s.log)
+					t.Errorf("the end is not logged:\n%s", &s.log)
 				}
 			})
 		})
@@ -146,8 +146,8 @@ func TestBatcher_HoldsTheAccountWhenManyStreamsAreRefused(t *testing.T) {
 		}
 		clear(refused)
 		s.at(2*time.Hour + 2*time.Minute)
-		if len(s.ended) != 50 || len(s.letters) != 0 {
-			t.Errorf("I9: %d of 50 ended, %d dead letters", len(s.ended), len(s.letters))
+		if len(s.ended) != 50 || len(s.deadLetters) != 0 {
+			t.Errorf("I9: %d of 50 ended, %d dead letters", len(s.ended), len(s.deadLetters))
 		}
 		if st := s.b.Status(); !st.Accounts[0].HeldSince.IsZero() || len(st.Holds) != 0 {
 			t.Errorf("still on hold: %+v", st)
@@ -166,8 +166,8 @@ func TestBatcher_HoldMaxSetsContactsAside(t *testing.T) {
 		s.wantEnded()
 		s.at(62 * time.Minute)
 		s.wantEnded(0, 1, 2)
-		if len(s.letters) != 2 || s.letters[0].Reason != contactsync.ReasonStreamGone || s.letters[0].Status == 0 || len(s.letters[0].Positions) != 2 {
-			t.Fatalf("dead letters %+v", s.letters)
+		if len(s.deadLetters) != 2 || s.deadLetters[0].Reason != contactsync.ReasonStreamGone || s.deadLetters[0].Status == 0 || len(s.deadLetters[0].Positions) != 2 {
+			t.Fatalf("dead letters %+v", s.deadLetters)
 		}
 		if log := s.log.String(); strings.Count(log, "has lasted for hold_max") != 1 || !strings.Contains(log, "stream=dead held_for=1h0m") || strings.Contains(log, "no longer") {
 			t.Errorf("the log does not say what hold_max has done:\n%s", log)
@@ -319,8 +319,8 @@ func TestBatcher_OneStreamIsOneStrike(t *testing.T) {
 			t.Errorf("one stream put its account on hold:\n%s", &s.log)
 		}
 		began, ended := strings.Count(s.log.String(), "stream is on hold"), strings.Count(s.log.String(), "no longer on hold")
-		if began == 0 || began != ended || len(s.letters) != 5 || s.held("stream_gone") != 0 {
-			t.Errorf("told %d times that it is on hold and %d times that it no longer is, %d dead letters, %v held", began, ended, len(s.letters), s.held("stream_gone"))
+		if began == 0 || began != ended || len(s.deadLetters) != 5 || s.held("stream_gone") != 0 {
+			t.Errorf("logged %d times that it is on hold and %d times that it no longer is, %d dead letters, %v held", began, ended, len(s.deadLetters), s.held("stream_gone"))
 		}
 	})
 }
@@ -342,8 +342,8 @@ func TestBatcher_AnyAnswerAboutRowsFreesTheAccount(t *testing.T) {
 		}
 		s.add("fresh/a")
 		s.at(4 * time.Second)
-		if len(s.letters) != 1 || !s.b.Status().Accounts[0].HeldSince.IsZero() {
-			t.Errorf("%d dead letters, the account is held since %v", len(s.letters), s.b.Status().Accounts[0].HeldSince)
+		if len(s.deadLetters) != 1 || !s.b.Status().Accounts[0].HeldSince.IsZero() {
+			t.Errorf("%d dead letters, the account is held since %v", len(s.deadLetters), s.b.Status().Accounts[0].HeldSince)
 		}
 	})
 }
@@ -364,7 +364,7 @@ func TestBatcher_HoldMaxLooksBehindAYoungContact(t *testing.T) {
 		s.add("a")
 		s.at(65 * time.Minute)
 		s.wantEnded(0, 1, 2) // all but the new a
-		if l := s.letters[0]; l.Contact != "b" || l.Attempts < 10 {
+		if l := s.deadLetters[0]; l.Contact != "b" || l.Attempts < 10 {
 			t.Errorf("dead letter %+v: want b, with every request that carried it", l)
 		}
 	})
@@ -381,8 +381,8 @@ func TestBatcher_KindsThatAlternateAreOneHold(t *testing.T) {
 		}
 		s.add("a")
 		s.at(2 * time.Hour)
-		if len(s.letters) != 1 || len(s.calls) > 40 {
-			t.Errorf("%d dead letters and %d requests in two hours: hold_max and the waits begin anew with each kind", len(s.letters), len(s.calls))
+		if len(s.deadLetters) != 1 || len(s.calls) > 40 {
+			t.Errorf("%d dead letters and %d requests in two hours: hold_max and the waits begin anew with each kind", len(s.deadLetters), len(s.calls))
 		}
 	})
 }

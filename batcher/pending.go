@@ -9,7 +9,7 @@ import (
 
 // pending is the contacts that have not ended, each once: a newer event is merged into
 // the state that waits. Nothing else touches a contact, and every stream that it
-// changes is placed anew.
+// changes is placed again.
 type pending struct {
 	m        *series
 	schedule *schedule
@@ -134,20 +134,20 @@ func (p *pending) caughtUp(now time.Time, cl *claim) {
 // rows of a group that is due, or of the first of the queue. One row that is larger than
 // the limit by itself goes alone.
 func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64) *Request {
-	r := &Request{stream: st}
-	if r.group = st.retries.take(now); r.group != nil {
-		r.rows, r.Reason = r.group.takeAll(), BatchRetry
+	req := &Request{stream: st}
+	if req.group = st.retries.take(now); req.group != nil {
+		req.rows, req.Reason = req.group.takeAll(), BatchRetry
 	} else {
-		r.rows, r.Reason = p.takeQueue(st, most, mostBytes)
+		req.rows, req.Reason = p.takeQueue(st, most, mostBytes)
 	}
-	r.Batch = contactsync.Batch{Stream: st.name, Account: st.account.id, Rows: make([]contactsync.Row, len(r.rows))}
-	for i, c := range r.rows {
+	req.Batch = contactsync.Batch{Stream: st.name, Account: st.account.id, Rows: make([]contactsync.Row, len(req.rows))}
+	for i, c := range req.rows {
 		c.sends++
-		r.bytes += rowBytes(c)
-		r.Batch.Rows[i] = contactsync.Row{ID: c.id, Body: c.body}
+		req.bytes += rowBytes(c)
+		req.Batch.Rows[i] = contactsync.Row{ID: c.id, Body: c.body}
 	}
 	p.schedule.touch(st)
-	return r
+	return req
 }
 
 func (p *pending) takeQueue(st *stream, most int, mostBytes int64) ([]*contact, BatchReason) {

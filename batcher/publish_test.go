@@ -26,13 +26,13 @@ func TestBatcher_DeadLetterBeforeItsOffsetEnds(t *testing.T) {
 		s.wantEnded(1) // everything else goes on
 		s.at(time.Minute)
 		s.wantEnded(0, 1)
-		if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonInvalid || s.letters[0].Positions[0].Offset != 0 {
-			t.Errorf("dead letters %+v", s.letters)
+		if len(s.deadLetters) != 1 || s.deadLetters[0].Reason != contactsync.ReasonInvalid || s.deadLetters[0].Positions[0].Offset != 0 {
+			t.Errorf("dead letters %+v", s.deadLetters)
 		}
 	})
 }
 
-func TestBatcher_LettersThatCannotBeWrittenAreTold(t *testing.T) {
+func TestBatcher_DeadLettersThatCannotBeWrittenAreLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.BackoffMin, c.BackoffMax = time.Second, time.Second })
 		s.publish = func(n int) error {
@@ -48,14 +48,14 @@ func TestBatcher_LettersThatCannotBeWrittenAreTold(t *testing.T) {
 			"cannot be written": 2, "not enough replicas": 2, "attempts=61": 1, "written again": 1, "attempts=91 lasted=1m30s": 1,
 		} {
 			if got := strings.Count(s.log.String(), text); got != want {
-				t.Errorf("%q is told %d times, want %d:\n%s", text, got, want, &s.log)
+				t.Errorf("%q is logged %d times, want %d:\n%s", text, got, want, &s.log)
 			}
 		}
 	})
 }
 
 // A Kafka that takes dead letters at every second try is one trouble, not many.
-func TestBatcher_LettersInTroubleDoNotFloodTheLog(t *testing.T) {
+func TestBatcher_DeadLettersInTroubleDoNotFloodTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, nil)
 		s.publish = func(n int) error {
@@ -71,14 +71,14 @@ func TestBatcher_LettersInTroubleDoNotFloodTheLog(t *testing.T) {
 		s.at(10 * time.Minute)
 		log := s.log.String()
 		failed, again := strings.Count(log, "cannot be written"), strings.Count(log, "written again")
-		if len(s.letters) != 120 || failed > 3 || again != failed {
-			t.Errorf("%d dead letters; told %d times that they cannot be written, and %d times that they are again:\n%s", len(s.letters), failed, again, log)
+		if len(s.deadLetters) != 120 || failed > 3 || again != failed {
+			t.Errorf("%d dead letters; logged %d times that they cannot be written, and %d times that they are again:\n%s", len(s.deadLetters), failed, again, log)
 		}
 	})
 }
 
 // Kafka takes some of the letters of one write: the others wait, and their offsets.
-func TestBatcher_LettersThatAreLeftOverWait(t *testing.T) {
+func TestBatcher_DeadLettersThatAreLeftOverWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, nil)
 		s.refuse = func(n int, l contactsync.DeadLetter) bool {
@@ -91,14 +91,14 @@ func TestBatcher_LettersThatAreLeftOverWait(t *testing.T) {
 		s.wantEnded(0, 1, 3, 5)
 		s.at(time.Minute)
 		s.wantEnded(0, 1, 2, 3, 4, 5, 6)
-		if len(s.letters) != 7 {
-			t.Errorf("%d dead letters written, want each once", len(s.letters))
+		if len(s.deadLetters) != 7 {
+			t.Errorf("%d dead letters written, want each once", len(s.deadLetters))
 		}
 	})
 }
 
-// What was set aside in the last minute is told at the end as well.
-func TestBatcher_LastDeadLettersAreToldAtTheEnd(t *testing.T) {
+// What was set aside in the last minute is logged at the end as well.
+func TestBatcher_LastDeadLettersAreLoggedAtTheEnd(t *testing.T) {
 	var log *logbuffer.Buffer
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, nil)
@@ -111,11 +111,11 @@ func TestBatcher_LastDeadLettersAreToldAtTheEnd(t *testing.T) {
 		synctest.Wait()
 	})
 	if !strings.Contains(log.String(), "letters=2 ") {
-		t.Errorf("the last two dead letters are not told:\n%s", log)
+		t.Errorf("the last two dead letters are not logged:\n%s", log)
 	}
 }
 
-func TestBatcher_DeadLettersAreToldOnceAMinute(t *testing.T) {
+func TestBatcher_DeadLettersAreLoggedOnceAMinute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, nil)
 		for i := range 90 {
@@ -124,8 +124,8 @@ func TestBatcher_DeadLettersAreToldOnceAMinute(t *testing.T) {
 		}
 		s.at(10 * time.Minute)
 		log := s.log.String()
-		if n := strings.Count(log, "set aside as dead letters"); n != 3 || len(s.letters) != 90 {
-			t.Errorf("%d dead letters told in %d lines, want 90 in 3:\n%s", len(s.letters), n, log)
+		if n := strings.Count(log, "set aside as dead letters"); n != 3 || len(s.deadLetters) != 90 {
+			t.Errorf("%d dead letters logged in %d lines, want 90 in 3:\n%s", len(s.deadLetters), n, log)
 		}
 		for _, want := range []string{`letters=1 reasons="invalid=1"`, `letters=60 reasons="invalid=60"`, `letters=29 reasons="invalid=29"`} {
 			if !strings.Contains(log, want) {

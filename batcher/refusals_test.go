@@ -33,8 +33,8 @@ func TestBatcher_PoisonWithinTheBudgetIsSetAside(t *testing.T) {
 		s.answer = rejects(func(id string) bool { return strings.HasSuffix(id, "3") }) // a tenth
 		s.add(names(0, 100)...)
 		s.at(time.Minute)
-		if len(s.letters) != 10 || len(s.ended) != 100 || s.held("rejecting") != 0 {
-			t.Errorf("%d dead letters, %d ended: more than dead_letter_max_per_minute, but far less than dead_letter_max_ratio", len(s.letters), len(s.ended))
+		if len(s.deadLetters) != 10 || len(s.ended) != 100 || s.held("rejecting") != 0 {
+			t.Errorf("%d dead letters, %d ended: more than dead_letter_max_per_minute, but far less than dead_letter_max_ratio", len(s.deadLetters), len(s.ended))
 		}
 	})
 }
@@ -56,25 +56,25 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 				s.answer = outage
 				s.add(names(0, 300)...)
 				s.at(59 * time.Second)
-				if a := s.b.Status().Accounts[0]; a.Rejected < 5 || a.DeadLetters != len(s.letters) || a.DeadLetterMaxPerMinute != 5 || a.HeldStreams != 1 || a.HeldEvents != 300-len(s.ended) {
-					t.Errorf("the status does not say what is going on: %+v, %d dead letters, %d events ended", a, len(s.letters), len(s.ended))
+				if a := s.b.Status().Accounts[0]; a.Rejected < 5 || a.DeadLetters != len(s.deadLetters) || a.DeadLetterMaxPerMinute != 5 || a.HeldStreams != 1 || a.HeldEvents != 300-len(s.ended) {
+					t.Errorf("the status does not say what is going on: %+v, %d dead letters, %d events ended", a, len(s.deadLetters), len(s.ended))
 				}
-				if first := len(s.letters); first > 5 || name == "each row" && first > 0 {
+				if first := len(s.deadLetters); first > 5 || name == "each row" && first > 0 {
 					t.Errorf("I6: %d dead letters in the first minute, although everything was refused", first)
 				}
 				s.at(10 * time.Minute)
-				if most := 5 * 11; len(s.letters) > most {
-					t.Errorf("I6: %d dead letters in ten minutes, at most %d are in the budget", len(s.letters), most)
+				if most := 5 * 11; len(s.deadLetters) > most {
+					t.Errorf("I6: %d dead letters in ten minutes, at most %d are in the budget", len(s.deadLetters), most)
 				}
 				if s.held("rejecting") != 1 || testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained) == 0 {
 					t.Errorf("nothing says that the stream is on hold: %v, kept %v", s.held("rejecting"), testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained))
 				}
-				good := len(s.letters)
+				good := len(s.deadLetters)
 				s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
 				from := len(s.calls)
 				s.at(12 * time.Minute)
-				if len(s.ended) != 300 || len(s.letters) != good {
-					t.Errorf("I9: %d of 300 ended after the outage, %d more dead letters", len(s.ended), len(s.letters)-good)
+				if len(s.ended) != 300 || len(s.deadLetters) != good {
+					t.Errorf("I9: %d of 300 ended after the outage, %d more dead letters", len(s.ended), len(s.deadLetters)-good)
 				}
 				if n := len(s.calls) - from; n > 20 {
 					t.Errorf("%d requests after the outage: the stream keeps to single rows", n)
@@ -85,7 +85,7 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 }
 
 // The end of such a hold says what it has cost.
-func TestBatcher_RejectingHoldCountsItsLetters(t *testing.T) {
+func TestBatcher_RejectingHoldCountsItsDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
 		refuse := rejects(func(string) bool { return true })
@@ -121,8 +121,8 @@ func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
 		s.answer = rejects(func(string) bool { return true })
 		s.add(names(0, 40)...)
 		s.at(3 * time.Minute)
-		if len(s.letters) == 0 || s.held("rejecting") != 1 {
-			t.Fatalf("%d dead letters, %v streams on hold", len(s.letters), s.held("rejecting"))
+		if len(s.deadLetters) == 0 || s.held("rejecting") != 1 {
+			t.Fatalf("%d dead letters, %v streams on hold", len(s.deadLetters), s.held("rejecting"))
 		}
 		s.answer = func(context.Context, int, contactsync.Batch) contactsync.Result {
 			return contactsync.Result{Kind: contactsync.StreamGone, Status: 404}
@@ -157,8 +157,8 @@ func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
 			s.add("good/" + fmt.Sprint(i))
 		}
 		s.at(time.Hour)
-		if len(s.letters) != 40 || len(s.ended) != 130 {
-			t.Errorf("%d dead letters of 40, %d ended of 130", len(s.letters), len(s.ended))
+		if len(s.deadLetters) != 40 || len(s.ended) != 130 {
+			t.Errorf("%d dead letters of 40, %d ended of 130", len(s.deadLetters), len(s.ended))
 		}
 		if n := s.sent("good"); n != 90 {
 			t.Errorf("%d requests of the good stream, want 90", n)
@@ -177,8 +177,8 @@ func TestBatcher_ShareOfATrickle(t *testing.T) {
 			s.add(id)
 		}
 		s.at(41 * time.Second)
-		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); s.held("rejecting") != 0 || kept != 0 || len(s.letters) != 20 {
-			t.Errorf("%v streams held, %v rows kept, %d dead letters, want 20", s.held("rejecting"), kept, len(s.letters))
+		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); s.held("rejecting") != 0 || kept != 0 || len(s.deadLetters) != 20 {
+			t.Errorf("%v streams held, %v rows kept, %d dead letters, want 20", s.held("rejecting"), kept, len(s.deadLetters))
 		}
 		s.at(5 * time.Minute)
 		if n := s.b.Status().Streams; n != 0 {
@@ -197,13 +197,13 @@ func TestBatcher_NoMinuteHasMoreThanTheBudget(t *testing.T) {
 		s.at(slot + 59*time.Second)
 		s.add(names(100, 20)...)
 		s.at(slot + 60*time.Second)
-		if len(s.letters) != 20 {
-			t.Errorf("%d dead letters within a minute, want 20", len(s.letters))
+		if len(s.deadLetters) != 20 {
+			t.Errorf("%d dead letters within a minute, want 20", len(s.deadLetters))
 		}
 	})
 }
 
-func TestBatcher_EndOfRejectionsIsTold(t *testing.T) {
+func TestBatcher_EndOfRejectionsIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute = 2 })
 		s.answer = rejects(func(string) bool { return true })
@@ -216,7 +216,7 @@ func TestBatcher_EndOfRejectionsIsTold(t *testing.T) {
 		s.at(5 * time.Minute)
 		s.wantEnded(0, 1, 2)
 		if !strings.Contains(s.log.String(), "no longer on hold") || s.held("rejecting") != 0 {
-			t.Errorf("the end is not told:\n%s", &s.log)
+			t.Errorf("the end is not logged:\n%s", &s.log)
 		}
 	})
 }
@@ -240,7 +240,7 @@ func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 }
 
 // A row that a delete came after is no dead letter, so it costs none.
-func TestBatcher_DeletedRowsCostNoLetter(t *testing.T) {
+func TestBatcher_DeletedRowsCostNoDeadLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 2, 0 })
 		refuse := rejects(func(string) bool { return true })
@@ -253,8 +253,8 @@ func TestBatcher_DeletedRowsCostNoLetter(t *testing.T) {
 		s.at(2 * time.Second)
 		s.add("y/a")
 		s.at(4 * time.Second)
-		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); len(s.letters) != 1 || s.letters[0].Stream != "y" || kept != 0 {
-			t.Errorf("dead letters %+v, kept %v", s.letters, kept)
+		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); len(s.deadLetters) != 1 || s.deadLetters[0].Stream != "y" || kept != 0 {
+			t.Errorf("dead letters %+v, kept %v", s.deadLetters, kept)
 		}
 		if n := s.b.Status().Accounts[0].Rejected; n != 1 {
 			t.Errorf("%d dead letters counted, want 1", n)

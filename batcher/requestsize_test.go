@@ -41,8 +41,8 @@ func TestBatcher_LearnsHowLargeARequestMayBe(t *testing.T) {
 		s.answer = takesAtMost(30, 1<<20)
 		s.add(names(0, 100)...)
 		s.at(time.Minute)
-		if len(s.ended) != 100 || len(s.letters) != 0 {
-			t.Fatalf("%d ended, %d dead letters", len(s.ended), len(s.letters))
+		if len(s.ended) != 100 || len(s.deadLetters) != 0 {
+			t.Fatalf("%d ended, %d dead letters", len(s.ended), len(s.deadLetters))
 		}
 		first := len(s.calls)
 		if first > 1+2+4 { // 100 and 50 are refused; a quarter each passes
@@ -80,8 +80,8 @@ func TestBatcher_OneRowThatIsTooLarge(t *testing.T) {
 		s.add("a")
 		s.at(time.Minute)
 		s.wantEnded(0)
-		if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonTooLarge || s.letters[0].Status != 413 {
-			t.Errorf("dead letters %+v", s.letters)
+		if len(s.deadLetters) != 1 || s.deadLetters[0].Reason != contactsync.ReasonTooLarge || s.deadLetters[0].Status != 413 {
+			t.Errorf("dead letters %+v", s.deadLetters)
 		}
 		s.answer = takesAtMost(1000, 1<<20)
 		s.add(names(0, 50)...)
@@ -162,8 +162,8 @@ func TestBatcher_OneRowTooLargeAmongMany(t *testing.T) {
 				}
 				s.add(ids...)
 				s.at(time.Minute)
-				if len(s.ended) != 100 || len(s.letters) != 1 || s.letters[0].Contact != ids[bad] || s.letters[0].Reason != contactsync.ReasonTooLarge {
-					t.Fatalf("%d ended, dead letters %v", len(s.ended), s.letters)
+				if len(s.ended) != 100 || len(s.deadLetters) != 1 || s.deadLetters[0].Contact != ids[bad] || s.deadLetters[0].Reason != contactsync.ReasonTooLarge {
+					t.Fatalf("%d ended, dead letters %v", len(s.ended), s.deadLetters)
 				}
 				if spent := len(s.calls) - 1; spent > 14 { // 2·log2(100), rounded up
 					t.Errorf("%d calls spent to find one row among 100", spent)

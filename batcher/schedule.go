@@ -3,7 +3,6 @@ package batcher
 import (
 	"cmp"
 	"container/heap"
-	"maps"
 	"slices"
 	"time"
 )
@@ -159,7 +158,7 @@ func (s *schedule) setMode(collecting, draining bool) {
 		return
 	}
 	s.collecting, s.draining = collecting, draining
-	for st := range maps.Values(s.streams) {
+	for _, st := range s.streams {
 		s.touch(st)
 	}
 }

@@ -47,7 +47,7 @@ func TestBatcher_SkipsStaleEvents(t *testing.T) {
 			t.Errorf("%v events counted as stale, want 3", s.stale())
 		}
 		if got := strings.Count(s.log.String(), "older than what is known"); got != 1 || !strings.Contains(s.log.String(), "position=contacts/1@1") {
-			t.Errorf("told %d times, want once a minute, by the first:\n%s", got, &s.log)
+			t.Errorf("logged %d times, want once a minute, by the first:\n%s", got, &s.log)
 		}
 	})
 }
@@ -101,7 +101,7 @@ func TestBatcher_ReportsAContactInTwoPartitions(t *testing.T) {
 			t.Errorf("%v counted, want 2", n)
 		}
 		if log := s.log.String(); strings.Count(log, "two partitions") != 1 || !strings.Contains(log, "contacts/9@2") {
-			t.Errorf("want it told once a minute, with the place:\n%s", log)
+			t.Errorf("want it logged once a minute, with the place:\n%s", log)
 		}
 	})
 }
@@ -157,8 +157,8 @@ func TestBatcher_ReplayNeverBeatsANewerState(t *testing.T) {
 				tt.do(s)
 				s.at(3 * time.Second)
 				s.wantCalls(tt.calls...)
-				if s.stale() != tt.stale || len(s.letters) != 0 || int64(len(s.ended)) != s.offset-10 {
-					t.Errorf("%v stale, want %v; dead letters %v; ended %v", s.stale(), tt.stale, s.letters, s.ended)
+				if s.stale() != tt.stale || len(s.deadLetters) != 0 || int64(len(s.ended)) != s.offset-10 {
+					t.Errorf("%v stale, want %v; dead letters %v; ended %v", s.stale(), tt.stale, s.deadLetters, s.ended)
 				}
 			})
 		})
@@ -188,8 +188,8 @@ func TestBatcher_ReplayThatCannotBeProvedGoesBack(t *testing.T) {
 				s.offset = 10
 				tt.do(s)
 				s.at(3 * time.Second)
-				if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonUnverifiable || s.letters[0].Contact != "a" || s.letters[0].Detail == "" {
-					t.Fatalf("dead letters %+v", s.letters)
+				if len(s.deadLetters) != 1 || s.deadLetters[0].Reason != contactsync.ReasonUnverifiable || s.deadLetters[0].Contact != "a" || s.deadLetters[0].Detail == "" {
+					t.Fatalf("dead letters %+v", s.deadLetters)
 				}
 				if int64(len(s.ended)) != s.offset-10 {
 					t.Errorf("ended %v of %d", s.ended, s.offset-10)
@@ -242,8 +242,8 @@ func TestBatcher_OlderReplayAfterANewerOneThatIsForgotten(t *testing.T) {
 		s.addWith(replayOf(2, 10), "a")
 		s.at(3 * time.Second)
 		s.wantCalls("500ms a", "1.5s b")
-		if len(s.letters) != 1 || s.letters[0].Reason != contactsync.ReasonUnverifiable {
-			t.Errorf("dead letters %+v", s.letters)
+		if len(s.deadLetters) != 1 || s.deadLetters[0].Reason != contactsync.ReasonUnverifiable {
+			t.Errorf("dead letters %+v", s.deadLetters)
 		}
 	})
 }
@@ -292,8 +292,8 @@ func TestBatcher_NothingOlderAfterWhatMayHaveBeenApplied(t *testing.T) {
 				}
 				s.addWith(numbered(9), "a")
 				s.at(20 * time.Second)
-				if len(s.letters) != 1 {
-					t.Fatalf("dead letters %+v", s.letters)
+				if len(s.deadLetters) != 1 {
+					t.Fatalf("dead letters %+v", s.deadLetters)
 				}
 				calls := len(s.calls)
 				s.addWith(numbered(8), "a")

@@ -60,7 +60,7 @@ func (s *series) account(id string) {
 }
 
 // started counts a request.
-func (s *series) started(f *Request) {
-	s.batches[f.Reason].Inc()
-	s.Rows.Observe(float64(len(f.rows)))
+func (s *series) started(req *Request) {
+	s.batches[req.Reason].Inc()
+	s.Rows.Observe(float64(len(req.rows)))
 }

@@ -65,9 +65,9 @@ func (w *Window) snapshot() *snapshot {
 			s.held[st.account][on.kind].add(t)
 		}
 	}
-	for f := range w.requests {
-		s.consider(f.rows[0])
-		s.rowsInFlight += len(f.rows)
+	for req := range w.requests {
+		s.consider(req.rows[0])
+		s.rowsInFlight += len(req.rows)
 	}
 	for _, cl := range w.claims.owned {
 		s.consider(cl.deferred.head)

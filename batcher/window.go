@@ -137,12 +137,12 @@ func (w *Window) Next(now time.Time) *Request {
 			continue
 		}
 		most, mostBytes := w.health.limits(w.now, st)
-		f := w.pending.take(w.now, st, most, mostBytes)
-		f.report, f.warned = report, st.health.credentialsRefused
+		req := w.pending.take(w.now, st, most, mostBytes)
+		req.report, req.warned = report, st.health.credentialsRefused
 		w.schedule.started(st)
-		w.requests[f] = struct{}{}
-		w.m.started(f)
-		return f
+		w.requests[req] = struct{}{}
+		w.m.started(req)
+		return req
 	}
 	return nil
 }
@@ -154,16 +154,16 @@ func (w *Window) Wake() time.Time { return w.schedule.wake(w.now) }
 // Settle takes the result of a request: rows that are done end, rows that were refused
 // become dead letters, and the others wait to be sent again. What each kind of answer
 // leads to is decided in policy.go.
-func (w *Window) Settle(now time.Time, f *Request, r contactsync.Result) {
+func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	w.clock(now)
-	f.report(w.now, r)
-	delete(w.requests, f)
-	st := f.stream
+	req.report(w.now, r)
+	delete(w.requests, req)
+	st := req.stream
 	w.schedule.settled(st)
-	d := decide(answer{kind: r.Kind, single: len(f.rows) == 1, warned: f.warned || st.account.health.held})
-	w.log.answer(w.now, f.Batch, d, r)
-	w.health.onAnswer(w.now, f, d, r)
-	(&settlement{w, f, st, d, r}).settle()
+	d := decide(answer{kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.account.health.held})
+	w.log.answer(w.now, req.Batch, d, r)
+	w.health.onAnswer(w.now, req, d, r)
+	(&settlement{w, req, st, d, r}).settle()
 	if len(st.contacts) == 0 && st.health.onHold(holdRejecting) {
 		w.health.endHold(w.now, st, endedEmpty)
 	}
@@ -195,7 +195,7 @@ func (w *Window) Drained(now time.Time) bool {
 	return wake.IsZero() || wake.After(w.now.Add(drainPatience))
 }
 
-// Forget drops everything that has not ended, and every claim. Nobody commits it,
+// Forget drops everything that has not ended, and every claim. Nobody commits that,
 // so the next owner reads it again. Results that come later end nothing. It is
 // all or nothing because a generation ends as a whole: were one claim dropped
 // alone, contacts would be left with events of some claims and not of others.

@@ -17,7 +17,7 @@ import (
 
 // A dead letter that Kafka does not take belongs to a generation that is over: it
 // ends nothing, and the next generation can be given back without it.
-func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
+func TestBatcher_DeadLettersOutliveTheirGeneration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, nil)
 		s.publish = func(int) error {
@@ -52,8 +52,8 @@ func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
 		}
 		s.at(2 * time.Minute)
 		s.wantEnded(1)
-		if st := s.b.Status(); len(s.letters) != 1 || st.DeadLettersPending != 0 || st.Bytes != 0 || s.b.window.outbox.staleInFlight != 0 {
-			t.Errorf("%d dead letters written, left %+v", len(s.letters), st)
+		if st := s.b.Status(); len(s.deadLetters) != 1 || st.DeadLettersPending != 0 || st.Bytes != 0 || s.b.window.outbox.staleInFlight != 0 {
+			t.Errorf("%d dead letters written, left %+v", len(s.deadLetters), st)
 		}
 	})
 }
@@ -61,7 +61,7 @@ func TestBatcher_LettersOutliveTheirGeneration(t *testing.T) {
 // While Kafka takes no dead letters, each generation reads the same bad events again.
 // Their letters must not pile up, or the window is full of them in the end and
 // nothing else is read.
-func TestBatcher_LettersOfFormerGenerationsDoNotFillTheWindow(t *testing.T) {
+func TestBatcher_DeadLettersOfFormerGenerationsDoNotFillTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.WindowBytes = 256 << 10 })
 		s.publish = func(int) error { return errors.New("topic is missing") }
