@@ -149,7 +149,7 @@ func (l *eventLog) published(now time.Time, p published) {
 	if p.pending > 0 {
 		if c, write := l.goesOn(now, topic, ""); write {
 			l.add(slog.LevelError, "dead letters cannot be written; their offsets wait",
-				"letters", p.pending, "attempts", p.attempts, "since", c.since, "err", p.err)
+				"dead_letters", p.pending, "attempts", p.attempts, "since", c.since, "err", p.err)
 		}
 		return
 	}
@@ -161,7 +161,7 @@ func (l *eventLog) published(now time.Time, p published) {
 // remind reports once a minute that streams are on hold, in one line for all.
 func (l *eventLog) remind(s *snapshot) {
 	const topic = "streams on hold"
-	if len(s.onHold) == 0 {
+	if _, ok := l.written[topic]; !ok || len(s.onHold) == 0 {
 		l.written[topic] = s.now // the first reminder comes a minute after the hold was reported
 		return
 	}
@@ -194,7 +194,7 @@ func (l *eventLog) report(now time.Time, end bool) {
 		all += l.deadLetters[r]
 		reasons = append(reasons, fmt.Sprintf("%s=%d", r, l.deadLetters[r]))
 	}
-	l.add(slog.LevelWarn, "events were set aside as dead letters; contactsync dlq stats and list show them", "letters", all,
+	l.add(slog.LevelWarn, "events were set aside as dead letters; contactsync dlq stats and list show them", "dead_letters", all,
 		"reasons", strings.Join(reasons, " "), "newest", l.newest.Record.String(), "stream", l.newest.Stream)
 	clear(l.deadLetters)
 }

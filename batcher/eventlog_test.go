@@ -124,12 +124,12 @@ func TestEventLog_RemindsOfHolds(t *testing.T) {
 		w.now = w.now.Add(after)
 		w.log.remind(w.Observe(w.now))
 	}
-	remind(0)
 	for i, name := range []string{"b1", "b2", "a1", "c1", "d1", "e1", "f1"} {
 		st := w.schedule.stream(name, name[:1])
 		st.health.hold = &hold{kind: []holdKind{holdGone, holdRejecting, holdUnauthorized}[i%3], since: w.now}
 		st.contacts["x"] = &contact{}
 	}
+	remind(0)
 	remind(59 * time.Second)
 	wantLines(t, &w.log)
 	remind(time.Second)
@@ -138,6 +138,14 @@ func TestEventLog_RemindsOfHolds(t *testing.T) {
 	wantLines(t, &w.log)
 	remind(time.Second)
 	wantLines(t, &w.log, "longest=2m0s")
+	held := w.schedule.streams
+	w.schedule.streams = nil
+	remind(time.Hour)
+	w.schedule.streams = held // a new hold, an hour later
+	remind(59 * time.Second)
+	wantLines(t, &w.log)
+	remind(time.Second)
+	wantLines(t, &w.log, "ERROR streams")
 }
 
 func TestEventLog_ReportsDeadLetters(t *testing.T) {
