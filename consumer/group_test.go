@@ -1,197 +1,17 @@
 package consumer_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/fetch"
-	"github.com/segmentio/kafka-go/protocol/listoffsets"
-
-	"github.com/contactsync/contactsync"
-	"github.com/contactsync/contactsync/consumer"
-	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
-	"github.com/contactsync/contactsync/metrics"
 )
-
-// fakes are a consumer whose group, log and sink are played by the test, in one bubble.
-// They note what is asked of them, in order.
-type fakes struct {
-	next   func(n int) (*kafka.Generation, error) // the n-th call of Next, from 1
-	commit func(gen *kafka.Generation, o kafka.Committed) error
-	ask    func() kafka.Committed // for the committed offset of a partition
-	hold   time.Duration          // how long a release takes
-	keep   int64                  // the event at this offset stays open; -1 for none
-
-	consumer *consumer.Consumer
-	log      bytes.Buffer // read it when Run has returned
-
-	mu    sync.Mutex
-	calls []string
-	nexts int
-}
-
-func (f *fakes) LeaseUntil() time.Time { return time.Time{} }
-
-// records is how many each partition has.
-const records = 5
-
-func newFakes(t *testing.T) *fakes {
-	t.Helper()
-	f := &fakes{keep: -1, commit: func(*kafka.Generation, kafka.Committed) error { return nil }}
-	cfg := consumer.DefaultConfig()
-	cfg.Topics, cfg.Group = []string{"contacts"}, "group"
-	decoder, err := event.NewDecoder(event.DefaultConfig(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.NewTextHandler(&f.log, nil))
-	f.consumer = consumer.New(cfg, consumer.Deps{
-		Kafka: kafka.NewOn(f, []string{"broker:1"}, 10*time.Second, log), Group: f, Decoder: decoder,
-		OnAssign: func(int, int) {}, Log: log, Metrics: &metrics.New(prometheus.NewRegistry()).Consumer,
-	})
-	return f
-}
-
-// run runs the consumer until stop or until it gives up.
-func (f *fakes) run(t *testing.T) (stop func() error) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- f.consumer.Run(ctx, f) }()
-	return func() error { cancel(); return <-ended }
-}
-
-func (f *fakes) note(format string, args ...any) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.calls = append(f.calls, fmt.Sprintf(format, args...))
-}
-
-// did returns the calls since the last time.
-func (f *fakes) did() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	defer func() { f.calls = nil }()
-	return strings.Join(f.calls, ", ")
-}
-
-// generation returns one of the first partitions, with nothing committed, and what ends it.
-func generation(id int32, partitions int) (*kafka.Generation, context.CancelCauseFunc) {
-	ended, end := context.WithCancelCause(context.Background())
-	g := &kafka.Generation{ID: id, Group: id, Member: "member", All: partitions, Ended: ended, Lost: context.Background()}
-	for p := range partitions {
-		at := contactsync.TopicPartition{Topic: "contacts", Partition: int32(p)}
-		g.Owned = append(g.Owned, kafka.Committed{TopicPartition: at, Offset: kafka.NoOffset})
-	}
-	return g, end
-}
-
-func (f *fakes) Next(ctx context.Context) (*kafka.Generation, error) {
-	f.mu.Lock()
-	f.nexts++
-	n := f.nexts
-	f.mu.Unlock()
-	f.note("next")
-	gen, err := f.next(n)
-	if gen == nil && err == nil { // there is no further one
-		<-ctx.Done()
-		return nil, context.Cause(ctx)
-	}
-	return gen, err
-}
-
-func (f *fakes) Committed(_ context.Context, _ *kafka.Generation, p contactsync.TopicPartition) kafka.Committed {
-	f.note("committed of %v", p)
-	c := f.ask()
-	c.TopicPartition = p
-	return c
-}
-
-func (f *fakes) Commit(_ context.Context, gen *kafka.Generation, offsets []kafka.Committed) ([]error, error) {
-	failed := make([]error, len(offsets))
-	for i, o := range offsets {
-		f.note("commit %v@%d in %d", o.TopicPartition, o.Offset, gen.ID)
-		failed[i] = f.commit(gen, o)
-	}
-	return failed, nil
-}
-
-func (f *fakes) Leave(context.Context) error { f.note("leave"); return nil }
-
-func (f *fakes) Assign(claims []contactsync.Claim, _ bool) { f.note("assign %d", len(claims)) }
-
-func (f *fakes) Add(_ context.Context, events []event.Event) error {
-	var ended []contactsync.Ended
-	for _, e := range events {
-		if e.Record.Offset != f.keep {
-			ended = append(ended, contactsync.Ended{Claim: e.Record.Claim(), Offset: e.Record.Offset})
-		}
-	}
-	f.consumer.Done(ended)
-	return nil
-}
-
-func (f *fakes) CaughtUp(contactsync.Claim) {}
-
-func (f *fakes) Release(ctx context.Context) error {
-	if ctx.Err() != nil {
-		f.note("give up")
-		return context.Cause(ctx)
-	}
-	f.note("release")
-	if f.hold > 0 && !kafka.Sleep(ctx, f.hold) {
-		f.note("given up")
-		return context.Cause(ctx)
-	}
-	return nil
-}
-
-// RoundTrip is the log: five records in each partition.
-func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) (kafkago.Response, error) {
-	switch req := req.(type) {
-	case *listoffsets.Request:
-		asked := req.Topics[0]
-		answer := listoffsets.ResponseTopic{Topic: asked.Topic}
-		for _, p := range asked.Partitions {
-			o := listoffsets.ResponsePartition{Partition: p.Partition, Timestamp: p.Timestamp}
-			if p.Timestamp == kafkago.LastOffset {
-				o.Offset = records
-			}
-			answer.Partitions = append(answer.Partitions, o)
-		}
-		return &listoffsets.Response{Topics: []listoffsets.ResponseTopic{answer}}, nil
-	case *fetch.Request:
-		asked := req.Topics[0].Partitions[0]
-		part := fetch.ResponsePartition{Partition: asked.Partition, HighWatermark: records, LastStableOffset: records}
-		if asked.FetchOffset < records {
-			var batch []protocol.Record
-			for o := asked.FetchOffset; o < records; o++ {
-				batch = append(batch, protocol.Record{Offset: o, Value: protocol.NewBytes([]byte("{}"))})
-			}
-			part.RecordSet.Records = &protocol.RecordStream{Records: []protocol.RecordReader{
-				&protocol.RecordBatch{BaseOffset: asked.FetchOffset, Records: protocol.NewRecordReader(batch...)},
-			}}
-		} else if !kafka.Sleep(ctx, time.Duration(req.MaxWaitTime)*time.Millisecond) {
-			return nil, ctx.Err()
-		}
-		return &fetch.Response{Topics: []fetch.ResponseTopic{{Topic: "contacts", Partitions: []fetch.ResponsePartition{part}}}}, nil
-	}
-	return nil, fmt.Errorf("BUG: a request of type %T", req)
-}
 
 // What ends a generation, its events are drained and committed in it, and only then
 // is the next one asked for.
@@ -219,6 +39,9 @@ func TestConsumer_DrainsAndCommitsBeforeItGivesAGenerationUp(t *testing.T) {
 		}
 		if got := f.did(); got != "release, commit contacts/0@5 in 2, leave" {
 			t.Errorf("at the stop: %s", got)
+		}
+		if n := f.consumer.Tracked(); n != 0 {
+			t.Errorf("%d partitions are still tracked", n)
 		}
 		for _, line := range []string{"rebalance: releasing partitions", "stopping: releasing partitions"} {
 			if strings.Count(f.log.String(), line) != 1 {

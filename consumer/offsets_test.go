@@ -81,7 +81,7 @@ func TestOffsets_EndedGenerationMovesNothing(t *testing.T) {
 	if got := l.watermark(); got != 0 {
 		t.Fatalf("I4: an answer of generation 1 moved the watermark of generation 2 to %d", got)
 	}
-	s.done([]contactsync.Ended{{Claim: now, Offset: 0}})
+	s.done([]contactsync.Ended{{Claim: now, Offset: 0}, {Claim: old, Offset: 1}})
 	if got := l.watermark(); got != 1 {
 		t.Fatalf("watermark %d, want 1", got)
 	}

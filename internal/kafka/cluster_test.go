@@ -151,6 +151,43 @@ func TestDescribeTopics_DescribesAndCreatesNothing(t *testing.T) {
 	}
 }
 
+// A topic that is being created or deleted may have no partition; one whose replicas
+// are being moved has them unevenly.
+func TestDescribeTopics_LooksAtEveryPartition(t *testing.T) {
+	t.Parallel()
+	cluster := newCluster(t)
+	cluster.ControlKey(int16(kmsg.Metadata), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		response := request.ResponseKind().(*kmsg.MetadataResponse)
+		b := kmsg.NewMetadataResponseBroker()
+		b.Host, b.Port = "127.0.0.1", portOf(t, cluster.ListenAddrs()[0])
+		response.Brokers = append(response.Brokers, b)
+		for name, replicas := range map[string][]int{"empty": nil, "uneven": {2, 1, 3}} {
+			topic := kmsg.NewMetadataResponseTopic()
+			topic.Topic = &name
+			for i, n := range replicas {
+				p := kmsg.NewMetadataResponseTopicPartition()
+				p.Partition, p.Replicas = int32(i), make([]int32, n)
+				topic.Partitions = append(topic.Partitions, p)
+			}
+			response.Topics = append(response.Topics, topic)
+		}
+		return response, nil, true
+	})
+	topics, err := newClient(t, configFor(cluster.ListenAddrs()...)).DescribeTopics(t.Context(), "empty", "uneven")
+	if err != nil || len(topics) != 2 {
+		t.Fatalf("%+v, %v", topics, err)
+	}
+	for _, topic := range topics {
+		switch {
+		case topic.Name == "empty" && !errors.Is(topic.Err, kafka.ErrNoTopic):
+			t.Errorf("without a partition: %+v", topic)
+		case topic.Name == "uneven" && (topic.Err != nil || topic.Replicas != 1):
+			t.Errorf("with 2, 1 and 3 replicas: %+v, want the fewest", topic)
+		}
+	}
+}
+
 func TestDescribeTopics_WithoutTheRightToReadSettings(t *testing.T) {
 	t.Parallel()
 	right := kfake.ACL{

@@ -36,3 +36,47 @@ func TestFetched_AnswerThatBeginsWithAMarker(t *testing.T) {
 		t.Errorf("%d committed records delivered, want 2; %d taken for aborted; next %d", n, f.Aborted, f.Next)
 	}
 }
+
+// What an answer leaves out moves the position too: else it would be asked for again.
+func TestFetched_TheNextOffsetLiesBehindWhatIsLeftOut(t *testing.T) {
+	t.Parallel()
+	record := func(offset int64) protocol.Record {
+		return protocol.Record{Offset: offset, Value: protocol.NewBytes([]byte("a"))}
+	}
+	commit := protocol.Record{Offset: 21, Key: protocol.NewBytes([]byte{0, 0, 0, 1}), Value: protocol.NewBytes(make([]byte, 6))}
+	for _, c := range []struct {
+		name      string
+		batches   []protocol.RecordReader
+		delivered int
+		aborted   int
+		next      int64
+	}{
+		{"no batch", nil, 0, 0, 20},
+		{"a batch whose records were compacted away", []protocol.RecordReader{
+			&protocol.RecordBatch{BaseOffset: 18, Records: protocol.NewRecordReader(record(18), record(19))},
+		}, 0, 0, 21},
+		{"a marker at the end", []protocol.RecordReader{
+			&protocol.RecordBatch{BaseOffset: 20, Records: protocol.NewRecordReader(record(20))},
+			&protocol.ControlBatch{BaseOffset: 21, ProducerID: 7, Records: protocol.NewRecordReader(commit)},
+		}, 1, 0, 22},
+		{"records of an aborted transaction", []protocol.RecordReader{
+			&protocol.RecordBatch{Attributes: protocol.Transactional, BaseOffset: 20, ProducerID: 7, Records: protocol.NewRecordReader(record(20), record(21))},
+		}, 0, 2, 22},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			answer := &fetch.ResponsePartition{AbortedTransactions: []fetch.ResponseTransaction{{ProducerID: 7, FirstOffset: 10}}}
+			if c.batches != nil {
+				answer.RecordSet.Records = &protocol.RecordStream{Records: c.batches}
+			}
+			f := newFetched(FetchRequest{Offset: 20}, answer)
+			n := 0
+			if err := f.Each(func(contactsync.Record) { n++ }); err != nil {
+				t.Fatal(err)
+			}
+			if n != c.delivered || f.Aborted != c.aborted || f.Next != c.next {
+				t.Errorf("%d delivered, %d aborted, next %d: want %d, %d, %d", n, f.Aborted, f.Next, c.delivered, c.aborted, c.next)
+			}
+		})
+	}
+}
