@@ -241,6 +241,7 @@ func (h *health) learnSize(now time.Time, req *Request, fits bool) {
 	}
 	whole := req.group.split
 	a.health.size.tooLarge(now, whole.rows, whole.bytes)
+	h.schedule.touchAll(a)
 	h.log.add(slog.LevelWarn, "a request was too large for the API: smaller ones are sent from now on", "account", a.id,
 		"rows", a.health.size.rows, "bytes", a.health.size.bytes, "refused_rows", whole.rows, "refused_bytes", whole.bytes)
 }
@@ -248,7 +249,9 @@ func (h *health) learnSize(now time.Time, req *Request, fits bool) {
 // limits returns the most rows and bytes that the next request of a stream may have.
 func (h *health) limits(now time.Time, st *stream) (rows int, bytes int64) {
 	size := &st.account.health.size
-	size.recover(now)
+	if size.recover(now) {
+		h.schedule.touchAll(st.account)
+	}
 	if st.health.onHold(holdRejecting) {
 		return 1, size.bytes
 	}

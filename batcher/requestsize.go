@@ -52,11 +52,13 @@ func (s *requestSize) tooLarge(now time.Time, rows int, bytes int64) {
 // lowered reports whether less than configured is sent.
 func (s *requestSize) lowered() bool { return s.rows < s.mostRows || s.bytes < s.mostBytes }
 
-// recover raises the size by the steps that are due.
-func (s *requestSize) recover(now time.Time) {
+// recover raises the size by the steps that are due, and reports whether there were any.
+func (s *requestSize) recover(now time.Time) (raised bool) {
 	for s.lowered() && now.Sub(s.changed) >= sizeStep {
 		s.rows = min(s.mostRows, s.rows+max(1, s.rows/10))
 		s.bytes = min(s.mostBytes, s.bytes+max(1<<10, s.bytes/10))
 		s.changed = s.changed.Add(sizeStep)
+		raised = true
 	}
+	return raised
 }

@@ -92,6 +92,33 @@ func TestBatcher_OneRowThatIsTooLarge(t *testing.T) {
 	})
 }
 
+// The size of an account's requests decides of all its streams whether they are full.
+func TestWindow_LearnedSizeCountsForAllStreams(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.MaxRows, c.Linger = 4, time.Hour })
+	next := func(want string) *Request {
+		t.Helper()
+		f := w.Next(w.now)
+		if got := ids(f); got != want {
+			t.Fatalf("the next request has %q, want %q", got, want)
+		}
+		return f
+	}
+	w.add("a", "b", "c", "d", "other/e", "other/f")
+	w.settle(next("a b c d"), contactsync.Result{Kind: contactsync.TooLarge})
+	left, right := next("a b"), next("c d")
+	next("")
+	w.settle(left, allDelivered(left.Batch))
+	w.settle(right, allDelivered(right.Batch))
+	f := next("e f") // two are the most now
+	w.settle(f, allDelivered(f.Batch))
+
+	w.now = w.now.Add(sizeStep)
+	w.add("a", "b", "other/e", "other/f")
+	next("a b") // three are the most from here on
+	next("")
+}
+
 // Whatever the API takes, the ceiling comes down to it in a few refusals, never
 // stands still, and never keeps rows from going.
 func TestCeiling_FindsTheLimit(t *testing.T) {

@@ -152,6 +152,16 @@ func (s *schedule) touch(st *stream) {
 	}
 }
 
+// touchAll notes that the size of an account's requests has changed, which decides
+// whether its streams are full.
+func (s *schedule) touchAll(a *account) {
+	for _, st := range s.streams {
+		if st.account == a {
+			s.touch(st)
+		}
+	}
+}
+
 // setMode says what streams need in order to be sent.
 func (s *schedule) setMode(collecting, draining bool) {
 	if s.collecting == collecting && s.draining == draining {
