@@ -55,7 +55,7 @@ func (m mutant) test(ctx context.Context) result {
 	if err != nil {
 		return result{units: unbuilt, detail: err.Error()}
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }() // what is left lies in the system's temporary folder
 	overlay, err := m.overlay(dir)
 	if err != nil {
 		return result{units: unbuilt, detail: err.Error()}
