@@ -144,7 +144,7 @@ chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its
 	    -schema-location '$(CACHE)/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json' $(CACHE)/rendered.yaml; \
 	done; done
 
-ci: vet lint docs-check chart race e2e fuzz-short answers poison outage test ## what continuous integration runs
+ci: vet lint docs-check chart race e2e fuzz-short answers poison outage mutants-sample test ## what continuous integration runs
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE)

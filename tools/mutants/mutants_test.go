@@ -5,6 +5,34 @@ import (
 	"testing"
 )
 
+// The lists are kept in step with the code: a bug whose text is gone plants nothing.
+func TestLists_MatchTheCode(t *testing.T) {
+	t.Parallel()
+	all, err := load(".", "../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := map[string]int{}
+	names := map[string]bool{}
+	for _, m := range all {
+		count[m.dir()]++
+		if names[m.name] {
+			t.Errorf("two bugs are named %q", m.name)
+		}
+		names[m.name] = true
+	}
+	for _, dir := range []string{
+		"batcher", "consumer", "upstream", "internal/app", "internal/deadletter", "internal/event", "internal/kafka", "internal/replay",
+	} {
+		if count[dir] < 5 {
+			t.Errorf("%d bugs are planted in %s, at least five are wanted", count[dir], dir)
+		}
+	}
+	if len(all) < 60 {
+		t.Errorf("%d bugs are planted, at least 60 are wanted", len(all))
+	}
+}
+
 func TestParse_RefusesWhatPlantsNothing(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ text, want string }{

@@ -15,7 +15,7 @@ import (
 
 // simulations are the tests that search by themselves, as a regular expression:
 // what they find is shown apart from what the tests of single rules find.
-const simulations = "^TestSimulation"
+const simulations = "^TestSim"
 
 // simulated are the packages that have one.
 var simulated = []string{"batcher", "internal/replay"}
