@@ -73,7 +73,7 @@ mutants-sample: ## the same with a tenth of them
 	$(GO) run ./tools/mutants -sample 10 -seed 1
 
 bench: ## the benchmarks of the hot paths
-	$(GO) test -run '^$$' -bench . -benchmem ./batcher ./internal/event ./upstream
+	$(GO) test -run '^$$' -bench . -benchmem ./batcher ./consumer ./internal/event ./internal/kafka ./upstream
 
 plant: ## show that the checker finds planted bugs
 	$(GO) test -count=1 -v -run TestRun_FindsPlantedBugs ./internal/lab/demo

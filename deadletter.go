@@ -30,10 +30,10 @@ func Reasons() []Reason {
 }
 
 // DeadLetter is what goes to the dead-letter topic: the record, why it is there, and
-// every position that it stands for.
+// every position that it ends.
 type DeadLetter struct {
 	Record    Record     // the newest event; its Value holds the merged contact where older events were merged into it
-	Positions []Position // every event that this letter ends, the record's own included
+	Positions []Position // every event that this dead letter ends, the record's own included
 	Stream    string     // empty where the record could not be read that far
 	Contact   string     // the contact's id; empty likewise
 	Reason    Reason

@@ -204,11 +204,11 @@ func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker
 	}
 }
 
-// ownedPoll is how often it is looked whether requests may start again.
+// ownedPoll is how often MayStart is asked while requests may not start.
 const ownedPoll = 100 * time.Millisecond
 
 // start sends one request in its own goroutine. The process may have been frozen
-// since the decision, so ownership is looked at once more.
+// since the decision, so MayStart is asked again.
 func (b *Batcher) start(ctx context.Context, req *Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	req.cancel = cancel

@@ -77,6 +77,15 @@ func DefaultConfig() Config {
 	}
 }
 
+// backoff is the n-th wait in a row, from 1 on: doubled each time, up to the longest.
+func (c *Config) backoff(n int, longest time.Duration) time.Duration {
+	d := c.BackoffMin << min(n-1, 30)
+	if d <= 0 || d > longest { // a long wait that is doubled runs over
+		return longest
+	}
+	return d
+}
+
 // Validate returns every error of the settings.
 func (c Config) Validate() []setting.Error {
 	var errs setting.Errors

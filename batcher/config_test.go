@@ -44,3 +44,14 @@ func TestConfig_ValidateNamesEveryFault(t *testing.T) {
 		})
 	}
 }
+
+// A wait that is doubled must not run over: it would become none at all.
+func TestConfig_BackoffNeverRunsOver(t *testing.T) {
+	t.Parallel()
+	c := Config{BackoffMin: 3 * time.Hour}
+	for n := 1; n < 100; n++ {
+		if d := c.backoff(n, 24*time.Hour); d < 3*time.Hour || d > 24*time.Hour {
+			t.Fatalf("wait %d is %v", n, d)
+		}
+	}
+}

@@ -223,10 +223,7 @@ func (h *health) backOff(now time.Time, st *stream, longest time.Duration) {
 // wait is the n-th wait of a row of failures: doubled each time up to the longest, and
 // between half and all of that, so that streams do not wait in step.
 func (h *health) wait(n int, longest time.Duration) time.Duration {
-	d := h.cfg.BackoffMin << min(n-1, 30)
-	if d <= 0 || d > longest {
-		d = longest
-	}
+	d := h.cfg.backoff(n, longest)
 	return d/2 + time.Duration(h.rand.Int64N(int64(d/2)+1))
 }
 

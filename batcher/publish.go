@@ -47,7 +47,7 @@ func (b *Batcher) publishAll(ctx context.Context, waiting []*DeadLetter) bool {
 		select {
 		case <-ctx.Done():
 			return false
-		case <-time.After(min(b.cfg.BackoffMin<<min(attempt-1, 20), b.cfg.BackoffMax)):
+		case <-time.After(b.cfg.backoff(attempt, b.cfg.BackoffMax)):
 		}
 	}
 }

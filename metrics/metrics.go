@@ -6,7 +6,7 @@ import "github.com/prometheus/client_golang/prometheus"
 const Namespace = "contactsync"
 
 // Set is every series of the service, by the stage that writes it. What each one
-// means is said once, where New makes it.
+// means is said once, in series.go.
 type Set struct {
 	Consumer   Consumer
 	Batcher    Batcher

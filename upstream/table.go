@@ -83,7 +83,7 @@ func Table() []Rule {
 		},
 		{
 			"200, 207 with a body that is empty, HTML, truncated, too long or in an unknown encoding", contactsync.Unavailable,
-			"typical of a proxy or of a host in trouble; rows that may have been applied can be repeated", false, body(bodyUnreadable),
+			"typical of a proxy or of a failing host; rows that may have been applied can be repeated", false, body(bodyUnreadable),
 		},
 		{
 			"other 2xx", contactsync.Unknown,

@@ -55,7 +55,7 @@ func dlqListCommand(environ []string) *cobra.Command {
 	}
 	o.flags(cmd)
 	o.filters(cmd)
-	cmd.Flags().IntVar(&limit, "limit", 100, "list at most so many dead letters; 0 for all")
+	cmd.Flags().IntVar(&limit, "limit", 100, "list at most this many dead letters; 0 for all")
 	return cmd
 }
 

@@ -48,8 +48,8 @@ Run one replay at a time. The exit code is 1 if a dead letter failed or the run 
 	f := cmd.Flags()
 	f.BoolVar(&r.dry, "dry-run", false, "only print what would be done")
 	f.Float64Var(&r.opts.Rate, "rate", 0, "dead letters a second; 0 for no limit")
-	f.IntVar(&r.opts.Limit, "limit", 0, "replay at most so many dead letters; 0 for all")
-	f.IntVar(&r.opts.MaxReplays, "max-replays", 3, "skip dead letters that were replayed so often already")
+	f.IntVar(&r.opts.Limit, "limit", 0, "replay at most this many dead letters; 0 for all")
+	f.IntVar(&r.opts.MaxReplays, "max-replays", 3, "skip dead letters that were replayed this many times already")
 	f.BoolVar(&r.opts.AllowUnverifiable, "allow-unverifiable", false, "replay also dead letters whose source topic no longer reaches back to the event")
 	return cmd
 }

@@ -28,7 +28,7 @@ func main() {
 			os.Exit(code)
 		case s := <-signals:
 			if asked { // the second one: at once; what was not committed is read again
-				fmt.Fprintf(os.Stderr, "contactsync: second %v: leaving at once\n", s)
+				fmt.Fprintf(os.Stderr, "contactsync: second %v: exiting immediately\n", s)
 				os.Exit(1)
 			}
 			cancel(fmt.Errorf("signal: %v", s))

@@ -21,7 +21,7 @@ func runCommand(environ []string) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "run",
-		Short: "Run the service until SIGTERM or SIGINT; a second one leaves at once",
+		Short: "Run the service until SIGTERM or SIGINT; a second one exits immediately",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := load(file, environ, cmd.ErrOrStderr())
@@ -45,7 +45,7 @@ func runCommand(environ []string) *cobra.Command {
 }
 
 func configFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVarP(file, "config", "c", "", "settings file (YAML); CONTACTSYNC_* variables go over it")
+	cmd.Flags().StringVarP(file, "config", "c", "", "settings file (YAML); CONTACTSYNC_* variables override it")
 }
 
 // load reads the settings and prints every error in them.
@@ -54,7 +54,7 @@ func load(file string, environ []string, stderr io.Writer) (config.Config, error
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		if file == "" {
-			fmt.Fprintln(stderr, "contactsync: no settings file was named: --config FILE does")
+			fmt.Fprintln(stderr, "contactsync: no settings file was given: use --config FILE")
 		}
 		return cfg, errSettings
 	}

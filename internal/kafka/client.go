@@ -92,8 +92,8 @@ func (c *Client) newTransport(ctx context.Context, topics []string) *kafkago.Tra
 	return t
 }
 
-// dialer returns what kafka-go's ConsumerGroup connects with. TLS is part of its
-// dial function; its TLS field stays nil.
+// dialer connects to one broker, for CheckVersions. TLS is part of its dial
+// function; its TLS field stays nil.
 func (c *Client) dialer() *kafkago.Dialer {
 	d := &kafkago.Dialer{
 		ClientID: c.cfg.ClientID,

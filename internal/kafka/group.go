@@ -156,7 +156,7 @@ func (g *Group) observe(e group.Event) {
 			}
 		}
 	case group.Lost:
-		log.Warn("partitions were lost: another replica may own them", "generation", e.Number, "cause", e.Cause)
+		log.Warn("partitions were lost: another replica may own them", "assignment", e.Number, "cause", e.Cause)
 	case group.Release, group.Left, group.Done:
 	}
 }
@@ -207,6 +207,9 @@ func committed(o group.Offset) Committed {
 // Committed asks again for what is committed for a partition of a generation.
 func (g *Group) Committed(ctx context.Context, gen *Generation, partition contactsync.TopicPartition) Committed {
 	held := g.held
+	if held == nil || held.Number != gen.ID {
+		return Committed{TopicPartition: partition, Err: group.ErrNotOwned}
+	}
 	ctx, cancel := g.client.bounded(ctx)
 	defer cancel()
 	offsets, err := held.Fetch(ctx, []contactsync.TopicPartition{partition})

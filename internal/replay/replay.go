@@ -22,7 +22,7 @@ type Deps struct {
 
 // Options are what an operator asks for.
 type Options struct {
-	MaxReplays        int     // a dead letter that was replayed so often is not replayed again
+	MaxReplays        int     // a dead letter that was replayed this many times is not replayed again
 	Limit             int     // of dead letters to replay; 0: none
 	Rate              float64 // dead letters a second; 0: unlimited
 	AllowUnverifiable bool    // replay also where the source topic no longer reaches back to the event

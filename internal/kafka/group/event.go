@@ -39,7 +39,7 @@ type Assigned struct {
 	Leader     bool
 	Partitions []contactsync.TopicPartition
 	// Topics are those of the own topics that exist. One may be missing although
-	// partitions of it are assigned, when no broker told in time.
+	// partitions of it are assigned, when no broker answered in time.
 	Topics map[string]Topic
 	// Replaced says that an earlier process with this instance id may have been
 	// replaced, and may be at work until its lease ends: one session from now.
@@ -72,7 +72,7 @@ type Lost struct {
 	Cause  error
 }
 
-// Fenced says that the member stays out for good: another process goes by its
+// Fenced says that the member stays out for good: another process uses its
 // instance id. Joining again would fence that one in turn.
 type Fenced struct{}
 
