@@ -47,7 +47,7 @@ type Account struct {
 	// network unencrypted.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
 	// Streams that belong to the account, as names or patterns with *, ? and
-	// [a-z]. The most specific pattern of all accounts wins. Default: "*".
+	// [a-z]. The most specific pattern of all accounts wins.
 	Streams []string `yaml:"streams"`
 	// Credentials sign the account's tokens.
 	Credentials Credentials `yaml:"credentials"`

@@ -180,7 +180,7 @@ func printEntry(w io.Writer, output string, e *deadletter.Entry, value bool) err
 	line("record time", stamp(e.Record.Time))
 	line("events", fmt.Sprintf("%d: %s", len(e.Positions)+e.PositionsLeft, clean(positions)))
 	line("replays", fmt.Sprint(replays(e)))
-	line("dead letter", fmt.Sprintf("%v, written %s, %d copies", e.At, stamp(e.Written), e.Copies))
+	line("dead letter", fmt.Sprintf("%v, written %s, copies: %d", e.At, stamp(e.Written), e.Copies))
 	if v := e.Envelope; v != nil {
 		line("truncated", fmt.Sprintf("the record's %d bytes were too large for the topic; sha256 %s", v.Size, clean(v.SHA256)))
 	}
