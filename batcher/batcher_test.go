@@ -347,11 +347,12 @@ func TestBatcher_StartsAgainWithANewLease(t *testing.T) {
 func TestBatcher_LooksAtTheLeaseBeforeTheRequestItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.Linger = 0 })
-		asked := 0
-		s.b.deps.MayStart = func(time.Time) bool { asked++; return asked != 2 }
+		synctest.Wait()
+		before := s.asked.Load()
+		s.refuseStart.Store(before + 2) // the loop asks, then the request
 		s.add("a")
 		s.at(time.Second)
-		if asked < 4 || len(s.calls) != 1 {
+		if asked := s.asked.Load() - before; asked < 4 || len(s.calls) != 1 {
 			t.Errorf("asked %d times, %d calls, want the first request dropped and the second made", asked, len(s.calls))
 		}
 		s.wantEnded(0)

@@ -39,6 +39,8 @@ type harness struct {
 	steps  int
 	lease  atomic.Int64 // for how long requests may start, from the start
 
+	asked, refuseStart atomic.Int64 // questions whether a request may start, and the one that is answered no
+
 	mu          sync.Mutex
 	calls       []call
 	answer      func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result
@@ -72,7 +74,7 @@ func newHarness(t *testing.T, change func(*Config)) *harness {
 	s.lease.Store(math.MaxInt64)
 	s.b = New(cfg, Deps{
 		Sender: s, Publisher: s, Acker: s, Gates: func(string) (Gate, bool) { return open{}, true },
-		MayStart: func(now time.Time) bool { return now.Sub(s.start) < time.Duration(s.lease.Load()) },
+		MayStart: s.mayStart,
 		Log:      slog.New(slog.NewTextHandler(&s.log, nil)), Metrics: &s.m.Batcher, DeadLetters: &s.m.DeadLetter, Seed: 1,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -87,6 +89,11 @@ func newHarness(t *testing.T, change func(*Config)) *harness {
 	})
 	s.b.Assign([]contactsync.Claim{testClaim}, false)
 	return s
+}
+
+// mayStart lets requests start while the lease lasts, but for the one in refuseStart.
+func (s *harness) mayStart(now time.Time) bool {
+	return s.asked.Add(1) != s.refuseStart.Load() && now.Sub(s.start) < time.Duration(s.lease.Load())
 }
 
 func allDelivered(b contactsync.Batch) contactsync.Result {
