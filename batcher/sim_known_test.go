@@ -1,0 +1,183 @@
+package batcher_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// What the simulation has found and what is not mended. Each test asserts what happens,
+// and says what should: whoever mends it turns the test around, and takes out what the
+// simulation leaves unchecked for it.
+
+// newSimScript returns a world in which nothing happens by chance.
+func newSimScript(t *testing.T, streams int) *simRun {
+	t.Helper()
+	c := batcher.DefaultConfig()
+	c.Linger, c.BackoffMin, c.BackoffMax = 0, 100*time.Millisecond, 100*time.Millisecond
+	s := newSimRun(t, simPlan{accounts: 1, streams: streams, contacts: 2, partitions: 1}, c)
+	s.quiet = true
+	return s
+}
+
+// put appends an event of a contact and reads it.
+func (s *simRun) put(k simKey, kind event.Kind, version int64, name string) {
+	s.last[k]++
+	e := &simEvent{key: k, kind: kind, n: s.last[k], order: simOrder{version: version}}
+	e.record.Key = []byte(k.stream + "/" + k.id)
+	if kind == event.Update {
+		e.body = clean(map[string]any{"id": k.id, "n": e.n, name: e.n})
+		e.record.Value = e.value()
+	}
+	s.append(0, e)
+	s.readAll()
+}
+
+func (s *simRun) readAll() {
+	for s.read[0] < len(s.logs[0]) {
+		s.fetch(0)
+	}
+}
+
+// reassign loses the membership and gets it back: everything is read again.
+func (s *simRun) reassign() {
+	s.forget()
+	s.assign()
+	s.readAll()
+}
+
+// An event counts as stale for a newer state that is in a request of the last generation.
+// When that request fails, what the event set is sent by nobody.
+// Right: only what is pending in this generation, or was accepted, makes an event stale.
+func TestSim_Known_StaleForARequestOfTheLastGeneration(t *testing.T) {
+	t.Parallel()
+	s, k := newSimScript(t, 1), simKey{"s0", "c0"}
+	s.put(k, event.Update, 1, "first")
+	s.put(k, event.Update, 2, "second")
+	s.send(true)
+	s.reassign()
+	s.settle(0, contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
+	s.send(true)
+	s.settle(0, s.answer(s.requests[0]))
+	if got := s.state[k].members; got["second"] != 2.0 || got["first"] != nil {
+		t.Errorf("the API holds %v, which is not what happens so far: turn this test", got)
+	}
+}
+
+// The same for a state whose dead letter was never written: it is remembered as accepted
+// when a request with it may have been applied.
+// Right: what a generation has neither delivered nor written is not remembered beyond it.
+func TestSim_Known_StaleForADeadLetterThatWasNeverWritten(t *testing.T) {
+	t.Parallel()
+	s, k := newSimScript(t, 1), simKey{"s0", "c0"}
+	s.put(k, event.Update, 1, "first")
+	s.put(k, event.Update, 2, "second")
+	s.send(true)
+	s.settle(0, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+	s.pass(time.Minute)
+	s.send(true)
+	refused := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"}
+	s.settle(0, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{refused}})
+	s.reassign()
+	s.send(true)
+	s.settle(0, s.answer(s.requests[0]))
+	if got := s.state[k].members; got["second"] != 2.0 || got["first"] != nil {
+		t.Errorf("the API holds %v, which is not what happens so far: turn this test", got)
+	}
+}
+
+// After an ambiguous answer a contact waits, so that the API can be done with the request.
+// A delete ends that wait, and what comes after it can overtake the request.
+// Right: the delay belongs to the contact, not to the row.
+func TestSim_Known_DeleteEndsTheDelay(t *testing.T) {
+	t.Parallel()
+	s, k := newSimScript(t, 1), simKey{"s0", "c0"}
+	s.put(k, event.Update, 0, "first")
+	s.send(true)
+	s.settle(0, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+	s.put(k, event.Tombstone, 0, "")
+	s.put(k, event.Update, 0, "second")
+	s.pass(time.Second)
+	s.send(true)
+	if len(s.requests) != 1 {
+		t.Errorf("%d requests before the delay of %v is over: turn this test", len(s.requests), s.cfg.AmbiguousRetryDelay)
+	}
+}
+
+// Streams whose rows were refused are on hold already when the API begins to refuse the
+// credentials of all: that counts for no strike, and the account is never on hold.
+// Right: strikes count whatever the hold was before.
+func TestSim_Known_RejectingStreamsGiveNoStrikes(t *testing.T) {
+	t.Parallel()
+	s := newSimScript(t, simStrikes)
+	s.cfg.DeadLetterMaxPerMinute, s.cfg.DeadLetterMaxRatio = 0, 0
+	s.process()
+	s.generation--
+	s.assign()
+	for _, stream := range s.streams {
+		s.put(simKey{stream, "c0"}, event.Update, 0, "f")
+	}
+	answer := func(r contactsync.Result) {
+		s.send(true)
+		for len(s.requests) > 0 {
+			s.settle(0, r)
+		}
+		s.pass(time.Minute)
+	}
+	refused := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"}
+	answer(contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{refused}})
+	for range 2 {
+		answer(contactsync.Result{Kind: contactsync.Unauthorized, Status: 401})
+	}
+	status := s.window.Status(s.now)
+	if holds := status.Holds; len(holds) != simStrikes || holds[0].Kind != "unauthorized" || !status.Accounts[0].HeldSince.IsZero() {
+		t.Errorf("holds %+v, account %+v: turn this test", status.Holds, status.Accounts[0])
+	}
+}
+
+// An event names another account than those of its stream before it did.
+// Right: it is sent with that account's credentials (I12): queues are by account and stream.
+func TestSim_Known_StreamOfTwoAccounts(t *testing.T) {
+	t.Parallel()
+	s, k := newSimScript(t, 1), simKey{"s0", "c0"}
+	s.put(k, event.Update, 0, "f")
+	ev := s.decoder.Decode(contactsync.Record{
+		Position:   contactsync.Position{TopicPartition: simPartition(0), Offset: 1},
+		Generation: s.generation, Value: []byte(`{"streamId":"s0","contact":{"id":"c1"}}`),
+	})
+	ev.Contact.Account = "a1"
+	s.window.Add(s.now, &ev)
+	r := s.window.Next(s.now)
+	if r == nil || len(r.Batch.Rows) != 2 || r.Batch.Account != "a0" {
+		t.Errorf("a request %+v: turn this test", r)
+	}
+}
+
+// Half of a refused request waits for the answer to the other half, and all of that one
+// is deleted.
+// Right: the half that is left gives its stream its turn, and is counted for the age of
+// the oldest contact.
+func TestSim_Known_HalfThatIsLeftHasNoTurn(t *testing.T) {
+	t.Parallel()
+	s := newSimScript(t, 2)
+	s.put(simKey{"s0", "c0"}, event.Update, 0, "f")
+	s.put(simKey{"s0", "c1"}, event.Update, 0, "f")
+	s.send(true)
+	s.settle(0, contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
+	s.put(simKey{"s0", "c0"}, event.Tombstone, 0, "")
+	s.pass(time.Minute)
+	s.put(simKey{"s1", "c0"}, event.Update, 0, "f")
+	s.window.Observe(s.now)
+	if age := testutil.ToFloat64(s.metrics.Batcher.OldestPendingAge); age != 0 {
+		t.Errorf("the oldest contact has age %v: turn this test", age)
+	}
+	s.send(false)
+	if stream := s.requests[0].stream.name; stream != "s1" {
+		t.Errorf("%s goes first: turn this test", stream)
+	}
+}

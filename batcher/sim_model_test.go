@@ -1,0 +1,372 @@
+package batcher_test
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// simModel says what a Window must do with the events that it is given: which state of
+// a contact a request carries, which events end with an answer and how, which dead
+// letters there are. It knows nothing of how the Window does it.
+type simModel struct {
+	cfg    batcher.Config
+	now    time.Time
+	cells  map[simKey]*simCell
+	claims map[contactsync.Claim]*simClaim
+	seen   map[simKey]simOrder // the newest accepted state of contacts, by id alone too
+	drain  bool
+	turns  int // given so far
+
+	ids      []string // of all contacts
+	streams  []*simStream
+	byName   map[string]*simStream
+	accounts []*simAccount
+
+	lost    map[simKey]bool            // contacts that a known fault may have spoilt
+	ended   map[contactsync.Ended]bool // to come out of the Window
+	letters []*simLetter               // not acknowledged
+	count   map[string]float64         // what the metrics must say
+}
+
+// simClaim is a claim of the present generation.
+type simClaim struct {
+	contactsync.Claim
+	catching bool
+	first    int64 // offset of the first event read; -1 before it
+	open     int   // events not ended
+}
+
+// simRead is one event of a claim.
+type simRead struct {
+	claim *simClaim
+	event *simEvent
+}
+
+func (r simRead) ended() contactsync.Ended {
+	return contactsync.Ended{Claim: r.claim.Claim, Offset: r.event.record.Offset}
+}
+
+// simCell is what is pending of one contact.
+type simCell struct {
+	key    simKey
+	events []simRead // that it carries, oldest first
+	body   map[string]any
+	order  simOrder // of its newest event
+	oldest time.Time
+
+	since     time.Time // from when it waits
+	sends     int
+	attempts  int // answers that left it open
+	firstFail time.Time
+	maybe     bool // the API may hold this state or an older one, without having said so
+
+	request *simRequest // that carries it
+	behind  *simCell    // what came while a request carried it
+	deleted string      // a delete came while a request carried it: the reason to skip it
+	dead    bool        // its generation ended while a request carried it
+
+	deferred  *simClaim // that it waits for to catch up
+	set       *simSet   // nil: in the queue of its stream
+	notBefore time.Time // after an ambiguous answer; zero where there was none since it was sent
+	turn      int       // in its queue, or among those that wait for catch-up: the least goes first
+}
+
+func (c *simCell) newest() *simEvent { return c.events[len(c.events)-1].event }
+
+// simLetter is a dead letter that is due.
+type simLetter struct {
+	reads    []simRead
+	event    *simEvent
+	body     map[string]any // of an update
+	reason   contactsync.Reason
+	status   int
+	attempts int
+	first    time.Time
+	last     time.Time
+	deferred bool                // its partition catches up
+	dead     bool                // its generation is over
+	found    *batcher.DeadLetter // of the Window
+	taken    bool                // by Kafka's client
+}
+
+func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
+	m := &simModel{
+		cfg: cfg, now: w.now, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, seen: map[simKey]simOrder{},
+		ids: w.ids, byName: map[string]*simStream{}, ended: map[contactsync.Ended]bool{}, count: map[string]float64{},
+	}
+	for i := range w.plan.accounts {
+		m.accounts = append(m.accounts, &simAccount{
+			name: fmt.Sprint("a", i), rows: cfg.MaxRows, bytes: int(cfg.MaxBytes), leastRows: cfg.MaxRows, leastBytes: int(cfg.MaxBytes),
+		})
+	}
+	for i, name := range w.streams {
+		m.byName[name] = &simStream{name: name, account: m.accounts[i%len(m.accounts)]}
+		m.streams = append(m.streams, m.byName[name])
+	}
+	return m
+}
+
+func (m *simModel) assign(claims []contactsync.Claim, catchUp bool) {
+	for _, c := range claims {
+		m.claims[c] = &simClaim{Claim: c, catching: catchUp, first: -1}
+	}
+}
+
+func (m *simModel) catching() bool {
+	for _, c := range m.claims {
+		if c.catching {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *simModel) caughtUp(c contactsync.Claim) {
+	cl := m.claims[c]
+	if cl == nil || !cl.catching {
+		return
+	}
+	cl.catching = false
+	for _, l := range m.letters {
+		if !l.dead && l.reads[0].claim == cl {
+			l.deferred = false
+		}
+	}
+	cells := slices.DeleteFunc(m.sorted(), func(c *simCell) bool { return c.deferred != cl })
+	slices.SortFunc(cells, func(a, b *simCell) int { return a.turn - b.turn })
+	for _, c := range cells {
+		c.since = m.now
+		m.place(c)
+	}
+}
+
+// add takes an event; fate is what has become of an update or a delete.
+func (m *simModel) add(e *simEvent, claim contactsync.Claim, fate string) {
+	cl := m.claims[claim]
+	if cl == nil {
+		m.count["released"]++
+		return
+	}
+	cl.open++
+	r := simRead{cl, e}
+	switch {
+	case e.kind == event.Broken:
+		m.letter(&simLetter{reads: []simRead{r}, event: e, reason: e.reason, first: m.now})
+	case e.kind == event.Tombstone:
+		for _, c := range m.named(e.key) {
+			m.remove(c, "tombstone")
+			m.remember(c.key, e.order)
+		}
+		if e.key.id != "" {
+			m.remember(e.key, e.order)
+		}
+		m.skip("tombstone", r)
+	case fate == simStale:
+		m.skip("stale", r)
+	case fate == simUnverifiable:
+		m.letter(&simLetter{reads: []simRead{r}, event: e, body: e.body, reason: contactsync.ReasonUnverifiable, first: m.now})
+	case e.kind == event.Delete:
+		for _, c := range m.named(e.key) {
+			m.remove(c, "delete")
+		}
+		m.remember(e.key, e.order)
+		m.skip("delete", r)
+	default:
+		m.update(r)
+	}
+}
+
+// named returns what is pending of the contacts that a key names.
+func (m *simModel) named(k simKey) []*simCell {
+	var cells []*simCell
+	for _, c := range m.sorted() {
+		if c.key == k || k.stream == "" && c.key.id == k.id {
+			cells = append(cells, c)
+		}
+	}
+	return cells
+}
+
+// sorted returns all cells in an order that does not change from run to run.
+func (m *simModel) sorted() []*simCell {
+	var cells []*simCell
+	for _, st := range m.streams {
+		cells = append(cells, m.of(st)...)
+	}
+	return cells
+}
+
+func (m *simModel) update(r simRead) {
+	k := r.event.key
+	fresh := &simCell{
+		key: k, events: []simRead{r}, body: r.event.body, order: r.event.order, since: m.now, oldest: r.event.record.Time,
+	}
+	switch c := m.cells[k]; {
+	case c == nil:
+		m.place(fresh)
+	case c.request != nil && c.behind == nil:
+		c.behind = fresh
+	case c.request != nil:
+		c.behind.lay(fresh)
+	default:
+		c.lay(fresh)
+	}
+}
+
+// place makes a cell that of its contact, and lets it wait behind the others of its
+// stream, or for its partition to catch up.
+func (m *simModel) place(c *simCell) {
+	m.cells[c.key] = c
+	m.turns++
+	c.turn, c.deferred, c.set, c.notBefore = m.turns, nil, nil, time.Time{}
+	if cl := c.events[0].claim; cl.catching {
+		c.deferred = cl
+	}
+}
+
+// lay puts newer events over a cell.
+func (c *simCell) lay(newer *simCell) {
+	c.body, c.order, c.events = merged(c.body, newer.body), newer.order, append(c.events, newer.events...)
+}
+
+// remove drops what is pending of a contact because a delete came after it.
+func (m *simModel) remove(c *simCell, reason string) {
+	if c.request == nil {
+		delete(m.cells, c.key)
+		m.skip(reason, c.events...)
+		return
+	}
+	c.deleted = reason
+	if c.behind != nil {
+		m.skip(reason, c.behind.events...)
+		c.behind = nil
+	}
+}
+
+func (m *simModel) skip(reason string, reads ...simRead) {
+	m.end("skipped", reads...)
+	m.count["skipped "+reason] += float64(len(reads))
+}
+
+func (m *simModel) end(outcome string, reads ...simRead) {
+	for _, r := range reads {
+		r.claim.open--
+		m.ended[r.ended()] = true
+		m.count["ended "+outcome]++
+	}
+}
+
+// delivered ends a row that the API has taken.
+func (m *simModel) delivered(c *simCell) {
+	if c.dead {
+		m.count["late"]++
+	} else {
+		last := len(c.events) - 1
+		m.end("superseded", c.events[:last]...)
+		m.end("delivered", c.events[last])
+	}
+	if c.deleted == "" {
+		m.remember(c.key, c.order)
+	}
+	m.replace(c)
+}
+
+// replace puts what came behind a cell in its place.
+func (m *simModel) replace(c *simCell) {
+	delete(m.cells, c.key)
+	if c.behind != nil {
+		m.place(c.behind)
+	}
+}
+
+// dead makes a dead letter of a cell.
+func (m *simModel) letterOf(c *simCell, reason contactsync.Reason, status int) {
+	if c.firstFail.IsZero() {
+		c.firstFail = m.now
+	}
+	if c.maybe {
+		m.remember(c.key, c.order)
+	}
+	if c.dead {
+		m.count["late"]++
+		m.lost[c.key] = true // see TestSim_Known_StaleForADeadLetterThatWasNeverWritten
+	} else {
+		m.letter(&simLetter{
+			reads: c.events, event: c.newest(), body: c.body, reason: reason, status: status,
+			attempts: c.sends, first: c.firstFail,
+		})
+	}
+	m.replace(c)
+}
+
+func (m *simModel) letter(l *simLetter) {
+	l.last, l.deferred = m.now, l.reads[0].claim.catching
+	m.letters = append(m.letters, l)
+}
+
+func (m *simModel) acked(l *simLetter) {
+	m.letters = slices.DeleteFunc(m.letters, func(o *simLetter) bool { return o == l })
+	if !l.dead {
+		m.end("dead_letter", l.reads...)
+	}
+}
+
+// land brings a row back that was not settled, and reports whether it may be sent now.
+func (m *simModel) land(c *simCell) bool {
+	behind := c.behind
+	c.request, c.behind = nil, nil
+	if c.deleted != "" && !c.dead {
+		m.skip(c.deleted, c.events...)
+	}
+	if c.deleted != "" || c.dead {
+		c.events = nil
+	}
+	c.deleted, c.dead = "", false
+	if behind != nil {
+		if len(c.events) == 0 {
+			c.body, c.since, c.oldest = map[string]any{}, behind.since, behind.oldest
+			c.attempts, c.sends, c.firstFail = 0, 0, time.Time{}
+		}
+		c.lay(behind)
+	}
+	if len(c.events) == 0 {
+		delete(m.cells, c.key)
+		return false
+	}
+	if c.events[0].claim.catching {
+		m.place(c)
+		return false
+	}
+	return true
+}
+
+// forget ends the generation.
+func (m *simModel) forget() {
+	for _, cl := range m.claims {
+		m.count["released"] += float64(cl.open)
+	}
+	clear(m.claims)
+	m.drain = false
+	for _, l := range m.letters {
+		m.lost[l.event.key] = true // see TestSim_Known_StaleForADeadLetterThatWasNeverWritten
+	}
+	m.letters = slices.DeleteFunc(m.letters, func(l *simLetter) bool { return !l.taken })
+	for _, l := range m.letters {
+		l.dead = true
+	}
+	for k, c := range m.cells {
+		if c.behind = nil; c.request == nil {
+			delete(m.cells, k)
+		}
+		c.dead, c.events = true, nil
+	}
+}
+
+func (c *simCell) String() string {
+	return fmt.Sprintf("%s/%s of %d events", c.key.stream, c.key.id, len(c.events))
+}

@@ -1,0 +1,259 @@
+package batcher_test
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
+)
+
+// simRequest is one request in flight.
+type simRequest struct {
+	req    *batcher.Request
+	stream *simStream
+	cells  []*simCell
+	set    *simSet
+	size   int      // of its body
+	warned simMaybe // it was cut after a refusal of the credentials
+
+	deletes []int // of each row's contact, before it started
+	overlap bool  // it may carry what is older than what a former generation has sent
+}
+
+// started checks a request that starts.
+func (s *simRun) started(r *batcher.Request) {
+	m, b := s.model, r.Batch
+	s.logf("request of %s (%v): %v", b.Stream, r.Reason, simRows(b.Rows))
+	s.still = false
+	a := s.apis[b.Account]
+	if s.account[b.Stream] != b.Account {
+		s.fail("I12", "a request of %s for account %s", b.Stream, b.Account)
+	}
+	st := m.byName[b.Stream]
+	if st.hold != nil && st.hold.passed(s.cfg) && s.held(st.name) == "" {
+		st.hold = nil
+		st.calm()
+	}
+	s.reconcile()
+	if started := a.admitted - a.reports - st.account.requests; started != 1 {
+		s.fail("I7", "a request of %s took %d permits", b.Account, started)
+	}
+	s.checkTurn(st)
+	q := &simRequest{req: r, stream: st, warned: st.refused, overlap: s.overlap}
+	size := 0
+	for i, row := range b.Rows {
+		c := m.cells[simKey{b.Stream, row.ID}]
+		size += len(row.Body) + 1
+		s.checkRow(c, row, simKey{b.Stream, row.ID})
+		if i == 0 {
+			q.set = c.set
+		}
+		if c.set != q.set && !(loose(c.set) && loose(q.set)) {
+			s.fail("I5", "rows that are tried apart are mixed with others: %v", b.Rows)
+		}
+		q.cells, q.deletes = append(q.cells, c), append(q.deletes, s.deletes[row.ID])
+	}
+	q.size = size
+	if first, sure := m.first(st, len(q.cells)); sure && q.set == nil && !slices.Equal(first, q.cells) {
+		s.fail("turn", "rows of %s are sent out of turn: %v, want %v", st.name, q.cells, first)
+	}
+	s.checkSize(q, size)
+	s.checkTime(q)
+	for _, c := range q.cells {
+		c.request, c.notBefore = q, time.Time{}
+		c.sends++
+	}
+	st.requests++
+	st.account.requests++
+	st.account.others++
+	if st.hold != nil {
+		st.account.others = 0
+	}
+	s.requests = append(s.requests, q)
+	m.count["batches "+r.Reason.String()]++
+	m.count["rows"] += float64(len(b.Rows))
+	if st.requests > 1 && st.hold != nil {
+		s.fail("hold", "%d requests of %s at once, which is on hold", st.requests, st.name)
+	}
+	if st.account.held && st.account.requests > 1 || st.account.requests > s.cfg.MaxInFlight {
+		s.fail("hold", "%d requests of %s at once", st.account.requests, st.account.name)
+	}
+}
+
+func loose(set *simSet) bool { return set == nil || set.loose }
+
+// checkRow checks one row of a request.
+func (s *simRun) checkRow(c *simCell, row contactsync.Row, k simKey) {
+	switch {
+	case c == nil:
+		s.fail("I10", "%v is sent, and nothing of it is pending", k)
+	case c.request != nil:
+		s.fail("I3", "%v is in two requests", k)
+	case c.deferred != nil:
+		s.fail("catch-up", "%v is sent before %v has caught up", k, c.deferred)
+	case s.now.Before(c.notBefore):
+		s.fail("I3", "%v is sent %v before the delay after an ambiguous answer is over", k, c.notBefore.Sub(s.now))
+	case c.set != nil && c.set.halves && c.set.busy(s.requests):
+		s.fail("I5", "%v is sent although its half of a request waits for the other", k)
+	case c.set != nil && s.now.Before(c.set.from):
+		s.fail("back-off", "%v is tried again %v too early", k, c.set.from.Sub(s.now))
+	}
+	if body := members(s, row); !reflect.DeepEqual(body, c.body) {
+		s.fail("I3", "%v is sent as %s, want %v", k, row.Body, c.body)
+	}
+}
+
+// busy reports whether rows of a set are in a request.
+func (set *simSet) busy(requests []*simRequest) bool {
+	return !set.loose && slices.ContainsFunc(requests, func(q *simRequest) bool { return q.set == set })
+}
+
+// checkSize checks how many rows and bytes a request has.
+func (s *simRun) checkSize(q *simRequest, size int) {
+	a, n, most := q.stream.account, len(q.cells), q.stream.account.rows
+	rejecting := q.stream.hold != nil && q.stream.hold.kind == "rejecting"
+	if rejecting {
+		most = 1
+	}
+	switch {
+	case n == 0:
+		s.fail("size", "a request without rows")
+	case rejecting && n > 1:
+		s.fail("I5", "%d rows of %s, which is rejecting", n, q.stream.name)
+	case q.set == nil && (n > most || n > 1 && size > a.bytes):
+		s.fail("size", "a request of %d rows, %d bytes; at most %d, %d", n, size, most, a.bytes)
+	case q.set != nil && !q.set.loose && n > q.set.limit:
+		s.fail("I5", "%d rows are tried apart, want at most %d", n, q.set.limit)
+	case q.set != nil && !q.set.loose && q.req.Reason != batcher.BatchRetry || q.set == nil && q.req.Reason == batcher.BatchRetry,
+		q.req.Reason == batcher.BatchRows && n != most, q.req.Reason == batcher.BatchDrain && !s.model.drain,
+		q.req.Reason == batcher.BatchLinger && (s.model.drain || n == most):
+		s.fail("size", "a request of %d rows was cut because of %v", n, q.req.Reason)
+	}
+}
+
+// checkTime checks that a request may start now.
+func (s *simRun) checkTime(q *simRequest) {
+	st, a := q.stream, q.stream.account
+	if s.now.Before(st.wait.from) {
+		s.fail("back-off", "a request of %s %v too early", st.name, st.wait.from.Sub(s.now))
+	}
+	if a.held && s.now.Before(a.probe.from) {
+		s.fail("hold", "a request of account %s, which is on hold, %v too early", a.name, a.probe.from.Sub(s.now))
+	}
+	if q.set != nil || s.model.drain {
+		return
+	}
+	rows, size := 0, 0
+	for _, c := range s.model.of(st) {
+		if c.request == nil && c.deferred == nil && (c.set == nil || c.set.loose) {
+			rows++
+			text, _ := json.Marshal(c.body)
+			size += len(text) + 1
+		}
+	}
+	if rows >= a.leastRows || size >= a.leastBytes {
+		return
+	}
+	if first := q.cells[0].since; s.now.Before(first.Add(s.cfg.Linger)) {
+		s.fail("linger", "a request of %d rows of %s %v before its first has lingered", len(q.cells), st.name, first.Add(s.cfg.Linger).Sub(s.now))
+	}
+	if s.model.catching() {
+		s.fail("catch-up", "a request of %s that is not full while partitions catch up", st.name)
+	}
+}
+
+// checkTurn checks that no other stream of the account should have gone first.
+func (s *simRun) checkTurn(st *simStream) {
+	a, oldest := st.account, never
+	for _, c := range s.model.of(st) {
+		if c.request == nil && c.deferred == nil && c.since.Before(oldest) {
+			oldest = c.since
+		}
+	}
+	for _, other := range s.model.streams {
+		if other == st || other.account != a || other.hold != nil {
+			continue
+		}
+		at, newest := s.ready(other)
+		switch {
+		case at.After(s.now):
+		case a.held && st.hold != nil:
+			s.fail("hold", "%s probes for its account, although it was refused and %s was not", st.name, other.name)
+		case a.held:
+		case st.hold != nil && a.others < simOthersFirst:
+			s.fail("hold", "%s probes after %d requests of others, and %s is ready", st.name, a.others, other.name)
+		case st.hold == nil && newest.Before(oldest):
+			s.fail("turn", "%s goes first, whose oldest contact waits since %v; %s waits since %v", st.name, oldest, other.name, newest)
+		}
+	}
+}
+
+// simSizePause is for how long a learned ceiling stays at least.
+const simSizePause = 5 * time.Minute
+
+// checkLearned checks what is learned of an answer about the size of requests: only where
+// both halves of one that was too large have passed, it was its size. Then less is sent of
+// what was more than ever passed, but not less than that, or than half.
+func (s *simRun) checkLearned(q *simRequest, r contactsync.Result) {
+	a, set := q.stream.account, q.set
+	rows, bytes := a.rows, a.bytes
+	for _, now := range s.window.Status(s.now).Accounts {
+		if now.Account == a.name {
+			rows, bytes = now.RequestMaxRows, int(now.RequestMaxBytes)
+		}
+	}
+	passed := r.Kind == contactsync.Answered || r.Kind == contactsync.BadRequest
+	if passed {
+		a.passedRows, a.passedBytes = max(a.passedRows, len(q.cells)), max(a.passedBytes, q.size)
+	}
+	learns := false
+	if set != nil && set.tooLarge != nil && (passed || r.Kind == contactsync.TooLarge) {
+		set.passed++
+		set.failed = set.failed || !passed
+		learns = set.passed == 2 && !set.failed
+	}
+	switch {
+	case !learns && (rows < a.rows || bytes < a.bytes):
+		s.fail("size", "the request size of %s falls to %d rows, %d bytes, and nothing says that requests were too large", a.name, rows, bytes)
+	case !learns:
+		return
+	case set.loose: // the halves may have been taken apart, and then nothing is learned of them
+		a.unsureSize = true
+		return
+	}
+	n, size := len(set.tooLarge.cells), set.tooLarge.size
+	byRows, byBytes := n > a.passedRows, size > a.passedBytes
+	if !byRows && !byBytes {
+		byRows, byBytes, a.passedRows, a.passedBytes = true, true, 0, 0
+	}
+	raised := !a.lowered.IsZero() && s.now.Sub(a.lowered) >= simSizePause // what is shown may not be in force yet
+	if a.lowered = s.now; a.unsureSize || raised {
+		return
+	}
+	want := func(is bool, now, refused, passed int) int {
+		if !is {
+			return now
+		}
+		return max(1, min(now, max(refused/2, passed)))
+	}
+	wantRows, wantBytes := want(byRows, a.rows, n, a.passedRows), want(byBytes, a.bytes, size, a.passedBytes)
+	if rows != wantRows || bytes != wantBytes {
+		s.fail("size", "the request size of %s is %d rows, %d bytes after %d rows, %d bytes were too large; want %d, %d",
+			a.name, rows, bytes, n, size, wantRows, wantBytes)
+	}
+}
+
+// simRows prints rows.
+type simRows []contactsync.Row
+
+func (r simRows) String() string {
+	var text []string
+	for _, row := range r {
+		text = append(text, string(row.Body))
+	}
+	return strings.Join(text, " ")
+}

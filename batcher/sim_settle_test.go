@@ -1,0 +1,237 @@
+package batcher_test
+
+import (
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// settle takes the answer to a request. retained says that refused rows made no dead letter.
+func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retained bool) {
+	st, set := q.stream, q.set
+	st.requests--
+	st.account.requests--
+	for _, c := range q.cells {
+		if r.Kind != contactsync.Answered && r.Kind != contactsync.Canceled && c.firstFail.IsZero() {
+			c.firstFail = m.now
+		}
+	}
+	st.refused = simNo
+	switch r.Kind {
+	case contactsync.Answered:
+		m.rowsAnswered(st)
+		m.settleRows(s, q, r, retained)
+		m.freeHalf(set, true)
+	case contactsync.BadRequest:
+		m.rowsAnswered(st)
+		m.settleRefused(s, q, r, contactsync.ReasonBadRequest, retained)
+	case contactsync.TooLarge:
+		m.rowsAnswered(st)
+		m.settleRefused(s, q, r, contactsync.ReasonTooLarge, retained)
+	case contactsync.Throttled, contactsync.Canceled:
+		m.again(q, r, time.Time{})
+	case contactsync.Unauthorized:
+		st.refused = simYes
+		switch {
+		case q.warned == simYes, st.account.held, q.warned == simUnsure && st.hold == nil && s.held(st.name) != "":
+			m.putOnHold(st, "unauthorized", r.Status)
+		case q.warned == simUnsure && st.hold != nil: // it may have been a probe in vain
+			st.wait.extend(m.now, m.cfg, m.cfg.HoldProbeMax)
+			st.hold.kind, st.account.unsure = s.held(st.name), true
+		}
+		m.again(q, r, time.Time{})
+	case contactsync.StreamGone:
+		m.putOnHold(st, "stream_gone", r.Status)
+		m.again(q, r, time.Time{})
+	default:
+		st.wait.begin(m.now, m.cfg, m.cfg.BackoffMax)
+		var due time.Time
+		if r.Ambiguous && m.cfg.AmbiguousRetryDelay > 0 {
+			due = m.now.Add(m.cfg.AmbiguousRetryDelay)
+		}
+		m.again(q, r, due)
+	}
+}
+
+// settleRows settles each row by what the answer says of it.
+func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, retained bool) {
+	st := q.stream
+	verdict := func(i int) contactsync.Outcome {
+		if i < len(r.Rows) {
+			return r.Rows[i]
+		}
+		return contactsync.Outcome{}
+	}
+	final := func(c *simCell, o contactsync.Outcome) bool {
+		return o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient || c.attempts+1 >= m.cfg.RowAttempts
+	}
+	taken, refused := 0, 0
+	for i, c := range q.cells {
+		switch o := verdict(i); {
+		case o.Verdict == contactsync.Delivered:
+			taken++
+		case final(c, o) && !c.dead && c.deleted == "":
+			refused++
+		}
+		if verdict(i).Verdict == contactsync.Unresolved {
+			c.maybe = true
+		}
+	}
+	keep := m.answered(s, st, taken, refused, retained)
+	var open, rest []*simCell
+	for i, c := range q.cells {
+		switch o := verdict(i); {
+		case o.Verdict == contactsync.Delivered:
+			m.delivered(c)
+		case final(c, o):
+			reason := contactsync.ReasonUnresolved
+			if o.Verdict == contactsync.Failed {
+				reason = contactsync.ReasonRejected
+			}
+			m.refuse(c, reason, r.Status, keep)
+		default:
+			open = append(open, c)
+		}
+	}
+	for _, c := range open {
+		if c.attempts++; c.firstFail.IsZero() {
+			c.firstFail = m.now
+		}
+		switch {
+		case !m.land(c):
+		case c.attempts == 0: // a delete came, and then a new state
+			m.place(c)
+		default:
+			rest = append(rest, c)
+		}
+	}
+	if len(rest) > 0 {
+		attempts := 0
+		for _, c := range rest {
+			attempts = max(attempts, c.attempts)
+		}
+		wait := backoff(m.cfg, attempts, m.cfg.BackoffMax)
+		m.apart(rest, &simSet{limit: len(rest), from: m.now.Add(wait / 2), by: m.now.Add(wait), loose: st.hold != nil})
+		m.count["retried answered"] += float64(len(rest))
+	}
+	if keep {
+		m.putOnHold(st, "rejecting", r.Status)
+	} else if taken+refused > 0 {
+		st.calm()
+	}
+}
+
+// refuse makes a dead letter of a row that the API refused for good, or retains it.
+func (m *simModel) refuse(c *simCell, reason contactsync.Reason, status int, keep bool) {
+	if c.firstFail.IsZero() {
+		c.firstFail = m.now
+	}
+	if c.deleted == "" && !keep {
+		m.letterOf(c, reason, status)
+		return
+	}
+	if c.deleted == "" {
+		m.count["retained"]++
+	}
+	if m.land(c) {
+		m.place(c)
+	}
+}
+
+// settleRefused settles a request that was refused as a whole: rows are tried in halves,
+// and one alone is refused for good.
+func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result, reason contactsync.Reason, retained bool) {
+	st := q.stream
+	if len(q.cells) == 1 {
+		c, refused := q.cells[0], 0
+		if !c.dead && c.deleted == "" {
+			refused = 1
+		}
+		keep := m.answered(s, st, 0, refused, retained)
+		m.refuse(c, reason, r.Status, keep)
+		m.freeHalf(q.set, false)
+		if keep {
+			m.putOnHold(st, "rejecting", r.Status)
+		} else if refused > 0 {
+			st.calm()
+		}
+		return
+	}
+	var rows []*simCell
+	for _, c := range q.cells {
+		if m.land(c) {
+			rows = append(rows, c)
+		}
+	}
+	m.count["retried "+r.Kind.String()] += float64(len(rows))
+	m.freeHalf(q.set, false)
+	set := &simSet{limit: (len(rows) + 1) / 2, halves: r.Kind == contactsync.BadRequest, from: m.now, by: m.now, loose: st.hold != nil}
+	if r.Kind == contactsync.TooLarge {
+		set.tooLarge = q
+	}
+	m.apart(rows, set)
+}
+
+func (m *simModel) apart(rows []*simCell, set *simSet) {
+	for _, c := range rows {
+		c.set = set
+	}
+}
+
+// freeHalf lets the half go that waited for the answer to the other. Where that one was
+// fine, the fault must be in this half, so it is halved without being asked.
+func (m *simModel) freeHalf(set *simSet, fine bool) {
+	if set == nil || !set.halves || !fine {
+		return
+	}
+	n := 0
+	for _, c := range m.cells {
+		if c.set == set {
+			n++
+		}
+	}
+	set.limit = min(set.limit, max(1, (n+1)/2))
+}
+
+// again puts the rows of a request back whose answer says nothing about them.
+func (m *simModel) again(q *simRequest, r contactsync.Result, due time.Time) {
+	came := r.Status != 0 && (r.Kind == contactsync.Unavailable || r.Kind == contactsync.Unknown)
+	var rows []*simCell
+	for _, c := range q.cells {
+		c.maybe = c.maybe || r.Ambiguous || came
+		if m.land(c) {
+			rows = append(rows, c)
+			c.notBefore = due
+		}
+	}
+	m.count["retried "+r.Kind.String()] += float64(len(rows))
+	m.turns += len(rows)
+	for i, c := range rows { // in front of the others, in their order
+		c.turn = i - m.turns
+	}
+	if q.set != nil {
+		q.set.by = later(q.set.by, later(m.now, due))
+	}
+}
+
+// expired ends contacts that have waited in a hold for longer than holds may last. gone
+// reports whether the Window has made a dead letter of a contact.
+func (m *simModel) expired(gone func(*simCell) bool) {
+	if m.cfg.HoldMax == 0 {
+		return
+	}
+	for _, c := range m.sorted() {
+		h := m.byName[c.key.stream].hold
+		if h == nil || h.kind == "rejecting" || c.request != nil || c.deferred != nil ||
+			m.now.Sub(h.since) < m.cfg.HoldMax || m.now.Sub(c.since) < m.cfg.HoldMax {
+			continue
+		}
+		if sure := c.set == nil && c.notBefore.IsZero(); !sure && !gone(c) {
+			continue
+		}
+		if c.firstFail.IsZero() {
+			c.firstFail = later(h.since, c.since)
+		}
+		m.letterOf(c, contactsync.Reason(h.kind), h.status)
+	}
+}

@@ -1,0 +1,277 @@
+package batcher_test
+
+import (
+	"slices"
+	"time"
+
+	"github.com/contactsync/contactsync/batcher"
+)
+
+// What the documentation promises in numbers.
+const (
+	simStrikes     = 3                // streams of an account that are refused in a row before the account is held
+	simOthersFirst = 3                // requests of others before each probe of a stream on hold
+	simGrace       = time.Minute      // without a dead letter after a stream began to be rejected
+	simTrials      = 10               // rows that are tried before a rejecting hold may end
+	simSlack       = 10 * time.Second // by which a minute may be longer
+)
+
+// simMaybe is for what cannot be known from outside.
+type simMaybe uint8
+
+const (
+	simNo simMaybe = iota
+	simYes
+	simUnsure
+)
+
+// simWait is a wait with jitter: it ends between from and by.
+type simWait struct {
+	from, by    time.Time
+	least, most int // how many waits in a row it is
+}
+
+// begin starts the next wait, unless one lasts.
+func (b *simWait) begin(now time.Time, c batcher.Config, longest time.Duration) {
+	switch {
+	case now.Before(b.from):
+		return
+	case now.Before(b.by): // it may have ended
+		b.extend(now, c, longest)
+		return
+	}
+	b.least++
+	b.most++
+	b.from, b.by = now.Add(backoff(c, b.least, longest)/2), now.Add(backoff(c, b.most, longest))
+}
+
+// extend notes that the next wait may have begun.
+func (b *simWait) extend(now time.Time, c batcher.Config, longest time.Duration) {
+	b.most++
+	b.by = later(b.by, now.Add(backoff(c, b.most, longest)))
+}
+
+// backoff is the longest that the n-th wait in a row may take; the shortest is half of it.
+func backoff(c batcher.Config, n int, longest time.Duration) time.Duration {
+	return min(c.BackoffMin<<min(n-1, 20), longest)
+}
+
+// simStream is what must hold for one stream.
+type simStream struct {
+	name     string
+	account  *simAccount
+	requests int // in flight
+	wait     simWait
+	hold     *simHold
+	refused  simMaybe // the last answer refused the credentials
+	answers  []simAnswers
+}
+
+// simHold is a stream on hold.
+type simHold struct {
+	kind   string
+	since  time.Time
+	status int    // of the last answer that refused it
+	tried  []bool // the last rows of a rejecting one: whether they were refused
+}
+
+// passed reports whether refusals are rare again.
+func (h *simHold) passed(c batcher.Config) bool {
+	refused := 0
+	for _, r := range h.tried {
+		if r {
+			refused++
+		}
+	}
+	return h.kind == "rejecting" && len(h.tried) == simTrials && float64(refused) <= c.DeadLetterMaxRatio*simTrials
+}
+
+// simAnswers is how many rows were answered at a time.
+type simAnswers struct {
+	at             time.Time
+	taken, refused int
+}
+
+// within sums what was answered after a time.
+func within(all []simAnswers, since time.Time) (taken, refused int) {
+	for _, a := range all {
+		if a.at.After(since) {
+			taken += a.taken
+			refused += a.refused
+		}
+	}
+	return taken, refused
+}
+
+// simAccount is what must hold for one account.
+type simAccount struct {
+	name     string
+	used     bool // the Window knows it
+	requests int
+	struck   []string // streams that were put on hold since an answer about rows
+	held     bool
+	unsure   bool // a stream went from one hold to another: whether that counts as a strike is open
+	probe    simWait
+	letters  []simAnswers
+	others   int // requests since the last one of a stream on hold
+
+	rows, bytes             int // the largest request, as learned
+	leastRows, leastBytes   int // that it ever was
+	passedRows, passedBytes int // most of a request that was not too large
+	lowered                 time.Time
+	unsureSize              bool // it may have learned something or not
+}
+
+// simSet is rows that are sent apart from the others of their stream.
+type simSet struct {
+	limit    int  // rows that one request of it may have
+	halves   bool // of a refused request: one half waits for the answer to the other
+	from, by time.Time
+	loose    bool // the stream was on hold meanwhile, which dissolves sets
+
+	tooLarge *simRequest // whose halves these are
+	passed   int         // halves that were answered
+	failed   bool        // one of them was too large as well
+}
+
+// of returns the cells of a stream.
+func (m *simModel) of(st *simStream) []*simCell {
+	var cells []*simCell
+	for _, id := range m.ids {
+		if c := m.cells[simKey{st.name, id}]; c != nil {
+			cells = append(cells, c)
+		}
+	}
+	return cells
+}
+
+// idle notes that the Window may have forgotten what it knew of streams without work.
+func (m *simModel) idle() {
+	for _, st := range m.streams {
+		if st.requests == 0 && st.hold == nil && !m.now.Before(st.wait.from) && len(m.of(st)) == 0 {
+			st.wait.least = 0
+			if st.refused == simYes {
+				st.refused = simUnsure
+			}
+		}
+	}
+}
+
+// calm ends a stream's wait.
+func (st *simStream) calm() { st.wait = simWait{} }
+
+// putOnHold puts a stream on hold, or keeps it there.
+func (m *simModel) putOnHold(st *simStream, kind string, status int) {
+	h, a := st.hold, st.account
+	if h == nil {
+		h = &simHold{kind: kind, since: m.now}
+		st.hold = h
+		st.calm()
+		if kind != "rejecting" {
+			a.strike(st.name)
+		}
+	} else if h.kind != kind && (h.kind == "rejecting" || kind == "rejecting") {
+		a.unsure = true
+		h.since, h.tried = m.now, nil
+	}
+	h.kind, h.status = kind, status
+	longest := m.cfg.HoldProbeMax
+	if kind == "rejecting" {
+		longest = m.cfg.BackoffMax
+	}
+	st.wait.begin(m.now, m.cfg, longest)
+	if a.held {
+		a.probe.begin(m.now, m.cfg, m.cfg.BackoffMax)
+	}
+	for _, c := range m.of(st) {
+		if c.set != nil {
+			c.set.loose = true
+		}
+	}
+}
+
+func (a *simAccount) strike(stream string) {
+	if a.held || slices.Contains(a.struck, stream) {
+		return
+	}
+	if a.struck = append(a.struck, stream); len(a.struck) >= simStrikes {
+		a.held, a.probe = true, simWait{}
+	}
+}
+
+// rowsAnswered notes that the API has looked at rows of a stream.
+func (m *simModel) rowsAnswered(st *simStream) {
+	a := st.account
+	switch {
+	case st.hold == nil:
+		st.calm()
+	case st.hold.kind != "rejecting":
+		st.hold = nil
+		st.calm()
+	}
+	a.struck, a.unsure = nil, false
+	if !a.held {
+		return
+	}
+	a.held = false
+	for _, other := range m.streams {
+		if other.account == a && other.hold != nil {
+			other.calm()
+		}
+	}
+}
+
+// retains is whether refused rows are kept instead of becoming dead letters: when they
+// are more than the account may have in a minute and a larger share of the stream's rows
+// than is poison, or when the stream has begun to be rejected just now.
+func (m *simModel) retains(st *simStream, refused int) simMaybe {
+	decide := func(cut time.Time) bool {
+		t, r := within(st.answers, cut)
+		_, letters := within(st.account.letters, cut)
+		fresh := st.hold != nil && st.hold.kind == "rejecting" && m.now.Sub(st.hold.since) < simGrace
+		return float64(r) > m.cfg.DeadLetterMaxRatio*float64(t+r) && (letters+refused > m.cfg.DeadLetterMaxPerMinute || fresh)
+	}
+	// What is up to ten seconds older than a minute may count or not.
+	must := decide(m.now.Add(-time.Minute))
+	cuts := []time.Time{m.now.Add(-time.Minute - simSlack)}
+	for _, a := range slices.Concat(st.answers, st.account.letters) {
+		if a.at.After(cuts[0]) && !a.at.After(m.now.Add(-time.Minute)) {
+			cuts = append(cuts, a.at)
+		}
+	}
+	for _, cut := range cuts {
+		if decide(cut) != must {
+			return simUnsure
+		}
+	}
+	if must {
+		return simYes
+	}
+	return simNo
+}
+
+// answered counts rows that the API took and refused for good, and reports whether the
+// refused ones were retained.
+func (m *simModel) answered(s *simRun, st *simStream, taken, refused int, retained bool) bool {
+	now := simAnswers{m.now, taken, refused}
+	st.answers = append(st.answers, now)
+	trying := st.hold != nil && st.hold.kind == "rejecting"
+	if trying {
+		h := st.hold
+		h.tried = append(h.tried, slices.Repeat([]bool{true}, refused)...)
+		h.tried = append(h.tried, slices.Repeat([]bool{false}, taken)...)
+		h.tried = h.tried[max(0, len(h.tried)-simTrials):]
+	}
+	if refused == 0 {
+		return false
+	}
+	if must := m.retains(st, refused); must == simYes && !retained || must == simNo && retained {
+		t, r := within(st.answers, m.now.Add(-time.Minute))
+		_, letters := within(st.account.letters, m.now.Add(-time.Minute))
+		s.fail("I6", "%d refused rows of %s were retained: %v, with %d refused and %d taken in a minute and %d dead letters of the account", refused, st.name, retained, r, t, letters)
+	}
+	if !retained {
+		st.account.letters = append(st.account.letters, simAnswers{m.now, 0, refused})
+	}
+	return retained
+}
