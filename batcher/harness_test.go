@@ -3,6 +3,7 @@ package batcher
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math"
@@ -23,7 +24,17 @@ import (
 	"github.com/contactsync/contactsync/metrics"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain makes the simulation the same each time: -rapid.seed=0 -rapid.checks=N runs
+// as many other worlds.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "rapid.seed" })
+	if !chosen && flag.Set("rapid.seed", "1") != nil {
+		panic("BUG: rapid has no seed")
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var testClaim = contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 1}, Generation: 4}
 

@@ -2,6 +2,8 @@ package batcher_test
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -153,10 +155,8 @@ func (s *simRun) judge(q *simRequest, mood simMood) contactsync.Result {
 			return contactsync.Result{Kind: contactsync.TooLarge, Status: 413}
 		}
 	}
-	for _, word := range bad {
-		if word == "400" {
-			return contactsync.Result{Kind: contactsync.BadRequest, Status: 400}
-		}
+	if slices.Contains(bad, "400") {
+		return contactsync.Result{Kind: contactsync.BadRequest, Status: 400}
 	}
 	r := contactsync.Result{Kind: contactsync.Answered, Status: 200}
 	for i, row := range b.Rows {
@@ -229,9 +229,7 @@ func (s *simRun) apply(q *simRequest, row contactsync.Row) {
 		s.fail("I3", "the API is given state %d of %v after state %d", n, k, old.n)
 	}
 	state := simState{map[string]any{}, n}
-	for name, v := range old.members {
-		state.members[name] = v
-	}
+	maps.Copy(state.members, old.members)
 	for name, v := range body {
 		if state.members[name] = v; v == nil {
 			delete(state.members, name)

@@ -52,7 +52,7 @@ func (s *simRun) started(r *batcher.Request) {
 		if i == 0 {
 			q.set = c.set
 		}
-		if c.set != q.set && !(loose(c.set) && loose(q.set)) {
+		if c.set != q.set && (!loose(c.set) || !loose(q.set)) {
 			s.fail("I5", "rows that are tried apart are mixed with others: %v", b.Rows)
 		}
 		q.cells, q.deletes = append(q.cells, c), append(q.deletes, s.deletes[row.ID])

@@ -48,15 +48,14 @@ type simRun struct {
 	wake     time.Time     // as the Window said when nothing could start
 	still    bool          // nothing has happened since
 
-	state      map[simKey]simState // of the API
-	late       []simApply
-	deletes    map[string]int  // of contacts, by id
-	unordered  map[simKey]bool // contacts of which an event was taken after a newer one
-	overlap    bool            // this generation may send what is older than what the last one sent
-	lastStatus map[string]int  // of the last refusal of a stream
-	lost       map[simKey]bool // contacts that a known fault may have spoilt
-	quiet      bool            // no more faults
-	kafkaDown  bool            // no dead letter is acknowledged
+	state     map[simKey]simState // of the API
+	late      []simApply
+	deletes   map[string]int  // of contacts, by id
+	unordered map[simKey]bool // contacts of which an event was taken after a newer one
+	overlap   bool            // this generation may send what is older than what the last one sent
+	lost      map[simKey]bool // contacts that a known fault may have spoilt
+	quiet     bool            // no more faults
+	kafkaDown bool            // no dead letter is acknowledged
 }
 
 func newSimRun(t simT, p simPlan, cfg batcher.Config) *simRun {
