@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers poison outage test race e2e backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
+.PHONY: help build release check cover demo answers poison outage sim test race e2e backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,6 +27,11 @@ poison: ## bad events, rows and answers beside healthy traffic, and what they co
 
 outage: ## an hour without the API, scaled down, while events arrive
 	$(PROVE) '^TestOutage'
+
+SIM := $(GO) test -count=1 -timeout 30m -v ./internal/kafka/group -run '^TestWorld$$' -args
+
+sim: ## worlds of several replicas with faults of every kind, for two minutes or FOR=; SEED= plays one of them as a trace
+	$(SIM) $(if $(SEED),-world.seed=$(SEED),-world.time=$(or $(FOR),2m))
 
 BASE ?= main
 

@@ -54,9 +54,9 @@ func TestReadMembers_WhoCannotBeReadGetsNothing(t *testing.T) {
 	}
 }
 
-// world draws members, some static and some with topics of their own, and the
+// drawGroup draws members, some static and some with topics of their own, and the
 // partitions that exist.
-func world(t *rapid.T) ([]joinedMember, map[string]int) {
+func drawGroup(t *rapid.T) ([]joinedMember, map[string]int) {
 	topics := []string{"a", "b", "c", "gone"}
 	partitions := map[string]int{}
 	for _, name := range topics[:3] {
@@ -96,7 +96,7 @@ func checkComplete(t interface{ Fatalf(string, ...any) }, members []groupMember,
 func TestAssignRanges_AsAnotherClientDoes(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		joined, partitions := world(t)
+		joined, partitions := drawGroup(t)
 		members, _ := readMembers(joined)
 		got := assign(ranges, members, partitions)
 		checkComplete(t, members, partitions, got)
@@ -146,7 +146,7 @@ func withClaims(members []groupMember, a assignment, generation int32) []groupMe
 func TestAssignSticky_BalancesAndKeeps(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		joined, partitions := world(t)
+		joined, partitions := drawGroup(t)
 		members, _ := readMembers(joined)
 		first := assign(sticky, members, partitions)
 		checkComplete(t, members, partitions, first)
@@ -228,7 +228,7 @@ func TestAssignSticky_Claims(t *testing.T) {
 func TestAssignCooperative_NoPartitionHasTwoOwners(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		joined, partitions := world(t)
+		joined, partitions := drawGroup(t)
 		owned := map[string][]contactsync.TopicPartition{}
 		// Somebody owns everything before the first round.
 		for topic, n := range partitions {

@@ -30,6 +30,7 @@ type model struct {
 
 	joinVersion int16 // what the broker and the members share
 	maxSize     int
+	accepted    func(*commitRequest, Offset) // called for each offset that is taken
 }
 
 type modelMember struct {
@@ -47,6 +48,9 @@ func newModel(s *sim) *model {
 	return &model{
 		s: s, state: "Empty", members: map[string]*modelMember{}, static: map[string]string{}, pending: map[string]time.Time{},
 		offsets: map[contactsync.TopicPartition]Offset{}, joinVersion: 9,
+		accepted: func(r *commitRequest, o Offset) {
+			s.commits = append(s.commits, commitSeen{s.now, r.member, r.generation, o})
+		},
 	}
 }
 
@@ -277,7 +281,8 @@ func (g *model) joined(m *modelMember) *joinResponse {
 func (g *model) prepare() {
 	g.rebalances++
 	longest := time.Duration(0)
-	for _, m := range g.members {
+	for _, id := range slices.Sorted(maps.Keys(g.members)) {
+		m := g.members[id]
 		longest = max(longest, m.rebalance)
 		m.synced = false
 		if m.sync != nil {
@@ -438,7 +443,7 @@ func (g *model) commit(r *commitRequest) *commitResponse {
 		}
 		if o.Code == codeOK {
 			g.offsets[o.TopicPartition] = o
-			g.s.commits = append(g.s.commits, commitSeen{g.s.now, r.member, r.generation, o})
+			g.accepted(r, o)
 		}
 		res.results = append(res.results, o)
 	}
@@ -489,8 +494,8 @@ func (g *model) reload(answerWaiting bool) {
 	g.state = "Empty"
 	if old != nil {
 		g.generation, g.protocol, g.leader, g.static = old.generation, old.protocol, old.leader, maps.Clone(old.static)
-		for id, p := range old.members {
-			m := *p
+		for _, id := range slices.Sorted(maps.Keys(old.members)) {
+			m := *old.members[id]
 			m.synced = true
 			g.members[id] = &m
 			g.touch(&m)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -15,7 +14,7 @@ import (
 // sim is a Kafka cluster with one group, and the members that use it, in virtual
 // time. A seedless run: everything happens in the order of its time.
 type sim struct {
-	t        *testing.T
+	t        simT
 	now      time.Time
 	events   eventQueue
 	seq      int
@@ -34,6 +33,13 @@ type sim struct {
 	}
 	// before may answer, or lose, a request instead of the broker.
 	before func(from *simMember, c Call, reply func(response, error)) bool
+}
+
+// simT is what a run fails with: a test, or one world of many.
+type simT interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
 }
 
 type simBroker struct {
@@ -71,7 +77,7 @@ func (q *eventQueue) Pop() any {
 
 var brokerNames = []string{"b1:1", "b2:2", "b3:3"}
 
-func newSim(t *testing.T) *sim {
+func newSim(t simT) *sim {
 	s := &sim{
 		t: t, now: time.Unix(1_800_000_000, 0), latency: 2 * time.Millisecond, brokers: map[string]*simBroker{}, coord: "b1:1",
 		topics: map[string]Topic{"a": {TopicID{1}, 6}},
@@ -319,6 +325,7 @@ type simMember struct {
 	events []Event
 	last   map[string]time.Time // of each kind of event
 
+	owner   func(Event)   // takes the events; nil for one that only owns and commits
 	drain   time.Duration // how long the owner takes to give back
 	frozen  bool          // SIGSTOP: time passes, nothing happens
 	missed  []func()
@@ -411,6 +418,10 @@ func (m *simMember) step() {
 }
 
 func (m *simMember) on(e Event) {
+	if m.owner != nil {
+		m.owner(e)
+		return
+	}
 	m.events = append(m.events, e)
 	kind := fmt.Sprintf("%T", e)[len("group."):]
 	m.last[kind] = m.s.now

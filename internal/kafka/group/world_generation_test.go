@@ -1,0 +1,330 @@
+package group
+
+import (
+	"errors"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// worldGeneration is one assignment in the hands of a replica: consumer.generation.
+type worldGeneration struct {
+	r        *replica
+	assigned Assigned
+	state    int
+	fetchers []*worldFetcher
+	lost     bool
+	over     bool // nothing of it goes on
+
+	ticket   int // of the fetch or commit that is waited for; 0 for none
+	failures int
+	commits  []worldCommit // that are waited for
+	lastBy   time.Time     // of the last commit
+}
+
+type worldCommit struct {
+	f      *worldFetcher
+	offset int64
+}
+
+const (
+	genFetching   = iota // asks for the committed offsets
+	genRunning           // reads, sends, commits
+	genDraining          // sends what may be sent, and waits for what is in flight
+	genCommitting        // the last commit
+	genOver
+)
+
+// worldFetcher reads one partition during one generation: consumer.fetcher.
+type worldFetcher struct {
+	g        *worldGeneration
+	log      *worldLog
+	claim    contactsync.Claim
+	tracker  *worldTracker
+	position int64
+	target   int64 // catch-up ends there; -1 until known
+	caughtUp bool
+	cut      bool // before the target was reached
+	located  bool
+}
+
+func (g *worldGeneration) fetch(failures int) {
+	if len(g.assigned.Partitions) == 0 {
+		g.begin(nil)
+		return
+	}
+	g.r.ask(func(m *Member) { g.ticket = m.Fetch(g.assigned.Number, g.assigned.Partitions, g.r.w.now.Add(askTime)) })
+}
+
+// begin starts to work on the partitions.
+func (g *worldGeneration) begin(offsets []Offset) {
+	r, w := g.r, g.r.w
+	g.ticket, g.state = 0, genRunning
+	var claims []contactsync.Claim
+	for _, o := range offsets {
+		claim := contactsync.Claim{TopicPartition: o.TopicPartition, Generation: g.assigned.Number}
+		f := &worldFetcher{g: g, log: w.logs[o.Partition], claim: claim, tracker: newWorldTracker(), target: -1}
+		f.tracker.start(max(o.Offset, 0))
+		if o.Offset >= 0 {
+			f.tracker.committed(o.Offset)
+		}
+		g.fetchers = append(g.fetchers, f)
+		claims = append(claims, claim)
+	}
+	r.window.Assign(w.now, claims, true)
+	for i, f := range g.fetchers {
+		committed := offsets[i].Offset
+		r.in(w.latency, func() { f.run(committed) })
+		r.in(worldCatchUp, func() { f.checkCaughtUp(true) })
+	}
+	g.commitLoop()
+}
+
+func (f *worldFetcher) runs() bool { return f.g.r.gen == f.g && f.g.state == genRunning }
+
+// run reads from the committed offset.
+func (f *worldFetcher) run(committed int64) {
+	if !f.runs() {
+		return
+	}
+	if committed < 0 {
+		committed = f.log.first
+	}
+	f.position = committed
+	f.tracker.start(committed)
+	f.located = true
+	f.next(0)
+}
+
+// next makes one fetch, whose answer comes a while later.
+func (f *worldFetcher) next(wait time.Duration) {
+	w := f.g.r.w
+	w.after(wait+w.latency, func() { // the broker answers
+		records, next := f.log.read(f.position, 1+w.rand.IntN(40))
+		end := f.log.end
+		f.g.r.in(w.latency, func() { f.take(records, next, end) })
+	})
+}
+
+// take hands what was fetched to the window.
+func (f *worldFetcher) take(records []*worldRecord, next, end int64) {
+	if !f.runs() {
+		return
+	}
+	r := f.g.r
+	if r.window.Full() {
+		r.in(50*time.Millisecond, func() { f.take(records, next, end) })
+		return
+	}
+	if f.target < 0 {
+		f.target = end
+	}
+	offsets := make([]int64, len(records))
+	for i, rec := range records {
+		offsets[i] = rec.offset
+	}
+	if !f.tracker.opened(offsets) {
+		r.w.fail("I3", "%s reads %v twice", r, f.claim)
+	}
+	for _, rec := range records {
+		ev := r.w.decoder.Decode(contactsync.Record{
+			Position: contactsync.Position{TopicPartition: f.claim.TopicPartition, Offset: rec.offset}, Generation: f.claim.Generation,
+			Time: r.w.now, Value: rec.value,
+		})
+		r.window.Add(r.w.now, &ev)
+	}
+	f.tracker.passed(next)
+	f.position = next
+	f.checkCaughtUp(false)
+	if len(records) == 0 {
+		f.next(200 * time.Millisecond)
+		return
+	}
+	f.next(0)
+}
+
+func (f *worldFetcher) checkCaughtUp(late bool) {
+	if !f.runs() || f.caughtUp || !late && (f.target < 0 || f.position < f.target) {
+		return
+	}
+	f.caughtUp = true
+	f.cut = late
+	f.g.r.window.CaughtUp(f.g.r.w.now, f.claim)
+}
+
+// cutShort notes that the window ends catch-up because it is full.
+func (g *worldGeneration) cutShort() {
+	for _, f := range g.fetchers {
+		f.cut = f.cut || !f.caughtUp
+	}
+}
+
+// track takes in what has ended.
+func (g *worldGeneration) track(ended []contactsync.Ended) {
+	for _, e := range ended {
+		for _, f := range g.fetchers {
+			if f.claim == e.Claim {
+				f.tracker.done(e.Offset)
+			}
+		}
+	}
+}
+
+// commitLoop commits at an interval.
+func (g *worldGeneration) commitLoop() {
+	g.r.in(worldCommitInterval, func() {
+		if g.r.gen != g || g.state != genRunning {
+			return
+		}
+		if g.ticket == 0 {
+			g.commit(g.r.w.now.Add(worldAskTimeout))
+		}
+		g.commitLoop()
+	})
+}
+
+// commit commits every watermark that has moved. It reports whether there is one.
+func (g *worldGeneration) commit(until time.Time) bool {
+	g.commits = nil
+	var offsets []Offset
+	for _, f := range g.fetchers {
+		if offset, moved := f.tracker.toCommit(); moved && f.located {
+			g.commits = append(g.commits, worldCommit{f, offset})
+			offsets = append(offsets, Offset{TopicPartition: f.claim.TopicPartition, Offset: offset, LeaderEpoch: -1})
+		}
+	}
+	if len(offsets) == 0 {
+		return false
+	}
+	g.ticket = -1
+	g.r.ask(func(m *Member) { g.ticket = m.Commit(g.assigned.Number, offsets, until) })
+	return true
+}
+
+// committed takes the outcome of a commit.
+func (g *worldGeneration) committed(d Done) {
+	g.ticket = 0
+	failed := d.Err != nil
+	if d.Err == nil {
+		for _, o := range d.Offsets {
+			for _, c := range g.commits {
+				if c.f.claim.TopicPartition == o.TopicPartition && o.Code == codeOK {
+					c.f.tracker.committed(c.offset)
+				}
+			}
+			failed = failed || o.Code != codeOK
+		}
+	}
+	switch {
+	case errors.Is(d.Err, ErrNotOwned) && g.state == genRunning:
+		g.release(d.Err.Error())
+	case g.state == genCommitting && (errors.Is(d.Err, ErrNotOwned) || !failed):
+		g.finish()
+	case g.state == genCommitting:
+		g.failures++
+		g.r.in(min(firstRetry<<min(g.failures, 10), lastRetry), g.lastCommit)
+	}
+}
+
+// release begins to give the generation back.
+func (g *worldGeneration) release(cause string) {
+	if g.state == genFetching {
+		g.finish()
+		return
+	}
+	if g.state != genRunning {
+		return
+	}
+	r := g.r
+	r.w.logf("%s gives generation %d back: %s", r, g.assigned.Number, cause)
+	g.state, g.ticket = genDraining, 0
+	if g.lost {
+		g.giveUp()
+		return
+	}
+	r.window.Drain(r.w.now)
+	r.in(worldDrain, func() {
+		if r.gen == g && g.state == genDraining {
+			g.giveUp()
+		}
+	})
+}
+
+// giveUp ends the requests in flight and drops everything else: batcher.giveUp.
+func (g *worldGeneration) giveUp() {
+	r := g.r
+	if g.state == genCommitting { // it is lost before the last commit is done
+		g.finish()
+		return
+	}
+	r.w.logf("%s gives up %d requests", r, len(r.requests))
+	for _, q := range r.requests {
+		q.givenUp = true
+		r.w.after(time.Millisecond, func() { r.answer(q, contactsync.Result{Kind: contactsync.Canceled}) })
+	}
+	r.window.Forget(r.w.now)
+}
+
+// finishRelease goes on with the last commit when nothing is in flight.
+func (g *worldGeneration) finishRelease() {
+	r := g.r
+	if g.state != genDraining || !r.window.Drained(r.w.now) {
+		return
+	}
+	r.window.Forget(r.w.now)
+	g.state, g.failures, g.lastBy = genCommitting, 0, r.w.now.Add(worldDrain/2)
+	g.lastCommit()
+}
+
+// lastCommit commits what has ended in the drain, until it is taken or its time is over.
+func (g *worldGeneration) lastCommit() {
+	if g.r.gen != g || g.state != genCommitting {
+		return
+	}
+	if g.lost || !g.r.w.now.Before(g.lastBy) || !g.commit(g.lastBy) {
+		g.finish()
+	}
+}
+
+// finish lets the membership go on.
+func (g *worldGeneration) finish() {
+	r := g.r
+	g.state, g.over = genOver, true
+	r.gen = nil
+	if r.stopping {
+		r.leave(g.assigned.Number)
+		return
+	}
+	r.ask(func(m *Member) { m.Released(r.w.now, g.assigned.Number) })
+}
+
+// worldTracker knows which positions are open.
+type worldTracker struct {
+	open map[int64]bool
+	next int64
+	last int64
+}
+
+func newWorldTracker() *worldTracker { return &worldTracker{open: map[int64]bool{}, last: -1} }
+
+func (t *worldTracker) start(next int64) { t.next = next }
+func (t *worldTracker) opened(offsets []int64) bool {
+	for _, o := range offsets {
+		if o < t.next {
+			return false
+		}
+		t.next = o + 1
+		t.open[o] = true
+	}
+	return true
+}
+func (t *worldTracker) passed(next int64)      { t.next = max(t.next, next) }
+func (t *worldTracker) done(offset int64)      { delete(t.open, offset) }
+func (t *worldTracker) committed(offset int64) { t.last = offset }
+func (t *worldTracker) toCommit() (int64, bool) {
+	w := t.next
+	for o := range t.open {
+		w = min(w, o)
+	}
+	return w, w != t.last
+}
