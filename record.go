@@ -34,10 +34,21 @@ type Position struct {
 // String prints the position as topic/partition@offset.
 func (p Position) String() string { return fmt.Sprintf("%v@%d", p.TopicPartition, p.Offset) }
 
+// State says how far an event had got under an earlier owner of its partition.
+type State uint8
+
+// The states of an event that is read.
+const (
+	Open      State = iota // not ended, or not known to have
+	Completed              // ended: delivered, superseded or skipped
+	SetAside               // ended as a dead letter
+)
+
 // Ended is an event of a claim that needs no more work.
 type Ended struct {
 	Claim
-	Offset int64
+	Offset   int64
+	SetAside bool // as a dead letter
 }
 
 // Position returns where the event is in Kafka.

@@ -43,6 +43,9 @@ type Deps struct {
 	// MayStart reports whether a request that starts now would end while the
 	// partitions are certainly owned; nil where nobody else can own them.
 	MayStart func(now time.Time) bool
+	// RequestTimeout bounds one request: for so long after its start the API may apply
+	// one that is given up.
+	RequestTimeout time.Duration
 }
 
 // Batcher is the loop around the Window.
@@ -211,7 +214,7 @@ const ownedPoll = 100 * time.Millisecond
 // since the decision, so MayStart is asked again.
 func (b *Batcher) start(ctx context.Context, req *Request) {
 	ctx, cancel := context.WithCancel(ctx)
-	req.cancel = cancel
+	req.cancel, req.started = cancel, time.Now()
 	b.senders.Go(func() {
 		defer cancel()
 		result := contactsync.Result{Kind: contactsync.Canceled}

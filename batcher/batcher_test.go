@@ -225,7 +225,7 @@ func TestBatcher_ReleaseSendsAndWaits(t *testing.T) {
 		s.at(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if err := s.b.Release(ctx); err != nil {
+		if _, err := s.b.Release(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if since := time.Since(s.start); since != 3*time.Second {
@@ -264,7 +264,7 @@ func TestBatcher_ReleaseGivesUpAtTheDeadline(t *testing.T) {
 		late := errors.New("late")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, late)
 		defer cancel()
-		if err := s.b.Release(ctx); !errors.Is(err, late) {
+		if _, err := s.b.Release(ctx); !errors.Is(err, late) {
 			t.Fatalf("release: %v, want the cause", err)
 		}
 		if since := time.Since(s.start); since != 3*time.Second {
@@ -292,7 +292,7 @@ func TestBatcher_ReleaseOfLostPartitionsSendsNothing(t *testing.T) {
 		lost := errors.New("lost")
 		ctx, cancel := context.WithCancelCause(t.Context())
 		cancel(lost)
-		if err := s.b.Release(ctx); !errors.Is(err, lost) {
+		if _, err := s.b.Release(ctx); !errors.Is(err, lost) {
 			t.Fatalf("release: %v, want the cause", err)
 		}
 		if since := time.Since(s.start); since != 0 {
@@ -320,7 +320,7 @@ func TestBatcher_StartsNothingWithoutTheLease(t *testing.T) {
 		s.wantCalls("500ms a")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := s.b.Release(ctx); err == nil {
+		if _, err := s.b.Release(ctx); err == nil {
 			t.Error("a drain ended although a contact was ready, and nothing said that it is lost")
 		}
 		s.wantCalls("500ms a")

@@ -37,9 +37,11 @@ func (b *Batcher) CaughtUp(c contactsync.Claim) {
 // flight, and drops the rest. When ctx ends first, requests in flight are given up
 // and the cause of ctx is returned. In both cases no request is in flight
 // afterwards, and none will start (I4). Nothing may be added once Release
-// is called, and nothing assigned before it has returned.
-func (b *Batcher) Release(ctx context.Context) error {
+// is called, and nothing assigned before it has returned. It returns until when the API
+// may still apply requests that ended without a usable answer.
+func (b *Batcher) Release(ctx context.Context) (atWork time.Time, err error) {
 	done := make(chan struct{})
+	defer func() { b.do(func(time.Time) { atWork = b.window.AtWorkUntil() }) }()
 	b.do(func(now time.Time) {
 		b.releases = append(b.releases, done)
 		if ctx.Err() != nil { // the partitions are lost: nothing of them is sent any more
@@ -50,14 +52,14 @@ func (b *Batcher) Release(ctx context.Context) error {
 	})
 	select {
 	case <-done:
-		return nil
+		return atWork, nil
 	case <-b.stopped:
-		return errStopped
+		return atWork, errStopped
 	case <-ctx.Done():
 	}
 	select {
 	case <-done: // in the same moment
-		return nil
+		return atWork, nil
 	default:
 	}
 	b.do(b.giveUp)
@@ -65,13 +67,14 @@ func (b *Batcher) Release(ctx context.Context) error {
 	case <-done:
 	case <-b.stopped:
 	}
-	return context.Cause(ctx)
+	return atWork, context.Cause(ctx)
 }
 
 // giveUp ends the requests in flight and drops everything else.
 func (b *Batcher) giveUp(now time.Time) {
 	for req := range b.window.requests {
 		req.cancel()
+		b.window.mayApply(later(req.started.Add(b.deps.RequestTimeout), now.Add(b.cfg.AmbiguousRetryDelay)))
 	}
 	b.window.Forget(now)
 }

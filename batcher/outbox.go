@@ -29,19 +29,20 @@ type outbox struct {
 	bytes         int64         // what the window charges for all of them
 }
 
-// end ends an event. It reports false for one of a generation that is over.
-func (o *outbox) end(s source) bool {
+// end ends an event, with setAside as a dead letter. It reports false for one of a
+// generation that is over.
+func (o *outbox) end(s source, setAside bool) bool {
 	if !s.claim.live {
 		return false
 	}
 	s.claim.open--
-	o.ended = append(o.ended, contactsync.Ended{Claim: s.claim.Claim, Offset: s.offset})
+	o.ended = append(o.ended, contactsync.Ended{Claim: s.claim.Claim, Offset: s.offset, SetAside: setAside})
 	return true
 }
 
 // skip ends an event that is not sent, for a reason that is counted.
 func (o *outbox) skip(s source, reason counter) {
-	if o.end(s) {
+	if o.end(s, false) {
 		reason.Inc()
 		o.m.completed[endedSkipped].Inc()
 	}
@@ -118,7 +119,7 @@ func (o *outbox) acked(letters []*DeadLetter) {
 			o.staleInFlight--
 		}
 		for _, s := range d.sources {
-			if o.end(s) {
+			if o.end(s, true) {
 				o.m.completed[endedDeadLetter].Inc()
 			}
 		}

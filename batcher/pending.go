@@ -231,7 +231,7 @@ func (p *pending) deliver(c *contact) {
 	}
 	for i, src := range c.sources {
 		switch {
-		case !p.outbox.end(src):
+		case !p.outbox.end(src, false):
 		case i == len(c.sources)-1:
 			p.m.completed[endedDelivered].Inc()
 		default:

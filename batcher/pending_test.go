@@ -16,7 +16,7 @@ import (
 
 // counts are the events that ended, by how.
 func (w *testWindow) counts() string {
-	var n [4]int
+	var n [5]int
 	for how, c := range w.m.completed {
 		n[how] = int(testutil.ToFloat64(c))
 	}

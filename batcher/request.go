@@ -30,11 +30,12 @@ type Request struct {
 	Batch  contactsync.Batch
 	Reason BatchReason
 
-	cancel func() // set by the loop; gives the request up
-	stream *stream
-	rows   []*contact
-	bytes  int64  // of the rows
-	group  *group // where the rows were a set of their own
-	warned bool   // made after a refusal of the stream's credentials
-	report func(now time.Time, r contactsync.Result)
+	cancel  func()    // set by the loop; gives the request up
+	started time.Time // set by the loop
+	stream  *stream
+	rows    []*contact
+	bytes   int64  // of the rows
+	group   *group // where the rows were a set of their own
+	warned  bool   // made after a refusal of the stream's credentials
+	report  func(now time.Time, r contactsync.Result)
 }

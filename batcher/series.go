@@ -15,6 +15,7 @@ const (
 	endedSuperseded
 	endedDeadLetter
 	endedSkipped
+	endedBefore
 )
 
 // series are the window's counters, looked up once.
@@ -37,7 +38,7 @@ func newSeries(m *metrics.Batcher) series {
 	for _, kind := range allHolds {
 		s.probes[kind] = m.ProbesRefused.WithLabelValues(kind.String())
 	}
-	for _, as := range []string{"delivered", "superseded", "dead_letter", "skipped"} {
+	for _, as := range []string{"delivered", "superseded", "dead_letter", "skipped", "before"} {
 		s.completed = append(s.completed, m.Completed.WithLabelValues(as))
 	}
 	for reason := range batchReasons {

@@ -140,6 +140,7 @@ func (s *settlement) keep() {
 	due := s.now
 	if d.outcomeUnknown && ambiguous {
 		due = due.Add(s.cfg.AmbiguousRetryDelay)
+		s.mayApply(due)
 	}
 	g := newGroup(s.reclaim(), due)
 	switch own := s.request.group; {

@@ -256,7 +256,9 @@ func (m *simModel) skip(reason string, reads ...simRead) {
 func (m *simModel) end(outcome string, reads ...simRead) {
 	for _, r := range reads {
 		r.claim.open--
-		m.ended[r.ended()] = true
+		e := r.ended()
+		e.SetAside = outcome == "dead_letter"
+		m.ended[e] = true
 		m.count["ended "+outcome]++
 	}
 }

@@ -26,6 +26,7 @@ type Window struct {
 	seen     seen
 	log      eventLog
 	requests map[*Request]struct{} // in flight
+	atWork   time.Time             // until when requests without a usable answer may be applied
 }
 
 // NewWindow returns an empty window. gates is asked once for each account.
@@ -95,6 +96,9 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 		return
 	}
 	src := cl.opened(ev.Record.Offset)
+	if w.resume(ev, src) {
+		return
+	}
 	switch ev.Kind {
 	case event.Update:
 		if c := w.pending.find(ev.Contact.Stream, ev.Contact.ID); w.acceptable(c, ev, src) {

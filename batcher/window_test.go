@@ -30,7 +30,7 @@ func TestBatcher_DeadLettersOutliveTheirGeneration(t *testing.T) {
 		late := errors.New("late")
 		ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Second, late)
 		defer cancel()
-		if err := s.b.Release(ctx); !errors.Is(err, late) {
+		if _, err := s.b.Release(ctx); !errors.Is(err, late) {
 			t.Fatalf("release: %v: it did not wait for the dead letter", err)
 		}
 
@@ -44,7 +44,7 @@ func TestBatcher_DeadLettersOutliveTheirGeneration(t *testing.T) {
 		s.wantEnded(1)
 		ctx, cancel = context.WithTimeoutCause(t.Context(), time.Second, late)
 		defer cancel()
-		if err := s.b.Release(ctx); err != nil || time.Since(s.start) != 10*time.Second {
+		if _, err := s.b.Release(ctx); err != nil || time.Since(s.start) != 10*time.Second {
 			t.Errorf("released after %v (%v): it waited for a dead letter of nobody", time.Since(s.start), err)
 		}
 		if n := s.b.Status().DeadLettersPending; n != 1 {
@@ -82,7 +82,7 @@ func TestBatcher_DeadLettersOfFormerGenerationsDoNotFillTheWindow(t *testing.T) 
 				t.Fatalf("generation %d: %d letters wait, %d bytes, want as many as in generation 1: %d", generation, st.DeadLettersPending, st.Bytes, bytes)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			_ = s.b.Release(ctx) // in vain: Kafka does not take the letters
+			_, _ = s.b.Release(ctx) // in vain: Kafka does not take the letters
 			cancel()
 			claim.Generation++
 			s.b.Assign([]contactsync.Claim{claim}, false)

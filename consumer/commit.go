@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/progress"
 )
 
 // commitPoll is how often the commit loop looks whether commit_events is reached.
@@ -23,8 +24,7 @@ func (g *generation) commitLoop(ctx context.Context) {
 		due := time.Since(last) >= g.c.cfg.CommitInterval
 		ended := 0
 		for _, f := range g.fetchers {
-			_, _, _, _, n := f.tracker.state()
-			ended += n
+			ended += f.tracker.State().Ended
 		}
 		if !due && ended < g.c.cfg.CommitEvents {
 			continue
@@ -34,10 +34,10 @@ func (g *generation) commitLoop(ctx context.Context) {
 		if time.Since(fresh) >= recommitAfter {
 			fresh = time.Now()
 			for _, f := range g.fetchers {
-				f.tracker.committed(-1)
+				f.tracker.Recommit()
 			}
 		}
-		err := g.commit(ctx)
+		err := g.commit(ctx, false)
 		if errors.Is(err, kafka.ErrFenced) {
 			g.stop(err)
 			return
@@ -48,14 +48,19 @@ func (g *generation) commitLoop(ctx context.Context) {
 	}
 }
 
-// commit commits the watermark of every partition where it has moved. It returns
-// kafka.ErrFenced where Kafka says that this member owns nothing any more.
-func (g *generation) commit(ctx context.Context) error {
+// commit commits the watermark of every partition, and with it what has ended beyond
+// it, where either has changed. The last commit of a generation says of each partition
+// that it is released. It returns kafka.ErrFenced where Kafka says that this member owns
+// nothing any more.
+func (g *generation) commit(ctx context.Context, last bool) error {
+	now := time.Now()
 	var offsets []kafka.Committed
+	var commits []progress.Commit
 	var of []*fetcher
 	for _, f := range g.fetchers {
-		if offset, moved := f.tracker.toCommit(); moved && f.located.Load() {
-			offsets, of = append(offsets, kafka.Committed{TopicPartition: f.claim.TopicPartition, Offset: offset}), append(of, f)
+		if c, changed := f.tracker.ToCommit(); f.located.Load() && (changed || last && f.mustRelease(now)) {
+			offsets = append(offsets, kafka.Committed{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, Metadata: f.text(now, c.Ahead, last)})
+			commits, of = append(commits, c), append(of, f)
 		}
 	}
 	if len(offsets) == 0 {
@@ -71,10 +76,13 @@ func (g *generation) commit(ctx context.Context) error {
 		switch {
 		case failed[i] == nil:
 			results.WithLabelValues("ok").Inc()
-			of[i].tracker.committed(o.Offset)
+			of[i].tracker.Committed(commits[i])
 			g.c.deps.Metrics.CommittedOffset.WithLabelValues(o.Topic, strconv.Itoa(int(o.Partition))).Set(float64(o.Offset))
 		case errors.Is(failed[i], kafka.ErrFenced):
 			results.WithLabelValues("refused").Inc()
+		case errors.Is(failed[i], kafka.ErrMetadataTooLarge):
+			results.WithLabelValues("error").Inc()
+			g.c.shrinkText(len(o.Metadata))
 		default:
 			results.WithLabelValues("error").Inc()
 		}
@@ -87,10 +95,10 @@ func (g *generation) observe() {
 	m := g.c.deps.Metrics
 	for _, f := range g.fetchers {
 		partition := strconv.Itoa(int(f.claim.Partition))
-		open, next, watermark, last, _ := f.tracker.state()
-		m.PendingRecords.WithLabelValues(f.claim.Topic, partition).Set(float64(open))
-		m.ReadOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(next))
-		m.Lag.WithLabelValues(f.claim.Topic, partition).Set(float64(max(f.end.Load()-watermark, 0)))
-		m.CommittedOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(last))
+		s := f.tracker.State()
+		m.PendingRecords.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Open))
+		m.ReadOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Next))
+		m.Lag.WithLabelValues(f.claim.Topic, partition).Set(float64(max(f.end.Load()-s.Watermark, 0)))
+		m.CommittedOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Last))
 	}
 }

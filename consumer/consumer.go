@@ -11,6 +11,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/progress"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -26,8 +27,9 @@ type Sink interface {
 	// CaughtUp says that a claim's contacts may be sent.
 	CaughtUp(claim contactsync.Claim)
 	// Release gives every claim back. It returns when nothing is in flight any
-	// more, at the latest soon after ctx ended.
-	Release(ctx context.Context) error
+	// more, at the latest soon after ctx ended, and until when the API may still apply
+	// requests whose answers were not waited for; zero where there are none.
+	Release(ctx context.Context) (atWork time.Time, err error)
 }
 
 // Group is the membership in a consumer group. Next and Leave are called by one
@@ -63,10 +65,14 @@ type Deps struct {
 
 // Consumer is a member of a consumer group.
 type Consumer struct {
-	cfg     Config
-	deps    Deps
-	sink    Sink // set by Run
-	offsets *offsets
+	cfg      Config
+	deps     Deps
+	sink     Sink // set by Run
+	trackers *trackers
+
+	// Owned by Run and the last commit of a generation.
+	atWork  time.Time    // until when requests that were given up may still be applied
+	maxText atomic.Int64 // bytes that the brokers take with an offset
 
 	present atomic.Pointer[generation]
 	joining atomic.Int64 // Unix nanoseconds of the last attempt to join the group; 0 before the first
@@ -74,7 +80,9 @@ type Consumer struct {
 
 // New returns a consumer; Run starts it.
 func New(cfg Config, deps Deps) *Consumer {
-	return &Consumer{cfg: cfg, deps: deps, offsets: newOffsets()}
+	c := &Consumer{cfg: cfg, deps: deps, trackers: newTrackers()}
+	c.maxText.Store(progress.MaxText)
+	return c
 }
 
 // LeaseUntil is until when this replica may work on its partitions: the last time that
@@ -84,7 +92,7 @@ func (c *Consumer) LeaseUntil() time.Time { return c.deps.Group.LeaseUntil() }
 
 // Done notes that events have ended, so that the offsets behind them may be
 // committed. Events of a generation that is over change nothing.
-func (c *Consumer) Done(ended []contactsync.Ended) { c.offsets.done(ended) }
+func (c *Consumer) Done(ended []contactsync.Ended) { c.trackers.done(ended) }
 
 // Run takes part in the group and hands the events to sink until ctx ends, then
 // gives its partitions back in order: no more fetches, requests in flight finish

@@ -2,7 +2,7 @@ package consumer
 
 // Tracked is how many claims have an offset tracker.
 func (c *Consumer) Tracked() int {
-	c.offsets.mu.Lock()
-	defer c.offsets.mu.Unlock()
-	return len(c.offsets.byClaim)
+	c.trackers.mu.Lock()
+	defer c.trackers.mu.Unlock()
+	return len(c.trackers.byClaim)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,6 +36,7 @@ type fakes struct {
 	slow   time.Duration          // how long an Add takes, whatever ends meanwhile
 	stable int64                  // the last stable offset of each partition
 	end    func() int64           // of each partition, as its bounds say
+	atWork func() time.Time       // what a release returns
 
 	consumer *consumer.Consumer
 	log      bytes.Buffer // read it when Run has returned
@@ -43,6 +45,9 @@ type fakes struct {
 	calls    []string
 	nexts    int
 	caughtUp int
+	before   []contactsync.State // of the events that were added
+	registry *prometheus.Registry
+	last     kafka.Committed // what was committed, where the test notes it
 }
 
 func (f *fakes) LeaseUntil() time.Time { return time.Time{} }
@@ -52,12 +57,19 @@ const records = 5
 
 func newFakes(t *testing.T) *fakes {
 	t.Helper()
+	return newFakesWith(t, func(*consumer.Config) {})
+}
+
+func newFakesWith(t *testing.T, change func(*consumer.Config)) *fakes {
+	t.Helper()
 	f := &fakes{
+		registry: prometheus.NewRegistry(), atWork: func() time.Time { return time.Time{} },
 		keep: -1, stable: records, end: func() int64 { return records },
 		commit: func(*kafka.Generation, kafka.Committed) error { return nil },
 	}
 	cfg := consumer.DefaultConfig()
 	cfg.Topics, cfg.Group = []string{"contacts"}, "group"
+	change(&cfg)
 	decoder, err := event.NewDecoder(event.DefaultConfig(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -65,7 +77,7 @@ func newFakes(t *testing.T) *fakes {
 	log := slog.New(slog.NewTextHandler(&f.log, nil))
 	f.consumer = consumer.New(cfg, consumer.Deps{
 		Kafka: kafka.NewOn(f, []string{"broker:1"}, 10*time.Second, log), Group: f, Decoder: decoder,
-		OnAssign: func(int, int) {}, Log: log, Metrics: &metrics.New(prometheus.NewRegistry()).Consumer,
+		OnAssign: func(int, int) {}, Log: log, Metrics: &metrics.New(f.registry).Consumer,
 	})
 	return f
 }
@@ -155,6 +167,9 @@ func (f *fakes) Assign(claims []contactsync.Claim, _ bool) { f.note("assign %d",
 func (f *fakes) Add(_ context.Context, events []event.Event) error {
 	var ended []contactsync.Ended
 	for _, e := range events {
+		f.mu.Lock()
+		f.before = append(f.before, e.Before)
+		f.mu.Unlock()
 		if e.Record.Offset != f.keep {
 			ended = append(ended, contactsync.Ended{Claim: e.Record.Claim(), Offset: e.Record.Offset})
 		}
@@ -173,17 +188,43 @@ func (f *fakes) CaughtUp(contactsync.Claim) {
 	f.caughtUp++
 }
 
-func (f *fakes) Release(ctx context.Context) error {
+func (f *fakes) Release(ctx context.Context) (time.Time, error) {
 	if ctx.Err() != nil {
 		f.note("give up")
-		return context.Cause(ctx)
+		return time.Time{}, context.Cause(ctx)
 	}
 	f.note("release")
 	if f.hold > 0 && !kafka.Sleep(ctx, f.hold) {
 		f.note("given up")
-		return context.Cause(ctx)
+		return time.Time{}, context.Cause(ctx)
 	}
-	return nil
+	return f.atWork(), nil
+}
+
+func (f *fakes) caughtUpCount() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.caughtUp
+}
+
+// befores are how far the events that were added had got under an earlier owner.
+func (f *fakes) befores() []contactsync.State {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.before)
+}
+
+// value is that of a counter with one label.
+func (f *fakes) value(name, label string) (v float64) {
+	families, _ := f.registry.Gather()
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			if family.GetName() == name && len(m.GetLabel()) > 0 && m.GetLabel()[0].GetValue() == label {
+				v += m.GetCounter().GetValue()
+			}
+		}
+	}
+	return v
 }
 
 // RoundTrip is the log: five records in each partition.

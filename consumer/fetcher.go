@@ -9,6 +9,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/progress"
 )
 
 // chunkEvents and chunkBytes bound what one call of the sink gets: enough to make the
@@ -22,12 +23,15 @@ const (
 type fetcher struct {
 	c        *Consumer
 	claim    contactsync.Claim
-	tracker  *tracker
+	tracker  *progress.Tracker
+	log      progress.LogID
+	resumes  bool // an earlier owner had ended events that are read again
 	decode   func(contactsync.Record) event.Event
 	assigned time.Time
 
-	target   int64 // catch-up ends when the read position reaches it; -1 until known
-	caughtUp bool
+	target    int64     // catch-up ends when the read position reaches it; -1 until known
+	notBefore time.Time // and not before this: requests of an earlier owner may still be applied
+	caughtUp  bool
 
 	end    atomic.Int64 // high watermark of the last answer
 	beat   atomic.Int64 // Unix nanoseconds of the last attempt to read
@@ -46,13 +50,15 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 		if !kafka.Sleep(ctx, f.c.cfg.PartitionCheckInterval) {
 			return
 		}
-		committed = f.c.deps.Group.Committed(ctx, gen, f.claim.TopicPartition)
+		if committed = f.c.deps.Group.Committed(ctx, gen, f.claim.TopicPartition); committed.Err == nil {
+			f.resume(committed)
+		}
 	}
 	offset, err := f.locate(ctx, committed.Offset)
 	if err != nil {
 		return // ctx has ended
 	}
-	f.tracker.start(offset)
+	f.tracker.Start(offset)
 	f.located.Store(true)
 	retry := kafka.NewRetry()
 	for ctx.Err() == nil {
@@ -80,7 +86,7 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 			if offset, err = f.locate(ctx, offset); err != nil {
 				return
 			}
-			f.tracker.passed(offset)
+			f.tracker.Passed(offset)
 		}
 		if !kafka.Sleep(ctx, wait) {
 			return
@@ -129,7 +135,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		if len(events) == 0 {
 			return nil
 		}
-		if !f.tracker.opened(offsets) {
+		if !f.tracker.Opened(offsets) {
 			return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
 		}
 		f.adding.Store(true)
@@ -146,6 +152,9 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		}
 		rec.Generation = f.claim.Generation
 		ev := f.decode(rec)
+		if f.resumes {
+			ev.Before = f.tracker.Inherited(rec.Offset)
+		}
 		counts.add(&ev)
 		if events == nil {
 			events = make([]event.Event, 0, chunkEvents)
@@ -168,7 +177,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	m.FetchedBytes.Add(float64(fetched.Bytes))
 	m.AbortedRecords.Add(float64(fetched.Aborted))
 	m.ControlBatches.Add(float64(fetched.ControlBatches))
-	f.tracker.passed(fetched.Next)
+	f.tracker.Passed(fetched.Next)
 	return fetched.Next, readErr
 }
 
@@ -196,7 +205,11 @@ func (f *fetcher) checkCaughtUp(offset int64) {
 	if f.caughtUp {
 		return
 	}
-	if (f.target >= 0 && offset >= f.target) || time.Since(f.assigned) >= f.c.cfg.CatchupMax {
+	now := time.Now()
+	if now.Before(f.notBefore) {
+		return
+	}
+	if (f.target >= 0 && offset >= f.target) || now.Sub(f.assigned) >= f.c.cfg.CatchupMax {
 		f.caughtUp = true
 		f.c.deps.Metrics.CatchingUp.Dec()
 		f.c.sink.CaughtUp(f.claim)

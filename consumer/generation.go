@@ -9,6 +9,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/progress"
 )
 
 var errDrain = errors.New("the drain time-out has passed")
@@ -35,7 +36,7 @@ func (c *Consumer) generation(stop context.Context, assigned *kafka.Generation) 
 	c.deps.Metrics.Assigned.Set(float64(len(g.claims)))
 	c.deps.Log.Info("partitions assigned", "generation", g.Group, "assignment", g.ID, "member", g.Member, "owned", len(g.claims), "all", g.All)
 	c.deps.OnAssign(len(g.claims), g.All)
-	catchUp := c.cfg.CatchupMax > 0
+	catchUp := c.cfg.CatchupMax > 0 || g.waits(time.Now())
 	c.sink.Assign(g.claims, catchUp)
 	if catchUp {
 		c.deps.Metrics.CatchingUp.Set(float64(len(g.claims)))
@@ -64,13 +65,10 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 	g := &generation{Generation: assigned, c: c, stop: stop}
 	for _, p := range g.Owned {
 		claim := contactsync.Claim{TopicPartition: p.TopicPartition, Generation: g.ID}
-		f := &fetcher{c: c, claim: claim, tracker: newTracker(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), target: -1}
-		f.tracker.start(max(p.Offset, 0))
-		if p.Offset >= 0 {
-			f.tracker.committed(p.Offset)
-		}
+		f := &fetcher{c: c, claim: claim, tracker: progress.NewTracker(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), target: -1}
+		f.resume(p)
+		c.trackers.add(claim, f.tracker)
 		g.claims, g.fetchers = append(g.claims, claim), append(g.fetchers, f)
-		c.offsets.add(claim, f.tracker)
 	}
 	return g
 }
@@ -89,7 +87,8 @@ func (g *generation) drain() {
 	ctx, cancel := context.WithTimeoutCause(owned, g.c.cfg.DrainTimeout, errDrain)
 	defer cancel()
 	if len(g.claims) > 0 {
-		err := g.c.sink.Release(ctx)
+		atWork, err := g.c.sink.Release(ctx)
+		g.c.atWork = atWork
 		switch {
 		case errors.Is(err, errDrain):
 			g.c.deps.Metrics.DrainTimeouts.Inc()
@@ -104,7 +103,7 @@ func (g *generation) drain() {
 	defer cancelLast()
 	retry := kafka.NewRetry()
 	for owned.Err() == nil {
-		err := g.commit(last)
+		err := g.commit(last, true)
 		if err == nil || errors.Is(err, kafka.ErrFenced) || !kafka.Sleep(last, retry.NextBackOff()) {
 			return
 		}
@@ -115,7 +114,7 @@ func (g *generation) drain() {
 func (g *generation) close() {
 	m := g.c.deps.Metrics
 	for _, claim := range g.claims {
-		g.c.offsets.remove(claim)
+		g.c.trackers.remove(claim)
 		partition := strconv.Itoa(int(claim.Partition))
 		m.PendingRecords.DeleteLabelValues(claim.Topic, partition)
 		m.Lag.DeleteLabelValues(claim.Topic, partition)

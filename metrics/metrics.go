@@ -26,6 +26,8 @@ type Consumer struct {
 	Assigned        prometheus.Gauge
 	CatchingUp      prometheus.Gauge
 	Commits         *prometheus.CounterVec // result
+	ProgressIgnored *prometheus.CounterVec // reason
+	ProgressCut     prometheus.Counter
 	OffsetsLost     *prometheus.CounterVec // reason
 	Halted          prometheus.Gauge
 	DrainTimeouts   prometheus.Counter
@@ -90,8 +92,9 @@ var (
 	RecordResults = []string{"update", "delete", "tombstone", "undecodable", "invalid", "unmapped"}
 	FetchReasons  = []string{"leader", "offset", "decode", "network", "other"}
 	CommitResults = []string{"ok", "refused", "error"}
+	Ignored       = []string{"foreign", "version", "damaged", "other_offset", "other_log"}
 	LostReasons   = []string{"below_log_start", "beyond_end"}
-	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped"}
+	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}
 	SkipReasons   = []string{"tombstone", "delete", "stale"}
 	HoldKinds     = []string{"unauthorized", "stream_gone", "rejecting"}
 	BatchReasons  = []string{"rows", "bytes", "linger", "drain", "retry"}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/consumer"
@@ -66,12 +67,12 @@ func (s *sink) CaughtUp(c contactsync.Claim) {
 	s.caughtUp = append(s.caughtUp, c)
 }
 
-func (s *sink) Release(context.Context) error {
+func (s *sink) Release(context.Context) (time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.released++
 	s.claims = nil
-	return nil
+	return time.Time{}, nil
 }
 
 // endOpen ends what stayed open.

@@ -87,9 +87,10 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 	})
 	deps := batcher.Deps{
 		Sender: a.upstream, Publisher: a.deadLetters, Acker: a.consumer,
-		Gates:    func(account string) (batcher.Gate, bool) { return a.upstream.Gate(account) },
-		MayStart: func(now time.Time) bool { return !now.Add(cfg.Upstream.Timeout).After(a.consumer.LeaseUntil()) },
-		Log:      o.Log, Metrics: &m.Batcher, DeadLetters: &m.DeadLetter, Seed: rand.Uint64(),
+		Gates:          func(account string) (batcher.Gate, bool) { return a.upstream.Gate(account) },
+		MayStart:       func(now time.Time) bool { return !now.Add(cfg.Upstream.Timeout).After(a.consumer.LeaseUntil()) },
+		RequestTimeout: cfg.Upstream.Timeout,
+		Log:            o.Log, Metrics: &m.Batcher, DeadLetters: &m.DeadLetter, Seed: rand.Uint64(),
 	}
 	if o.WrapSender != nil {
 		deps.Sender = o.WrapSender(deps.Sender)

@@ -61,6 +61,9 @@ type Event struct {
 	Err     *DecodeError // of a broken event; else nil
 	// Replay is set where the record is a replay.
 	Replay *Replay
+	// Before is how far the event had got under an earlier owner of its partition. The
+	// consumer sets it.
+	Before contactsync.State
 }
 
 // DecodeError is why a record is no event, or none that could be sent.

@@ -26,6 +26,8 @@ var (
 	ErrUnreadable = errors.New("the record batch cannot be read")
 	// ErrRebalance says that the group rebalances: the generation has ended.
 	ErrRebalance = errors.New("the group rebalances")
+	// ErrMetadataTooLarge says that the brokers do not keep so much with an offset.
+	ErrMetadataTooLarge = errors.New("more than the brokers keep with an offset (offset.metadata.max.bytes)")
 	// ErrFenced says that Kafka refuses what this member commits: its partitions have
 	// another owner.
 	ErrFenced = errors.New("commits of this member are refused: its partitions have another owner")

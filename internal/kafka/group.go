@@ -43,6 +43,10 @@ type Committed struct {
 	contactsync.TopicPartition
 	Offset int64 // of the record to read next; NoOffset where nothing is committed
 	Err    error // why it could not be asked for; Offset says nothing then
+	// Metadata is what is kept with the offset, at most 4,096 bytes unless the brokers
+	// are set otherwise. Others may have written it.
+	Metadata string
+	Log      [16]byte // id of the topic; zero where the brokers have none, and where it is committed
 }
 
 // Generation is one assignment of a group's partitions, as one member sees it.
@@ -197,7 +201,7 @@ func (g *Group) generation(ctx context.Context, gen *group.Generation) (*Generat
 }
 
 func committed(o group.Offset) Committed {
-	c := Committed{TopicPartition: o.TopicPartition, Offset: max(o.Offset, NoOffset)}
+	c := Committed{TopicPartition: o.TopicPartition, Offset: max(o.Offset, NoOffset), Metadata: o.Metadata, Log: o.TopicID}
 	if o.Code != 0 {
 		c.Err = fmt.Errorf("ask for the committed offset of %v: %w", o.TopicPartition, o.Code)
 	}
@@ -229,7 +233,8 @@ func (g *Group) giveUp() {
 
 // Commit commits offsets of partitions that a generation owns. It returns for each
 // why it was not taken, and nil for one that was: ErrFenced where this member owns
-// nothing any more. With an error of its own nothing is known of any.
+// nothing any more, ErrMetadataTooLarge where the brokers keep less with an offset. With
+// an error of its own nothing is known of any.
 func (g *Group) Commit(ctx context.Context, gen *Generation, offsets []Committed) ([]error, error) {
 	failed := make([]error, len(offsets))
 	fence := func(err error) ([]error, error) {
@@ -244,7 +249,7 @@ func (g *Group) Commit(ctx context.Context, gen *Generation, offsets []Committed
 	ask := make([]group.Offset, len(offsets))
 	index := map[contactsync.TopicPartition]int{}
 	for i, o := range offsets {
-		ask[i] = group.Offset{TopicPartition: o.TopicPartition, Offset: o.Offset, LeaderEpoch: -1}
+		ask[i] = group.Offset{TopicPartition: o.TopicPartition, Offset: o.Offset, LeaderEpoch: -1, Metadata: o.Metadata}
 		index[o.TopicPartition] = i
 	}
 	ctx, cancel := g.client.bounded(ctx)
@@ -257,9 +262,14 @@ func (g *Group) Commit(ctx context.Context, gen *Generation, offsets []Committed
 		return nil, fmt.Errorf("commit offsets of group %q: %w", g.cfg.ID, err)
 	}
 	for _, r := range results {
-		if r.Code != 0 {
-			failed[index[r.TopicPartition]] = fmt.Errorf("commit %v of group %q: %w", r.TopicPartition, g.cfg.ID, r.Code)
+		if r.Code == 0 {
+			continue
 		}
+		err := fmt.Errorf("commit %v of group %q: %w", r.TopicPartition, g.cfg.ID, r.Code)
+		if r.Code == group.CodeMetadataTooLarge {
+			err = fmt.Errorf("%w: %w", ErrMetadataTooLarge, err)
+		}
+		failed[index[r.TopicPartition]] = err
 	}
 	return failed, nil
 }

@@ -10,7 +10,7 @@ const (
 	codeOK                   Code = 0
 	codeUnknownTopic         Code = 3
 	codeRequestTimedOut      Code = 7
-	codeMetadataTooLarge     Code = 12
+	CodeMetadataTooLarge     Code = 12
 	codeLoading              Code = 14
 	codeNotAvailable         Code = 15
 	codeNotCoordinator       Code = 16
@@ -35,7 +35,7 @@ var codeNames = map[Code]string{
 	-1:                       "UNKNOWN_SERVER_ERROR",
 	codeUnknownTopic:         "UNKNOWN_TOPIC_OR_PARTITION",
 	codeRequestTimedOut:      "REQUEST_TIMED_OUT",
-	codeMetadataTooLarge:     "OFFSET_METADATA_TOO_LARGE",
+	CodeMetadataTooLarge:     "OFFSET_METADATA_TOO_LARGE",
 	codeLoading:              "COORDINATOR_LOAD_IN_PROGRESS",
 	codeNotAvailable:         "COORDINATOR_NOT_AVAILABLE",
 	codeNotCoordinator:       "NOT_COORDINATOR",
@@ -65,7 +65,7 @@ var codeHints = map[Code]string{
 	codeGroupForbidden:       "this user may not read the group: it needs READ on it",
 	codeGroupFull:            "the group has as many members as the brokers' group.max.size allows",
 	codeFencedInstance:       "another process has joined with the same instance id",
-	codeMetadataTooLarge:     "the brokers' offset.metadata.max.bytes is smaller than what is committed",
+	CodeMetadataTooLarge:     "the brokers' offset.metadata.max.bytes is smaller than what is committed",
 }
 
 // Error prints the code's name and number, and what can be done about it.

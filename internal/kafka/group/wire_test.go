@@ -250,7 +250,7 @@ func samples() []sample {
 			return &commitResponse{asked: 3, results: named(v, func(o *Offset) {
 				o.Offset, o.LeaderEpoch, o.Metadata = 0, 0, ""
 				if o.Partition > 0 {
-					o.Code = codeMetadataTooLarge
+					o.Code = CodeMetadataTooLarge
 				}
 			})}
 		}},

@@ -1,4 +1,4 @@
-package consumer
+package progress
 
 import (
 	"testing"
@@ -12,9 +12,9 @@ import (
 func TestTracker_WatermarkIsTheFirstOpenPosition(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		l := newTracker()
 		next := rapid.Int64Range(0, 1<<40).Draw(t, "start")
-		l.start(next)
+		l := NewTracker()
+		l.Start(next)
 		open := map[int64]bool{}
 		var order []int64
 		for range rapid.IntRange(1, 400).Draw(t, "steps") {
@@ -28,31 +28,29 @@ func TestTracker_WatermarkIsTheFirstOpenPosition(t *testing.T) {
 					order = append(order, next)
 					next++
 				}
-				if !l.opened(offsets) {
-					t.Fatalf("opened(%v) was refused", offsets)
+				if !l.Opened(offsets) {
+					t.Fatalf("Opened(%v) was refused", offsets)
 				}
 			case 2:
 				next += rapid.Int64Range(0, 2000).Draw(t, "passed")
-				l.passed(next)
+				l.Passed(next)
 			default:
 				if len(order) == 0 {
 					continue
 				}
 				o := rapid.SampledFrom(order).Draw(t, "offset")
-				if l.done(o) != open[o] {
-					t.Fatalf("done(%d) is %v, open was %v", o, !open[o], open[o])
-				}
+				end(l, o)
 				delete(open, o)
 			}
 			want := next
 			for o := range open {
 				want = min(want, o)
 			}
-			if got := l.watermark(); got != want {
+			if got := l.State().Watermark; got != want {
 				t.Fatalf("I2: watermark %d, want %d", got, want)
 			}
-			if l.open != len(open) {
-				t.Fatalf("%d open, want %d", l.open, len(open))
+			if got := l.State().Open; got != len(open) {
+				t.Fatalf("%d open, want %d", got, len(open))
 			}
 		}
 	})
@@ -60,31 +58,38 @@ func TestTracker_WatermarkIsTheFirstOpenPosition(t *testing.T) {
 
 func TestTracker_RefusesAnOffsetTwice(t *testing.T) {
 	t.Parallel()
-	l := newTracker()
-	l.start(5)
-	if !l.opened([]int64{5, 9}) || l.opened([]int64{9}) || l.opened([]int64{4}) {
+	l := NewTracker()
+	l.Start(5)
+	if !l.Opened([]int64{5, 9}) || l.Opened([]int64{9}) || l.Opened([]int64{4}) {
 		t.Fatal("an offset that was read already was taken")
 	}
-	if l.done(7) || l.done(4) || l.done(4096) {
+	if end(l, 7, 4, 4096); l.State().Open != 2 || l.State().Ended != 0 {
 		t.Fatal("a position that is not open ended")
 	}
 }
 
-func TestOffsets_EndedGenerationMovesNothing(t *testing.T) {
+// TestTracker_OneOpenPositionKeepsNothingOfWhatEnded bounds what a single held contact
+// may cost while its partition is read on for months.
+func TestTracker_OneOpenPositionKeepsNothingOfWhatEnded(t *testing.T) {
 	t.Parallel()
-	old := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: 1}, Generation: 1}
-	now := contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "t", Partition: 1}, Generation: 2}
-	s, l := newOffsets(), newTracker()
-	l.opened([]int64{0, 1})
-	s.add(now, l)
-	s.done([]contactsync.Ended{{Claim: old, Offset: 0}, {Claim: old, Offset: 1}})
-	if got := l.watermark(); got != 0 {
-		t.Fatalf("I4: an answer of generation 1 moved the watermark of generation 2 to %d", got)
+	l := NewTracker()
+	l.Opened([]int64{0})
+	for at := int64(1000); at < 1_000_000_000; at += 1000 {
+		l.Opened([]int64{at})
+		end(l, at)
 	}
-	s.done([]contactsync.Ended{{Claim: now, Offset: 0}, {Claim: old, Offset: 1}})
-	if got := l.watermark(); got != 1 {
-		t.Fatalf("watermark %d, want 1", got)
+	if s := l.State(); s.Open != 1 || s.Watermark != 0 || s.Bytes > 200*ChunkBytes {
+		t.Fatalf("%+v: one position is open, and a million had ended", s)
 	}
+}
+
+// end ends positions, none of them as a dead letter.
+func end(t *Tracker, offsets ...int64) {
+	var ended []contactsync.Ended
+	for _, o := range offsets {
+		ended = append(ended, contactsync.Ended{Offset: o})
+	}
+	t.Done(ended)
 }
 
 // BenchmarkTracker opens and ends a million positions, oldest last: the worst case
@@ -94,15 +99,15 @@ func BenchmarkTracker(b *testing.B) {
 	const n = 1 << 20
 	offsets := make([]int64, 256)
 	for b.Loop() {
-		l := newTracker()
+		l := NewTracker()
 		for at := int64(0); at < n; at += 256 {
 			for i := range offsets {
 				offsets[i] = at + int64(i)
 			}
-			l.opened(offsets)
+			l.Opened(offsets)
 		}
 		for o := int64(n - 1); o >= 0; o-- {
-			l.done(o)
+			l.Done([]contactsync.Ended{{Offset: o}})
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/position")

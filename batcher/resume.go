@@ -1,0 +1,42 @@
+package batcher
+
+import (
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// resume ends an event that had ended under an earlier owner of its partition, and
+// reports whether it did. Where older events of its contact are still open, it is handled
+// like any other: an update is merged and sent once more, because it is a patch and does
+// not replace them, and a delete ends them. So are tombstones, which can mean contacts of
+// any stream.
+func (w *Window) resume(ev *event.Event, src source) bool {
+	switch {
+	case ev.Before == contactsync.Open, ev.Kind == event.Tombstone:
+		return false
+	case ev.Before == contactsync.SetAside, ev.Kind == event.Broken:
+		// It does not count as seen: what was set aside must not stop an older state.
+	case w.pending.find(ev.Contact.Stream, ev.Contact.ID) != nil:
+		return false
+	default:
+		v := versionOf(ev)
+		if known, ok := w.seen.find(ev.Contact.Stream, ev.Contact.ID); !ok || !v.olderThan(known) {
+			w.seen.note(ev.Contact.Stream, ev.Contact.ID, v)
+		}
+	}
+	if w.outbox.end(src, ev.Before == contactsync.SetAside) {
+		w.m.completed[endedBefore].Inc()
+	}
+	return true
+}
+
+// mayApply notes that the API may apply a request until then, although nobody waits for
+// its answer.
+func (w *Window) mayApply(until time.Time) { w.atWork = later(w.atWork, until) }
+
+// AtWorkUntil is until when the API may still apply requests that ended without a usable
+// answer; zero or past where there are none. An older state must not be applied after a
+// newer one that another owner sends.
+func (w *Window) AtWorkUntil() time.Time { return w.atWork }

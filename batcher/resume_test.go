@@ -1,0 +1,109 @@
+package batcher
+
+import (
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// before adds an event that had got so far under an earlier owner.
+func (w *testWindow) before(id string, s contactsync.State, change ...func(*event.Event)) {
+	ev := w.event(id)
+	ev.Before = s
+	for _, f := range change {
+		f(ev)
+	}
+	w.Add(w.now, ev)
+}
+
+func TestWindow_SendsNothingThatHadEndedUnderAnEarlierOwner(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.before("c1", contactsync.Completed)
+	w.before("c2", contactsync.SetAside)
+	w.before("", contactsync.SetAside, func(ev *event.Event) {
+		ev.Kind, ev.Contact = event.Broken, event.Contact{}
+		ev.Err = &event.DecodeError{Reason: contactsync.ReasonUndecodable}
+	})
+	for _, e := range w.TakeEnded() {
+		if want := e.Offset > 0; e.SetAside != want {
+			t.Errorf("%+v: set aside must be %v, so that the owner after this one knows it too", e, want)
+		}
+	}
+	if n := w.DeadLettersPending(); n != 0 {
+		t.Errorf("%d dead letters are written again", n)
+	}
+	if got := testutil.ToFloat64(w.m.completed[endedBefore]); got != 3 {
+		t.Errorf("%v are counted", got)
+	}
+	w.wantNothing()
+}
+
+// TestWindow_MergesWhatHadEndedIntoWhatIsOpen: the newer event is a patch, so it does not
+// end the older one, and sending it again does no harm.
+func TestWindow_MergesWhatHadEndedIntoWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("c1")
+	w.before("c1", contactsync.Completed)
+	w.wantEnded()
+	f := w.send()
+	if got := string(f.Batch.Rows[0].Body); got != `{"seq":1}` {
+		t.Errorf("%s is sent", got)
+	}
+	w.settle(f, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Delivered}}})
+	w.wantEnded(0, 1)
+}
+
+func TestWindow_ADeleteThatHadEndedStillEndsWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("c1")
+	w.before("c1", contactsync.Completed, func(ev *event.Event) { ev.Kind = event.Delete })
+	w.wantEnded(0, 1)
+	w.wantNothing()
+}
+
+// TestWindow_KnowsTheVersionOfWhatHadEnded: an older state must not follow it, unless it
+// was set aside, and never reached the API.
+func TestWindow_KnowsTheVersionOfWhatHadEnded(t *testing.T) {
+	t.Parallel()
+	numbered := func(n int64) func(*event.Event) {
+		return func(ev *event.Event) { ev.Contact.Version, ev.Contact.HasVersion = n, true }
+	}
+	for name, c := range map[string]struct {
+		before contactsync.State
+		stale  bool
+	}{
+		"delivered": {contactsync.Completed, true},
+		"set aside": {contactsync.SetAside, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTestWindow(t, nil)
+			w.before("c1", c.before, numbered(5))
+			w.before("c1", contactsync.Completed, numbered(2)) // was stale then
+			w.before("c1", contactsync.Open, numbered(3))
+			if stale := testutil.ToFloat64(w.m.skippedStale) == 1; stale != c.stale {
+				t.Errorf("version 3 is stale: %v", stale)
+			}
+		})
+	}
+}
+
+func TestWindow_KnowsUntilWhenACallMayBeApplied(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("c1")
+	f := w.send()
+	if !w.AtWorkUntil().IsZero() {
+		t.Fatal("every request was waited for so far")
+	}
+	w.settle(f, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+	if got, want := w.AtWorkUntil(), w.now.Add(w.cfg.AmbiguousRetryDelay); !got.Equal(want) {
+		t.Errorf("until %v, want %v", got, want)
+	}
+}

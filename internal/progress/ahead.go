@@ -1,0 +1,140 @@
+package progress
+
+import (
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// maxSpans bounds the runs of open or set aside offsets that are looked at: far more
+// than fit a commit.
+const maxSpans = 1 << 14
+
+// LogID tells a partition's log from that of an earlier topic of the same name. It is
+// zero where the brokers have no ids for topics.
+type LogID [16]byte
+
+// Ahead says what has ended beyond a committed offset: all events in [Offset, End) but
+// the open ones. Of what lies at End and beyond it says nothing.
+type Ahead struct {
+	Log    LogID
+	Offset int64 // the one that is committed
+	End    int64
+
+	// Released says that its owner gave the partition back in order, so that it
+	// starts no request any more.
+	Released bool
+	// AtWork is for how long after the commit requests of its owner, whose answers it
+	// did not wait for, may still be applied.
+	AtWork time.Duration
+
+	open     spans // in [Offset, End)
+	setAside spans // ended as dead letters, likewise
+}
+
+// state says whether an event had ended. A nil Ahead knows of none.
+func (a *Ahead) state(offset int64) contactsync.State {
+	switch {
+	case a == nil, offset < a.Offset, offset >= a.End, a.open.has(offset):
+		return contactsync.Open
+	case a.setAside.has(offset):
+		return contactsync.SetAside
+	}
+	return contactsync.Completed
+}
+
+// inherit adds what an earlier owner had ended: of what was not read again yet, from
+// next on, and of what is open only because it was.
+func (a *Ahead) inherit(in *Ahead, next int64) {
+	a.open = a.open.minus(in)
+	a.setAside = a.setAside.with(in.setAside)
+	a.setAside.clip(a.Offset, max(a.End, in.End))
+	if in.End <= next {
+		return
+	}
+	a.End = in.End
+	for _, s := range in.open {
+		a.open.add(max(s.from, next), s.to)
+	}
+}
+
+// cut limits what is said to offsets below end.
+func (a *Ahead) cut(end int64) {
+	a.End = max(min(a.End, end), a.Offset)
+	a.open.clip(a.Offset, a.End)
+	a.setAside.clip(a.Offset, a.End)
+}
+
+// keep cuts to the first n runs.
+func (a *Ahead) keep(n int) {
+	starts := make([]int64, 0, len(a.open)+len(a.setAside))
+	for _, list := range []spans{a.open, a.setAside} {
+		for _, s := range list {
+			starts = append(starts, s.from)
+		}
+	}
+	if slices.Sort(starts); n < len(starts) {
+		a.cut(starts[n])
+	}
+}
+
+// span is the offsets in [from, to).
+type span struct{ from, to int64 }
+
+// spans are in the order of offsets and do not touch.
+type spans []span
+
+// add appends the offsets in [from, to). None of the others begins behind from.
+func (s *spans) add(from, to int64) {
+	switch n := len(*s); {
+	case from >= to:
+	case n > 0 && (*s)[n-1].to >= from:
+		(*s)[n-1].to = max((*s)[n-1].to, to)
+	default:
+		*s = append(*s, span{from, to})
+	}
+}
+
+func (s spans) has(offset int64) bool {
+	i := sort.Search(len(s), func(i int) bool { return s[i].to > offset })
+	return i < len(s) && s[i].from <= offset
+}
+
+// clip leaves out what is not in [from, to).
+func (s *spans) clip(from, to int64) {
+	var kept spans
+	for _, p := range *s {
+		kept.add(max(p.from, from), min(p.to, to))
+	}
+	*s = kept
+}
+
+// with returns the offsets that are in either.
+func (s spans) with(other spans) (both spans) {
+	for len(s) > 0 || len(other) > 0 {
+		if len(s) == 0 || len(other) > 0 && other[0].from < s[0].from {
+			s, other = other, s
+		}
+		both.add(s[0].from, s[0].to)
+		s = s[1:]
+	}
+	return both
+}
+
+// minus leaves out what had ended.
+func (s spans) minus(in *Ahead) (open spans) {
+	i := 0
+	for _, p := range s {
+		open.add(p.from, min(p.to, in.Offset))
+		for i < len(in.open) && in.open[i].to <= p.from {
+			i++
+		}
+		for j := i; j < len(in.open) && in.open[j].from < p.to; j++ {
+			open.add(max(p.from, in.open[j].from), min(p.to, in.open[j].to))
+		}
+		open.add(max(p.from, in.End), p.to)
+	}
+	return open
+}

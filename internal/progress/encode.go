@@ -1,0 +1,221 @@
+package progress
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/base64"
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"math"
+	"strings"
+	"time"
+)
+
+// MaxText is what Kafka keeps with a commit unless its brokers are set otherwise
+// (offset.metadata.max.bytes).
+const MaxText = 4096
+
+// The text is plain ASCII, because brokers and tools take it for text. It is the
+// prefix, and in base64: a checksum, flags, what is committed, and the runs.
+const (
+	prefix  = "contactsync:"
+	version = "1:"
+
+	flagReleased = 1 << 0
+	flagDeflated = 1 << 1
+
+	// worthDeflating is from how many bytes on runs are deflated: in steady state there
+	// are few of them, and a compressor is not free.
+	worthDeflating = 256
+
+	// maxAtWork bounds what is believed of a commit.
+	maxAtWork = time.Hour
+)
+
+var (
+	ascii    = base64.RawURLEncoding
+	checksum = crc32.MakeTable(crc32.Castagnoli)
+)
+
+// Text writes a into at most so many bytes. It reports false where not all of it fits:
+// what is left out counts as open.
+func (a Ahead) Text(most int) (text string, whole bool) {
+	whole = true
+	for {
+		if text = a.text(); len(text) <= most {
+			return text, whole
+		}
+		whole = false
+		runs := len(a.open) + len(a.setAside)
+		if runs == 0 {
+			return "", false
+		}
+		a.keep(min(runs-1, runs*most/len(text)*9/10))
+	}
+}
+
+func (a *Ahead) text() string {
+	var flags byte
+	if a.Released {
+		flags |= flagReleased
+	}
+	runs := a.runs()
+	if len(runs) > worthDeflating {
+		flags |= flagDeflated
+		runs = deflate(runs)
+	}
+	body := []byte{flags}
+	body = append(body, a.Log[:]...)
+	body = binary.AppendUvarint(body, uint64(a.Offset))
+	body = binary.AppendUvarint(body, uint64(a.End-a.Offset))
+	body = binary.AppendUvarint(body, uint64(min(a.AtWork, maxAtWork).Milliseconds()))
+	body = append(body, runs...)
+	sum := binary.BigEndian.AppendUint32(nil, crc32.Checksum(body, checksum))
+	return prefix + version + ascii.EncodeToString(append(sum, body...))
+}
+
+// runs are the number of open runs, then the length of each gap and run, and the same
+// of those that were set aside.
+func (a *Ahead) runs() []byte {
+	var out []byte
+	for _, list := range []spans{a.open, a.setAside} {
+		out = binary.AppendUvarint(out, uint64(len(list)))
+		at := a.Offset
+		for _, s := range list {
+			out = binary.AppendUvarint(out, uint64(s.from-at))
+			out = binary.AppendUvarint(out, uint64(s.to-s.from))
+			at = s.to
+		}
+	}
+	return out
+}
+
+// deflate returns the smaller of two: streams that take turns leave repeated runs, others
+// leave short ones without any pattern, which only codes of their own make smaller.
+func deflate(data []byte) (smallest []byte) {
+	for _, level := range []int{flate.DefaultCompression, flate.HuffmanOnly} {
+		var out bytes.Buffer
+		w, _ := flate.NewWriter(&out, level) // it fails only for an unknown level
+		_, _ = w.Write(data)                 // a buffer takes everything
+		_ = w.Close()
+		if smallest == nil || out.Len() < len(smallest) {
+			smallest = out.Bytes()
+		}
+	}
+	return smallest
+}
+
+// Ignored is why what came with a committed offset is not believed. Nothing is lost by
+// that: what is not known to have ended is done again.
+type Ignored string
+
+// The reasons, as metrics name them.
+const (
+	Foreign     Ignored = "foreign"      // another program wrote it
+	Version     Ignored = "version"      // another release wrote it, in a form that this one does not know
+	Damaged     Ignored = "damaged"      // it is not what was written
+	OtherOffset Ignored = "other_offset" // the offset was set by something else since
+	OtherLog    Ignored = "other_log"    // the topic was deleted and created again, or the offset copied from elsewhere
+)
+
+// Error says what is done about it.
+func (i Ignored) Error() string {
+	return "what ended beyond the committed offset is not known (" + string(i) + "): it is sent again"
+}
+
+// Parse reads what Text has written. It must be what came with the committed offset of
+// this very log: where that cannot be said, it returns an Ignored. Without text it
+// returns nil.
+func Parse(text string, committed int64, log LogID) (*Ahead, error) {
+	if text == "" {
+		return nil, nil
+	}
+	rest, ours := strings.CutPrefix(text, prefix)
+	if !ours {
+		return nil, Foreign
+	}
+	rest, known := strings.CutPrefix(rest, version)
+	if !known {
+		return nil, Version
+	}
+	data, err := ascii.DecodeString(rest)
+	if err != nil || len(text) > MaxText*4 || len(data) < 4 || binary.BigEndian.Uint32(data) != crc32.Checksum(data[4:], checksum) {
+		return nil, Damaged
+	}
+	a, ok := decode(data[4:])
+	switch {
+	case !ok:
+		return nil, Damaged
+	case a.Log != log:
+		return nil, OtherLog
+	case a.Offset != committed:
+		return nil, OtherOffset
+	}
+	return a, nil
+}
+
+// decode reads what text has encoded, and believes none of it.
+func decode(body []byte) (*Ahead, bool) {
+	r := reader{data: body}
+	flags := r.byte()
+	a := &Ahead{Released: flags&flagReleased != 0}
+	copy(a.Log[:], r.take(len(a.Log)))
+	a.Offset = r.int(math.MaxInt64)
+	a.End = a.Offset + r.int(math.MaxInt64-a.Offset)
+	a.AtWork = time.Duration(r.int(maxAtWork.Milliseconds())) * time.Millisecond
+	if flags&flagDeflated != 0 {
+		const most = maxSpans * 2 * binary.MaxVarintLen64
+		inflated, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(r.data)), most))
+		if err != nil {
+			return nil, false
+		}
+		r.data = inflated
+	}
+	for _, list := range []*spans{&a.open, &a.setAside} {
+		at := a.Offset
+		for range r.int(2 * maxSpans) {
+			from := at + r.int(a.End-at)
+			at = from + r.int(a.End-from)
+			if r.failed {
+				break
+			}
+			list.add(from, at)
+		}
+	}
+	return a, !r.failed && len(r.data) == 0
+}
+
+// reader takes values from the front of data. After a failure it returns zeros.
+type reader struct {
+	data   []byte
+	failed bool
+}
+
+func (r *reader) take(n int) []byte {
+	if r.failed || len(r.data) < n {
+		r.failed = true
+		return nil
+	}
+	taken := r.data[:n]
+	r.data = r.data[n:]
+	return taken
+}
+
+func (r *reader) byte() byte {
+	if b := r.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+// int reads a number of at most that size.
+func (r *reader) int(most int64) int64 {
+	v, n := binary.Uvarint(r.data)
+	if r.failed || n <= 0 || v > uint64(max(most, 0)) {
+		r.failed = true
+		return 0
+	}
+	r.data = r.data[n:]
+	return int64(v)
+}

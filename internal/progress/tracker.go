@@ -1,0 +1,257 @@
+package progress
+
+import (
+	"math/bits"
+	"slices"
+	"sort"
+	"sync"
+
+	"github.com/contactsync/contactsync"
+)
+
+// Tracker knows which positions of one claim are open: read, and not yet ended.
+// It takes one bit a position where offsets are dense, and at most one chunk
+// where they are not, so millions may be open.
+type Tracker struct {
+	mu        sync.Mutex
+	chunks    []chunk // by base; the first has an open position
+	empty     int     // chunks without one
+	open      int
+	next      int64  // the offset to read next
+	ended     int    // events ended since the last commit
+	last      int64  // the offset committed last; -1 before the first
+	inherited *Ahead // what an earlier owner had ended; nil where nothing is known
+}
+
+const chunkOffsets = 512
+
+// chunk holds the open positions of chunkOffsets offsets from base. What is not open
+// has ended, or holds no event.
+type chunk struct {
+	base     int64
+	n        int
+	bits     [chunkOffsets / 64]uint64
+	setAside *[chunkOffsets / 64]uint64 // ended as a dead letter; nil where none has
+}
+
+// ChunkBytes is about what a Tracker takes for each 512 offsets, or less of them where
+// they are sparse.
+const ChunkBytes = 96
+
+// NewTracker returns a tracker that reads from offset 0 on; nothing is committed.
+func NewTracker() *Tracker { return &Tracker{last: -1} }
+
+// Resume sets the offset that the group has committed, -1 for none, and what an earlier
+// owner had ended beyond it, nil where nothing is known. Nothing is open yet.
+func (t *Tracker) Resume(committed int64, inherited *Ahead) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next, t.last, t.inherited = max(committed, 0), committed, inherited
+}
+
+// Start sets the offset to read next, where nothing is open yet. What an earlier owner
+// had ended is forgotten where reading begins elsewhere: it is of another log.
+func (t *Tracker) Start(next int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next = next
+	if t.inherited != nil && t.inherited.Offset != next {
+		t.inherited = nil
+	}
+}
+
+// Opened notes that positions were read. Offsets only grow; one that does not is
+// refused, since it would be delivered twice.
+func (t *Tracker) Opened(offsets []int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, o := range offsets {
+		if o < t.next {
+			return false
+		}
+		t.next = o + 1
+		base := o &^ (chunkOffsets - 1)
+		if n := len(t.chunks); n == 0 || t.chunks[n-1].base != base {
+			t.compact()
+			t.chunks = append(t.chunks, chunk{base: base})
+			t.empty++
+		}
+		c := &t.chunks[len(t.chunks)-1]
+		if c.n == 0 {
+			t.empty--
+		}
+		c.bits[(o-base)/64] |= 1 << ((o - base) % 64)
+		c.n++
+		t.open++
+	}
+	return true
+}
+
+// compact drops chunks in which nothing is open, once they are most of all: one open
+// position must not keep all that ended behind it.
+func (t *Tracker) compact() {
+	if t.empty < 64 || t.empty < len(t.chunks)/2 {
+		return
+	}
+	t.chunks = slices.DeleteFunc(t.chunks, func(c chunk) bool { return c.n == 0 && c.setAside == nil })
+	t.empty = 0
+	for i := range t.chunks {
+		if t.chunks[i].n == 0 {
+			t.empty++
+		}
+	}
+}
+
+// Passed notes that the read position has moved past offsets without events.
+func (t *Tracker) Passed(next int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.next = max(t.next, next)
+}
+
+// Done notes that events have ended, all of them in one step: whoever asks sees none of
+// them ended, or all. Those that are not open change nothing.
+func (t *Tracker) Done(ended []contactsync.Ended) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, e := range ended {
+		t.done(e.Offset, e.SetAside)
+	}
+	drop := 0
+	for drop < len(t.chunks) && t.chunks[drop].n == 0 {
+		drop++
+	}
+	t.chunks = t.chunks[drop:]
+	t.empty -= drop
+}
+
+func (t *Tracker) done(offset int64, setAside bool) {
+	i := sort.Search(len(t.chunks), func(i int) bool { return t.chunks[i].base > offset }) - 1
+	if i < 0 {
+		return
+	}
+	c := &t.chunks[i]
+	at := offset - c.base
+	if at >= chunkOffsets || c.bits[at/64]&(1<<(at%64)) == 0 {
+		return
+	}
+	c.bits[at/64] &^= 1 << (at % 64)
+	if c.n--; c.n == 0 {
+		t.empty++
+	}
+	t.open--
+	t.ended++
+	if setAside {
+		if c.setAside == nil {
+			c.setAside = new([chunkOffsets / 64]uint64)
+		}
+		c.setAside[at/64] |= 1 << (at % 64)
+	}
+}
+
+// Inherited says of an event whether an earlier owner had ended it.
+func (t *Tracker) Inherited(offset int64) contactsync.State {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.inherited.state(offset)
+}
+
+// watermark is the first open position, or the offset to read next where none is
+// open: every event below it has ended.
+func (t *Tracker) watermark() int64 {
+	if len(t.chunks) == 0 {
+		return t.next
+	}
+	c := &t.chunks[0]
+	for i, word := range c.bits {
+		if word != 0 {
+			return c.base + int64(i*64+bits.TrailingZeros64(word))
+		}
+	}
+	panic("BUG: the first chunk of a tracker has no open position")
+}
+
+// Commit is what to commit of one partition.
+type Commit struct {
+	Ahead
+	ended int
+}
+
+// ToCommit returns the offset to commit and what has ended beyond it, and whether that
+// has changed since the last commit.
+func (t *Tracker) ToCommit() (c Commit, changed bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c = Commit{Ahead: t.ahead(), ended: t.ended}
+	return c, c.Offset != t.last || t.ended > 0
+}
+
+// Committed notes that Kafka has taken a commit.
+func (t *Tracker) Committed(c Commit) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = c.Offset
+	t.ended -= c.ended
+}
+
+// Recommit has the next ToCommit report a change.
+func (t *Tracker) Recommit() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = -1
+}
+
+// State is what the gauges show of a partition.
+type State struct {
+	Open      int   // positions
+	Next      int64 // the offset to read
+	Watermark int64 // the first open position, or Next
+	Last      int64 // the offset committed last; -1 before the first
+	Ended     int   // events since the last commit
+	Bytes     int   // about what the tracker takes
+}
+
+// State returns the present one.
+func (t *Tracker) State() State {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return State{Open: t.open, Next: t.next, Watermark: t.watermark(), Last: t.last, Ended: t.ended, Bytes: len(t.chunks) * ChunkBytes}
+}
+
+// ahead collects what has ended beyond the watermark.
+func (t *Tracker) ahead() Ahead {
+	a := Ahead{Offset: t.watermark(), End: t.next}
+	from := a.Offset
+	for i := range t.chunks {
+		c := &t.chunks[i]
+		collect(&a.open, c.base, &c.bits)
+		if c.setAside != nil {
+			collect(&a.setAside, c.base, c.setAside)
+		}
+		if len(a.open)+len(a.setAside) > maxSpans {
+			a.cut(c.base)
+			return a
+		}
+	}
+	a.setAside.clip(from, a.End)
+	if in := t.inherited; in != nil && in.End > a.Offset {
+		a.inherit(in, t.next)
+	}
+	return a
+}
+
+// collect appends the runs of set bits.
+func collect(to *spans, base int64, words *[chunkOffsets / 64]uint64) {
+	for i, word := range words {
+		at := base + int64(i*64)
+		for word != 0 {
+			zeros := bits.TrailingZeros64(word)
+			ones := bits.TrailingZeros64(^(word >> zeros))
+			to.add(at+int64(zeros), at+int64(zeros+ones))
+			if zeros+ones == 64 {
+				break
+			}
+			word = word >> (zeros + ones) << (zeros + ones)
+		}
+	}
+}
