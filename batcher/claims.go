@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
 )
 
 // claim is one owned partition during one generation.
@@ -16,6 +18,20 @@ type claim struct {
 	deferred list  // contacts that wait for the end of catch-up
 	open     int   // events that have not ended
 	first    int64 // offset of the first event that was added; -1 before it
+	assigned time.Time
+	ranked   time.Time // the latest rank of an event of catch-up
+}
+
+// rank is by what time an event is sent before others. A backlog arrives all at once, so
+// while its partition catches up an event has the age that Kafka's timestamp gives it,
+// but none is older than those before it in the log, or younger than the assignment. After
+// that the arrival counts, which no producer can set: a wrong clock must not push others back.
+func (cl *claim) rank(now time.Time, ev *event.Event) time.Time {
+	if !cl.catching {
+		return now
+	}
+	cl.ranked = later(cl.ranked, earlier(ev.Record.Time, cl.assigned))
+	return cl.ranked
 }
 
 // source is one event whose state is in a contact or a dead letter.
@@ -46,9 +62,9 @@ func (cl *claim) opened(offset int64) source {
 	return source{cl, offset}
 }
 
-func (cs *claims) assign(owned []contactsync.Claim, catchUp bool) {
+func (cs *claims) assign(now time.Time, owned []contactsync.Claim, catchUp bool) {
 	for _, c := range owned {
-		cs.owned[c] = &claim{Claim: c, live: true, catching: catchUp, first: -1}
+		cs.owned[c] = &claim{Claim: c, live: true, catching: catchUp, first: -1, assigned: now}
 		if catchUp {
 			cs.catchingUp++
 		}

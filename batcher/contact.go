@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -27,6 +28,7 @@ type contact struct {
 	version version            // of the newest event
 
 	sources []source  // every event behind it, in the order of arrival
+	rank    rank      // of its oldest event
 	since   time.Time // when it began to wait: arrival of its oldest event, or the end of catch-up
 	oldest  time.Time // Kafka timestamp of its oldest event
 	charge  int64     // what the window charges for it
@@ -40,6 +42,19 @@ type contact struct {
 	deleted counter  // in a request, and a delete arrived meanwhile: what counts its events then
 
 	prev, next *contact
+}
+
+// rank is the place of an event among those that want to be sent. No two are equal.
+type rank struct {
+	at  time.Time // see claim.rank
+	seq uint64    // in the order of arrival
+}
+
+// lastRank is behind every other one.
+var lastRank = rank{at: never}
+
+func (r rank) compare(other rank) int {
+	return cmp.Or(r.at.Compare(other.at), cmp.Compare(r.seq, other.seq))
 }
 
 // inFlight reports whether a contact of its stream's map is in a request.

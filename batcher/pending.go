@@ -16,8 +16,9 @@ type pending struct {
 	outbox   *outbox
 	seen     *seen
 
-	bytes    int64 // what the window charges for all of them
-	contacts int   // those in flight, and what arrived behind them, included
+	arrived  uint64 // contacts so far
+	bytes    int64  // what the window charges for all of them
+	contacts int    // those in flight, and what arrived behind them, included
 }
 
 // find returns a contact, or nil where it is not pending.
@@ -48,8 +49,10 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source)
 func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *contact {
 	c := &contact{
 		id: ev.Contact.ID, stream: st, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape,
-		account: ev.Contact.Account, version: versionOf(ev), sources: []source{src}, since: now, oldest: ev.Record.Time,
+		account: ev.Contact.Account, version: versionOf(ev), sources: []source{src},
+		rank: rank{src.claim.rank(now, ev), p.arrived}, since: now, oldest: ev.Record.Time,
 	}
+	p.arrived++
 	p.contacts++
 	p.recharge(c)
 	return c
@@ -72,7 +75,7 @@ func (p *pending) merge(now time.Time, c *contact, ev *event.Event, src source) 
 func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 	if len(c.sources) == 0 {
 		c.body, c.shape, c.merged = newer.body, newer.shape, newer.merged
-		c.since, c.oldest, c.attempts, c.sends, c.firstFail = newer.since, newer.oldest, 0, 0, time.Time{}
+		c.rank, c.since, c.oldest, c.attempts, c.sends, c.firstFail = newer.rank, newer.since, newer.oldest, 0, 0, time.Time{}
 	} else {
 		p.overlay(now, c, newer.body, newer.shape, newer.merged)
 	}

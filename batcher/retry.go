@@ -69,17 +69,17 @@ func (r *retries) add(g *group) {
 	}
 }
 
-// soonest returns when the first group falls due, and when the oldest of their rows
-// began to wait; never where there is none.
-func (r *retries) soonest() (due, oldest time.Time) {
-	due, oldest = never, never
+// soonest returns when the first group falls due, and the first rank of those that they
+// begin with; never and lastRank where there is none.
+func (r *retries) soonest() (due time.Time, first rank) {
+	due, first = never, lastRank
 	for _, g := range r.groups {
 		due = earlier(due, g.due)
-		if g.head != nil {
-			oldest = earlier(oldest, g.head.since)
+		if g.head != nil && g.head.rank.compare(first) < 0 {
+			first = g.head.rank
 		}
 	}
-	return due, oldest
+	return due, first
 }
 
 // take removes and returns the group that fell due first, or nil.

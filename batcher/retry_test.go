@@ -43,7 +43,7 @@ func TestRetries_TheSoonestFirst(t *testing.T) {
 	if g := r.take(now.Add(time.Second)); g == nil || g.ids() != "a" {
 		t.Errorf("got %+v, want a when it is due", g)
 	}
-	if due, oldest := r.soonest(); !due.Equal(never) || !oldest.Equal(never) {
+	if due, oldest := r.soonest(); !due.Equal(never) || oldest != lastRank {
 		t.Errorf("nothing waits, and yet until %v", due)
 	}
 }

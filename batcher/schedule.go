@@ -23,13 +23,12 @@ type stream struct {
 	health streamHealth
 
 	// Of the schedule.
-	number   uint64 // in the order of first events
-	inFlight int    // requests
-	changed  bool   // since it was last placed
+	inFlight int  // requests
+	changed  bool // since it was last placed
 	due      time.Time
-	order    time.Time // arrival of the oldest event that it could send: the earliest goes first
-	ready    bool      // in account.ready, else in account.waiting where index >= 0
-	index    int       // in its heap; -1 in none
+	rank     rank // of the oldest event that it could send: the first one goes first
+	ready    bool // in account.ready, else in account.waiting where index >= 0
+	index    int  // in its heap; -1 in none
 }
 
 // full reports whether the queue makes a request of the largest size.
@@ -80,19 +79,17 @@ type schedule struct {
 	streams    map[string]*stream
 	accounts   []*account
 	touched    []*stream
-	created    uint64 // streams so far
-	collecting bool   // a partition catches up: its contacts may share a request, so only full ones are sent
-	draining   bool   // requests need not be full
+	collecting bool // a partition catches up: its contacts may share a request, so only full ones are sent
+	draining   bool // requests need not be full
 }
 
 // stream returns the stream of a name, which is made where it is new.
 func (s *schedule) stream(name, accountID string) *stream {
 	st := s.streams[name]
 	if st == nil {
-		s.created++
 		st = &stream{
 			name: name, account: s.account(accountID), contacts: map[string]*contact{},
-			number: s.created, index: -1, due: never, order: never,
+			index: -1, due: never, rank: lastRank,
 		}
 		s.streams[name] = st
 	}
@@ -199,7 +196,7 @@ func (s *schedule) next(now time.Time) *stream {
 		if s.mayStart(a, now).After(now) || len(a.ready.streams) == 0 {
 			continue
 		}
-		if best == nil || compareOrder(a.ready.streams[0], best.ready.streams[0]) < 0 {
+		if best == nil || a.ready.streams[0].rank.compare(best.ready.streams[0].rank) < 0 {
 			best = a
 		}
 	}
@@ -236,9 +233,9 @@ func (a *account) turn() *stream {
 	case len(others) == 0:
 		return first
 	case a.health.held:
-		return slices.MaxFunc(others, compareOrder)
+		return slices.MaxFunc(others, compareRanks)
 	}
-	return slices.MinFunc(others, compareOrder)
+	return slices.MinFunc(others, compareRanks)
 }
 
 // mayStart is when the account as a whole lets a request start, but for its gate:
@@ -279,19 +276,21 @@ func (s *schedule) wake(now time.Time) time.Time {
 func (s *schedule) place(now time.Time) {
 	for _, st := range s.touched {
 		st.changed = false
-		due, order := s.timing(st)
-		st.account.move(st, due, order, now)
+		due, first := s.timing(st)
+		st.account.move(st, due, first, now)
 	}
 	clear(s.touched)
 	s.touched = s.touched[:0]
 }
 
-// timing works out when a stream may be sent, and the arrival of the oldest event that
-// it could send.
-func (s *schedule) timing(st *stream) (due, order time.Time) {
-	due, order = st.retries.soonest()
+// timing works out when a stream may be sent, and the rank of the oldest event that it
+// could send.
+func (s *schedule) timing(st *stream) (due time.Time, first rank) {
+	due, first = st.retries.soonest()
 	if head := st.queue.head; head != nil {
-		order = earlier(order, head.since)
+		if head.rank.compare(first) < 0 {
+			first = head.rank
+		}
 		switch {
 		case s.draining, st.full():
 			due = earlier(due, head.since)
@@ -301,13 +300,13 @@ func (s *schedule) timing(st *stream) (due, order time.Time) {
 		}
 	}
 	if st.health.hold != nil && st.inFlight > 0 {
-		return never, order // one probe at a time
+		return never, first // one probe at a time
 	}
-	return later(due, st.health.backoff), order
+	return later(due, st.health.backoff), first
 }
 
-func (a *account) move(st *stream, due, order, now time.Time) {
-	same := st.index >= 0 && due.Equal(st.due) && order.Equal(st.order)
+func (a *account) move(st *stream, due time.Time, first rank, now time.Time) {
+	same := st.index >= 0 && due.Equal(st.due) && first == st.rank
 	if same {
 		return
 	}
@@ -315,7 +314,7 @@ func (a *account) move(st *stream, due, order, now time.Time) {
 	if !stays {
 		a.remove(st)
 	}
-	st.due, st.order = due, order
+	st.due, st.rank = due, first
 	switch {
 	case stays && st.ready:
 		heap.Fix(&a.ready, st.index)
@@ -343,13 +342,11 @@ func (a *account) promote(now time.Time) {
 	}
 }
 
-// compareOrder compares streams by the age of their events. No two are equal, so that
+// compareRanks compares streams by the age of their events. No two are equal, so that
 // what is decided does not depend on how a heap is laid out.
-func compareOrder(a, b *stream) int {
-	return cmp.Or(a.order.Compare(b.order), cmp.Compare(a.number, b.number))
-}
+func compareRanks(a, b *stream) int { return a.rank.compare(b.rank) }
 
-// streamHeap orders streams by order (ready) or by due (waiting).
+// streamHeap orders streams by rank (ready) or by due (waiting).
 type streamHeap struct {
 	streams []*stream
 	ready   bool
@@ -360,7 +357,7 @@ func (h *streamHeap) Len() int { return len(h.streams) }
 func (h *streamHeap) Less(i, j int) bool {
 	a, b := h.streams[i], h.streams[j]
 	if h.ready {
-		return compareOrder(a, b) < 0
+		return compareRanks(a, b) < 0
 	}
 	return a.due.Before(b.due)
 }

@@ -1,12 +1,15 @@
 package batcher
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -34,7 +37,7 @@ func (s *testSchedule) with(name string, waited ...time.Duration) *stream {
 	}
 	st := s.stream(name, account)
 	for _, d := range waited {
-		st.queue.pushBack(&contact{stream: st, since: s.now.Add(-d)})
+		st.queue.pushBack(newWaiting(st, s.now.Add(-d)))
 	}
 	s.touch(st)
 	return st
@@ -162,14 +165,14 @@ func TestSchedule_Turns(t *testing.T) {
 			s.with("queue", hour)
 			st := s.with("apart")
 			g := groupOf(s.now, "x")
-			g.head.since = s.now.Add(-2 * hour)
+			g.head.rank.at = s.now.Add(-2 * hour)
 			st.retries.add(g)
 		}, "apart"},
 		{"although younger ones wait in its queue", func(s *testSchedule) {
 			s.with("queue", hour)
 			st := s.with("apart", hour/2)
 			g := groupOf(s.now, "x")
-			g.head.since = s.now.Add(-2 * hour)
+			g.head.rank.at = s.now.Add(-2 * hour)
 			st.retries.add(g)
 		}, "apart"},
 		{"the oldest of all accounts", func(s *testSchedule) {
@@ -231,10 +234,12 @@ func TestSchedule_MovesWhatWasTouched(t *testing.T) {
 		{"ready", func() {}, "st"},
 		{"back to waiting", func() { st.health.backoff = s.now.Add(time.Hour) }, "other"},
 		{"ready again", func() { st.health.backoff = time.Time{} }, "st"},
-		{"younger", func() { st.queue.head.since = s.now.Add(-30 * time.Second) }, "other"},
-		{"older", func() { st.queue.head.since = s.now.Add(-2 * time.Hour) }, "st"},
+		{"younger", func() {
+			st.queue.head.since, st.queue.head.rank.at = s.now.Add(-30*time.Second), s.now.Add(-30*time.Second)
+		}, "other"},
+		{"older", func() { st.queue.head.since, st.queue.head.rank.at = s.now.Add(-2*time.Hour), s.now.Add(-2*time.Hour) }, "st"},
 		{"gone", func() { st.queue.remove(st.queue.head) }, "other"},
-		{"back", func() { st.queue.pushBack(&contact{stream: st, since: s.now.Add(-time.Hour)}) }, "st"},
+		{"back", func() { st.queue.pushBack(newWaiting(st, s.now.Add(-time.Hour))) }, "st"},
 		{"dropped with what is left of a group", func() {
 			st.queue.remove(st.queue.head)
 			g := groupOf(s.now, "x")
@@ -300,5 +305,60 @@ func TestSchedule_DropsWhatIsEmpty(t *testing.T) {
 		if kept := s.streams["st"] != nil; kept != tt.kept {
 			t.Errorf("%s: kept %v, want %v", name, kept, tt.kept)
 		}
+	}
+}
+
+// newWaiting is a contact that has waited since a time.
+func newWaiting(st *stream, since time.Time) *contact {
+	return &contact{stream: st, since: since, rank: rank{at: since}}
+}
+
+// TestWindow_ABacklogGoesByTheAgeOfItsEvents: what catch-up collects becomes ready at
+// once, and must not be sent one stream after the other.
+func TestWindow_ABacklogGoesByTheAgeOfItsEvents(t *testing.T) {
+	t.Parallel()
+	for name, at := range map[string]func(now time.Time, i int) time.Time{
+		"a minute apart":      func(now time.Time, i int) time.Time { return now.Add(time.Duration(i-100) * time.Minute) },
+		"all in one moment":   func(now time.Time, _ int) time.Time { return now.Add(-time.Hour) },
+		"one in the future":   func(now time.Time, i int) time.Time { return now.Add(time.Duration(i%7-3) * 1000 * time.Hour) },
+		"none has any":        func(time.Time, int) time.Time { return time.Time{} },
+		"in the wrong order":  func(now time.Time, i int) time.Time { return now.Add(-time.Duration(i) * time.Minute) },
+		"all from the future": func(now time.Time, _ int) time.Time { return now.Add(1000 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTestWindow(t, func(cfg *Config) { cfg.MaxRows, cfg.MaxInFlight = 2, 100 })
+			w.Forget(w.now)
+			w.Assign(w.now, []contactsync.Claim{testClaim}, true)
+			for i := range 12 {
+				ev := w.event(fmt.Sprintf("s%d/c%d", i%3, i))
+				ev.Record.Time = at(w.now, i)
+				w.Add(w.now, ev)
+			}
+			w.CaughtUp(w.now, testClaim)
+			w.add("s9/young", "s9/younger")
+			var sent []string
+			for f := w.Next(w.now); f != nil; f = w.Next(w.now) {
+				sent = append(sent, f.Batch.Stream)
+			}
+			want := []string{"s0", "s1", "s2", "s0", "s1", "s2", "s9"}
+			if !slices.Equal(sent, want) {
+				t.Errorf("sent %v, want %v", sent, want)
+			}
+		})
+	}
+}
+
+// TestWindow_AWrongClockIsNoAdvantage: once a partition has been caught up with, the
+// arrival counts.
+func TestWindow_AWrongClockIsNoAdvantage(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(cfg *Config) { cfg.MaxRows = 1 })
+	w.add("s1/honest")
+	old := w.event("s2/from-1970")
+	old.Record.Time = time.Unix(0, 0)
+	w.Add(w.now, old)
+	if f := w.Next(w.now); f == nil || f.Batch.Stream != "s1" {
+		t.Errorf("%+v goes first", f)
 	}
 }

@@ -39,6 +39,23 @@ type simClaim struct {
 	catching bool
 	first    int64 // offset of the first event read; -1 before it
 	open     int   // events not ended
+	assigned time.Time
+	ranked   time.Time // the latest of what was read while it catches up
+}
+
+// rank is the arrival of an event, but in catch-up its time, as far as that is not before
+// what stands in front of it in the log, or in the future.
+func (cl *simClaim) rank(now, at time.Time) time.Time {
+	if !cl.catching {
+		return now
+	}
+	if at.After(cl.assigned) {
+		at = cl.assigned
+	}
+	if at.After(cl.ranked) {
+		cl.ranked = at
+	}
+	return cl.ranked
 }
 
 // simRead is one event of a claim.
@@ -59,6 +76,7 @@ type simCell struct {
 	order  simOrder // of its newest event
 	oldest time.Time
 
+	rank      time.Time // by which it goes before others
 	since     time.Time // from when it waits
 	sends     int
 	attempts  int // answers that left it open
@@ -113,7 +131,7 @@ func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 
 func (m *simModel) assign(claims []contactsync.Claim, catchUp bool) {
 	for _, c := range claims {
-		m.claims[c] = &simClaim{Claim: c, catching: catchUp, first: -1}
+		m.claims[c] = &simClaim{Claim: c, catching: catchUp, first: -1, assigned: m.now}
 	}
 }
 
@@ -204,7 +222,7 @@ func (m *simModel) sorted() []*simCell {
 func (m *simModel) update(r simRead) {
 	k := r.event.key
 	fresh := &simCell{
-		key: k, events: []simRead{r}, body: r.event.body, order: r.event.order, since: m.now, oldest: r.event.record.Time,
+		key: k, events: []simRead{r}, body: r.event.body, order: r.event.order, rank: r.claim.rank(m.now, r.event.record.Time), since: m.now, oldest: r.event.record.Time,
 	}
 	switch c := m.cells[k]; {
 	case c == nil:
@@ -331,7 +349,7 @@ func (m *simModel) land(c *simCell) bool {
 	c.deleted, c.dead = "", false
 	if behind != nil {
 		if len(c.events) == 0 {
-			c.body, c.since, c.oldest = map[string]any{}, behind.since, behind.oldest
+			c.body, c.rank, c.since, c.oldest = map[string]any{}, behind.rank, behind.since, behind.oldest
 			c.attempts, c.sends, c.firstFail = 0, 0, time.Time{}
 		}
 		c.lay(behind)

@@ -73,15 +73,15 @@ func (s *simRun) ready(st *simStream) (at, newest time.Time) {
 			rows++
 			text, _ := json.Marshal(c.body)
 			size += len(text) + 1
-			newest = later(newest, c.since)
+			newest = later(newest, c.rank)
 		case c.set == nil:
 			lingered = append(lingered, c.notBefore)
-			newest = later(newest, c.since)
+			newest = later(newest, c.rank)
 		case !c.set.loose:
 			if _, busy := sets[c.set]; !busy {
 				sets[c.set] = true
 			}
-			if newest = later(newest, c.since); c.set.halves {
+			if newest = later(newest, c.rank); c.set.halves {
 				newest = never // a half that waits for the other one gives its stream no turn
 			}
 		}

@@ -170,8 +170,8 @@ func (s *simRun) checkTime(q *simRequest) {
 func (s *simRun) checkTurn(st *simStream) {
 	a, oldest := st.account, never
 	for _, c := range s.model.of(st) {
-		if c.request == nil && c.deferred == nil && c.since.Before(oldest) {
-			oldest = c.since
+		if c.request == nil && c.deferred == nil && c.rank.Before(oldest) {
+			oldest = c.rank
 		}
 	}
 	for _, other := range s.model.streams {
@@ -187,7 +187,7 @@ func (s *simRun) checkTurn(st *simStream) {
 		case st.hold != nil && a.others < simOthersFirst:
 			s.fail("hold", "%s probes after %d requests of others, and %s is ready", st.name, a.others, other.name)
 		case st.hold == nil && newest.Before(oldest):
-			s.fail("turn", "%s goes first, whose oldest contact waits since %v; %s waits since %v", st.name, oldest, other.name, newest)
+			s.fail("turn", "%s goes first, whose oldest contact has the rank of %v; %s has that of %v", st.name, oldest, other.name, newest)
 		}
 	}
 }

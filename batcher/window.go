@@ -61,7 +61,7 @@ func (w *Window) bytes() int64 { return w.pending.bytes + w.outbox.bytes }
 // state. Events of unknown claims are not taken.
 func (w *Window) Assign(now time.Time, claims []contactsync.Claim, catchUp bool) {
 	w.clock(now)
-	w.claims.assign(claims, catchUp)
+	w.claims.assign(w.now, claims, catchUp)
 	w.schedule.setMode(w.claims.catchingUp > 0, w.schedule.draining)
 }
 
