@@ -227,7 +227,7 @@ func (b *Batcher) start(ctx context.Context, req *Request) {
 
 // finishRelease gives the partitions back when nothing of them is in flight.
 func (b *Batcher) finishRelease(now time.Time) {
-	if len(b.releases) == 0 || !b.window.Drained(now) {
+	if len(b.releases) == 0 || !b.window.Drained() {
 		return
 	}
 	b.window.Forget(now)

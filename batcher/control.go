@@ -33,8 +33,8 @@ func (b *Batcher) CaughtUp(c contactsync.Claim) {
 	b.do(func(now time.Time) { b.window.CaughtUp(now, c) })
 }
 
-// Release gives all claims back: it sends what may be sent now, waits for what is in
-// flight, and drops the rest. When ctx ends first, requests in flight are given up
+// Release gives all claims back: it starts nothing more, waits for what is in flight, and
+// drops the rest. When ctx ends first, requests in flight are given up
 // and the cause of ctx is returned. In both cases no request is in flight
 // afterwards, and none will start (I4). Nothing may be added once Release
 // is called, and nothing assigned before it has returned. It returns until when the API

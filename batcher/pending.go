@@ -166,11 +166,8 @@ func (p *pending) takeQueue(st *stream, most int, mostBytes int64) ([]*contact, 
 		st.queue.remove(c)
 		rows = append(rows, c)
 	}
-	switch {
-	case len(rows) == most:
+	if len(rows) == most {
 		return rows, BatchRows
-	case p.schedule.draining:
-		return rows, BatchDrain
 	}
 	return rows, BatchLinger
 }

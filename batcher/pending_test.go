@@ -280,23 +280,20 @@ func TestPending_TakesUpToTheLimits(t *testing.T) {
 		rows   int
 		bytes  int64
 		queue  int
-		drain  bool
 		want   string
 		reason BatchReason
 	}{
-		{"all that wait", 10, 1000, 3, false, "c0 c1 c2", BatchLinger},
-		{"while draining", 10, 1000, 3, true, "c0 c1 c2", BatchDrain},
-		{"the most rows", 2, 1000, 3, false, "c0 c1", BatchRows},
-		{"just the most rows", 3, 1000, 3, true, "c0 c1 c2", BatchRows},
-		{"the most bytes", 10, 2 * row, 3, false, "c0 c1", BatchBytes},
-		{"not a byte more", 10, 2*row - 1, 3, false, "c0", BatchBytes},
-		{"one that is too large goes alone", 10, 1, 3, false, "c0", BatchBytes},
+		{"all that wait", 10, 1000, 3, "c0 c1 c2", BatchLinger},
+		{"the most rows", 2, 1000, 3, "c0 c1", BatchRows},
+		{"just the most rows", 3, 1000, 3, "c0 c1 c2", BatchRows},
+		{"the most bytes", 10, 2 * row, 3, "c0 c1", BatchBytes},
+		{"not a byte more", 10, 2*row - 1, 3, "c0", BatchBytes},
+		{"one that is too large goes alone", 10, 1, 3, "c0", BatchBytes},
 	} {
 		w := newTestWindow(t, nil)
 		for i := range tt.queue {
 			w.add(fmt.Sprint("c", i))
 		}
-		w.schedule.draining = tt.drain
 		f := w.pending.take(w.now, w.schedule.streams["st"], tt.rows, tt.bytes)
 		if ids(f) != tt.want || f.Reason != tt.reason || f.bytes != row*int64(len(f.rows)) {
 			t.Errorf("%s: %q because of %v, %d bytes; want %q because of %v", tt.name, ids(f), f.Reason, f.bytes, tt.want, tt.reason)

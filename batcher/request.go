@@ -14,14 +14,13 @@ const (
 	BatchRows   BatchReason = iota // it has the most rows that one may carry
 	BatchBytes                     // the most bytes
 	BatchLinger                    // its oldest event has waited long enough
-	BatchDrain                     // the partition is about to be given back
 	BatchRetry                     // a set of rows that is tried again
 	batchReasons
 )
 
 // String names the reason as metrics do.
 func (r BatchReason) String() string {
-	return [...]string{"rows", "bytes", "linger", "drain", "retry"}[r]
+	return [...]string{"rows", "bytes", "linger", "retry"}[r]
 }
 
 // Request is one request in flight. Its batch may be read by others; the rest belongs

@@ -80,7 +80,6 @@ type schedule struct {
 	accounts   []*account
 	touched    []*stream
 	collecting bool // a partition catches up: its contacts may share a request, so only full ones are sent
-	draining   bool // requests need not be full
 }
 
 // stream returns the stream of a name, which is made where it is new.
@@ -159,12 +158,12 @@ func (s *schedule) touchAll(a *account) {
 	}
 }
 
-// setMode says what streams need in order to be sent.
-func (s *schedule) setMode(collecting, draining bool) {
-	if s.collecting == collecting && s.draining == draining {
+// collect says whether a partition catches up.
+func (s *schedule) collect(collecting bool) {
+	if s.collecting == collecting {
 		return
 	}
-	s.collecting, s.draining = collecting, draining
+	s.collecting = collecting
 	for _, st := range s.streams {
 		s.touch(st)
 	}
@@ -292,7 +291,7 @@ func (s *schedule) timing(st *stream) (due time.Time, first rank) {
 			first = head.rank
 		}
 		switch {
-		case s.draining, st.full():
+		case st.full():
 			due = earlier(due, head.since)
 		case s.collecting:
 		default:

@@ -62,15 +62,11 @@ func TestSchedule_Timing(t *testing.T) {
 		"a full request, by bytes": {func(s *testSchedule, st *stream) { s.with("st", 0); st.account.health.size.bytes = 1 }, 0},
 		"a partition catches up": {func(s *testSchedule, _ *stream) {
 			s.with("st", time.Hour)
-			s.setMode(true, false)
+			s.collect(true)
 		}, never},
 		"full while one catches up": {func(s *testSchedule, _ *stream) {
 			s.with("st", 0, 0, 0)
-			s.setMode(true, false)
-		}, 0},
-		"draining": {func(s *testSchedule, _ *stream) {
-			s.with("st", 0)
-			s.setMode(true, true)
+			s.collect(true)
 		}, 0},
 		"backing off": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
@@ -92,7 +88,7 @@ func TestSchedule_Timing(t *testing.T) {
 		"a set of its own while a partition catches up": {func(s *testSchedule, st *stream) {
 			st.retries.add(groupOf(s.now.Add(200*time.Millisecond), "a"))
 			s.touch(st)
-			s.setMode(true, false)
+			s.collect(true)
 		}, 200 * time.Millisecond},
 		"as many requests as the account may have": {func(s *testSchedule, _ *stream) {
 			other := s.with("other")

@@ -17,7 +17,7 @@ func (s *simRun) nothingToSend() {
 	for _, c := range s.model.cells {
 		pending = pending || c.deferred == nil
 	}
-	if pending && s.wake.IsZero() && len(s.requests) == 0 && !s.model.catching() {
+	if pending && s.wake.IsZero() && len(s.requests) == 0 && !s.model.catching() && !s.model.drain {
 		s.fail("I9", "contacts are pending, nothing is in flight, and the Window never wakes")
 	}
 	for _, st := range s.model.streams {
@@ -55,7 +55,7 @@ func (s *simRun) starts(st *simStream) time.Time {
 // the youngest of the contacts that make it so.
 func (s *simRun) ready(st *simStream) (at, newest time.Time) {
 	at = never
-	if st.hold != nil && st.requests > 0 {
+	if s.model.drain || st.hold != nil && st.requests > 0 {
 		return never, never
 	}
 	sets, rows, size := map[*simSet]bool{}, 0, 0
@@ -93,13 +93,13 @@ func (s *simRun) ready(st *simStream) (at, newest time.Time) {
 	}
 	switch {
 	case rows == 0:
-	case s.model.drain, rows >= s.cfg.MaxRows, size >= int(s.cfg.MaxBytes):
+	case rows >= s.cfg.MaxRows, size >= int(s.cfg.MaxBytes):
 		at = earlier(at, queue)
 	case !s.model.catching():
 		at = earlier(at, queue.Add(s.cfg.Linger))
 	}
 	for _, t := range lingered {
-		if s.model.drain || !s.model.catching() {
+		if !s.model.catching() {
 			at = earlier(at, later(t, queue.Add(s.cfg.Linger)))
 		}
 	}

@@ -129,8 +129,8 @@ func (s *simRun) checkSize(q *simRequest, size int) {
 	case q.set != nil && !q.set.loose && n > q.set.limit:
 		s.fail("I5", "%d rows are tried apart, want at most %d", n, q.set.limit)
 	case q.set != nil && !q.set.loose && q.req.Reason != batcher.BatchRetry || q.set == nil && q.req.Reason == batcher.BatchRetry,
-		q.req.Reason == batcher.BatchRows && n != most, q.req.Reason == batcher.BatchDrain && !s.model.drain,
-		q.req.Reason == batcher.BatchLinger && (s.model.drain || n == most):
+		q.req.Reason == batcher.BatchRows && n != most,
+		q.req.Reason == batcher.BatchLinger && n == most:
 		s.fail("size", "a request of %d rows was cut because of %v", n, q.req.Reason)
 	}
 }
@@ -144,7 +144,10 @@ func (s *simRun) checkTime(q *simRequest) {
 	if a.held && s.now.Before(a.probe.from) {
 		s.fail("hold", "a request of account %s, which is on hold, %v too early", a.name, a.probe.from.Sub(s.now))
 	}
-	if q.set != nil || s.model.drain {
+	if s.model.drain {
+		s.fail("drain", "a request of %s starts", st.name)
+	}
+	if q.set != nil {
 		return
 	}
 	rows, size := 0, 0

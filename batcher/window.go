@@ -26,6 +26,7 @@ type Window struct {
 	seen     seen
 	log      eventLog
 	requests map[*Request]struct{} // in flight
+	draining bool                  // nothing is started any more
 	atWork   time.Time             // until when requests without a usable answer may be applied
 }
 
@@ -62,7 +63,7 @@ func (w *Window) bytes() int64 { return w.pending.bytes + w.outbox.bytes }
 func (w *Window) Assign(now time.Time, claims []contactsync.Claim, catchUp bool) {
 	w.clock(now)
 	w.claims.assign(w.now, claims, catchUp)
-	w.schedule.setMode(w.claims.catchingUp > 0, w.schedule.draining)
+	w.schedule.collect(w.claims.catchingUp > 0)
 }
 
 // CaughtUp says that a claim's read position has passed the end seen at
@@ -75,7 +76,7 @@ func (w *Window) CaughtUp(now time.Time, c contactsync.Claim) {
 	}
 	w.outbox.caughtUp(cl)
 	w.pending.caughtUp(w.now, cl)
-	w.schedule.setMode(w.claims.catchingUp > 0, w.schedule.draining)
+	w.schedule.collect(w.claims.catchingUp > 0)
 }
 
 // StopCatchingUp ends catch-up for all claims: the window is full, and only
@@ -125,11 +126,15 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 	}
 }
 
-// Next returns the best request that may start now, and nil where none may.
+// Next returns the best request that may start now, and nil where none may, or the
+// window drains.
 // Among the ready streams the one with the oldest pending event goes first. The
 // caller must hand every request back through Settle exactly once.
 func (w *Window) Next(now time.Time) *Request {
 	w.clock(now)
+	if w.draining {
+		return nil
+	}
 	for st := w.schedule.next(w.now); st != nil; st = w.schedule.next(w.now) {
 		w.health.review(w.now, st)
 		if w.pending.dissolve(w.now, st, st.health.hold != nil) {
@@ -153,7 +158,12 @@ func (w *Window) Next(now time.Time) *Request {
 
 // Wake returns when Next may answer differently although nothing else happens,
 // and the zero time where only an event or a result can change it.
-func (w *Window) Wake() time.Time { return w.schedule.wake(w.now) }
+func (w *Window) Wake() time.Time {
+	if w.draining {
+		return time.Time{}
+	}
+	return w.schedule.wake(w.now)
+}
 
 // Settle takes the result of a request: rows that are done end, rows that were refused
 // become dead letters, and the others wait to be sent again. What each kind of answer
@@ -176,28 +186,15 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	}
 }
 
-// drainPatience is how far ahead a draining window looks: a stream that may be sent
-// within it is waited for, one that waits longer is left to the next owner.
-const drainPatience = 500 * time.Millisecond
-
-// Drain makes every stream ready that may be sent, full or not: what is delivered
-// before the partitions are given back is not sent a second time by their next
-// owner. Contacts of partitions that still catch up stay where they are.
+// Drain has Next start nothing more until Forget. What ended is kept with the commit, so a
+// request that starts now would save the next owner nothing, and might not finish.
 func (w *Window) Drain(now time.Time) {
 	w.clock(now)
-	w.schedule.setMode(w.claims.catchingUp > 0, true)
+	w.draining = true
 }
 
-// Drained reports whether nothing is in flight any more that somebody waits for,
-// and nothing could soon be. Call it when Next has returned nil.
-func (w *Window) Drained(now time.Time) bool {
-	w.clock(now)
-	if len(w.requests) > 0 || !w.outbox.drained() {
-		return false
-	}
-	wake := w.Wake()
-	return wake.IsZero() || wake.After(w.now.Add(drainPatience))
-}
+// Drained reports whether nothing is in flight any more that somebody waits for.
+func (w *Window) Drained() bool { return len(w.requests) == 0 && w.outbox.drained() }
 
 // Forget drops everything that has not ended, and every claim. Nobody commits that,
 // so the next owner reads it again. Results that come later end nothing. It is
@@ -208,7 +205,8 @@ func (w *Window) Forget(now time.Time) {
 	w.m.Released.Add(float64(w.claims.end()))
 	w.outbox.forget()
 	w.pending.forget()
-	w.schedule.setMode(false, false)
+	w.schedule.collect(false)
+	w.draining = false
 	w.schedule.dropEmpty(w.now)
 }
 

@@ -97,6 +97,6 @@ var (
 	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}
 	SkipReasons   = []string{"tombstone", "delete", "stale"}
 	HoldKinds     = []string{"unauthorized", "stream_gone", "rejecting"}
-	BatchReasons  = []string{"rows", "bytes", "linger", "drain", "retry"}
+	BatchReasons  = []string{"rows", "bytes", "linger", "retry"}
 	RowResults    = []string{"delivered", "failed", "unresolved"}
 )

@@ -268,7 +268,7 @@ func (g *worldGeneration) giveUp() {
 // finishRelease goes on with the last commit when nothing is in flight.
 func (g *worldGeneration) finishRelease() {
 	r := g.r
-	if g.state != genDraining || !r.window.Drained(r.w.now) {
+	if g.state != genDraining || !r.window.Drained() {
 		return
 	}
 	r.window.Forget(r.w.now)
