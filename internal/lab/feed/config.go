@@ -18,6 +18,10 @@ type Config struct {
 
 	// Skew is the exponent of the Zipf distribution of events over contacts, above 1. 0: uniform.
 	Skew float64
+	// InTurn takes the contacts one after the other instead of drawing them.
+	InTurn bool
+	// KeyByStream makes the stream's name the key, instead of stream and contact.
+	KeyByStream bool
 	// Rate bounds the events per second. 0: as fast as possible.
 	Rate float64
 	// Compression of the batches: none, gzip, snappy, lz4 or zstd; "" = none.

@@ -95,14 +95,17 @@ func (g *Generator) Next() (Event, bool) {
 	}
 	n := g.made
 	g.made++
-	ev := Event{Contact: g.pick()}
+	ev := Event{Contact: g.pick(n)}
 	g.seqs[ev.Contact]++
 	ev.Seq = g.cfg.SeqBase + int64(g.seqs[ev.Contact])
 	ev.Class = g.class(n, ev.Contact)
 	contact := g.contacts[ev.Contact]
 	g.reserve(1 << 10)
 	start := len(g.slab)
-	g.slab = append(append(append(g.slab, contact.Stream...), '/'), contact.ID...)
+	g.slab = append(g.slab, contact.Stream...)
+	if !g.cfg.KeyByStream {
+		g.slab = append(append(g.slab, '/'), contact.ID...)
+	}
 	ev.Key = g.cut(start)
 	start = len(g.slab)
 	switch ev.Class {
@@ -123,8 +126,11 @@ func (g *Generator) Next() (Event, bool) {
 	return ev, true
 }
 
-func (g *Generator) pick() int {
-	if g.zipf != nil {
+func (g *Generator) pick(n int) int {
+	switch {
+	case g.cfg.InTurn:
+		return n % g.cfg.Contacts
+	case g.zipf != nil:
 		return int(g.zipf.Uint64())
 	}
 	return g.rng.IntN(g.cfg.Contacts)
