@@ -15,13 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/kafka/kafkatest"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -241,21 +242,20 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 			answer.Partitions = append(answer.Partitions, o)
 		}
 		return &listoffsets.Response{Topics: []listoffsets.ResponseTopic{answer}}, nil
-	case *fetch.Request:
-		asked := req.Topics[0].Partitions[0]
-		part := fetch.ResponsePartition{Partition: asked.Partition, HighWatermark: records, LastStableOffset: f.stable}
-		if asked.FetchOffset < f.stable {
-			var batch []protocol.Record
-			for o := asked.FetchOffset; o < f.stable; o++ {
-				batch = append(batch, protocol.Record{Offset: o, Value: protocol.NewBytes([]byte("{}"))})
-			}
-			part.RecordSet.Records = &protocol.RecordStream{Records: []protocol.RecordReader{
-				&protocol.RecordBatch{BaseOffset: asked.FetchOffset, Records: protocol.NewRecordReader(batch...)},
-			}}
-		} else if !kafka.Sleep(ctx, time.Duration(req.MaxWaitTime)*time.Millisecond) {
-			return nil, ctx.Err()
-		}
-		return &fetch.Response{Topics: []fetch.ResponseTopic{{Topic: "contacts", Partitions: []fetch.ResponsePartition{part}}}}, nil
 	}
-	return nil, fmt.Errorf("BUG: a request of type %T", req)
+	return kafkatest.Fetch[protocol.Message](req, func(req *kmsg.FetchRequest) *kmsg.FetchResponse {
+		asked := req.Topics[0].Partitions[0]
+		part := kmsg.NewFetchResponseTopicPartition()
+		part.HighWatermark, part.LastStableOffset = records, f.stable
+		if asked.FetchOffset < f.stable {
+			var all []kmsg.Record
+			for o := asked.FetchOffset; o < f.stable; o++ {
+				all = append(all, kmsg.Record{OffsetDelta: int32(o - asked.FetchOffset), Value: []byte("{}")})
+			}
+			part.RecordBatches = kafkatest.Batch(kmsg.RecordBatch{FirstOffset: asked.FetchOffset}, all...)
+		} else if !kafka.Sleep(ctx, time.Duration(req.MaxWaitMillis)*time.Millisecond) {
+			return nil
+		}
+		return kafkatest.Answer(req, part)
+	})
 }

@@ -146,7 +146,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	}
 	var addErr error
 	counts := tally{}
-	readErr := fetched.Each(func(rec contactsync.Record) {
+	readErr := fetched.Each(ctx, func(rec contactsync.Record) {
 		if addErr != nil {
 			return
 		}

@@ -66,10 +66,10 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 
 func (a *App) wire(ctx context.Context, o Options) (err error) {
 	cfg, m := a.cfg, metrics.New(o.Registry)
-	kafka.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
 	if a.kafka, err = kafka.New(cfg.Kafka, o.Log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...); err != nil {
 		return err
 	}
+	a.kafka.LimitBatches(cfg.Consumer.MaxBatchBytes)
 	if a.upstream, err = upstream.New(cfg.Upstream, upstream.Deps{Log: o.Log, Metrics: &m.Upstream, Version: o.Version}); err != nil {
 		return err
 	}

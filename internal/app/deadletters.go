@@ -24,11 +24,11 @@ type DeadLetters struct {
 
 // OpenDeadLetters checks the settings of Kafka. It connects with the first action.
 func OpenDeadLetters(cfg config.Config, log *slog.Logger) (*DeadLetters, error) {
-	kafka.LimitDecompression(int64(cfg.Consumer.MaxBatchBytes))
 	client, err := kafka.New(cfg.Kafka, log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...)
 	if err != nil {
 		return nil, err
 	}
+	client.LimitBatches(cfg.Consumer.MaxBatchBytes)
 	return &DeadLetters{cfg: cfg, log: log, kafka: client}, nil
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // idleTimeout closes connections that nothing uses. It is below the ten minutes
@@ -17,10 +19,11 @@ const idleTimeout = time.Minute
 
 // Client works on one Kafka cluster. It is safe for concurrent use.
 type Client struct {
-	cfg    Config
-	log    *slog.Logger
-	addr   net.Addr
-	client *kafkago.Client // on the shared transport; each request is bounded by the request time-out
+	cfg      Config
+	log      *slog.Logger
+	addr     net.Addr
+	decoding *decoding
+	client   *kafkago.Client // on the shared transport; each request is bounded by the request time-out
 
 	transport *kafkago.Transport // nil where the caller brought a transport of its own
 	cancel    context.CancelFunc
@@ -70,7 +73,7 @@ func NewOn(transport kafkago.RoundTripper, brokers []string, requestTimeout time
 func newClient(cfg Config, log *slog.Logger) *Client {
 	addr := kafkago.TCP(cfg.Brokers...)
 	return &Client{
-		cfg: cfg, log: log, addr: addr, cancel: func() {}, sockets: map[*socket]struct{}{},
+		cfg: cfg, log: log, addr: addr, decoding: newDecoding(defaultMaxBatch), cancel: func() {}, sockets: map[*socket]struct{}{},
 		client: &kafkago.Client{Addr: addr, Timeout: cfg.RequestTimeout},
 	}
 }
@@ -105,6 +108,14 @@ func (c *Client) dialer() *kafkago.Dialer {
 	}
 	return d
 }
+
+// defaultMaxBatch bounds a record batch where LimitBatches was not called.
+const defaultMaxBatch = 64 << 20
+
+// LimitBatches bounds one record batch after decompression, and with it the memory that
+// decompression takes in all fetches of the client together. It must be called before the
+// first fetch.
+func (c *Client) LimitBatches(most setting.Size) { c.decoding = newDecoding(int(most)) }
 
 // RequestTimeout bounds one request and its answer.
 func (c *Client) RequestTimeout() time.Duration { return c.cfg.RequestTimeout }

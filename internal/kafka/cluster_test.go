@@ -41,7 +41,7 @@ func TestCheckVersions_NamesWhatDoesNotFit(t *testing.T) {
 		want   string
 	}{
 		{"as it is", func(*kmsg.ApiVersionsResponse) {}, ""},
-		{"lower end raised past what is sent", offer(1, 12, 17), "takes Fetch (API key 1) in versions 12 to 17, but this service sends 4 to 11"},
+		{"lower end raised past what is sent", offer(1, 12, 17), "takes Fetch (API key 1) in versions 12 to 17, but this service sends 11"},
 		{"lower end raised to what is sent", offer(1, 11, 17), ""},
 		{"upper end too low", offer(0, 0, 2), "takes Produce (API key 0) in versions 0 to 2"},
 		{"a broker without static members", offer(14, 0, 2), "takes SyncGroup (API key 14) in versions 0 to 2, but this service sends 3 to 5"},

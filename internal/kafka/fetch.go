@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/protocol/fetch"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/setting"
@@ -32,44 +30,14 @@ var errFetchTimeout = errors.New("the broker did not answer the fetch in time")
 // Fetch makes one attempt; Cause names why it failed. The answer may take MaxWait
 // and the request time-out.
 func (c *Client) Fetch(ctx context.Context, r FetchRequest) (*Fetched, error) {
-	part, err := c.fetch(ctx, r)
-	if err != nil {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, denied(err, "READ"))
-	}
-	return newFetched(r, part), nil
-}
-
-func (c *Client) fetch(ctx context.Context, r FetchRequest) (*fetch.ResponsePartition, error) {
+	m := &fetchMessage{FetchRequest: r, clientID: c.cfg.ClientID, most: max(c.decoding.most, int(r.MaxBytes)) + fetchOverhead}
 	// A fetch may wait at the broker for data; only past that it is late.
 	ctx, cancel := context.WithTimeoutCause(ctx, r.MaxWait+c.cfg.RequestTimeout, errFetchTimeout)
 	defer cancel()
-	res, err := c.client.Transport.RoundTrip(ctx, c.addr, &fetch.Request{
-		ReplicaID: -1, MaxWaitTime: int32(r.MaxWait.Milliseconds()),
-		MinBytes: int32(r.MinBytes), MaxBytes: int32(r.MaxBytes),
-		IsolationLevel: readCommitted, SessionID: -1, SessionEpoch: -1,
-		Topics: []fetch.RequestTopic{{
-			Topic: r.Partition.Topic,
-			Partitions: []fetch.RequestPartition{{
-				Partition: r.Partition.Partition, CurrentLeaderEpoch: -1, FetchOffset: r.Offset,
-				LogStartOffset: -1, PartitionMaxBytes: int32(r.MaxBytes),
-			}},
-		}},
-	})
-	if err != nil {
-		return nil, err
+	if _, err := c.client.Transport.RoundTrip(ctx, c.addr, m); err != nil {
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, denied(err, "READ"))
 	}
-	answer := res.(*fetch.Response)
-	switch {
-	case answer.ErrorCode != 0:
-		return nil, kafkago.Error(answer.ErrorCode)
-	case len(answer.Topics) != 1 || len(answer.Topics[0].Partitions) != 1:
-		return nil, errors.New("the answer does not hold the partition")
-	}
-	part := &answer.Topics[0].Partitions[0]
-	if part.ErrorCode != 0 {
-		return nil, kafkago.Error(part.ErrorCode)
-	}
-	return part, nil
+	return newFetched(r, m.answer, c.decoding), nil
 }
 
 // The causes of a failed fetch, as metrics name them.
@@ -85,6 +53,8 @@ const (
 func Cause(err error) string {
 	var network net.Error
 	switch {
+	case errors.Is(err, ErrUnreadable):
+		return CauseDecode
 	case errors.Is(err, kafkago.NotLeaderForPartition), errors.Is(err, kafkago.LeaderNotAvailable),
 		errors.Is(err, kafkago.UnknownTopicOrPartition), errors.Is(err, kafkago.FencedLeaderEpoch):
 		return CauseLeader
@@ -94,15 +64,6 @@ func Cause(err error) string {
 		return CauseOther
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.As(err, &network), errors.Is(err, context.DeadlineExceeded):
 		return CauseNetwork
-	}
-	if errors.Is(err, ErrBatchTooLarge) || errors.Is(err, ErrUnreadable) {
-		return CauseDecode
-	}
-	// kafka-go gives these no type.
-	for _, text := range []string{"crc32 checksum mismatch", "unsupported compression codec", "unsupported message version"} {
-		if strings.Contains(err.Error(), text) {
-			return CauseDecode
-		}
 	}
 	return CauseOther
 }

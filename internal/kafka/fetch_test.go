@@ -26,10 +26,7 @@ func TestCause(t *testing.T) {
 		{io.ErrUnexpectedEOF, CauseNetwork},
 		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, CauseNetwork},
 		{context.DeadlineExceeded, CauseNetwork},
-		{&BatchTooLargeError{Codec: "zstd", Max: 1}, CauseDecode},
 		{ErrUnreadable, CauseDecode},
-		{errors.New("crc32 checksum mismatch (computed=1 found=2)"), CauseDecode},
-		{errors.New("unsupported compression codec (5)"), CauseDecode},
 		{kafkago.RequestTimedOut, CauseOther},
 		{errors.New("dial tcp :0"), CauseOther},
 	} {

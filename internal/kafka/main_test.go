@@ -20,12 +20,7 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/authority"
 )
 
-// testLimit is small so that a bomb's test stays small, and large enough for
-// every batch of the other tests.
-const testLimit = 1 << 20
-
 func TestMain(m *testing.M) {
-	kafka.LimitDecompression(testLimit)
 	goleak.VerifyTestMain(m)
 }
 

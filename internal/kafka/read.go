@@ -31,7 +31,7 @@ func (c *Client) Read(ctx context.Context, partition contactsync.TopicPartition,
 		next := at
 		fetched, err := c.Fetch(ctx, FetchRequest{Partition: partition, Offset: at, MinBytes: 1, MaxBytes: readBytes, MaxWait: readWait})
 		if err == nil {
-			err = fetched.Each(func(rec contactsync.Record) {
+			err = fetched.Each(ctx, func(rec contactsync.Record) {
 				if rec.Offset < to {
 					deliver(rec)
 				}

@@ -27,8 +27,8 @@ type call struct {
 // needed up to kafka-go's highest, and by the membership.
 func calls() []call {
 	list := []call{
-		upFrom(protocol.Produce, 3),     // record batches with headers
-		upFrom(protocol.Fetch, 4),       // the same, and aborted transactions
+		upFrom(protocol.Produce, 3), // record batches with headers
+		between(protocol.Fetch, fetchVersion, fetchVersion),
 		upFrom(protocol.ListOffsets, 1), // one offset an answer
 		upFrom(protocol.Metadata, 4),    // auto-creation can be forbidden
 		{protocol.ApiVersions, []int16{0}},

@@ -1,15 +1,14 @@
 package kafka
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/fetch"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/kafka/batch"
 )
 
 // Fetched is the answer to one fetch: where the partition ends, and record batches
@@ -25,16 +24,17 @@ type Fetched struct {
 	Bytes          int // of the keys and values that were delivered
 
 	partition contactsync.TopicPartition
-	records   protocol.RecordReader
-	aborted   []fetch.ResponseTransaction // not yet begun, by first offset
-	aborting  map[int64]bool              // producers whose present transaction was aborted
+	records   []byte
+	decoding  *decoding
+	aborted   []abortedTransaction // not yet begun, by first offset
+	aborting  map[int64]bool       // producers whose present transaction was aborted
 }
 
-func newFetched(r FetchRequest, p *fetch.ResponsePartition) *Fetched {
+func newFetched(r FetchRequest, a fetchAnswer, d *decoding) *Fetched {
 	f := &Fetched{
-		HighWatermark: p.HighWatermark, LastStable: p.LastStableOffset, Next: r.Offset,
-		partition: r.Partition, records: p.RecordSet.Records,
-		aborted: p.AbortedTransactions, aborting: map[int64]bool{},
+		HighWatermark: a.highWatermark, LastStable: a.lastStable, Next: r.Offset,
+		partition: r.Partition, records: a.records, decoding: d,
+		aborted: a.aborted, aborting: map[int64]bool{},
 	}
 	if f.LastStable < 0 { // the broker does not say
 		f.LastStable = f.HighWatermark
@@ -44,63 +44,71 @@ func newFetched(r FetchRequest, p *fetch.ResponsePartition) *Fetched {
 
 // Each calls deliver for each wanted record, in the order of offsets. The records
 // are deliver's to keep. It returns an error where the answer cannot be read any
-// further; what was delivered before stands, and Next says from where to go on.
-func (f *Fetched) Each(deliver func(contactsync.Record)) error {
-	stream, ok := f.records.(*protocol.RecordStream)
-	if !ok {
-		if f.records != nil {
-			return fmt.Errorf("read %v: %w: a record set of kind %T", f.partition, ErrUnreadable, f.records)
+// further; what was delivered before stands, and Next says from where to go on. It waits
+// for its part of the memory that decompression may take in the process.
+func (f *Fetched) Each(ctx context.Context, deliver func(contactsync.Record)) error {
+	begun := false
+	for data := f.records; ; begun = true {
+		b, rest, err := batch.Next(data)
+		if err == nil && b == nil {
+			if !begun && len(data) > 0 {
+				err = fmt.Errorf("%w: its first batch is cut off after %d bytes", batch.ErrCorrupt, len(data))
+			} else {
+				return nil
+			}
 		}
-		return nil // nothing to read: it must not move the position
-	}
-	asked := f.Next
-	for _, batch := range stream.Records {
-		if err := f.batch(batch, deliver); err != nil {
-			return fmt.Errorf("read %v at offset %d: %w: %w", f.partition, f.Next, ErrUnreadable, err)
+		if err == nil {
+			err = f.batch(ctx, b, deliver)
 		}
-	}
-	if f.Next == asked && len(stream.Records) > 0 {
-		// The answer held a batch for the asked offset, and nothing of it was
-		// wanted: compaction has removed the record. kafka-go does not say where
-		// the batch ends, so the position moves by one, which skips nothing.
-		f.Next++
-	}
-	return nil
-}
-
-func (f *Fetched) batch(r protocol.RecordReader, deliver func(contactsync.Record)) error {
-	skip, transactional, producer, base := false, false, int64(-1), int64(-1)
-	switch b := r.(type) {
-	case *protocol.ControlBatch:
-		f.ControlBatches++
-		return f.marker(b)
-	case *protocol.RecordBatch:
-		transactional, producer, base = b.Attributes.Transactional(), b.ProducerID, b.BaseOffset
-	}
-	if transactional {
-		f.begin(base)
-		skip = f.aborting[producer]
-	}
-	for {
-		rec, err := r.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			return nil
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("read %v at offset %d: %w: %w", f.partition, f.Next, ErrUnreadable, err)
 		}
-		if err := f.record(rec, skip, deliver); err != nil {
-			return err
-		}
+		data = rest
 	}
+}
+
+func (f *Fetched) batch(ctx context.Context, b *batch.Batch, deliver func(contactsync.Record)) error {
+	switch {
+	case b.Control:
+		return f.marker(b)
+	case b.Last < f.Next:
+		return nil
+	}
+	if b.Transactional {
+		f.begin(b.Base)
+	}
+	if b.Transactional && f.aborting[b.Producer] {
+		f.Aborted += b.Count
+		f.Next = b.Last + 1
+		return nil
+	}
+	err := f.decoding.records(ctx, b, f.Next, func(rec batch.Record) {
+		out := contactsync.Record{
+			Position: contactsync.Position{TopicPartition: f.partition, Offset: rec.Offset},
+			Time:     rec.Time, Key: rec.Key, Value: rec.Value,
+		}
+		for _, h := range rec.Headers {
+			out.Headers = append(out.Headers, contactsync.Header(h))
+		}
+		f.Bytes += len(rec.Key) + len(rec.Value)
+		f.Next = rec.Offset + 1
+		deliver(out)
+	})
+	if err == nil {
+		f.Next = b.Last + 1 // compaction may have removed the last records
+	}
+	return err
 }
 
 // begin notes the aborted transactions that start at or before a batch.
 func (f *Fetched) begin(base int64) {
 	kept := f.aborted[:0:0]
 	for _, t := range f.aborted {
-		if t.FirstOffset <= base {
-			f.aborting[t.ProducerID] = true
+		if t.first <= base {
+			f.aborting[t.producer] = true
 		} else {
 			kept = append(kept, t)
 		}
@@ -108,101 +116,55 @@ func (f *Fetched) begin(base int64) {
 	f.aborted = kept
 }
 
-func (f *Fetched) record(rec *protocol.Record, skip bool, deliver func(contactsync.Record)) error {
-	if rec.Offset < f.Next || skip {
-		if skip && rec.Offset >= f.Next {
-			f.Aborted++
-			f.Next = rec.Offset + 1
-		}
-		return closeBytes(rec)
-	}
-	key, value, err := readBoth(rec.Key, rec.Value)
-	if err != nil {
-		return err
-	}
-	out := contactsync.Record{
-		Position: contactsync.Position{TopicPartition: f.partition, Offset: rec.Offset},
-		Time:     rec.Time, Key: key, Value: value,
-	}
-	for _, h := range rec.Headers {
-		out.Headers = append(out.Headers, contactsync.Header(h))
-	}
-	f.Bytes += len(key) + len(value)
-	f.Next = rec.Offset + 1
-	deliver(out)
-	return closeBytes(rec)
-}
-
 // marker steps over a control batch. An abort marker ends its producer's
 // transaction; the next one of the same producer may be good. An answer that
 // begins with the marker still lists the transaction that it ends.
-func (f *Fetched) marker(b *protocol.ControlBatch) error {
-	f.begin(b.BaseOffset)
-	for {
-		rec, err := b.ReadRecord()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		key, err := readAll(rec.Key)
-		if err != nil {
-			return err
-		}
-		const abort = 0
-		if len(key) >= 4 && binary.BigEndian.Uint16(key[2:]) == abort {
-			delete(f.aborting, b.ProducerID)
-		}
-		f.Next = max(f.Next, rec.Offset+1)
-		if err := closeBytes(rec); err != nil {
-			return err
-		}
+func (f *Fetched) marker(b *batch.Batch) error {
+	f.ControlBatches++
+	f.begin(b.Base)
+	aborts, err := b.Aborts()
+	if err != nil {
+		return err
 	}
-	f.Next = max(f.Next, b.BaseOffset)
+	if aborts {
+		delete(f.aborting, b.Producer)
+	}
+	f.Next = max(f.Next, b.Last+1)
 	return nil
 }
 
-// readBoth copies key and value out of kafka-go's shared pages into one
-// allocation of their own, so that they may be kept.
-func readBoth(key, value protocol.Bytes) (k, v []byte, err error) {
-	n := 0
-	if key != nil {
-		n = key.Len()
-	}
-	size := n
-	if value != nil {
-		size += value.Len()
-	}
-	buf := make([]byte, size)
-	if key != nil {
-		k = buf[:n:n]
-		if _, err := io.ReadFull(key, k); err != nil {
-			return nil, nil, err
-		}
-	}
-	if value != nil {
-		v = buf[n:]
-		if _, err := io.ReadFull(value, v); err != nil {
-			return nil, nil, err
-		}
-	}
-	return k, v, nil
+// decoding bounds the memory that all fetches of a client take to decompress batches.
+type decoding struct {
+	most int // bytes of one batch
+	room *semaphore.Weighted
 }
 
-func readAll(b protocol.Bytes) ([]byte, error) {
-	k, _, err := readBoth(b, nil)
-	return k, err
+// smallBatch is what a batch takes of the room until it turns out to be larger: as much
+// as producers put into one. Then it is decompressed once more, with all of the room.
+const smallBatch = 4 << 20
+
+// decodingRoom is the least room, for small batches of several partitions at once.
+const decodingRoom = 64 << 20
+
+func newDecoding(most int) *decoding {
+	return &decoding{most, semaphore.NewWeighted(int64(max(most, decodingRoom)))}
 }
 
-// closeBytes gives the record's pages back.
-func closeBytes(rec *protocol.Record) error {
-	var errs []error
-	if rec.Key != nil {
-		errs = append(errs, rec.Key.Close())
+// records is Batch.Records within the room.
+func (d *decoding) records(ctx context.Context, b *batch.Batch, from int64, deliver func(batch.Record)) error {
+	if !b.Compressed() {
+		return b.Records(from, d.most, deliver)
 	}
-	if rec.Value != nil {
-		errs = append(errs, rec.Value.Close())
+	read := func(most int, room int64) error {
+		if err := d.room.Acquire(ctx, room); err != nil {
+			return err
+		}
+		defer d.room.Release(room)
+		return b.Records(from, most, deliver)
 	}
-	return errors.Join(errs...)
+	err := read(min(smallBatch, d.most), smallBatch)
+	if errors.Is(err, batch.ErrTooLarge) && d.most > smallBatch {
+		err = read(d.most, int64(max(d.most, decodingRoom)))
+	}
+	return err
 }

@@ -1,82 +1,152 @@
 package kafka
 
 import (
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
-	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/fetch"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/kafka/kafkatest"
 )
+
+const (
+	transactional = 0x10
+	control       = 0x20
+)
+
+func values(n int) (all []kmsg.Record) {
+	for i := range n {
+		all = append(all, kmsg.Record{OffsetDelta: int32(i), Value: []byte("a")})
+	}
+	return all
+}
+
+// marker is a control record: 0 aborts, 1 commits.
+func marker(kind byte) kmsg.Record {
+	return kmsg.Record{Key: []byte{0, 0, 0, kind}, Value: make([]byte, 6)}
+}
+
+// walk reads an answer to a fetch from offset 20.
+func walk(t *testing.T, aborted []abortedTransaction, batches ...[]byte) (*Fetched, []int64, error) {
+	t.Helper()
+	f := newFetched(FetchRequest{Partition: contactsync.TopicPartition{Topic: "t"}, Offset: 20},
+		fetchAnswer{aborted: aborted, records: slices.Concat(batches...)}, newDecoding(1<<20))
+	var got []int64
+	err := f.Each(t.Context(), func(r contactsync.Record) { got = append(got, r.Offset) })
+	return f, got, err
+}
 
 // An answer may begin with the marker of a transaction whose records lie before it.
 // What its producer commits then is not part of that transaction.
 func TestFetched_AnswerThatBeginsWithAMarker(t *testing.T) {
 	t.Parallel()
-	abort := protocol.NewRecordReader(protocol.Record{
-		Offset: 20, Key: protocol.NewBytes([]byte{0, 0, 0, 0}), Value: protocol.NewBytes([]byte{0, 0, 0, 0, 0, 0}),
-	})
-	committed := protocol.NewRecordReader(
-		protocol.Record{Offset: 21, Value: protocol.NewBytes([]byte("a"))},
-		protocol.Record{Offset: 22, Value: protocol.NewBytes([]byte("b"))},
-	)
-	answer := &fetch.ResponsePartition{
-		AbortedTransactions: []fetch.ResponseTransaction{{ProducerID: 7, FirstOffset: 10}},
-		RecordSet: protocol.RecordSet{Records: &protocol.RecordStream{Records: []protocol.RecordReader{
-			&protocol.ControlBatch{Attributes: protocol.Control | protocol.Transactional, BaseOffset: 20, ProducerID: 7, Records: abort},
-			&protocol.RecordBatch{Attributes: protocol.Transactional, BaseOffset: 21, ProducerID: 7, Records: committed},
-		}}},
-	}
-	f := newFetched(FetchRequest{Partition: contactsync.TopicPartition{Topic: "t"}, Offset: 20}, answer)
-	n := 0
-	if err := f.Each(func(contactsync.Record) { n++ }); err != nil {
-		t.Fatal(err)
-	}
-	if n != 2 || f.Aborted != 0 || f.Next != 23 {
-		t.Errorf("%d committed records delivered, want 2; %d taken for aborted; next %d", n, f.Aborted, f.Next)
+	f, got, err := walk(t, []abortedTransaction{{producer: 7, first: 10}},
+		kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20, ProducerID: 7, Attributes: control | transactional}, marker(0)),
+		kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 21, ProducerID: 7, Attributes: transactional}, values(2)...))
+	if err != nil || !slices.Equal(got, []int64{21, 22}) || f.Aborted != 0 || f.Next != 23 {
+		t.Errorf("delivered %v, %d taken for aborted, next %d: %v", got, f.Aborted, f.Next, err)
 	}
 }
 
 // What an answer leaves out moves the position too: else it would be asked for again.
 func TestFetched_TheNextOffsetLiesBehindWhatIsLeftOut(t *testing.T) {
 	t.Parallel()
-	record := func(offset int64) protocol.Record {
-		return protocol.Record{Offset: offset, Value: protocol.NewBytes([]byte("a"))}
-	}
-	commit := protocol.Record{Offset: 21, Key: protocol.NewBytes([]byte{0, 0, 0, 1}), Value: protocol.NewBytes(make([]byte, 6))}
+	full := kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20}, values(3)...)
 	for _, c := range []struct {
 		name      string
-		batches   []protocol.RecordReader
-		delivered int
+		batches   [][]byte
+		delivered []int64
 		aborted   int
 		next      int64
 	}{
-		{"no batch", nil, 0, 0, 20},
-		{"a batch whose records were compacted away", []protocol.RecordReader{
-			&protocol.RecordBatch{BaseOffset: 18, Records: protocol.NewRecordReader(record(18), record(19))},
-		}, 0, 0, 21},
-		{"a marker at the end", []protocol.RecordReader{
-			&protocol.RecordBatch{BaseOffset: 20, Records: protocol.NewRecordReader(record(20))},
-			&protocol.ControlBatch{BaseOffset: 21, ProducerID: 7, Records: protocol.NewRecordReader(commit)},
-		}, 1, 0, 22},
-		{"records of an aborted transaction", []protocol.RecordReader{
-			&protocol.RecordBatch{Attributes: protocol.Transactional, BaseOffset: 20, ProducerID: 7, Records: protocol.NewRecordReader(record(20), record(21))},
-		}, 0, 2, 22},
+		{"no batch", nil, nil, 0, 20},
+		{"a batch below the offset", [][]byte{kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 10}, values(3)...)}, nil, 0, 20},
+		{"a batch that the offset lies in", [][]byte{kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 18}, values(4)...)}, []int64{20, 21}, 0, 22},
+		{"a batch whose last records were compacted away", [][]byte{kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 18, LastOffsetDelta: 99}, values(3)...)}, []int64{20}, 0, 118},
+		{"a batch of which nothing is left", [][]byte{kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20, LastOffsetDelta: 9})}, nil, 0, 30},
+		{"a marker at the end", [][]byte{
+			kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20}, values(1)...),
+			kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 21, ProducerID: 7, Attributes: control}, marker(1)),
+		}, []int64{20}, 0, 22},
+		{"records of an aborted transaction", [][]byte{
+			kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20, ProducerID: 7, Attributes: transactional}, values(2)...),
+		}, nil, 2, 22},
+		{"records of another producer meanwhile", [][]byte{
+			kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20, ProducerID: 7, Attributes: transactional}, values(2)...),
+			kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 22, ProducerID: 8, Attributes: transactional}, values(1)...),
+			kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 23, ProducerID: 7}, values(1)...),
+		}, []int64{22, 23}, 2, 24},
+		{"an answer that is cut to its size", [][]byte{full, full[:len(full)-1]}, []int64{20, 21, 22}, 0, 23},
+		{"an answer that is cut within a header", [][]byte{full, full[:9]}, []int64{20, 21, 22}, 0, 23},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			answer := &fetch.ResponsePartition{AbortedTransactions: []fetch.ResponseTransaction{{ProducerID: 7, FirstOffset: 10}}}
-			if c.batches != nil {
-				answer.RecordSet.Records = &protocol.RecordStream{Records: c.batches}
-			}
-			f := newFetched(FetchRequest{Offset: 20}, answer)
-			n := 0
-			if err := f.Each(func(contactsync.Record) { n++ }); err != nil {
-				t.Fatal(err)
-			}
-			if n != c.delivered || f.Aborted != c.aborted || f.Next != c.next {
-				t.Errorf("%d delivered, %d aborted, next %d: want %d, %d, %d", n, f.Aborted, f.Next, c.delivered, c.aborted, c.next)
+			f, got, err := walk(t, []abortedTransaction{{producer: 7, first: 10}}, c.batches...)
+			if err != nil || !slices.Equal(got, c.delivered) || f.Aborted != c.aborted || f.Next != c.next {
+				t.Errorf("%v delivered, %d aborted, next %d, %v: want %v, %d, %d", got, f.Aborted, f.Next, err, c.delivered, c.aborted, c.next)
 			}
 		})
 	}
+}
+
+// What comes before a batch that cannot be read stands, and the error names the batch.
+func TestFetched_AnUnreadableBatchLeavesWhatComesBefore(t *testing.T) {
+	t.Parallel()
+	good := kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20}, values(2)...)
+	bad := kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 22}, values(2)...)
+	bad[len(bad)-1] ^= 1
+	f, got, err := walk(t, nil, good, bad, good)
+	if !errors.Is(err, ErrUnreadable) || Cause(err) != CauseDecode || !strings.Contains(err.Error(), "t/0 at offset 22") {
+		t.Errorf("%v", err)
+	}
+	if !slices.Equal(got, []int64{20, 21}) || f.Next != 22 {
+		t.Errorf("delivered %v, next %d", got, f.Next)
+	}
+	if _, _, err := walk(t, nil, good[:len(good)-1]); !errors.Is(err, ErrUnreadable) {
+		t.Errorf("a first batch that is cut off: %v: it would be asked for again for ever", err)
+	}
+}
+
+// TestDecoding_LargeBatchesOneAfterTheOther: each may take as much memory as one may,
+// and not each partition at once.
+func TestDecoding_LargeBatchesOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const gzip = 1
+		large := kafkatest.Compressed(kmsg.RecordBatch{FirstOffset: 20, Attributes: gzip}, kmsg.Record{Value: make([]byte, 2*smallBatch)})
+		small := kafkatest.Compressed(kmsg.RecordBatch{FirstOffset: 20, Attributes: gzip}, kmsg.Record{Value: make([]byte, 100)})
+		d := newDecoding(decodingRoom)
+		var busy, most atomic.Int64
+		read := func(records []byte) {
+			f := newFetched(FetchRequest{Offset: 20}, fetchAnswer{records: records}, d)
+			err := f.Each(t.Context(), func(contactsync.Record) {
+				most.Store(max(most.Load(), busy.Add(1)))
+				time.Sleep(time.Minute) // the window is full
+				busy.Add(-1)
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		for range 5 {
+			go read(large)
+		}
+		time.Sleep(10 * time.Minute)
+		if got := most.Swap(0); got != 1 {
+			t.Errorf("%d large batches were decompressed at once", got)
+		}
+		for range 5 {
+			go read(small)
+		}
+		time.Sleep(10 * time.Minute)
+		if got := most.Load(); got != 5 {
+			t.Errorf("%d small ones at once", got)
+		}
+	})
 }

@@ -3,19 +3,19 @@ package replay_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"slices"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
-	"github.com/segmentio/kafka-go/protocol/fetch"
 	"github.com/segmentio/kafka-go/protocol/listoffsets"
 	"github.com/segmentio/kafka-go/protocol/metadata"
 	"github.com/segmentio/kafka-go/protocol/produce"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/kafka/kafkatest"
 )
 
 // fakeKafka is a cluster in memory. It sets the records' times itself.
@@ -68,11 +68,6 @@ func (k *fakeKafka) RoundTrip(_ context.Context, _ net.Addr, req kafkago.Request
 			res.Topics = append(res.Topics, answer)
 		}
 		return res, nil
-	case *fetch.Request:
-		asked := req.Topics[0].Partitions[0]
-		answer := k.topics[req.Topics[0].Topic][asked.Partition].fetch(asked.FetchOffset)
-		answer.Partition = asked.Partition
-		return &fetch.Response{Topics: []fetch.ResponseTopic{{Topic: req.Topics[0].Topic, Partitions: []fetch.ResponsePartition{answer}}}}, nil
 	case *produce.Request:
 		asked := req.Topics[0].Partitions[0]
 		answer := produce.ResponsePartition{Partition: asked.Partition}
@@ -93,7 +88,10 @@ func (k *fakeKafka) RoundTrip(_ context.Context, _ net.Addr, req kafkago.Request
 		}
 		return &produce.Response{Topics: []produce.ResponseTopic{{Topic: req.Topics[0].Topic, Partitions: []produce.ResponsePartition{answer}}}}, nil
 	}
-	return nil, fmt.Errorf("BUG: a request of type %T", req)
+	return kafkatest.Fetch[protocol.Message](req, func(req *kmsg.FetchRequest) *kmsg.FetchResponse {
+		asked := req.Topics[0].Partitions[0]
+		return kafkatest.Answer(req, k.topics[req.Topics[0].Topic][asked.Partition].fetch(asked.FetchOffset))
+	})
 }
 
 func (p *fakePartition) offsetAt(timestamp int64) int64 {
@@ -112,28 +110,34 @@ func (p *fakePartition) offsetAt(timestamp int64) int64 {
 }
 
 // fetch returns a few records, so that reading takes several answers.
-func (p *fakePartition) fetch(from int64) fetch.ResponsePartition {
-	answer := fetch.ResponsePartition{HighWatermark: p.end(), LastStableOffset: p.end(), LogStartOffset: p.first}
+func (p *fakePartition) fetch(from int64) kmsg.FetchResponseTopicPartition {
+	answer := kmsg.NewFetchResponseTopicPartition()
+	answer.HighWatermark, answer.LastStableOffset, answer.LogStartOffset = p.end(), p.end(), p.first
 	if from < p.first || from > p.end() {
 		answer.ErrorCode = int16(kafkago.OffsetOutOfRange)
 		return answer
 	}
-	var batch []protocol.Record
-	for offset := from; offset < p.end() && len(batch) < 5; offset++ {
+	b := kmsg.RecordBatch{FirstOffset: -1}
+	var records []kmsg.Record
+	for offset := from; offset < p.end() && len(records) < 5; offset++ {
 		if !p.has(offset) {
 			continue
 		}
 		rec := p.log[offset]
-		r := protocol.Record{Offset: offset, Time: rec.Time, Key: kafkago.NewBytes(rec.Key), Value: kafkago.NewBytes(rec.Value)}
-		for _, h := range rec.Headers {
-			r.Headers = append(r.Headers, kafkago.Header(h))
+		if b.FirstOffset < 0 {
+			b.FirstOffset, b.FirstTimestamp = offset, rec.Time.UnixMilli()
 		}
-		batch = append(batch, r)
+		r := kmsg.Record{
+			OffsetDelta: int32(offset - b.FirstOffset), TimestampDelta64: rec.Time.UnixMilli() - b.FirstTimestamp,
+			Key: rec.Key, Value: rec.Value,
+		}
+		for _, h := range rec.Headers {
+			r.Headers = append(r.Headers, kmsg.Header(h))
+		}
+		records = append(records, r)
 	}
-	if len(batch) > 0 {
-		answer.RecordSet.Records = &protocol.RecordStream{Records: []protocol.RecordReader{
-			&protocol.RecordBatch{BaseOffset: batch[0].Offset, Records: protocol.NewRecordReader(batch...)},
-		}}
+	if len(records) > 0 {
+		answer.RecordBatches = kafkatest.Batch(b, records...)
 	}
 	return answer
 }

@@ -42,8 +42,8 @@ func (w *world) play() {
 
 // until lets time pass until something has happened, or to an end. It reports which.
 func (w *world) until(end time.Time, ok func() bool) bool {
-	for len(w.sim.events) > 0 && !w.sim.events[0].at.After(end) {
-		e := heap.Pop(&w.sim.events).(simEvent)
+	for len(w.events) > 0 && !w.events[0].at.After(end) {
+		e := heap.Pop(&w.events).(simEvent)
 		w.now = e.at
 		e.run()
 		if ok() {

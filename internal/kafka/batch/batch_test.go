@@ -1,0 +1,319 @@
+package batch_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/snappy"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/contactsync/contactsync/internal/kafka/batch"
+	"github.com/contactsync/contactsync/internal/kafka/kafkatest"
+)
+
+const limit = 1 << 20
+
+// read reads all batches, as far as they can be.
+func read(data []byte) (all []batch.Record, err error) {
+	for len(data) > 0 {
+		b, rest, err := batch.Next(data)
+		if err != nil || b == nil {
+			return all, err
+		}
+		if err := b.Records(0, limit, func(r batch.Record) { all = append(all, r) }); err != nil {
+			return all, err
+		}
+		data = rest
+	}
+	return all, nil
+}
+
+func TestRecords_AreAsTheyWereWritten(t *testing.T) {
+	t.Parallel()
+	b := kmsg.RecordBatch{FirstOffset: 1 << 40, FirstTimestamp: 1_700_000_000_000, MaxTimestamp: 1_700_000_009_000}
+	records := []kmsg.Record{
+		{Key: []byte("k"), Value: []byte("v"), Headers: []kmsg.Header{{Key: "h", Value: []byte("1")}, {Key: "", Value: nil}, {Key: "h", Value: []byte{}}}},
+		{OffsetDelta: 1, TimestampDelta64: 5},
+		{OffsetDelta: 7, TimestampDelta64: -3000, Key: []byte{}, Value: []byte{}},
+	}
+	for name, at := range map[string][]int64{"CreateTime": {0, 5, -3000}, "LogAppendTime": {9000, 9000, 9000}} {
+		if b.Attributes = 0; name == "LogAppendTime" {
+			b.Attributes = 8
+		}
+		data := kafkatest.Batch(b, records...)
+		got, err := read(data)
+		clear(data) // what was read must not be of these bytes
+		if err != nil || len(got) != 3 {
+			t.Fatalf("%s: %v, %v", name, got, err)
+		}
+		for i, r := range got {
+			if want := time.UnixMilli(b.FirstTimestamp + at[i]); !r.Time.Equal(want) {
+				t.Errorf("%s: record %d is of %v, want %v", name, i, r.Time, want)
+			}
+			if want := b.FirstOffset + int64(records[i].OffsetDelta); r.Offset != want {
+				t.Errorf("offset %d, want %d", r.Offset, want)
+			}
+		}
+		if r := got[0]; string(r.Key) != "k" || string(r.Value) != "v" || len(r.Headers) != 3 || string(r.Headers[0].Value) != "1" ||
+			r.Headers[0].Key != "h" || r.Headers[1].Value != nil || r.Headers[2].Value == nil {
+			t.Errorf("%+v", r)
+		}
+		if r := got[1]; r.Key != nil || r.Value != nil || r.Headers != nil {
+			t.Errorf("nothing is %+v", r)
+		}
+		if r := got[2]; r.Key == nil || r.Value == nil {
+			t.Errorf("what is empty is %+v", r)
+		}
+	}
+}
+
+func TestRecords_BeginWhereTheyAreWanted(t *testing.T) {
+	t.Parallel()
+	data := kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 10}, kmsg.Record{}, kmsg.Record{OffsetDelta: 1}, kmsg.Record{OffsetDelta: 2})
+	b, _, err := batch.Next(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	if err := b.Records(11, limit, func(r batch.Record) { got = append(got, r.Offset) }); err != nil || !slices.Equal(got, []int64{11, 12}) {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// compressors write what Kafka's clients write, by codec and framing.
+var compressors = map[string]struct {
+	codec    int16
+	compress func([]byte) []byte
+}{
+	"gzip": {1, func(p []byte) []byte {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		_, _ = w.Write(p)
+		_ = w.Close()
+		return out.Bytes()
+	}},
+	"snappy": {2, func(p []byte) []byte { return snappy.Encode(nil, p) }},
+	"snappy in Java's framing": {2, func(p []byte) []byte {
+		out := append([]byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0}, 0, 0, 0, 1, 0, 0, 0, 1)
+		for part := range slices.Chunk(p, 32<<10) {
+			block := snappy.Encode(nil, part)
+			out = append(binary.BigEndian.AppendUint32(out, uint32(len(block))), block...)
+		}
+		return out
+	}},
+	"lz4": {3, func(p []byte) []byte {
+		var out bytes.Buffer
+		w := lz4.NewWriter(&out)
+		_, _ = w.Write(p)
+		_ = w.Close()
+		return out.Bytes()
+	}},
+	"zstd": {4, func(p []byte) []byte {
+		w, _ := zstd.NewWriter(nil)
+		return w.EncodeAll(p, nil)
+	}},
+	"zstd without the size": {4, func(p []byte) []byte {
+		var out bytes.Buffer
+		w, _ := zstd.NewWriter(&out)
+		_, _ = w.Write(p)
+		_ = w.Close()
+		return out.Bytes()
+	}},
+}
+
+// compressed is a batch with one value of so many zeros.
+func compressed(name string, zeros int) []byte {
+	c := compressors[name]
+	plain := kafkatest.Batch(kmsg.RecordBatch{}, kmsg.Record{Value: make([]byte, zeros)})
+	return kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: c.codec, NumRecords: 1, Records: c.compress(plain[61:])})
+}
+
+func TestRecords_OfEveryCodecWithinTheLimit(t *testing.T) {
+	t.Parallel()
+	for name := range compressors {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, zeros := range []int{0, 1, 70_000, limit - 12} {
+				got, err := read(compressed(name, zeros))
+				if err != nil || len(got) != 1 || len(got[0].Value) != zeros {
+					t.Errorf("%d bytes: %d records, %v", zeros, len(got), err)
+				}
+			}
+			for _, zeros := range []int{limit, 64 * limit} {
+				if _, err := read(compressed(name, zeros)); !errors.Is(err, batch.ErrTooLarge) {
+					t.Errorf("%d bytes: %v", zeros, err)
+				}
+			}
+			damaged := compressed(name, 70_000)
+			clear(damaged[70:80])
+			if _, err := read(kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: compressors[name].codec, NumRecords: 1, Records: damaged[61:]})); err == nil {
+				t.Error("damaged bytes are read")
+			}
+		})
+	}
+}
+
+// TestRecords_ABombTakesWhatTheLimitAllows is not parallel: it counts what the process
+// allocates.
+func TestRecords_ABombTakesWhatTheLimitAllows(t *testing.T) {
+	bombs := map[string][]byte{}
+	for name := range compressors {
+		bombs[name] = compressed(name, 64*limit)
+	}
+	maps.Copy(bombs, hostile())
+	for name, data := range bombs {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := read(data)
+		runtime.ReadMemStats(&after)
+		if used := after.TotalAlloc - before.TotalAlloc; err == nil || used > 60<<20 { // all that slices grow through, too
+			t.Errorf("%s: %d bytes take %d, %v", name, len(data), used, err)
+		}
+	}
+}
+
+// records is a batch with such bytes in place of its records.
+func records(count int32, payload ...byte) []byte {
+	return kafkatest.Seal(kmsg.RecordBatch{Magic: 2, FirstOffset: 100, LastOffsetDelta: 1 << 20, NumRecords: count, Records: payload})
+}
+
+// record is the bytes of a record behind its length.
+func record(parts ...[]byte) []byte {
+	body := slices.Concat(parts...)
+	return append(binary.AppendVarint(nil, int64(len(body))), body...)
+}
+
+func numbers(all ...int64) (out []byte) {
+	for _, n := range all {
+		out = binary.AppendVarint(out, n)
+	}
+	return out
+}
+
+// hostile are batches that anybody can write whose broker checks little.
+func hostile() map[string][]byte {
+	head := []byte{0, 0, 0}    // attributes, time, offset
+	null := numbers(-1, -1)    // key, value
+	huge := numbers(1 << 60)   // of anything
+	below := numbers(-1 << 40) // likewise
+	good := kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 100}, kmsg.Record{Value: []byte("v")})
+	change := func(at int, with ...byte) []byte {
+		b := bytes.Clone(good)
+		copy(b[at:], with)
+		return b
+	}
+	return map[string][]byte{
+		"headers without number":           records(1, record(head, null, huge)...),
+		"a negative number of headers":     records(1, record(head, null, below)...),
+		"30 million empty headers":         records(1, record(head, null, numbers(30_000_000), make([]byte, 60_000_000))...),
+		"more headers than are taken":      records(1, record(head, null, numbers(batch.MaxHeaders+1), make([]byte, 2*batch.MaxHeaders+2))...),
+		"a header with a negative name":    records(1, record(head, null, numbers(1, -1, -1))...),
+		"a header that is too long":        records(1, record(head, null, numbers(1, 1<<40))...),
+		"a key without end":                records(1, record(head, huge)...),
+		"a negative key":                   records(1, record(head, numbers(-2, -1, 0))...),
+		"a value without end":              records(1, record(head, numbers(-1, 1<<33))...),
+		"a record without end":             records(1, huge...),
+		"a record of a negative length":    records(1, below...),
+		"a record of no length":            records(1, 0),
+		"a number that never ends":         records(1, bytes.Repeat([]byte{0x80}, 11)...),
+		"more in a record than it says":    records(1, record(head, null, numbers(0, 7))...),
+		"more records than it says":        records(1, slices.Concat(record(head, null, numbers(0)), record([]byte{0, 0, 2}, null, numbers(0)))...),
+		"fewer records than it says":       records(1000, record(head, null, numbers(0))...),
+		"an offset twice":                  records(2, slices.Concat(record(head, null, numbers(0)), record(head, null, numbers(0)))...),
+		"an offset before the batch":       records(1, record([]byte{0, 0, 1}, null, numbers(0))...),
+		"an offset behind the batch":       records(1, record([]byte{0, 0}, numbers(1<<30), null, numbers(0))...),
+		"more records than offsets":        kafkatest.Seal(kmsg.RecordBatch{Magic: 2, NumRecords: 2}),
+		"a negative number of records":     kafkatest.Seal(kmsg.RecordBatch{Magic: 2, NumRecords: -1}),
+		"a last offset before the first":   kafkatest.Seal(kmsg.RecordBatch{Magic: 2, LastOffsetDelta: -1}),
+		"a negative offset":                kafkatest.Seal(kmsg.RecordBatch{Magic: 2, FirstOffset: -5}),
+		"offsets beyond the largest":       kafkatest.Seal(kmsg.RecordBatch{Magic: 2, FirstOffset: 1<<63 - 1, LastOffsetDelta: 1}),
+		"a codec that nobody has":          kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 7}),
+		"a wrong checksum":                 change(18, 0xff),
+		"a bit that changed":               change(len(good)-1, 'w'),
+		"a length that is too small":       change(8, 0, 0, 0, 3),
+		"a negative length":                change(8, 0xff, 0xff, 0xff, 0xff),
+		"the format of Kafka 0.10":         change(16, 1),
+		"gzip that is no gzip":             kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 1, Records: []byte("no gzip")}),
+		"a framing that ends":              kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 2, Records: []byte("\x82SNAPPY\x00\x00")}),
+		"a block without end":              kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 2, Records: []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01\xff\xff\xff\xff")}),
+		"a block that says it is enormous": kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 2, Records: []byte("\xff\xff\xff\xff\x0f")}),
+	}
+}
+
+func TestRecords_RefusesWhatLies(t *testing.T) {
+	t.Parallel()
+	for name, data := range hostile() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := read(data)
+			if !errors.Is(err, batch.ErrCorrupt) && !errors.Is(err, batch.ErrTooLarge) && !errors.Is(err, batch.ErrFormat) {
+				t.Errorf("error %v", err)
+			}
+		})
+	}
+}
+
+func TestNext_WaitsForTheRestOfABatch(t *testing.T) {
+	t.Parallel()
+	data := kafkatest.Batch(kmsg.RecordBatch{}, kmsg.Record{Value: []byte("v")})
+	for n := range data {
+		if b, _, err := batch.Next(data[:n]); b != nil || err != nil {
+			t.Fatalf("%d of %d bytes: %v, %v", n, len(data), b, err)
+		}
+	}
+}
+
+func TestRecords_ErrorsNameTheOffset(t *testing.T) {
+	t.Parallel()
+	_, err := read(hostile()["more headers than are taken"])
+	if err == nil || !strings.Contains(err.Error(), "offset 100: ") || !strings.Contains(err.Error(), fmt.Sprint(batch.MaxHeaders)) {
+		t.Errorf("%v", err)
+	}
+}
+
+func FuzzRecords(f *testing.F) {
+	for _, data := range hostile() {
+		if len(data) < 1<<16 {
+			f.Add(data)
+		}
+	}
+	for name := range compressors {
+		f.Add(compressed(name, 100))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if len(data) > 61 { // most are refused for their checksum: try what is behind it too
+			b := kmsg.RecordBatch{Magic: 2, FirstOffset: 5, LastOffsetDelta: 100, Attributes: int16(data[22] & 15), NumRecords: int32(data[60] % 100), Records: data[61:]}
+			check(t, kafkatest.Seal(b))
+		}
+		check(t, data)
+	})
+}
+
+// check reads what it can, which is in order and within the batch.
+func check(t *testing.T, data []byte) {
+	b, _, err := batch.Next(data)
+	if err != nil || b == nil {
+		return
+	}
+	last, bytes := b.Base-1, 0
+	_ = b.Records(0, 1<<16, func(r batch.Record) {
+		if r.Offset <= last || r.Offset > b.Last {
+			t.Fatalf("offset %d after %d in %d to %d", r.Offset, last, b.Base, b.Last)
+		}
+		last = r.Offset
+		if bytes += len(r.Key) + len(r.Value); bytes > max(1<<16, len(data)) || len(r.Headers) > batch.MaxHeaders {
+			t.Fatalf("%d bytes, %d headers", bytes, len(r.Headers))
+		}
+	})
+}

@@ -1,0 +1,202 @@
+package kafka
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/fetch"
+)
+
+// fetchVersion is the one version of the fetch that is sent: Kafka 2.3 and later have it,
+// and it is the last that needs no topic ids.
+const fetchVersion = 11
+
+// fetchOverhead is what an answer may take besides its record batches: names, and the
+// aborted transactions of an answer.
+const fetchOverhead = 1 << 20
+
+// fetchMessage is one fetch of one partition, and then its answer. It goes to the
+// partition's leader on a connection of kafka-go's, which does not read the answer: that
+// has its own bounds, and the record batches stay as Kafka sent them.
+type fetchMessage struct {
+	FetchRequest
+	clientID string
+	most     int // bytes of the answer
+
+	answer fetchAnswer
+}
+
+// fetchAnswer is what the leader says of the partition.
+type fetchAnswer struct {
+	highWatermark, lastStable int64
+	aborted                   []abortedTransaction
+	records                   []byte
+}
+
+type abortedTransaction struct{ producer, first int64 }
+
+// ApiKey implements protocol.Message.
+func (*fetchMessage) ApiKey() protocol.ApiKey { return protocol.Fetch }
+
+// Broker implements protocol.BrokerMessage: the leader.
+func (m *fetchMessage) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
+	return (&fetch.Request{Topics: []fetch.RequestTopic{{
+		Topic: m.Partition.Topic, Partitions: []fetch.RequestPartition{{Partition: m.Partition.Partition}},
+	}}}).Broker(cluster)
+}
+
+// Required implements protocol.RawExchanger.
+func (*fetchMessage) Required(map[protocol.ApiKey]int16) bool { return true }
+
+// RawExchange implements protocol.RawExchanger. The connection carries nothing else until
+// it returns, and is closed where it returns an error.
+func (m *fetchMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
+	if _, err := rw.Write(m.encode()); err != nil {
+		return nil, err
+	}
+	var length [4]byte
+	if _, err := io.ReadFull(rw, length[:]); err != nil {
+		return nil, err
+	}
+	n := int64(binary.BigEndian.Uint32(length[:]))
+	if n > int64(m.most) {
+		return nil, fmt.Errorf("%w: the answer has %d bytes, more than %d: raise consumer.max_batch_bytes", ErrUnreadable, n, m.most)
+	}
+	frame := make([]byte, min(n, int64(m.MaxBytes)+fetchOverhead)) // more only as it comes
+	if _, err := io.ReadFull(rw, frame); err != nil {
+		return nil, err
+	}
+	if more := n - int64(len(frame)); more > 0 {
+		rest, err := io.ReadAll(io.LimitReader(rw, more))
+		if err == nil && int64(len(rest)) < more {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		frame = append(frame, rest...)
+	}
+	return m, m.decode(frame)
+}
+
+// encode writes the request with its header and length.
+func (m *fetchMessage) encode() []byte {
+	be := binary.BigEndian
+	out := make([]byte, 4, 128+len(m.Partition.Topic)+len(m.clientID))
+	text := func(s string) {
+		out = be.AppendUint16(out, uint16(len(s)))
+		out = append(out, s...)
+	}
+	int32s := func(values ...int32) {
+		for _, v := range values {
+			out = be.AppendUint32(out, uint32(v))
+		}
+	}
+	int64s := func(values ...int64) {
+		for _, v := range values {
+			out = be.AppendUint64(out, uint64(v))
+		}
+	}
+	const none = -1
+	out = be.AppendUint16(out, uint16(protocol.Fetch))
+	out = be.AppendUint16(out, fetchVersion)
+	int32s(0) // correlation: there is one request at a time
+	text(m.clientID)
+	int32s(none, int32(m.MaxWait.Milliseconds()), int32(m.MinBytes), int32(m.MaxBytes)) // replica first
+	out = append(out, readCommitted)
+	int32s(0, none) // no fetch session
+	int32s(1)
+	text(m.Partition.Topic)
+	int32s(1, m.Partition.Partition, none) // no leader epoch
+	int64s(m.Offset, none)                 // no log start: this is no follower
+	int32s(int32(m.MaxBytes))
+	int32s(0) // nothing to forget
+	text("")  // rack
+	be.PutUint32(out, uint32(len(out)-4))
+	return out
+}
+
+var errFetchAnswer = errors.New("the broker's answer to a fetch cannot be read")
+
+// decode reads the answer. Errors of the broker are kafka-go's.
+func (m *fetchMessage) decode(frame []byte) error {
+	r := frameReader{data: frame}
+	r.take(4 + 4) // correlation, throttling
+	if code := r.int16(); code != 0 {
+		return kafkago.Error(code)
+	}
+	r.take(4) // session
+	if topics := r.int32(); topics != 1 && !r.failed {
+		return fmt.Errorf("%w: it has %d topics", errFetchAnswer, topics)
+	}
+	topic := string(r.take(int(r.int16())))
+	if partitions := r.int32(); partitions != 1 && !r.failed {
+		return fmt.Errorf("%w: it has %d partitions", errFetchAnswer, partitions)
+	}
+	partition, code := r.int32(), r.int16()
+	a := &m.answer
+	a.highWatermark, a.lastStable = r.int64(), r.int64()
+	r.int64() // log start
+	aborted := r.int32()
+	if int64(aborted)*16 > int64(len(r.data)) {
+		r.failed = true
+	}
+	for range max(aborted, 0) {
+		if r.failed {
+			break
+		}
+		a.aborted = append(a.aborted, abortedTransaction{producer: r.int64(), first: r.int64()})
+	}
+	r.take(4) // preferred replica
+	a.records = r.take(int(max(r.int32(), 0)))
+	switch {
+	case r.failed:
+		return fmt.Errorf("%w: it ends too early", errFetchAnswer)
+	case topic != m.Partition.Topic || partition != m.Partition.Partition:
+		return fmt.Errorf("%w: it is of another partition", errFetchAnswer)
+	case code != 0:
+		return kafkago.Error(code)
+	}
+	return nil
+}
+
+// frameReader takes values from the front of data. After a failure it returns zeros.
+type frameReader struct {
+	data   []byte
+	failed bool
+}
+
+func (r *frameReader) take(n int) []byte {
+	if r.failed || n < 0 || n > len(r.data) {
+		r.failed = true
+		return nil
+	}
+	taken := r.data[:n]
+	r.data = r.data[n:]
+	return taken
+}
+
+func (r *frameReader) int16() int16 {
+	if b := r.take(2); b != nil {
+		return int16(binary.BigEndian.Uint16(b))
+	}
+	return 0
+}
+
+func (r *frameReader) int32() int32 {
+	if b := r.take(4); b != nil {
+		return int32(binary.BigEndian.Uint32(b))
+	}
+	return 0
+}
+
+func (r *frameReader) int64() int64 {
+	if b := r.take(8); b != nil {
+		return int64(binary.BigEndian.Uint64(b))
+	}
+	return 0
+}

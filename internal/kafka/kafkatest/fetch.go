@@ -1,0 +1,103 @@
+// Package kafkatest plays a broker to tests, without a connection. It owns no goroutine.
+package kafkatest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Fetch answers a fetch that a transport was given, as a broker would. M is what the
+// transport calls a message.
+func Fetch[M any](req any, answer func(*kmsg.FetchRequest) *kmsg.FetchResponse) (res M, err error) {
+	raw, ok := req.(interface {
+		RawExchange(rw io.ReadWriter) (M, error)
+	})
+	if !ok {
+		return res, fmt.Errorf("a request of type %T is no fetch", req)
+	}
+	return raw.RawExchange(&connection{answer: answer})
+}
+
+// connection takes one request and has its answer.
+type connection struct {
+	answer func(*kmsg.FetchRequest) *kmsg.FetchResponse
+	asked  bytes.Buffer
+	ready  *bytes.Reader
+}
+
+func (c *connection) Write(p []byte) (int, error) { return c.asked.Write(p) }
+
+func (c *connection) Read(p []byte) (int, error) {
+	if c.ready == nil {
+		frame := c.asked.Bytes()
+		if len(frame) < 14 || int(binary.BigEndian.Uint32(frame)) != len(frame)-4 {
+			return 0, fmt.Errorf("the request has a wrong length: %x", frame)
+		}
+		name := int(binary.BigEndian.Uint16(frame[12:]))
+		req := kmsg.NewPtrFetchRequest()
+		req.Version = int16(binary.BigEndian.Uint16(frame[6:]))
+		if err := req.ReadFrom(frame[14+name:]); err != nil {
+			return 0, fmt.Errorf("the request cannot be read: %w", err)
+		}
+		res := c.answer(req)
+		if res == nil {
+			return 0, io.EOF
+		}
+		res.Version = req.Version
+		body := res.AppendTo(make([]byte, 8))
+		binary.BigEndian.PutUint32(body, uint32(len(body)-4))
+		c.ready = bytes.NewReader(body)
+	}
+	return c.ready.Read(p)
+}
+
+// Batch writes a record batch. Offsets are those of the records, in rising order.
+func Batch(b kmsg.RecordBatch, records ...kmsg.Record) []byte {
+	b.Magic, b.NumRecords = 2, int32(len(records))
+	for _, r := range records {
+		body := r.AppendTo(nil)[1:] // behind its length, which is 0
+		b.Records = binary.AppendVarint(b.Records, int64(len(body)))
+		b.Records = append(b.Records, body...)
+		b.LastOffsetDelta = max(b.LastOffsetDelta, r.OffsetDelta)
+	}
+	return Seal(b)
+}
+
+// Seal sets the length and the checksum of a batch, whatever its records say.
+func Seal(b kmsg.RecordBatch) []byte {
+	b.Length = int32(49 + len(b.Records))
+	out := b.AppendTo(nil)
+	b.CRC = int32(crc32.Checksum(out[21:], crc32.MakeTable(crc32.Castagnoli)))
+	return b.AppendTo(nil)
+}
+
+// Answer is a response with one partition.
+func Answer(req *kmsg.FetchRequest, p kmsg.FetchResponseTopicPartition) *kmsg.FetchResponse {
+	p.Partition = req.Topics[0].Partitions[0].Partition
+	res := kmsg.NewPtrFetchResponse()
+	topic := kmsg.NewFetchResponseTopic()
+	topic.Topic = req.Topics[0].Topic
+	topic.Partitions = append(topic.Partitions, p)
+	res.Topics = append(res.Topics, topic)
+	return res
+}
+
+// Compressed is Batch with the codec of the attributes, of which it has gzip only.
+func Compressed(b kmsg.RecordBatch, records ...kmsg.Record) []byte {
+	plain := Batch(b, records...)
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = w.Write(plain[61:]) // a buffer takes everything
+	_ = w.Close()
+	b.Magic, b.NumRecords, b.Records = 2, int32(len(records)), out.Bytes()
+	for _, r := range records {
+		b.LastOffsetDelta = max(b.LastOffsetDelta, r.OffsetDelta)
+	}
+	return Seal(b)
+}
