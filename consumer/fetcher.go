@@ -25,7 +25,6 @@ type fetcher struct {
 	claim    contactsync.Claim
 	tracker  *progress.Tracker
 	log      progress.LogID
-	resumes  bool // an earlier owner had ended events that are read again
 	decode   func(contactsync.Record) event.Event
 	assigned time.Time
 
@@ -152,9 +151,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		}
 		rec.Generation = f.claim.Generation
 		ev := f.decode(rec)
-		if f.resumes {
-			ev.Before = f.tracker.Inherited(rec.Offset)
-		}
+		ev.Before = f.tracker.Inherited(rec.Offset, fetched.Epoch)
 		counts.add(&ev)
 		if events == nil {
 			events = make([]event.Event, 0, chunkEvents)

@@ -17,7 +17,7 @@ func (f *fetcher) resume(from kafka.Committed) {
 		f.c.deps.Metrics.ProgressIgnored.WithLabelValues(string(ignored)).Inc()
 		f.c.deps.Log.Warn(err.Error(), "topic", f.claim.Topic, "partition", f.claim.Partition, "committed", from.Offset)
 	}
-	f.log, f.resumes = from.Log, ahead != nil
+	f.log = from.Log
 	f.tracker.Resume(from.Offset, ahead)
 	f.notBefore = f.c.atWork
 	if ahead == nil {

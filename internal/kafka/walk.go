@@ -19,6 +19,7 @@ type Fetched struct {
 	LastStable    int64 // the last stable offset; no record beyond it is in the answer
 
 	Next           int64 // the offset to ask for next; before Each, the one that was asked for
+	Epoch          int32 // of the leader that wrote the batch that is delivered; -1 where that is not known
 	Aborted        int   // records of aborted transactions that were left out
 	ControlBatches int
 	Bytes          int // of the keys and values that were delivered
@@ -85,6 +86,7 @@ func (f *Fetched) batch(ctx context.Context, b *batch.Batch, deliver func(contac
 		f.Next = b.Last + 1
 		return nil
 	}
+	f.Epoch = b.Epoch
 	err := f.decoding.records(ctx, b, f.Next, func(rec batch.Record) {
 		out := contactsync.Record{
 			Position: contactsync.Position{TopicPartition: f.partition, Offset: rec.Offset},

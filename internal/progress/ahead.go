@@ -22,6 +22,10 @@ type Ahead struct {
 	Log    LogID
 	Offset int64 // the one that is committed
 	End    int64
+	// Epoch is the latest of the leaders that had written what lies below End, -1 where
+	// that is not known. What a later one has written there came after it: the log was cut
+	// off, and has grown again.
+	Epoch int32
 
 	// Released says that its owner gave the partition back in order, so that it
 	// starts no request any more.
@@ -54,7 +58,7 @@ func (a *Ahead) inherit(in *Ahead, next int64) {
 	if in.End <= next {
 		return
 	}
-	a.End = in.End
+	a.End, a.Epoch = in.End, max(a.Epoch, in.Epoch)
 	for _, s := range in.open {
 		a.open.add(max(s.from, next), s.to)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func TestAhead_KnowsWhatEndedAndNoMore(t *testing.T) {
 			var open []int64
 			known := map[int64]bool{} // to this owner
 			for _, o := range log {
-				known[o] = tr.Inherited(o) != contactsync.Open
+				known[o] = tr.Inherited(o, -1) != contactsync.Open
 			}
 			for range rapid.IntRange(1, 60).Draw(t, "steps") {
 				switch rapid.IntRange(0, 9).Draw(t, "step") {
@@ -55,7 +56,7 @@ func TestAhead_KnowsWhatEndedAndNoMore(t *testing.T) {
 						}
 						o := log[at]
 						at++
-						state := tr.Inherited(o)
+						state := tr.Inherited(o, -1)
 						if state != contactsync.Open && state != ended[o] {
 							t.Fatalf("owner %d is told that %d is %d, and it is %d", owner, o, state, ended[o])
 						}
@@ -250,10 +251,10 @@ func TestTracker_ForgetsWhatWasInheritedWhereReadingBeginsElsewhere(t *testing.T
 	in := &Ahead{Offset: 10, End: 20}
 	tr := NewTracker()
 	tr.Resume(10, in)
-	if tr.Start(10); tr.Inherited(15) != contactsync.Completed {
+	if tr.Start(10); tr.Inherited(15, -1) != contactsync.Completed {
 		t.Fatal("15 had ended")
 	}
-	if tr.Start(0); tr.Inherited(15) != contactsync.Open {
+	if tr.Start(0); tr.Inherited(15, -1) != contactsync.Open {
 		t.Fatal("the log begins elsewhere: nothing of it had ended")
 	}
 }
@@ -302,6 +303,45 @@ func TestTracker_KnowsWhatWasSetAsideFarBehindAnOpenPosition(t *testing.T) {
 	}
 	if got := c.state(2000); got != contactsync.Completed {
 		t.Errorf("2000 is %d", got)
+	}
+}
+
+// TestTracker_BelievesNothingOfALogThatWasCutOffAndHasGrownAgain: offsets that a later
+// leader has written hold other events than those that the earlier owner had ended.
+func TestTracker_BelievesNothingOfALogThatWasCutOffAndHasGrownAgain(t *testing.T) {
+	t.Parallel()
+	tr := NewTracker()
+	tr.Opened([]int64{0, 1, 2, 3, 4, 5})
+	for o := range int64(6) {
+		tr.Inherited(o, 3+int32(o/3)) // leaders 3 and 4
+	}
+	end(tr, 1, 2, 3, 4, 5)
+	c, _ := tr.ToCommit()
+	text, _ := c.Text(MaxText)
+	for name, leaders := range map[string]struct {
+		epochs []int32
+		ended  []int64
+	}{
+		"as it was":                     {[]int32{3, 3, 3, 4, 4, 4}, []int64{1, 2, 3, 4, 5}},
+		"grown again from 4 on":         {[]int32{3, 3, 3, 4, 5, 5}, []int64{1, 2, 3}},
+		"the end was lost, then a hole": {[]int32{3, 3, 6, 6, 6, 6}, []int64{1}},
+		"brokers that do not say":       {[]int32{-1, -1, -1, -1, -1, -1}, []int64{1, 2, 3, 4, 5}},
+	} {
+		a, err := Parse(text, 0, LogID{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := NewTracker()
+		next.Resume(0, a)
+		var ended []int64
+		for o, epoch := range leaders.epochs {
+			if next.Inherited(int64(o), epoch) != contactsync.Open {
+				ended = append(ended, int64(o))
+			}
+		}
+		if !slices.Equal(ended, leaders.ended) {
+			t.Errorf("%s: %v had ended, want %v", name, ended, leaders.ended)
+		}
 	}
 }
 

@@ -67,6 +67,7 @@ func (a *Ahead) text() string {
 	}
 	body := []byte{flags}
 	body = append(body, a.Log[:]...)
+	body = binary.AppendUvarint(body, uint64(a.Epoch+1))
 	body = binary.AppendUvarint(body, uint64(a.Offset))
 	body = binary.AppendUvarint(body, uint64(a.End-a.Offset))
 	body = binary.AppendUvarint(body, uint64(min(a.AtWork, maxAtWork).Milliseconds()))
@@ -161,6 +162,7 @@ func decode(body []byte) (*Ahead, bool) {
 	flags := r.byte()
 	a := &Ahead{Released: flags&flagReleased != 0}
 	copy(a.Log[:], r.take(len(a.Log)))
+	a.Epoch = int32(r.int(math.MaxInt32) - 1)
 	a.Offset = r.int(math.MaxInt64)
 	a.End = a.Offset + r.int(math.MaxInt64-a.Offset)
 	a.AtWork = time.Duration(r.int(maxAtWork.Milliseconds())) * time.Millisecond

@@ -20,6 +20,7 @@ type Tracker struct {
 	next      int64  // the offset to read next
 	ended     int    // events ended since the last commit
 	last      int64  // the offset committed last; -1 before the first
+	epoch     int32  // the latest of the leaders that have written what was read; -1 where not known
 	inherited *Ahead // what an earlier owner had ended; nil where nothing is known
 }
 
@@ -39,7 +40,7 @@ type chunk struct {
 const ChunkBytes = 96
 
 // NewTracker returns a tracker that reads from offset 0 on; nothing is committed.
-func NewTracker() *Tracker { return &Tracker{last: -1} }
+func NewTracker() *Tracker { return &Tracker{last: -1, epoch: -1} }
 
 // Resume sets the offset that the group has committed, -1 for none, and what an earlier
 // owner had ended beyond it, nil where nothing is known. Nothing is open yet.
@@ -149,10 +150,16 @@ func (t *Tracker) done(offset int64, setAside bool) {
 	}
 }
 
-// Inherited says of an event whether an earlier owner had ended it.
-func (t *Tracker) Inherited(offset int64) contactsync.State {
+// Inherited says of an event whether an earlier owner had ended it. epoch is that of the
+// leader that has written it, -1 where that is not known. Events come in the order of
+// their offsets.
+func (t *Tracker) Inherited(offset int64, epoch int32) contactsync.State {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.epoch = max(t.epoch, epoch)
+	if in := t.inherited; in != nil && in.Epoch >= 0 && epoch > in.Epoch && offset < in.End {
+		in.cut(offset) // it was written after what the earlier owner had read there
+	}
 	return t.inherited.state(offset)
 }
 
@@ -220,7 +227,7 @@ func (t *Tracker) State() State {
 
 // ahead collects what has ended beyond the watermark.
 func (t *Tracker) ahead() Ahead {
-	a := Ahead{Offset: t.watermark(), End: t.next}
+	a := Ahead{Offset: t.watermark(), End: t.next, Epoch: t.epoch}
 	from := a.Offset
 	for i := range t.chunks {
 		c := &t.chunks[i]

@@ -31,6 +31,7 @@ var checksum = crc32.MakeTable(crc32.Castagnoli)
 // to be read.
 type Batch struct {
 	Base, Last    int64 // offsets; of the last one that it was written with
+	Epoch         int32 // of the leader that wrote it; -1 where that is not known
 	Producer      int64 // id; of a transaction
 	Transactional bool
 	Control       bool // it holds a marker and no records
@@ -78,6 +79,7 @@ func Next(data []byte) (b *Batch, rest []byte, err error) {
 	delta := int32(binary.BigEndian.Uint32(data[23:]))
 	b = &Batch{
 		Base: base, Last: base + int64(delta),
+		Epoch:         int32(binary.BigEndian.Uint32(data[12:])),
 		Producer:      int64(binary.BigEndian.Uint64(data[43:])),
 		Transactional: attributes&transactional != 0,
 		Control:       attributes&control != 0,
