@@ -20,6 +20,7 @@ const recommitAfter = 6 * time.Hour
 // commitLoop commits until ctx ends. The last commit is the drain's.
 func (g *generation) commitLoop(ctx context.Context) {
 	last, fresh := time.Now(), time.Now()
+	g.observe()
 	for kafka.Sleep(ctx, min(commitPoll, g.c.cfg.CommitInterval)) {
 		due := time.Since(last) >= g.c.cfg.CommitInterval
 		ended := 0
@@ -58,7 +59,7 @@ func (g *generation) commit(ctx context.Context, last bool) error {
 	var commits []progress.Commit
 	var of []*fetcher
 	for _, f := range g.fetchers {
-		if c, changed := f.tracker.ToCommit(); f.located.Load() && (changed || last && f.mustRelease(now)) {
+		if c, changed := f.tracker.ToCommit(); (f.located.Load() || f.loss.Load()) && (changed || last && f.mustRelease(now)) {
 			offsets = append(offsets, kafka.Committed{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, Metadata: f.text(now, c.Ahead, last)})
 			commits, of = append(commits, c), append(of, f)
 		}
@@ -95,10 +96,21 @@ func (g *generation) observe() {
 	m := g.c.deps.Metrics
 	for _, f := range g.fetchers {
 		partition := strconv.Itoa(int(f.claim.Partition))
-		s := f.tracker.State()
-		m.PendingRecords.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Open))
+		s := f.status(time.Now())
+		m.PendingRecords.WithLabelValues(f.claim.Topic, partition).Set(float64(f.tracker.State().Open))
 		m.ReadOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Next))
-		m.Lag.WithLabelValues(f.claim.Topic, partition).Set(float64(max(f.end.Load()-s.Watermark, 0)))
-		m.CommittedOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Last))
+		m.CommittedOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Committed))
+		if s.Lag >= 0 {
+			m.Lag.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Lag))
+		} else { // nothing is better than a number that is not true
+			m.Lag.DeleteLabelValues(f.claim.Topic, partition)
+		}
+		for _, state := range States {
+			is := 0.0
+			if state == s.State {
+				is = 1
+			}
+			m.PartitionState.WithLabelValues(f.claim.Topic, partition, string(state)).Set(is)
+		}
 	}
 }

@@ -69,6 +69,7 @@ type Consumer struct {
 	deps     Deps
 	sink     Sink // set by Run
 	trackers *trackers
+	losses   losses
 
 	// Owned by Run and the last commit of a generation.
 	atWork  time.Time    // until when requests that were given up may still be applied
@@ -80,7 +81,7 @@ type Consumer struct {
 
 // New returns a consumer; Run starts it.
 func New(cfg Config, deps Deps) *Consumer {
-	c := &Consumer{cfg: cfg, deps: deps, trackers: newTrackers()}
+	c := &Consumer{cfg: cfg, deps: deps, trackers: newTrackers(), losses: losses{at: map[contactsync.TopicPartition]int64{}}}
 	c.maxText.Store(progress.MaxText)
 	return c
 }
@@ -135,21 +136,6 @@ func (c *Consumer) leave() {
 	}
 }
 
-// Ready reports whether the consumer owns what the group gave it and reads it:
-// false before the first assignment and while a partition is halted.
-func (c *Consumer) Ready() bool {
-	g := c.present.Load()
-	if g == nil {
-		return false
-	}
-	for _, f := range g.fetchers {
-		if f.halted.Load() {
-			return false
-		}
-	}
-	return true
-}
-
 // Stuck returns why the consumer does not go on by itself, for at least the given
 // time, and the empty string while it works. An absent Kafka and a full window
 // are not such reasons: a restart cures neither.
@@ -163,7 +149,7 @@ func (c *Consumer) Stuck(now time.Time, after time.Duration) string {
 		return ""
 	}
 	for _, f := range g.fetchers {
-		if beat := f.beat.Load(); beat != 0 && !f.adding.Load() && !f.halted.Load() && now.Sub(time.Unix(0, beat)) > after+c.deps.Kafka.RequestTimeout() {
+		if beat := f.beat.Load(); beat != 0 && f.adding.Load() == 0 && now.Sub(time.Unix(0, beat)) > after+c.deps.Kafka.RequestTimeout() {
 			return fmt.Sprintf("partition %v is not read", f.claim)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,7 +49,12 @@ type fakes struct {
 	caughtUp int
 	before   []contactsync.State // of the events that were added
 	registry *prometheus.Registry
-	last     kafka.Committed // what was committed, where the test notes it
+	last     kafka.Committed  // what was committed, where the test notes it
+	first    *kafka.Committed // of the first generation
+
+	leaderless int32        // a partition without a leader; 0 for none
+	size       atomic.Int64 // records in each partition's log
+	away       atomic.Bool  // no broker says where a partition ends
 }
 
 func (f *fakes) LeaseUntil() time.Time { return time.Time{} }
@@ -68,6 +74,7 @@ func newFakesWith(t *testing.T, change func(*consumer.Config)) *fakes {
 		keep: -1, stable: records, end: func() int64 { return records },
 		commit: func(*kafka.Generation, kafka.Committed) error { return nil },
 	}
+	f.size.Store(records)
 	cfg := consumer.DefaultConfig()
 	cfg.Topics, cfg.Group = []string{"contacts"}, "group"
 	change(&cfg)
@@ -105,6 +112,19 @@ func (f *fakes) runOnce(t *testing.T, committed int64) (stop func() error, end c
 	}
 	return f.run(t), end
 }
+
+// once has the group assign one generation only.
+func (f *fakes) once(gen *kafka.Generation) {
+	f.next = func(n int) (*kafka.Generation, error) {
+		if n > 1 {
+			return nil, nil
+		}
+		return gen, nil
+	}
+}
+
+// cut leaves so many records in each partition's log.
+func (f *fakes) cut(n int64) { f.size.Store(n) }
 
 func (f *fakes) note(format string, args ...any) {
 	f.mu.Lock()
@@ -215,12 +235,12 @@ func (f *fakes) befores() []contactsync.State {
 	return slices.Clone(f.before)
 }
 
-// value is that of a counter with one label.
+// value is that of a counter with one label, or of all where that is empty.
 func (f *fakes) value(name, label string) (v float64) {
 	families, _ := f.registry.Gather()
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
-			if family.GetName() == name && len(m.GetLabel()) > 0 && m.GetLabel()[0].GetValue() == label {
+			if family.GetName() == name && (label == "" || len(m.GetLabel()) > 0 && m.GetLabel()[0].GetValue() == label) {
 				v += m.GetCounter().GetValue()
 			}
 		}
@@ -235,6 +255,9 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		asked := req.Topics[0]
 		answer := listoffsets.ResponseTopic{Topic: asked.Topic}
 		for _, p := range asked.Partitions {
+			if f.away.Load() || f.leaderless != 0 && p.Partition == f.leaderless {
+				return nil, kafkago.LeaderNotAvailable
+			}
 			o := listoffsets.ResponsePartition{Partition: p.Partition, Timestamp: p.Timestamp}
 			if p.Timestamp == kafkago.LastOffset {
 				o.Offset = f.end()
@@ -246,14 +269,18 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 	return kafkatest.Fetch[protocol.Message](req, func(req *kmsg.FetchRequest) *kmsg.FetchResponse {
 		asked := req.Topics[0].Partitions[0]
 		part := kmsg.NewFetchResponseTopicPartition()
-		part.HighWatermark, part.LastStableOffset = records, f.stable
-		if asked.FetchOffset < f.stable {
+		stable := min(f.stable, f.size.Load())
+		part.HighWatermark, part.LastStableOffset = f.size.Load(), stable
+		switch {
+		case asked.FetchOffset > f.size.Load():
+			part.ErrorCode = int16(kafkago.OffsetOutOfRange)
+		case asked.FetchOffset < stable:
 			var all []kmsg.Record
-			for o := asked.FetchOffset; o < f.stable; o++ {
+			for o := asked.FetchOffset; o < stable; o++ {
 				all = append(all, kmsg.Record{OffsetDelta: int32(o - asked.FetchOffset), Value: []byte("{}")})
 			}
 			part.RecordBatches = kafkatest.Batch(kmsg.RecordBatch{FirstOffset: asked.FetchOffset}, all...)
-		} else if !kafka.Sleep(ctx, time.Duration(req.MaxWaitMillis)*time.Millisecond) {
+		case !kafka.Sleep(ctx, time.Duration(req.MaxWaitMillis)*time.Millisecond):
 			return nil
 		}
 		return kafkatest.Answer(req, part)

@@ -30,22 +30,26 @@ type fetcher struct {
 
 	target    int64     // catch-up ends when the read position reaches it; -1 until known
 	notBefore time.Time // and not before this: requests of an earlier owner may still be applied
-	caughtUp  bool
+	caughtUp  atomic.Bool
 
-	end    atomic.Int64 // high watermark of the last answer
-	beat   atomic.Int64 // Unix nanoseconds of the last attempt to read
-	adding atomic.Bool  // the sink blocks: the window is full
-	halted atomic.Bool  // waits for an operator
+	end     atomic.Int64 // high watermark, as Kafka said last; -1 where it is not known
+	beat    atomic.Int64 // Unix nanoseconds of the last attempt to read
+	adding  atomic.Int64 // since when the sink blocks, in Unix nanoseconds; 0 where it does not
+	problem atomic.Pointer[problem]
 
-	located atomic.Bool // the tracker's start is known, so its watermark may be committed
+	lost    loss                    // what is known of the log before it is looked at
+	loss    atomic.Bool             // events were lost, and an operator is waited for
+	located atomic.Bool             // the tracker's start is known, so its watermark may be committed
+	restart context.CancelCauseFunc // ends the generation
 }
 
 // run reads from the committed offset until ctx ends. Every error is retried.
 func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafka.Committed) {
-	defer f.goOn() // a halt ends with the generation; the next owner finds out for itself
+	defer func() { f.fails(Unavailable, "the partition is given back") }() // a halt ends with the generation
 	for committed.Err != nil {
-		f.c.deps.Log.Warn("the committed offset is not known; retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "err", committed.Err)
-		f.halt()
+		f.unread("the committed offset is not known; retried", committed.Err)
+		f.beat.Store(time.Now().UnixNano())
+		f.giveUpCatchingUp()
 		if !kafka.Sleep(ctx, f.c.cfg.PartitionCheckInterval) {
 			return
 		}
@@ -67,7 +71,8 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 		f.checkCaughtUp(offset)
 		if err == nil {
 			retry.Reset()
-			f.goOn()
+			f.works()
+			f.c.losses.over(f.claim.TopicPartition)
 			continue
 		}
 		if ctx.Err() != nil {
@@ -75,17 +80,29 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 		}
 		reason := kafka.Cause(err)
 		f.c.deps.Metrics.FetchErrors.WithLabelValues(reason).Inc()
-		f.c.deps.Log.Warn("fetch failed; retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset, "reason", reason, "err", err)
 		wait := retry.NextBackOff()
 		switch reason {
 		case kafka.CauseDecode: // corrupt, or larger than max_batch_bytes: it will not read better soon
-			f.halt()
+			if f.fails(Halted, fmt.Sprintf("the batch at offset %d cannot be read", offset)) {
+				f.c.deps.Log.Error("a record batch cannot be read: its partition waits, the others go on", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset, "err", err,
+					"hint", "raise consumer.max_batch_bytes where it is too large, or set the group's offset behind it while no replica runs")
+			}
+			f.giveUpCatchingUp()
 			wait = f.c.cfg.PartitionCheckInterval
 		case kafka.CauseOffset:
-			if offset, err = f.locate(ctx, offset); err != nil {
+			next, err := f.locate(ctx, offset)
+			if err != nil {
 				return
 			}
+			if next < offset { // offsets that were read hold other events now
+				f.located.Store(false)
+				f.restart(errLogChanged)
+				return
+			}
+			offset = next
 			f.tracker.Passed(offset)
+		default:
+			f.unread("fetch failed; retried", err)
 		}
 		if !kafka.Sleep(ctx, wait) {
 			return
@@ -93,21 +110,10 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 	}
 }
 
-// halt makes known that the partition waits for an operator, and lets the other
-// ones go on without it.
-func (f *fetcher) halt() {
-	if !f.halted.Swap(true) {
-		f.c.deps.Metrics.Halted.Inc()
-	}
+// giveUpCatchingUp lets the other partitions go on without this one.
+func (f *fetcher) giveUpCatchingUp() {
 	f.target = 0
 	f.checkCaughtUp(0)
-}
-
-// goOn ends a halt.
-func (f *fetcher) goOn() {
-	if f.halted.Swap(false) {
-		f.c.deps.Metrics.Halted.Dec()
-	}
 }
 
 // once makes one fetch and hands its events to the sink. It returns the offset to
@@ -137,8 +143,8 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		if !f.tracker.Opened(offsets) {
 			return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
 		}
-		f.adding.Store(true)
-		defer f.adding.Store(false)
+		f.adding.Store(time.Now().UnixNano())
+		defer f.adding.Store(0)
 		err := f.c.sink.Add(ctx, events)
 		events, offsets, size = nil, offsets[:0], 0
 		return err
@@ -199,15 +205,12 @@ func (t tally) add(ev *event.Event) {
 
 // checkCaughtUp lets the sink send the partition's contacts, once.
 func (f *fetcher) checkCaughtUp(offset int64) {
-	if f.caughtUp {
-		return
-	}
 	now := time.Now()
-	if now.Before(f.notBefore) {
+	if f.caughtUp.Load() || now.Before(f.notBefore) {
 		return
 	}
 	if (f.target >= 0 && offset >= f.target) || now.Sub(f.assigned) >= f.c.cfg.CatchupMax {
-		f.caughtUp = true
+		f.caughtUp.Store(true)
 		f.c.deps.Metrics.CatchingUp.Dec()
 		f.c.sink.CaughtUp(f.claim)
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/progress"
@@ -43,7 +45,8 @@ func (c *Consumer) generation(stop context.Context, assigned *kafka.Generation) 
 	}
 	var running sync.WaitGroup
 	for i, f := range g.fetchers {
-		f.caughtUp = !catchUp
+		f.caughtUp.Store(!catchUp)
+		f.restart = cancel
 		running.Go(func() { f.run(ctx, assigned, g.Owned[i]) })
 	}
 	c.present.Store(g)
@@ -66,6 +69,7 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 	for _, p := range g.Owned {
 		claim := contactsync.Claim{TopicPartition: p.TopicPartition, Generation: g.ID}
 		f := &fetcher{c: c, claim: claim, tracker: progress.NewTracker(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), target: -1}
+		f.end.Store(-1)
 		f.resume(p)
 		c.trackers.add(claim, f.tracker)
 		g.claims, g.fetchers = append(g.claims, claim), append(g.fetchers, f)
@@ -120,6 +124,7 @@ func (g *generation) close() {
 		m.Lag.DeleteLabelValues(claim.Topic, partition)
 		m.CommittedOffset.DeleteLabelValues(claim.Topic, partition)
 		m.ReadOffset.DeleteLabelValues(claim.Topic, partition)
+		m.PartitionState.DeletePartialMatch(prometheus.Labels{"topic": claim.Topic, "partition": partition})
 	}
 	m.Assigned.Set(0)
 	m.CatchingUp.Set(0)
@@ -128,16 +133,20 @@ func (g *generation) close() {
 // endPoll is how often Kafka is asked where a partition ends whose fetcher waits.
 const endPoll = time.Second
 
-// watchEnds keeps the lag true while the window is full: a fetcher that waits for
-// room asks Kafka for nothing, and a long outage is when somebody looks.
+// watchEnds keeps the lag true where nothing is fetched: the window is full, or the
+// partition cannot be read. A long outage is when somebody looks. An end that Kafka does
+// not tell is not known, and not what it was.
 func (g *generation) watchEnds(ctx context.Context) {
 	for kafka.Sleep(ctx, endPoll) {
 		for _, f := range g.fetchers {
-			if !f.adding.Load() {
+			if f.adding.Load() == 0 && f.problem.Load() == nil {
 				continue
 			}
-			if b, err := g.c.deps.Kafka.Bounds(ctx, f.claim.TopicPartition); err == nil && f.adding.Load() {
+			switch b, err := g.c.deps.Kafka.Bounds(ctx, f.claim.TopicPartition); {
+			case err == nil:
 				f.end.Store(b.End)
+			case f.problem.Load() != nil:
+				f.end.Store(-1)
 			}
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/kafka"
 )
 
@@ -119,15 +120,15 @@ func TestConsumer_ReadsTheOthersWhereACommittedOffsetIsNotKnown(t *testing.T) {
 		if got := f.did(); got != "next, assign 2, commit contacts/0@5 in 1" {
 			t.Error(got)
 		}
-		if f.consumer.Ready() {
-			t.Error("ready although a partition is not read")
+		if got := f.consumer.Partitions(); got[0].State != consumer.Reading || got[1].State != consumer.Unavailable || f.consumer.NotReady() != "" {
+			t.Errorf("%+v, not ready: %q", got, f.consumer.NotReady())
 		}
 		kafka.Sleep(t.Context(), 2*time.Minute)
 		if got := f.did(); got != "committed of contacts/1, committed of contacts/1, commit contacts/1@5 in 1" {
 			t.Error(got)
 		}
-		if !f.consumer.Ready() {
-			t.Error("not ready although every partition is read")
+		if got := f.consumer.Partitions(); got[1].State != consumer.Reading {
+			t.Errorf("%+v", got)
 		}
 		if err := stop(); err != nil {
 			t.Error(err)

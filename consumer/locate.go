@@ -2,10 +2,28 @@ package consumer
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"sync"
 	"time"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/kafka"
 )
+
+// loss is why offsets do not exist, as metrics name it.
+type loss string
+
+const (
+	belowLogStart loss = "below_log_start" // retention has removed them
+	beyondEnd     loss = "beyond_end"      // the log was cut off by an unclean election, or recreated
+	recreated     loss = "recreated"       // the topic was deleted and created again
+	earlier       loss = "found earlier"   // an earlier owner has counted it, and halted
+)
+
+// errLogChanged ends a generation: the log that was read is not there any more, and what
+// is pending of it must not be taken for events of the present one.
+var errLogChanged = errors.New("the log was cut off or recreated: its partitions are taken up anew")
 
 // locate returns the offset to read from, given the committed one: the same
 // where it exists, the first one where nothing was committed. Where the committed
@@ -13,12 +31,8 @@ import (
 // whether to go on from the start of the partition or to wait for an operator. It
 // returns an error only when ctx ended.
 func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
-	log := f.c.deps.Log.With("topic", f.claim.Topic, "partition", f.claim.Partition)
-	m := f.c.deps.Metrics
 	retry := kafka.NewRetry()
 	var beyondSince time.Time
-	counted := false
-	defer f.goOn()
 	for {
 		f.beat.Store(time.Now().UnixNano())
 		b, err := f.c.deps.Kafka.Bounds(ctx, f.claim.TopicPartition)
@@ -26,21 +40,31 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 		case ctx.Err() != nil:
 			return 0, context.Cause(ctx)
 		case err != nil:
-			log.Warn("asking for the partition's offsets failed; retried", "err", err)
+			f.unread("asking for the partition's offsets failed; retried", err)
+			f.checkCaughtUp(0)
 			if !kafka.Sleep(ctx, retry.NextBackOff()) {
 				return 0, context.Cause(ctx)
 			}
 			continue
+		}
+		f.end.Store(b.End)
+		var why loss
+		lost := int64(0)
+		switch {
 		case committed < 0:
 			if b.End > b.First {
-				log.Info("no offset was committed: reading from the start", "first", b.First, "end", b.End)
+				f.c.deps.Log.Info("no offset was committed: reading from the start", "topic", f.claim.Topic, "partition", f.claim.Partition, "first", b.First, "end", b.End)
 			}
 			return b.First, nil
-		case committed >= b.First && committed <= b.End:
+		case f.lost == recreated:
+			why, lost = recreated, 1 // nobody knows how many
+		case f.lost == earlier:
+			why = earlier
+		case committed < b.First:
+			why, lost = belowLogStart, b.First-committed
+		case committed <= b.End:
 			return committed, nil
-		}
-		reason, lost := "below_log_start", b.First-committed
-		if committed > b.End {
+		default:
 			if beyondSince.IsZero() {
 				beyondSince = time.Now()
 			}
@@ -50,21 +74,60 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 				}
 				continue
 			}
-			reason, lost = "beyond_end", committed-b.End
+			why, lost = beyondEnd, committed-b.End
 		}
-		if !counted {
-			counted = true
-			m.OffsetsLost.WithLabelValues(reason).Add(float64(lost))
-			log.Error("the committed offset does not exist: events were lost in Kafka, or the topic was recreated",
-				"committed", committed, "first", b.First, "end", b.End, "lost", lost, "reason", reason, "policy", f.c.cfg.OnOffsetLoss,
-				"hint", "consumer.on_offset_loss: skip goes on from the first offset that exists")
+		if why != earlier && f.c.losses.note(f.claim.TopicPartition, committed) {
+			f.c.deps.Metrics.OffsetsLost.WithLabelValues(string(why)).Add(float64(lost))
+			f.c.deps.Log.Error("the committed offset does not exist: events were lost in Kafka, or the topic was recreated",
+				"topic", f.claim.Topic, "partition", f.claim.Partition, "committed", committed, "first", b.First, "end", b.End,
+				"lost", lost, "reason", why, "policy", f.c.cfg.OnOffsetLoss,
+				"hint", "consumer.on_offset_loss: skip goes on from the first offset that exists; with halt, set the group's offset while no replica runs")
 		}
 		if f.c.cfg.OnOffsetLoss == Skip {
 			return b.First, nil
 		}
-		f.halt()
+		return 0, f.halt(ctx, why)
+	}
+}
+
+// halt waits for an operator, until the generation ends. The log may grow past the
+// committed offset meanwhile, which brings nothing back: so the halt goes with the
+// commit, and ends only where another offset is set, or the policy says so.
+func (f *fetcher) halt(ctx context.Context, why loss) error {
+	f.loss.Store(true)
+	f.tracker.Recommit()
+	f.fails(Halted, fmt.Sprintf("events were lost (%s): set the group's offset while no replica runs, or consumer.on_offset_loss: skip", why))
+	for {
+		f.beat.Store(time.Now().UnixNano())
+		f.giveUpCatchingUp()
 		if !kafka.Sleep(ctx, f.c.cfg.PartitionCheckInterval) {
-			return 0, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 	}
+}
+
+// losses are the offsets of this process's generations that were found to be lost, so that
+// each is counted once.
+type losses struct {
+	mu sync.Mutex
+	at map[contactsync.TopicPartition]int64
+}
+
+// note reports whether a loss is a new one: below an offset that was lost there may be the
+// same one, seen from the committed offset.
+func (l *losses) note(p contactsync.TopicPartition, offset int64) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if known, ok := l.at[p]; ok && offset <= known {
+		return false
+	}
+	l.at[p] = offset
+	return true
+}
+
+// over forgets the loss of a partition that is read again.
+func (l *losses) over(p contactsync.TopicPartition) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.at, p)
 }

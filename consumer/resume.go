@@ -15,6 +15,9 @@ func (f *fetcher) resume(from kafka.Committed) {
 	var ignored progress.Ignored
 	if from.Err == nil && errors.As(err, &ignored) {
 		f.c.deps.Metrics.ProgressIgnored.WithLabelValues(string(ignored)).Inc()
+		if ignored == progress.OtherLog && from.Offset >= 0 {
+			f.lost = recreated
+		}
 		f.c.deps.Log.Warn(err.Error(), "topic", f.claim.Topic, "partition", f.claim.Partition, "committed", from.Offset)
 	}
 	f.log = from.Log
@@ -22,6 +25,9 @@ func (f *fetcher) resume(from kafka.Committed) {
 	f.notBefore = f.c.atWork
 	if ahead == nil {
 		return
+	}
+	if ahead.Lost {
+		f.lost = earlier
 	}
 	if ahead.AtWork > 0 {
 		f.tracker.Recommit() // what is left of it, and not all of it once more
@@ -65,7 +71,7 @@ func (f *fetcher) atWork() time.Time {
 
 // text is what is kept with a commit.
 func (f *fetcher) text(now time.Time, a progress.Ahead, last bool) string {
-	a.Log, a.Released, a.AtWork = f.log, last, max(f.atWork().Sub(now), 0)
+	a.Log, a.Lost, a.Released, a.AtWork = f.log, f.loss.Load(), last, max(f.atWork().Sub(now), 0)
 	most := int(f.c.maxText.Load())
 	if most == 0 {
 		return ""

@@ -20,7 +20,8 @@ import (
 func (f *fakes) generations(t *testing.T) (end context.CancelCauseFunc) {
 	t.Helper()
 	first, end := generation(1, 1)
-	first.Owned[0].Log = [16]byte{1}
+	f.first = &first.Owned[0]
+	f.first.Log = [16]byte{1}
 	f.commit = func(_ *kafka.Generation, o kafka.Committed) error { f.last = o; return nil }
 	f.next = func(n int) (*kafka.Generation, error) {
 		switch n {

@@ -35,6 +35,7 @@ type Consumer struct {
 	Lag             *prometheus.GaugeVec // topic, partition
 	CommittedOffset *prometheus.GaugeVec // topic, partition
 	ReadOffset      *prometheus.GaugeVec // topic, partition
+	PartitionState  *prometheus.GaugeVec // topic, partition, state
 }
 
 // Batcher holds the series of the window.
@@ -93,7 +94,8 @@ var (
 	FetchReasons  = []string{"leader", "offset", "decode", "network", "other"}
 	CommitResults = []string{"ok", "refused", "error"}
 	Ignored       = []string{"foreign", "version", "damaged", "other_offset", "other_log"}
-	LostReasons   = []string{"below_log_start", "beyond_end"}
+	LostReasons   = []string{"below_log_start", "beyond_end", "recreated"}
+	States        = []string{"catching_up", "reading", "waiting", "unavailable", "forbidden", "missing", "halted"}
 	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}
 	SkipReasons   = []string{"tombstone", "delete", "stale"}
 	HoldKinds     = []string{"unauthorized", "stream_gone", "rejecting"}

@@ -60,7 +60,7 @@ func newConsumer(m *maker) Consumer {
 		ProgressCut: m.counter("consumer_progress_cut_total",
 			"Commits with which not all of what ended beyond the offset could be kept. After a crash the rest is sent again.", ""),
 		OffsetsLost: m.counters("consumer_offsets_lost_total",
-			"Offsets that Kafka deleted before they were read, or that were committed beyond the end of the partition.",
+			"Offsets that Kafka deleted before they were read, or that were committed beyond the end of the partition; 1 for a topic that was recreated.",
 			"Alert on any increase: events were lost in Kafka, or a topic was recreated.", Label{Name: "reason", Values: LostReasons}),
 		Halted: m.gauge("consumer_halted_partitions",
 			"Assigned partitions that wait for an operator's decision.",
@@ -72,11 +72,14 @@ func newConsumer(m *maker) Consumer {
 			"Records read and not yet completed.", "", topic, partition),
 		Lag: m.gauges("consumer_lag_records",
 			"Records between the first one not yet completed and the end of the partition.",
-			"Grows while the API is unavailable or the budget is too small: see `contactsync_upstream_requests_total`.", topic, partition),
+			"Absent where Kafka does not say where the partition ends. Grows while the API is unavailable or the budget is too small: see `contactsync_upstream_requests_total`.", topic, partition),
 		CommittedOffset: m.gauges("consumer_committed_offset",
 			"Last offset committed by this replica; -1 before the first commit.", "", topic, partition),
 		ReadOffset: m.gauges("consumer_read_offset",
 			"Next offset to read.", "", topic, partition),
+		PartitionState: m.gauges("consumer_partition_state",
+			"1 for the state that an owned partition is in, 0 for the others.",
+			"Alert where `unavailable`, `forbidden`, `missing` or `halted` lasts: nothing of the partition is read. `/status` has the reason.", topic, partition, Label{Name: "state", Values: States}),
 	}
 }
 

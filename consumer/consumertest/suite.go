@@ -193,7 +193,7 @@ func belowStart(t *testing.T, brokers []string, policy string) {
 	}
 	g.until("the partition to halt", func() bool { return testutil.ToFloat64(m.m.Halted) == 1 })
 	g.until("the others to be let go on", func() bool { return m.caughtUpCount() == 1 })
-	if m.c.Ready() {
+	if m.c.NotReady() == "" {
 		t.Error("ready although a partition is halted")
 	}
 	if err := m.stop(); err != nil {

@@ -122,13 +122,10 @@ func (a *App) Stuck() string {
 
 // NotReady returns why the service does not process events, or the empty string if it does.
 func (a *App) NotReady() string {
-	switch {
-	case a.stopping.Load():
+	if a.stopping.Load() {
 		return "stopping"
-	case !a.consumer.Ready():
-		return "no partitions assigned yet, or one waits for an operator: see the log"
 	}
-	return ""
+	return a.consumer.NotReady()
 }
 
 // Run serves until ctx ends or a part fails, and stops in this order:

@@ -11,8 +11,7 @@ import (
 )
 
 // TestService_BatchThatCannotBeReadHaltsItsPartition puts a compression bomb into
-// one partition: it waits for an operator, and the others go on. Not parallel,
-// because the decompression limit belongs to the process.
+// one partition: it waits for an operator, and the others go on.
 func TestService_BatchThatCannotBeReadHaltsItsPartition(t *testing.T) {
 	l := newLab(t)
 	l.Config.Consumer.MaxBatchBytes = l.Config.Consumer.FetchMaxBytes
@@ -35,9 +34,18 @@ func TestService_BatchThatCannotBeReadHaltsItsPartition(t *testing.T) {
 	replica := l.start()
 	l.until("the contact of the other partition", func() bool { return l.api.State()["st-1"]["beside"] == 1 })
 	l.until("the halt to show", func() bool { return replica.Series().Value("consumer_halted_partitions") == 1 })
-	if page := l.get(replica.Addr, "/readyz"); !strings.Contains(page, "waits for an operator") {
-		t.Errorf("/readyz says %q while a partition is halted", page)
+	if page := l.get(replica.Addr, "/status"); !strings.Contains(page, `"state": "halted"`) || !strings.Contains(page, "the batch at offset 0 cannot be read") {
+		t.Errorf("/status says %q while a partition is halted", page)
 	}
+	if page := l.get(replica.Addr, "/readyz"); page != "ok\n" {
+		t.Errorf("/readyz says %q although the other partition is read", page)
+	}
+	for p := range int32(3) {
+		put(p, make([]byte, 8<<20))
+	}
+	l.until("nothing to be read any more", func() bool {
+		return strings.Contains(l.get(replica.Addr, "/readyz"), "none of the owned partitions is read")
+	})
 	if _, sent := l.api.State()["st-1"]["behind"]; sent {
 		t.Error("the halted partition was passed over")
 	}

@@ -4,15 +4,17 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/consumer"
 )
 
 // Status is the content of /status.
 type Status struct {
-	Version  string          `json:"version"`
-	NotReady string          `json:"not_ready,omitzero"` // the reason; absent if ready
-	Stuck    string          `json:"stuck,omitzero"`     // why a restart would help; absent if it would not
-	Gates    map[string]gate `json:"gates"`              // by account
-	Window   batcher.Status  `json:"window"`
+	Version    string               `json:"version"`
+	NotReady   string               `json:"not_ready,omitzero"` // the reason; absent if ready
+	Stuck      string               `json:"stuck,omitzero"`     // why a restart would help; absent if it would not
+	Gates      map[string]gate      `json:"gates"`              // by account
+	Partitions []consumer.Partition `json:"partitions"`         // those that this replica owns
+	Window     batcher.Status       `json:"window"`
 }
 
 // gate is what a request of an account would meet now.
@@ -23,7 +25,7 @@ type gate struct {
 }
 
 func (a *App) status() any {
-	s := Status{Version: a.version, NotReady: a.NotReady(), Stuck: a.Stuck(), Gates: map[string]gate{}}
+	s := Status{Version: a.version, NotReady: a.NotReady(), Stuck: a.Stuck(), Gates: map[string]gate{}, Partitions: a.consumer.Partitions()}
 	if s.Stuck == "" { // a stuck loop would not answer
 		s.Window = a.batcher.Status()
 	}

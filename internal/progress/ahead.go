@@ -27,6 +27,9 @@ type Ahead struct {
 	// off, and has grown again.
 	Epoch int32
 
+	// Lost says that events before Offset were lost in Kafka, and that the owner waited for
+	// an operator. It is over where another offset is set.
+	Lost bool
 	// Released says that its owner gave the partition back in order, so that it
 	// starts no request any more.
 	Released bool

@@ -24,6 +24,7 @@ const (
 
 	flagReleased = 1 << 0
 	flagDeflated = 1 << 1
+	flagLost     = 1 << 2
 
 	// worthDeflating is from how many bytes on runs are deflated: in steady state there
 	// are few of them, and a compressor is not free.
@@ -59,6 +60,9 @@ func (a *Ahead) text() string {
 	var flags byte
 	if a.Released {
 		flags |= flagReleased
+	}
+	if a.Lost {
+		flags |= flagLost
 	}
 	runs := a.runs()
 	if len(runs) > worthDeflating {
@@ -160,7 +164,7 @@ func Parse(text string, committed int64, log LogID) (*Ahead, error) {
 func decode(body []byte) (*Ahead, bool) {
 	r := reader{data: body}
 	flags := r.byte()
-	a := &Ahead{Released: flags&flagReleased != 0}
+	a := &Ahead{Released: flags&flagReleased != 0, Lost: flags&flagLost != 0}
 	copy(a.Log[:], r.take(len(a.Log)))
 	a.Epoch = int32(r.int(math.MaxInt32) - 1)
 	a.Offset = r.int(math.MaxInt64)

@@ -1,0 +1,160 @@
+package consumer
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/kafka"
+)
+
+// State is whether an owned partition is read, or why it is not.
+type State string
+
+// The states of a partition. An operator ends the last three.
+const (
+	CatchingUp  State = "catching_up" // read up to the end that it had at assignment; its contacts wait
+	Reading     State = "reading"
+	Waiting     State = "waiting"     // the window is full
+	Unavailable State = "unavailable" // it has no leader, or the leader does not answer
+	Forbidden   State = "forbidden"   // Kafka does not let this client read it
+	Missing     State = "missing"     // the topic, or the partition, does not exist
+	Halted      State = "halted"      // events were lost, or cannot be read
+)
+
+// States are all of them.
+var States = []State{CatchingUp, Reading, Waiting, Unavailable, Forbidden, Missing, Halted}
+
+// read reports whether events of the partition are handled, now or in a moment.
+func (s State) read() bool { return s == CatchingUp || s == Reading || s == Waiting }
+
+// Partition is what is known of an owned partition.
+type Partition struct {
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	State     State     `json:"state"`
+	Reason    string    `json:"reason,omitzero"` // why it is not read
+	Since     time.Time `json:"since,omitzero"`  // of the reason
+	Committed int64     `json:"committed"`       // -1 before the first commit
+	Next      int64     `json:"next"`            // offset to read
+	End       int64     `json:"end"`             // of the partition; -1 where it is not known
+	Lag       int64     `json:"lag"`             // records not completed; -1 where it is not known
+}
+
+// problem is why a partition is not read.
+type problem struct {
+	state  State
+	reason string
+	since  time.Time
+}
+
+// waitsAfter is from when on a blocked fetcher shows: each hand-over blocks for a moment.
+const waitsAfter = time.Second
+
+// status collects what is known of the partition.
+func (f *fetcher) status(now time.Time) Partition {
+	t := f.tracker.State()
+	p := Partition{
+		Topic: f.claim.Topic, Partition: f.claim.Partition, State: Reading,
+		Committed: t.Last, Next: t.Next, End: f.end.Load(), Lag: -1,
+	}
+	switch trouble, adding := f.problem.Load(), f.adding.Load(); {
+	case trouble != nil:
+		p.State, p.Reason, p.Since = trouble.state, trouble.reason, trouble.since
+	case adding != 0 && now.Sub(time.Unix(0, adding)) >= waitsAfter:
+		p.State = Waiting
+	case !f.caughtUp.Load():
+		p.State = CatchingUp
+	}
+	if p.End >= 0 {
+		p.Lag = max(p.End-t.Watermark, 0)
+	}
+	return p
+}
+
+// unread notes that an attempt to read failed, and logs what is new about it.
+func (f *fetcher) unread(what string, err error) {
+	s, level := Unavailable, slog.LevelDebug
+	switch {
+	case errors.Is(err, kafka.ErrDenied):
+		s = Forbidden
+	case errors.Is(err, kafka.ErrNoTopic):
+		s = Missing
+	}
+	if f.fails(s, kafka.Cause(err)) {
+		level = slog.LevelWarn
+	}
+	f.c.deps.Log.Log(context.Background(), level, what, "topic", f.claim.Topic, "partition", f.claim.Partition, "state", s, "reason", kafka.Cause(err), "err", err)
+}
+
+// fails notes why the partition is not read, and reports whether that is new.
+func (f *fetcher) fails(s State, reason string) bool {
+	before := f.problem.Load()
+	if before != nil && before.state == s && before.reason == reason {
+		return false
+	}
+	f.problem.Store(&problem{s, reason, time.Now()})
+	halted := before != nil && before.state == Halted
+	switch {
+	case s == Halted && !halted:
+		f.c.deps.Metrics.Halted.Inc()
+	case s != Halted && halted:
+		f.c.deps.Metrics.Halted.Dec()
+	}
+	return true
+}
+
+// works notes that the partition is read.
+func (f *fetcher) works() {
+	before := f.problem.Swap(nil)
+	if before == nil {
+		return
+	}
+	if before.state == Halted {
+		f.c.deps.Metrics.Halted.Dec()
+	}
+	f.c.deps.Log.Info("the partition is read again", "topic", f.claim.Topic, "partition", f.claim.Partition,
+		"was", before.state, "reason", before.reason, "for", time.Since(before.since).Round(time.Millisecond))
+}
+
+// Partitions returns what is known of the owned partitions, in order.
+func (c *Consumer) Partitions() []Partition {
+	g := c.present.Load()
+	if g == nil {
+		return nil
+	}
+	var all []Partition
+	for _, f := range g.fetchers {
+		all = append(all, f.status(time.Now()))
+	}
+	slices.SortFunc(all, func(a, b Partition) int {
+		return cmp.Or(strings.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return all
+}
+
+// NotReady returns why no event is read: before the first assignment, and where none of
+// the owned partitions can be read. It returns the empty string otherwise, also where
+// this replica owns none because there are more replicas than partitions.
+func (c *Consumer) NotReady() string {
+	if c.present.Load() == nil {
+		return "no partitions assigned yet"
+	}
+	var reasons []string
+	all := c.Partitions()
+	for _, p := range all {
+		if p.State.read() {
+			return ""
+		}
+		reasons = append(reasons, contactsync.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String()+" is "+string(p.State)+": "+p.Reason)
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return "none of the owned partitions is read:\n" + strings.Join(reasons, "\n")
+}
