@@ -72,10 +72,11 @@ func (c *contact) failed(now time.Time) {
 }
 
 // newest is the version of the newest state of a contact, and false where that is not
-// pending.
+// pending. What is in a request of a generation that is over is not: should the request
+// fail, nobody sends it again.
 func (c *contact) newest() (version, bool) {
 	switch {
-	case c == nil, c.deleted != nil && c.newer == nil:
+	case c == nil, c.newer == nil && (c.deleted != nil || !live(c.sources)):
 		return version{}, false
 	case c.newer != nil:
 		return c.newer.version, true

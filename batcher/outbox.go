@@ -14,12 +14,14 @@ type DeadLetter struct {
 
 	sources []source
 	charge  int64
+	applied *version // of a state that the API may have applied; else nil
 }
 
 // outbox is what leaves the window: the positions of events that have ended, and dead
 // letters until Kafka has acknowledged them.
 type outbox struct {
 	m     *series
+	seen  *seen
 	ended []contactsync.Ended // since takeEnded
 
 	deferred      []*DeadLetter // of partitions that catch up
@@ -117,6 +119,9 @@ func (o *outbox) acked(letters []*DeadLetter) {
 		o.bytes -= d.charge
 		if !live(d.sources) {
 			o.staleInFlight--
+		}
+		if d.applied != nil && live(d.sources) {
+			o.seen.written(d.Stream, d.Contact, *d.applied)
 		}
 		for _, s := range d.sources {
 			if o.end(s, true) {

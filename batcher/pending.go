@@ -256,8 +256,11 @@ func (p *pending) deadLetter(now time.Time, c *contact, reason contactsync.Reaso
 // setAside makes a dead letter of a contact's present state and of every event behind
 // it. The contact itself is left to the caller.
 func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason, detail string, status int) {
-	if c.maybeApplied { // whatever the API says now: nothing older may come after it
-		p.seen.note(c.stream.name, c.id, c.version)
+	var applied *version
+	if c.maybeApplied && live(c.sources) { // whatever the API says now: nothing older may come after it
+		p.seen.noteUnwritten(c.stream.name, c.id, c.version)
+		v := c.version
+		applied = &v
 	}
 	record := c.record
 	if c.merged {
@@ -276,7 +279,7 @@ func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason,
 			Record: record, Stream: c.stream.name, Contact: c.id, Reason: reason, Detail: detail,
 			Status: status, Attempts: c.sends, First: first, Last: now,
 		},
-		sources: c.sources,
+		sources: c.sources, applied: applied,
 	})
 }
 

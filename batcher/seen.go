@@ -36,13 +36,17 @@ type contactKey struct{ stream, id string }
 // seen is the newest accepted state of the contacts seen last. It bounds its own size,
 // and knows what it has forgotten.
 type seen struct {
-	known  *simplelru.LRU[contactKey, version]  // nil: nothing is remembered
-	forgot map[contactsync.TopicPartition]int64 // by partition, over all generations: the highest offset of what was forgotten
+	known *simplelru.LRU[contactKey, version] // nil: nothing is remembered
+	// unwritten is the same of states that may have been applied and became dead letters,
+	// until Kafka has these: they are forgotten with the generation, because its events are
+	// read again.
+	unwritten map[contactKey]version
+	forgot    map[contactsync.TopicPartition]int64 // by partition, over all generations: the highest offset of what was forgotten
 }
 
 // newSeen remembers at most so many contacts.
 func newSeen(most int) seen {
-	s := seen{forgot: map[contactsync.TopicPartition]int64{}}
+	s := seen{unwritten: map[contactKey]version{}, forgot: map[contactsync.TopicPartition]int64{}}
 	if most > 0 {
 		s.known, _ = simplelru.NewLRU(most, func(_ contactKey, v version) {
 			p := v.Origin.TopicPartition
@@ -56,6 +60,9 @@ func (s *seen) find(stream, id string) (version, bool) {
 	if s.known == nil {
 		return version{}, false
 	}
+	if v, ok := s.unwritten[contactKey{stream, id}]; ok {
+		return v, true
+	}
 	return s.known.Get(contactKey{stream, id})
 }
 
@@ -66,6 +73,27 @@ func (s *seen) note(stream, id string, v version) {
 	}
 	s.known.Add(contactKey{stream, id}, v)
 }
+
+// noteUnwritten remembers the state of a dead letter until it is written, or forgotten.
+func (s *seen) noteUnwritten(stream, id string, v version) {
+	if s.known != nil {
+		s.unwritten[contactKey{stream, id}] = v
+	}
+}
+
+// written remembers the state of a dead letter for good.
+func (s *seen) written(stream, id string, v version) {
+	key := contactKey{stream, id}
+	if s.unwritten[key] == v {
+		delete(s.unwritten, key)
+	}
+	if known, ok := s.find(stream, id); !ok || !v.olderThan(known) {
+		s.note(stream, id, v)
+	}
+}
+
+// forgetUnwritten ends the generation of the dead letters that were not written.
+func (s *seen) forgetUnwritten() { clear(s.unwritten) }
 
 func (s *seen) len() int {
 	if s.known == nil {

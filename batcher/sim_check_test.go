@@ -2,7 +2,6 @@ package batcher_test
 
 import (
 	"encoding/json"
-	"maps"
 	"reflect"
 	"slices"
 
@@ -166,7 +165,7 @@ func (s *simRun) settled() bool {
 // checkState checks that the API holds what the log says of each contact of which
 // nothing was set aside, deleted or declared older.
 func (s *simRun) checkState() {
-	dirty := maps.Clone(s.lost)
+	dirty := map[simKey]bool{}
 	for _, l := range s.written {
 		dirty[simKey{l.Stream, l.Contact}] = true
 	}

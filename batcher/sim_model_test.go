@@ -27,10 +27,10 @@ type simModel struct {
 	byName   map[string]*simStream
 	accounts []*simAccount
 
-	lost    map[simKey]bool            // contacts that a known fault may have spoilt
-	ended   map[contactsync.Ended]bool // to come out of the Window
-	letters []*simLetter               // not acknowledged
-	count   map[string]float64         // what the metrics must say
+	unwritten map[simKey]simOrder        // of dead letters that Kafka does not have yet, and that may have been applied
+	ended     map[contactsync.Ended]bool // to come out of the Window
+	letters   []*simLetter               // not acknowledged
+	count     map[string]float64         // what the metrics must say
 }
 
 // simClaim is a claim of the present generation.
@@ -98,6 +98,8 @@ func (c *simCell) newest() *simEvent { return c.events[len(c.events)-1].event }
 
 // simLetter is a dead letter that is due.
 type simLetter struct {
+	maybe    bool // the API may have applied it
+	order    simOrder
 	reads    []simRead
 	event    *simEvent
 	body     map[string]any // of an update
@@ -114,7 +116,7 @@ type simLetter struct {
 
 func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 	m := &simModel{
-		cfg: cfg, now: w.now, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, seen: map[simKey]simOrder{},
+		cfg: cfg, now: w.now, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, unwritten: map[simKey]simOrder{}, seen: map[simKey]simOrder{},
 		ids: w.ids, byName: map[string]*simStream{}, ended: map[contactsync.Ended]bool{}, count: map[string]float64{},
 	}
 	for i := range w.plan.accounts {
@@ -309,15 +311,14 @@ func (m *simModel) letterOf(c *simCell, reason contactsync.Reason, status int) {
 	if c.firstFail.IsZero() {
 		c.firstFail = m.now
 	}
-	if c.maybe {
-		m.remember(c.key, c.order)
-	}
 	if c.dead {
 		m.count["late"]++
-		m.lost[c.key] = true // see TestSim_Known_StaleForADeadLetterThatWasNeverWritten
 	} else {
+		if c.maybe && m.cfg.RememberContacts > 0 {
+			m.unwritten[c.key] = c.order
+		}
 		m.letter(&simLetter{
-			reads: c.events, event: c.newest(), body: c.body, reason: reason, status: status,
+			maybe: c.maybe, order: c.order, reads: c.events, event: c.newest(), body: c.body, reason: reason, status: status,
 			attempts: c.sends, first: c.firstFail,
 		})
 	}
@@ -332,6 +333,18 @@ func (m *simModel) letter(l *simLetter) {
 func (m *simModel) acked(l *simLetter) {
 	m.letters = slices.DeleteFunc(m.letters, func(o *simLetter) bool { return o == l })
 	if !l.dead {
+		if k := l.event.key; l.maybe {
+			if m.unwritten[k] == l.order {
+				delete(m.unwritten, k)
+			}
+			known, ok := m.unwritten[k]
+			if !ok {
+				known, ok = m.seen[k]
+			}
+			if !ok || !l.order.older(known) {
+				m.remember(k, l.order)
+			}
+		}
 		m.end("dead_letter", l.reads...)
 	}
 }
@@ -372,9 +385,7 @@ func (m *simModel) forget() {
 	}
 	clear(m.claims)
 	m.drain = false
-	for _, l := range m.letters {
-		m.lost[l.event.key] = true // see TestSim_Known_StaleForADeadLetterThatWasNeverWritten
-	}
+	clear(m.unwritten)
 	m.letters = slices.DeleteFunc(m.letters, func(l *simLetter) bool { return !l.taken })
 	for _, l := range m.letters {
 		l.dead = true

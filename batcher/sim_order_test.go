@@ -47,6 +47,9 @@ const (
 func (m *simModel) fate(e *simEvent, cl *simClaim) (must string, may []string) {
 	known, ordered := m.pendingOrder(e.key)
 	if !ordered {
+		known, ordered = m.unwritten[e.key]
+	}
+	if !ordered {
 		known, ordered = m.seen[e.key]
 	}
 	gone, deleted := m.seen[simKey{"", e.key.id}]
@@ -70,7 +73,7 @@ func (m *simModel) fate(e *simEvent, cl *simClaim) (must string, may []string) {
 
 func (m *simModel) pendingOrder(k simKey) (simOrder, bool) {
 	switch c := m.cells[k]; {
-	case c == nil, c.deleted != "" && c.behind == nil:
+	case c == nil, c.behind == nil && (c.deleted != "" || c.dead):
 		return simOrder{}, false
 	case c.behind != nil:
 		return c.behind.order, true

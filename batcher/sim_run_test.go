@@ -53,7 +53,6 @@ type simRun struct {
 	deletes   map[string]int  // of contacts, by id
 	unordered map[simKey]bool // contacts of which an event was taken after a newer one
 	overlap   bool            // this generation may send what is older than what the last one sent
-	lost      map[simKey]bool // contacts that a known fault may have spoilt
 	quiet     bool            // no more faults
 	kafkaDown bool            // no dead letter is acknowledged
 }
@@ -64,7 +63,7 @@ func newSimRun(t simT, p simPlan, cfg batcher.Config) *simRun {
 	s := &simRun{
 		simWorld: newSimWorld(p), t: t, cfg: cfg, pcg: rand.NewPCG(0, 0), apis: map[string]*simAPI{},
 		read: make([]int, p.partitions), committed: make([]int, p.partitions), catchEnd: make([]int, p.partitions),
-		state: map[simKey]simState{}, deletes: map[string]int{}, unordered: map[simKey]bool{}, lost: map[simKey]bool{},
+		state: map[simKey]simState{}, deletes: map[string]int{}, unordered: map[simKey]bool{},
 	}
 	s.start, s.rand = s.now, rand.New(s.pcg)
 	var err error
@@ -102,7 +101,6 @@ func (s *simRun) fail(promise, format string, args ...any) {
 func (s *simRun) process() {
 	s.metrics = metrics.New(prometheus.NewRegistry())
 	s.model = newSimModel(s.cfg, s.simWorld)
-	s.model.lost = s.lost
 	for _, a := range s.apis {
 		a.again, a.admitted, a.reports = time.Time{}, 0, 0
 	}
@@ -162,9 +160,6 @@ func (s *simRun) add(e *simEvent, claim contactsync.Claim) {
 		if fate != must && !slices.Contains(may, fate) {
 			s.fail("I3", "%v was %s, and must be %s or one of %v", e, fate, must, may)
 		}
-	}
-	if c := s.model.cells[e.key]; fate == simStale && c != nil && c.dead && c.behind == nil {
-		s.lost[e.key] = true // see TestSim_Known_StaleForARequestOfTheLastGeneration
 	}
 	s.model.add(e, claim, fate)
 	if fate == simTaken && cl != nil {

@@ -39,7 +39,7 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 	}
 	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[string]*stream{}}
 	w.health = health{cfg: &w.cfg, rand: rand.New(rand.NewPCG(seed, seed)), m: &w.m, log: &w.log, schedule: &w.schedule}
-	w.outbox = outbox{m: &w.m}
+	w.outbox = outbox{m: &w.m, seen: &w.seen}
 	w.pending = pending{m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen}
 	return w
 }
@@ -204,6 +204,7 @@ func (w *Window) Forget(now time.Time) {
 	w.clock(now)
 	w.m.Released.Add(float64(w.claims.end()))
 	w.outbox.forget()
+	w.seen.forgetUnwritten()
 	w.pending.forget()
 	w.schedule.collect(false)
 	w.draining = false

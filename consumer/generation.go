@@ -77,8 +77,8 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 	return g
 }
 
-// drain waits for what is in flight and commits what has ended. The sink sends
-// what it can immediately; the next owner reads the rest again. Where the partitions
+// drain waits for what is in flight and commits what has ended. The sink starts
+// nothing more; the next owner reads the rest again. Where the partitions
 // are lost, before or meanwhile, nothing is sent or committed any more: there may
 // be another owner already.
 func (g *generation) drain() {

@@ -131,7 +131,7 @@ func (a *App) NotReady() string {
 // Run serves until ctx ends or a part fails, and stops in this order:
 //
 //  1. /readyz reports not ready
-//  2. fetching ends; what may be sent immediately is sent, requests in flight finish
+//  2. fetching ends; nothing more is sent, requests in flight finish
 //     within the drain time-out, offsets are committed, the group is left
 //  3. the batcher ends, and with it the senders and the writer of dead letters
 //  4. connections close

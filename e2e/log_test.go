@@ -1,0 +1,103 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/contactsync/contactsync/e2e/kafka"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+)
+
+// TestLog changes the log under a running replica.
+func TestLog(t *testing.T) {
+	cluster := startKafka(t, kafka.Options{Nodes: 1})
+	t.Run("topic recreated and skip", func(t *testing.T) { topicRecreated(t, cluster, "skip") })
+	t.Run("topic recreated and halt", func(t *testing.T) { topicRecreated(t, cluster, "halt") })
+	t.Run("large batches in every partition", func(t *testing.T) { largeBatches(t, cluster) })
+}
+
+func kafkaAdmin(t *testing.T, brokers []string) *kadm.Client {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return kadm.NewClient(client)
+}
+
+// topicRecreated deletes a topic and creates it again, with fewer events, while a replica
+// reads it. Kafka forgets the offsets of a deleted topic, so the new one is read from its
+// start, whatever the policy says of offsets that do not exist.
+func topicRecreated(t *testing.T, cluster *kafka.Cluster, policy string) {
+	r := newRun(t, cluster, runOptions{partitions: 1, extra: "  on_offset_loss: " + policy})
+	r.feed(func(c *feed.Config) { c.Events, c.Contacts, c.Streams = 2_000, 200, 4 })
+	p := r.start(1)[0]
+	r.drain()
+	admin := kafkaAdmin(t, r.Brokers)
+	if _, err := admin.DeleteTopic(t.Context(), r.Topic); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the topic to be gone", func() bool {
+		topics, err := admin.ListTopics(t.Context(), r.Topic)
+		return err == nil && !topics.Has(r.Topic)
+	})
+	time.Sleep(2 * time.Second) // the replica must not bring it back meanwhile
+	if topics, err := admin.ListTopics(t.Context(), r.Topic); err != nil || topics.Has(r.Topic) {
+		t.Fatalf("the deleted topic is there again: %v", err)
+	}
+	if err := cluster.CreateTopic(t.Context(), r.Topic, 1, 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	r.Manifest = feed.Manifest{}
+	r.feed(func(c *feed.Config) { c.Events, c.Contacts, c.Streams, c.SeqBase = 500, 100, 4, 10_000 })
+	until(t, "the events of the new topic", func() bool { return r.uncommitted(t.Context()) == 0 })
+	t.Logf("the new topic was delivered %v after it was there", time.Since(began).Round(time.Second))
+	p.stop()
+	state := r.api.State()
+	for n, seq := range r.Manifest.LastSeq() {
+		if c := r.Manifest.Contacts[n]; state[c.Stream][c.ID] != seq {
+			t.Errorf("I1: %v has %d, want %d", c, state[c.Stream][c.ID], seq)
+		}
+	}
+}
+
+// largeBatches has every partition begin with a batch of 200 KB that becomes some 40 MB.
+func largeBatches(t *testing.T, cluster *kafka.Cluster) {
+	const partitions, events = 20, 40_000
+	r := newRun(t, cluster, runOptions{partitions: partitions, extra: "batcher: {window_bytes: 64MiB}"})
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Second),
+		kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerBatchMaxBytes(60<<20), kgo.BrokerMaxWriteBytes(256<<20), kgo.MaxBufferedBytes(256<<20), kgo.MaxBufferedRecords(2*events))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	pad := strings.Repeat("x", 900)
+	for p := range int32(partitions) {
+		var records []*kgo.Record
+		for i := range events {
+			records = append(records, &kgo.Record{Topic: r.Topic, Partition: p, Value: fmt.Appendf(nil,
+				`{"streamId":"st-%04d","contact":{"id":"%024x","lastName":"%s"}}`, p, int(p)*events+i, pad)})
+		}
+		if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replica := r.start(1)[0]
+	until(t, "a tenth of the contacts", func() bool { return r.api.Stats().AppliedRows > partitions*events/10 })
+	replica.stop()
+	_, rss := replica.usage()
+	const limit = 768 // MiB, the chart's limit
+	t.Logf("%d partitions, each with a batch of %d events of 1 KB: rss %d MiB, the chart's limit is %d", partitions, events, rss, limit)
+	if rss > limit {
+		t.Errorf("the service took %d MiB", rss)
+	}
+}
