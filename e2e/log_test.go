@@ -3,8 +3,8 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -80,12 +80,15 @@ func largeBatches(t *testing.T, cluster *kafka.Cluster) {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	pad := strings.Repeat("x", 900)
+	pad := bytes.Repeat([]byte("x"), 900)
 	for p := range int32(partitions) {
 		var records []*kgo.Record
 		for i := range events {
-			records = append(records, &kgo.Record{Topic: r.Topic, Partition: p, Value: fmt.Appendf(nil,
-				`{"streamId":"st-%04d","contact":{"id":"%024x","lastName":"%s"}}`, p, int(p)*events+i, pad)})
+			contact := feed.Contact{Stream: feed.StreamName(int(p)), ID: fmt.Sprintf("%024x", int(p)*events+i)}
+			records = append(records, &kgo.Record{
+				Topic: r.Topic, Partition: p, Value: feed.NewUpdate(contact, i, 1, feed.Update).Value,
+				Headers: []kgo.RecordHeader{{Key: "pad", Value: pad}},
+			})
 		}
 		if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
 			t.Fatal(err)
