@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers poison outage sim test race e2e backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
+.PHONY: help build release check cover demo answers poison outage sim test race e2e e2e-all restarts backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -64,6 +64,11 @@ race: ## the same tests and small proofs with the race detector
 
 e2e: ## built programs on Apache Kafka, one node and three; needs Java 17 and Maven, or KAFKA_BROKERS
 	$(GO) test -tags e2e -count=1 -timeout 40m -p 1 ./e2e/... # one at a time: a port of a broker that is down is free to others
+
+e2e-all: e2e restarts backlog replay ## all tests on Apache Kafka, the long ones too; half an hour more
+
+restarts: ## replicas restarted in the middle of a backlog of 200,000 contacts: calls / floor, what is sent again
+	$(GO) test -tags e2e -count=1 -timeout 60m -v -run 'TestRestarts|TestComesAndGoes' ./e2e/ -long -restarts 200000
 
 backlog: ## a million events on Apache Kafka: calls / floor, memory, CPU an event
 	$(GO) test -tags e2e -count=1 -timeout 10m -v -run TestBacklog ./e2e/

@@ -24,7 +24,7 @@ type fetcher struct {
 	c        *Consumer
 	claim    contactsync.Claim
 	tracker  *progress.Tracker
-	log      progress.LogID
+	log      progress.Log
 	decode   func(contactsync.Record) event.Event
 	assigned time.Time
 

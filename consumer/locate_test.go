@@ -107,7 +107,7 @@ func TestConsumer_AHaltOutlivesTheGrowthOfTheLog(t *testing.T) {
 			next := newFakesWith(t, func(cfg *consumer.Config) { cfg.OnOffsetLoss = policy }) // another process
 			next.end = end.Load
 			gen, _ := generation(1, 1)
-			gen.Owned[0], gen.Owned[0].Log = f.last, [16]byte{1}
+			gen.Owned[0], gen.Owned[0].TopicID = f.last, [16]byte{1}
 			next.once(gen)
 			stop := next.run(t)
 			kafka.Sleep(t.Context(), time.Minute)
@@ -132,9 +132,9 @@ func TestConsumer_AnOffsetOfAnotherLogIsLost(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakesWith(t, func(cfg *consumer.Config) { cfg.OnOffsetLoss = policy })
-				a := progress.Ahead{Offset: 3, End: 3, Log: progress.LogID{1}}
+				a := progress.Ahead{Offset: 3, End: 3, Log: progress.NewLog("", [16]byte{1})}
 				gen, _ := generation(1, 1)
-				gen.Owned[0].Offset, gen.Owned[0].Log = 3, [16]byte{2}
+				gen.Owned[0].Offset, gen.Owned[0].TopicID = 3, [16]byte{2}
 				gen.Owned[0].Metadata, _ = a.Text(progress.MaxText)
 				f.once(gen)
 				stop := f.run(t)

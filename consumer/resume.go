@@ -11,7 +11,8 @@ import (
 // resume takes over from the earlier owner of the partition: what it has committed, what
 // had ended beyond that, and until when its requests may still be applied.
 func (f *fetcher) resume(from kafka.Committed) {
-	ahead, err := progress.Parse(from.Metadata, from.Offset, from.Log)
+	log := progress.NewLog(from.Cluster, from.TopicID)
+	ahead, err := progress.Parse(from.Metadata, from.Offset, log)
 	var ignored progress.Ignored
 	if from.Err == nil && errors.As(err, &ignored) {
 		f.c.deps.Metrics.ProgressIgnored.WithLabelValues(string(ignored)).Inc()
@@ -20,7 +21,7 @@ func (f *fetcher) resume(from kafka.Committed) {
 		}
 		f.c.deps.Log.Warn(err.Error(), "topic", f.claim.Topic, "partition", f.claim.Partition, "committed", from.Offset)
 	}
-	f.log = from.Log
+	f.log = log
 	f.tracker.Resume(from.Offset, ahead)
 	f.notBefore = f.c.atWork
 	if ahead == nil {

@@ -21,7 +21,7 @@ func (f *fakes) generations(t *testing.T) (end context.CancelCauseFunc) {
 	t.Helper()
 	first, end := generation(1, 1)
 	f.first = &first.Owned[0]
-	f.first.Log = [16]byte{1}
+	f.first.TopicID = [16]byte{1}
 	f.commit = func(_ *kafka.Generation, o kafka.Committed) error { f.last = o; return nil }
 	f.next = func(n int) (*kafka.Generation, error) {
 		switch n {
@@ -30,7 +30,7 @@ func (f *fakes) generations(t *testing.T) (end context.CancelCauseFunc) {
 		case 2:
 			second, _ := generation(2, 1)
 			second.Owned[0] = f.last
-			second.Owned[0].Log = [16]byte{1}
+			second.Owned[0].TopicID = [16]byte{1}
 			return second, nil
 		}
 		return nil, nil
@@ -67,7 +67,7 @@ func TestConsumer_SendsAgainWhatAnOperatorResets(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakes(t)
-		a := progress.Ahead{Offset: 3, End: records}
+		a := progress.Ahead{Log: progress.NewLog("", [16]byte{}), Offset: 3, End: records}
 		text, _ := a.Text(progress.MaxText)
 		gen, _ := generation(1, 1)
 		gen.Owned[0].Offset, gen.Owned[0].Metadata = 0, text
@@ -162,14 +162,14 @@ func TestConsumer_SaysForHowLongItsCallsMayBeApplied(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
-		a, err := progress.Parse(last.Metadata, last.Offset, progress.LogID{1})
+		a, err := progress.Parse(last.Metadata, last.Offset, progress.NewLog("", [16]byte{1}))
 		if err != nil || !a.Released || a.AtWork != 20*time.Second {
 			t.Fatalf("the last commit says %+v, %v", a, err)
 		}
 
 		next := newFakes(t) // in another process
 		gen, _ := generation(1, 1)
-		gen.Owned[0], gen.Owned[0].Log = last, progress.LogID{1}
+		gen.Owned[0], gen.Owned[0].TopicID = last, [16]byte{1}
 		next.next = func(n int) (*kafka.Generation, error) {
 			if n > 1 {
 				return nil, nil
@@ -206,7 +206,7 @@ func TestConsumer_AReplicaThatComesBackAtOnceWaitsForItsOwnCalls(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := newFakesWith(t, func(cfg *consumer.Config) { cfg.InstanceID = "contactsync-0" })
-				a := progress.Ahead{Offset: 3, End: 3, Released: c.released}
+				a := progress.Ahead{Log: progress.NewLog("", [16]byte{}), Offset: 3, End: 3, Released: c.released}
 				gen, _ := generation(1, 1)
 				gen.Owned[0].Offset = 3
 				gen.Owned[0].Metadata, _ = a.Text(progress.MaxText)

@@ -18,6 +18,9 @@ import (
 // calls.
 var restartContacts = flag.Int("restarts", 20_000, "contacts of the tests of restarts")
 
+// long runs what takes too long for every change.
+var long = flag.Bool("long", false, "run the long tests too")
+
 const restartBudget = 30 // calls a second
 
 // TestRestarts works off a backlog with three replicas and counts the calls: what was
@@ -96,4 +99,42 @@ func restarts(t *testing.T, cluster *kafka.Cluster, change func(*feed.Config), n
 		}
 	})
 	return calls
+}
+
+// TestComesAndGoes has one of two replicas stop and come back every six seconds, under a
+// budget that leaves a minute's work: it must get on as if nobody had.
+func TestComesAndGoes(t *testing.T) {
+	if !*long {
+		t.Skip("takes three minutes: make e2e-all")
+	}
+	cluster := startKafka(t, kafka.Options{Nodes: 1})
+	took := map[bool]time.Duration{}
+	for _, disturbed := range []bool{false, true} {
+		t.Run(fmt.Sprint("disturbed ", disturbed), func(t *testing.T) {
+			r := newRun(t, cluster, runOptions{partitions: 6, requests: 2})
+			r.feed(func(c *feed.Config) {
+				c.Contacts, c.Streams, c.Events, c.InTurn, c.KeyByStream = 12_000, 40, 12_000, true, true
+			})
+			both := r.start(2)
+			began := time.Now()
+			for r.uncommitted(t.Context()) != 0 && time.Since(began) < 4*time.Minute {
+				if !disturbed {
+					time.Sleep(time.Second)
+					continue
+				}
+				time.Sleep(3 * time.Second)
+				both[1].stop()
+				time.Sleep(3 * time.Second)
+				both[1] = r.start(1)[0]
+			}
+			took[disturbed] = time.Since(began)
+			r.drain()
+			stopAll(both)
+			report := r.verify(nil)
+			t.Logf("COMES AND GOES disturbed %v: %v, calls %d, floor %d, sent again %d", disturbed, took[disturbed].Round(time.Second), report.Calls, report.Floor, report.Duplicates)
+		})
+	}
+	if took[true] > took[false]*13/10 {
+		t.Errorf("it took %v with a replica that comes and goes, %v without", took[true], took[false])
+	}
 }

@@ -46,7 +46,10 @@ type Committed struct {
 	// Metadata is what is kept with the offset, at most 4,096 bytes unless the brokers
 	// are set otherwise. Others may have written it.
 	Metadata string
-	Log      [16]byte // id of the topic; zero where the brokers have none, and where it is committed
+	// Cluster and TopicID tell which log the offset is of, as far as the brokers have ids.
+	// They are not looked at where an offset is to be committed.
+	Cluster string
+	TopicID [16]byte
 }
 
 // Generation is one assignment of a group's partitions, as one member sees it.
@@ -195,13 +198,13 @@ func (g *Group) generation(ctx context.Context, gen *group.Generation) (*Generat
 		return nil, err
 	}
 	for _, o := range offsets {
-		out.Owned = append(out.Owned, committed(o))
+		out.Owned = append(out.Owned, committed(gen.Cluster, o))
 	}
 	return out, nil
 }
 
-func committed(o group.Offset) Committed {
-	c := Committed{TopicPartition: o.TopicPartition, Offset: max(o.Offset, NoOffset), Metadata: o.Metadata, Log: o.TopicID}
+func committed(cluster string, o group.Offset) Committed {
+	c := Committed{TopicPartition: o.TopicPartition, Offset: max(o.Offset, NoOffset), Metadata: o.Metadata, Cluster: cluster, TopicID: o.TopicID}
 	if o.Code != 0 {
 		c.Err = fmt.Errorf("ask for the committed offset of %v: %w", o.TopicPartition, o.Code)
 	}
@@ -220,7 +223,7 @@ func (g *Group) Committed(ctx context.Context, gen *Generation, partition contac
 	if err != nil {
 		return Committed{TopicPartition: partition, Err: err}
 	}
-	return committed(offsets[0])
+	return committed(held.Cluster, offsets[0])
 }
 
 // giveUp lets the membership go on to the next generation.

@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"hash/fnv"
 	"slices"
 	"sort"
 	"time"
@@ -12,14 +13,24 @@ import (
 // than fit a commit.
 const maxSpans = 1 << 14
 
-// LogID tells a partition's log from that of an earlier topic of the same name. It is
-// zero where the brokers have no ids for topics.
-type LogID [16]byte
+// Log tells a partition's log from others: those of an earlier topic of the same name, and
+// those of other clusters, to which tools copy offsets with all that is kept with them.
+type Log struct {
+	cluster uint64   // hash of its id
+	topic   [16]byte // zero where the brokers have no ids for topics
+}
+
+// NewLog returns the log of a topic, by the ids that the brokers gave.
+func NewLog(cluster string, topic [16]byte) Log {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(cluster)) // a hash takes everything
+	return Log{h.Sum64(), topic}
+}
 
 // Ahead says what has ended beyond a committed offset: all events in [Offset, End) but
 // the open ones. Of what lies at End and beyond it says nothing.
 type Ahead struct {
-	Log    LogID
+	Log    Log
 	Offset int64 // the one that is committed
 	End    int64
 	// Epoch is the latest of the leaders that had written what lies below End, -1 where

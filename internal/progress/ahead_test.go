@@ -28,7 +28,7 @@ func TestAhead_KnowsWhatEndedAndNoMore(t *testing.T) {
 		room := rapid.SampledFrom([]int{MaxText, MaxText, 90, 120, 0}).Draw(t, "room")
 		text, committed, exact := "", int64(-1), map[int64]bool{}
 		for owner := range rapid.IntRange(1, 5).Draw(t, "owners") {
-			ahead, err := Parse(text, committed, LogID{7})
+			ahead, err := Parse(text, committed, NewLog("c", [16]byte{7}))
 			if err != nil {
 				t.Fatalf("owner %d: %v", owner, err)
 			}
@@ -94,7 +94,7 @@ func TestAhead_KnowsWhatEndedAndNoMore(t *testing.T) {
 					}
 				default:
 					c, _ := tr.ToCommit()
-					c.Log = LogID{7}
+					c.Log = NewLog("c", [16]byte{7})
 					var whole bool
 					text, whole = c.Text(room)
 					committed = c.Offset
@@ -141,7 +141,7 @@ func TestAhead_FitsWhatABacklogLeaves(t *testing.T) {
 			if whole != c.whole || len(text) > MaxText {
 				t.Fatalf("%d bytes, whole %v", len(text), whole)
 			}
-			a, err := Parse(text, commit.Offset, LogID{})
+			a, err := Parse(text, commit.Offset, Log{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -167,7 +167,7 @@ func TestAhead_FitsWhatABacklogLeaves(t *testing.T) {
 
 func TestParse_BelievesOnlyWhatBelongsToTheOffset(t *testing.T) {
 	t.Parallel()
-	here := LogID{1}
+	here := NewLog("c", [16]byte{1})
 	tr := NewTracker()
 	tr.Resume(100, nil)
 	tr.Opened([]int64{100, 101, 102})
@@ -191,7 +191,7 @@ func TestParse_BelievesOnlyWhatBelongsToTheOffset(t *testing.T) {
 	for name, c := range map[string]struct {
 		text      string
 		committed int64
-		log       LogID
+		log       Log
 		want      error
 	}{
 		"nothing was kept":                   {"", 100, here, nil},
@@ -200,8 +200,9 @@ func TestParse_BelievesOnlyWhatBelongsToTheOffset(t *testing.T) {
 		"a later release wrote it":           {prefix + "2:AAAA", 100, here, Version},
 		"an operator reset the offset":       {text, 50, here, OtherOffset},
 		"nothing is committed any more":      {text, -1, here, OtherOffset},
-		"the topic was created again":        {text, 100, LogID{2}, OtherLog},
-		"copied to brokers without ids":      {text, 100, LogID{}, OtherLog},
+		"the topic was created again":        {text, 100, NewLog("c", [16]byte{2}), OtherLog},
+		"copied to another cluster":          {text, 100, NewLog("d", [16]byte{1}), OtherCluster},
+		"the brokers have no ids for topics": {text, 100, NewLog("c", [16]byte{}), UnknownLog},
 		"cut short":                          {text[:len(text)-2], 100, here, Damaged},
 		"one character changed":              {text[:30] + "x" + text[31:], 100, here, Damaged},
 		"no base64":                          {text + "=", 100, here, Damaged},
@@ -230,7 +231,7 @@ func TestAhead_ASecondRestartDuringTheReadingKeepsWhatWasInherited(t *testing.T)
 	for restart := range 3 {
 		c, _ := tr.ToCommit()
 		text, _ := c.Text(MaxText)
-		a, err := Parse(text, 0, LogID{})
+		a, err := Parse(text, 0, Log{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -280,7 +281,7 @@ func TestParse_RefusesRunsThatAreNotInWhatItSays(t *testing.T) {
 		{Offset: 5, End: 10, setAside: spans{{6, 11}}},
 		{Offset: 5, End: 10, open: spans{{12, 13}}},
 	} {
-		if _, err := Parse(a.text(), 5, LogID{}); !errors.Is(err, Damaged) {
+		if _, err := Parse(a.text(), 5, Log{}); !errors.Is(err, Damaged) {
 			t.Errorf("%+v: %v", a, err)
 		}
 	}
@@ -327,7 +328,7 @@ func TestTracker_BelievesNothingOfALogThatWasCutOffAndHasGrownAgain(t *testing.T
 		"the end was lost, then a hole": {[]int32{3, 3, 6, 6, 6, 6}, []int64{1}},
 		"brokers that do not say":       {[]int32{-1, -1, -1, -1, -1, -1}, []int64{1, 2, 3, 4, 5}},
 	} {
-		a, err := Parse(text, 0, LogID{})
+		a, err := Parse(text, 0, Log{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -359,7 +360,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(text))
 	f.Add(c.runs())
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if a, err := Parse(string(data), 5, LogID{}); err == nil && a != nil && (a.Offset != 5 || a.End < 5) {
+		if a, err := Parse(string(data), 5, Log{}); err == nil && a != nil && (a.Offset != 5 || a.End < 5) {
 			t.Fatalf("%+v", a)
 		}
 		a, ok := decode(data) // as if the checksum were right

@@ -70,7 +70,8 @@ func (a *Ahead) text() string {
 		runs = deflate(runs)
 	}
 	body := []byte{flags}
-	body = append(body, a.Log[:]...)
+	body = binary.BigEndian.AppendUint64(body, a.Log.cluster)
+	body = append(body, a.Log.topic[:]...)
 	body = binary.AppendUvarint(body, uint64(a.Epoch+1))
 	body = binary.AppendUvarint(body, uint64(a.Offset))
 	body = binary.AppendUvarint(body, uint64(a.End-a.Offset))
@@ -117,11 +118,13 @@ type Ignored string
 
 // The reasons, as metrics name them.
 const (
-	Foreign     Ignored = "foreign"      // another program wrote it
-	Version     Ignored = "version"      // another release wrote it, in a form that this one does not know
-	Damaged     Ignored = "damaged"      // it is not what was written
-	OtherOffset Ignored = "other_offset" // the offset was set by something else since
-	OtherLog    Ignored = "other_log"    // the topic was deleted and created again, or the offset copied from elsewhere
+	Foreign      Ignored = "foreign"       // another program wrote it
+	Version      Ignored = "version"       // another release wrote it, in a form that this one does not know
+	Damaged      Ignored = "damaged"       // it is not what was written
+	OtherOffset  Ignored = "other_offset"  // the offset was set by something else since
+	OtherLog     Ignored = "other_log"     // the topic was deleted and created again
+	OtherCluster Ignored = "other_cluster" // the offset was copied from there
+	UnknownLog   Ignored = "unknown_log"   // the brokers had no ids for topics, then or now
 )
 
 // Error says what is done about it.
@@ -132,7 +135,7 @@ func (i Ignored) Error() string {
 // Parse reads what Text has written. It must be what came with the committed offset of
 // this very log: where that cannot be said, it returns an Ignored. Without text it
 // returns nil.
-func Parse(text string, committed int64, log LogID) (*Ahead, error) {
+func Parse(text string, committed int64, log Log) (*Ahead, error) {
 	if text == "" {
 		return nil, nil
 	}
@@ -152,6 +155,10 @@ func Parse(text string, committed int64, log LogID) (*Ahead, error) {
 	switch {
 	case !ok:
 		return nil, Damaged
+	case a.Log.cluster != log.cluster:
+		return nil, OtherCluster
+	case a.Log.topic != log.topic && (a.Log.topic == [16]byte{} || log.topic == [16]byte{}):
+		return nil, UnknownLog
 	case a.Log != log:
 		return nil, OtherLog
 	case a.Offset != committed:
@@ -165,7 +172,10 @@ func decode(body []byte) (*Ahead, bool) {
 	r := reader{data: body}
 	flags := r.byte()
 	a := &Ahead{Released: flags&flagReleased != 0, Lost: flags&flagLost != 0}
-	copy(a.Log[:], r.take(len(a.Log)))
+	if b := r.take(8); b != nil {
+		a.Log.cluster = binary.BigEndian.Uint64(b)
+	}
+	copy(a.Log.topic[:], r.take(len(a.Log.topic)))
 	a.Epoch = int32(r.int(math.MaxInt32) - 1)
 	a.Offset = r.int(math.MaxInt64)
 	a.End = a.Offset + r.int(math.MaxInt64-a.Offset)

@@ -150,7 +150,7 @@ func TestRecords_OfEveryCodecWithinTheLimit(t *testing.T) {
 					t.Errorf("%d bytes: %d records, %v", zeros, len(got), err)
 				}
 			}
-			for _, zeros := range []int{limit, 64 * limit} {
+			for _, zeros := range []int{limit, 4 * limit} {
 				if _, err := read(compressed(name, zeros)); !errors.Is(err, batch.ErrTooLarge) {
 					t.Errorf("%d bytes: %v", zeros, err)
 				}
@@ -169,7 +169,7 @@ func TestRecords_OfEveryCodecWithinTheLimit(t *testing.T) {
 func TestRecords_ABombTakesWhatTheLimitAllows(t *testing.T) {
 	bombs := map[string][]byte{}
 	for name := range compressors {
-		bombs[name] = compressed(name, 64*limit)
+		bombs[name] = compressed(name, 32*limit)
 	}
 	maps.Copy(bombs, hostile())
 	for name, data := range bombs {

@@ -38,6 +38,8 @@ type Assigned struct {
 	Protocol   string
 	Leader     bool
 	Partitions []contactsync.TopicPartition
+	// Cluster is the id of the Kafka cluster; empty where the brokers do not say it.
+	Cluster string
 	// Topics are those of the own topics that exist. One may be missing although
 	// partitions of it are assigned, when no broker answered in time.
 	Topics map[string]Topic

@@ -120,7 +120,8 @@ func (m *Member) accept(now time.Time) {
 	m.number++
 	m.hold, m.phase = newHolding(m.number, m.round.got, topics), phaseHold
 	m.emit(Assigned{
-		Number: m.number, Generation: m.id.generation, Member: m.id.member, Protocol: m.round.protocol, Leader: m.round.leader,
+		Cluster: m.watch.cluster,
+		Number:  m.number, Generation: m.id.generation, Member: m.id.member, Protocol: m.round.protocol, Leader: m.round.leader,
 		Partitions: m.round.got, Topics: topics, Replaced: m.entry.fresh,
 	})
 	if m.entry.fresh {

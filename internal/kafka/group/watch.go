@@ -10,6 +10,7 @@ import (
 type watch struct {
 	*base
 	others  []string // topics that members read, for the one that leads
+	cluster string   // its id, as the brokers say
 	topics  map[string]Topic
 	planned map[string]Topic // as they were when the group's plan was made
 
@@ -110,6 +111,7 @@ func (m *Member) onLook(now time.Time, res response, err error) {
 		return
 	}
 	r := res.(*metadataResponse)
+	m.watch.cluster = r.cluster
 	m.coordinator.brokers = m.coordinator.brokers[:0]
 	for _, b := range r.brokers {
 		if b.host != "" && b.port > 0 {

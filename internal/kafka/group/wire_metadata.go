@@ -5,6 +5,7 @@ type metadataRequest struct{ topics []string }
 
 type metadataResponse struct {
 	brokers []broker
+	cluster string
 	topics  []topicMetadata
 }
 
@@ -51,8 +52,8 @@ func (m *metadataResponse) decode(r *reader, version int16) {
 		r.string() // rack
 		r.tags()
 	}
-	r.string() // cluster id
-	r.int32()  // controller
+	m.cluster = r.string()
+	r.int32() // controller
 	m.topics = make([]topicMetadata, r.array("topics", 6))
 	for i := range m.topics {
 		t := &m.topics[i]

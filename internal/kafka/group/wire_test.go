@@ -187,14 +187,14 @@ func samples() []sample {
 			}
 			two := kmsg.NewMetadataResponseTopic()
 			two.Topic, two.ErrorCode = text("b"), 3
-			r.Topics = []kmsg.MetadataResponseTopic{one, two}
+			r.Topics, r.ClusterID = []kmsg.MetadataResponseTopic{one, two}, text("c-1")
 			return r
 		}, func(v int16) response {
 			id := idA
 			if v < 10 {
 				id = TopicID{}
 			}
-			return &metadataResponse{[]broker{{"one", 9092}, {"two", 9093}}, []topicMetadata{{0, "a", id, 3}, {3, "b", TopicID{}, 0}}}
+			return &metadataResponse{[]broker{{"one", 9092}, {"two", 9093}}, "c-1", []topicMetadata{{0, "a", id, 3}, {3, "b", TopicID{}, 0}}}
 		}},
 		{&findRequest{"g"}, func(v int16) kmsg.Response {
 			r := kmsg.NewPtrFindCoordinatorResponse()
