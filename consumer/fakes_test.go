@@ -228,6 +228,12 @@ func (f *fakes) caughtUpCount() int {
 	return f.caughtUp
 }
 
+func (f *fakes) lastCommit() kafka.Committed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.last
+}
+
 // befores are how far the events that were added had got under an earlier owner.
 func (f *fakes) befores() []contactsync.State {
 	f.mu.Lock()

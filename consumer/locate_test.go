@@ -88,8 +88,8 @@ func TestConsumer_AHaltOutlivesTheGrowthOfTheLog(t *testing.T) {
 		if got := f.consumer.Partitions(); len(got) != 1 || got[0].State != consumer.Halted || f.consumer.NotReady() == "" {
 			t.Errorf("the log has grown: %+v", got)
 		}
-		if f.last.Offset != records+4 {
-			t.Errorf("committed %d, want what was", f.last.Offset)
+		if at := f.lastCommit().Offset; at != records+4 {
+			t.Errorf("committed %d, want what was", at)
 		}
 		stopRebalance(kafka.ErrRebalance) // the next generation reads what was committed
 		kafka.Sleep(t.Context(), time.Minute)
@@ -107,7 +107,7 @@ func TestConsumer_AHaltOutlivesTheGrowthOfTheLog(t *testing.T) {
 			next := newFakesWith(t, func(cfg *consumer.Config) { cfg.OnOffsetLoss = policy }) // another process
 			next.end = end.Load
 			gen, _ := generation(1, 1)
-			gen.Owned[0], gen.Owned[0].TopicID = f.last, [16]byte{1}
+			gen.Owned[0], gen.Owned[0].TopicID = f.lastCommit(), [16]byte{1}
 			next.once(gen)
 			stop := next.run(t)
 			kafka.Sleep(t.Context(), time.Minute)
@@ -163,12 +163,12 @@ func TestConsumer_TakesAPartitionUpAnewWhoseLogWasCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakesWith(t, func(cfg *consumer.Config) { cfg.OnOffsetLoss = consumer.Skip })
 		f.generations(t)
+		f.end = f.size.Load
 		f.atWork = func() time.Time { return time.Now().Add(time.Second) } // so that there is something to commit
 		stop := f.run(t)
 		kafka.Sleep(t.Context(), 3*time.Second)
 		f.did()
 		f.cut(2)
-		f.end = func() int64 { return 2 }
 		kafka.Sleep(t.Context(), time.Minute)
 		if got := f.did(); !strings.HasPrefix(got, "release, next, assign 1") {
 			t.Errorf("want the generation to end, and no commit: %s", got)

@@ -22,14 +22,19 @@ func (f *fakes) generations(t *testing.T) (end context.CancelCauseFunc) {
 	first, end := generation(1, 1)
 	f.first = &first.Owned[0]
 	f.first.TopicID = [16]byte{1}
-	f.commit = func(_ *kafka.Generation, o kafka.Committed) error { f.last = o; return nil }
+	f.commit = func(_ *kafka.Generation, o kafka.Committed) error {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.last = o
+		return nil
+	}
 	f.next = func(n int) (*kafka.Generation, error) {
 		switch n {
 		case 1:
 			return first, nil
 		case 2:
 			second, _ := generation(2, 1)
-			second.Owned[0] = f.last
+			second.Owned[0] = f.lastCommit()
 			second.Owned[0].TopicID = [16]byte{1}
 			return second, nil
 		}
@@ -158,7 +163,7 @@ func TestConsumer_SaysForHowLongItsCallsMayBeApplied(t *testing.T) {
 		kafka.Sleep(t.Context(), 3*time.Second)
 		end(kafka.ErrRebalance)
 		synctest.Wait()
-		last := f.last
+		last := f.lastCommit()
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
