@@ -293,8 +293,8 @@ func (s *sim) failover(to string, load time.Duration) {
 func (s *sim) kill(address string) {
 	s.brokers[address].down = true
 	for _, m := range s.members {
-		for id, to := range m.open {
-			if to == address {
+		for _, id := range slices.Sorted(maps.Keys(m.open)) {
+			if m.open[id] == address {
 				s.after(0, func() { m.answer(id, nil, errClosed) })
 			}
 		}

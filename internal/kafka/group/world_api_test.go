@@ -14,6 +14,7 @@ type worldAPI struct {
 	w        *world
 	down     bool // answers with an error of the server
 	silent   bool // half of the requests are not answered in time
+	slow     bool // takes seconds, but answers in time
 	rejects  bool // some rows are refused for no reason that lasts
 	requests int
 	late     int // rows that overtook a newer state, as docs/design.md allows
@@ -21,6 +22,7 @@ type worldAPI struct {
 
 // worldRequest is one request in flight.
 type worldRequest struct {
+	started  time.Time
 	g        *worldGeneration
 	req      *batcher.Request
 	rows     []worldRow
@@ -66,6 +68,9 @@ func (a *worldAPI) send(q *worldRequest) {
 	w := a.w
 	a.requests++
 	answer := w.between(10*time.Millisecond, 300*time.Millisecond)
+	if a.slow {
+		answer = w.between(time.Second, worldTimeout*5/8)
+	}
 	switch {
 	case a.down:
 		w.after(answer, func() { q.g.r.answer(q, contactsync.Result{Kind: contactsync.Unavailable, Status: 503}) })

@@ -1,6 +1,11 @@
 package group
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/progress"
+)
 
 // checkCommit holds a commit that the coordinator has taken against what has become of
 // the events below it (I2).
@@ -9,8 +14,32 @@ func (w *world) checkCommit(r *commitRequest, o Offset) {
 	if e := l.open(o.Offset); e != nil {
 		w.fail("I2", "%s commits %v at %d, and state %d of %v at %d has not ended", r.member, o.TopicPartition, o.Offset, e.n, e.contact, e.offset)
 	}
+	w.checkAhead(l, o)
 	w.logf("%v is committed at %d of %d by %s in generation %d", o.TopicPartition, o.Offset, l.end, r.member, r.generation)
 	l.committed = o.Offset
+}
+
+// checkAhead holds what a commit says to have ended beyond its offset against what has.
+func (w *world) checkAhead(l *worldLog, o Offset) {
+	ahead, err := progress.Parse(o.Metadata, o.Offset, progress.NewLog("", o.TopicID))
+	if err != nil {
+		w.fail("progress", "%v@%d: %v", o.TopicPartition, o.Offset, err)
+	}
+	t := progress.NewTracker()
+	t.Resume(o.Offset, ahead)
+	for _, e := range l.records[l.at(o.Offset):] {
+		switch t.Inherited(e.offset, -1) {
+		case contactsync.Open:
+		case contactsync.SetAside:
+			if !l.dead[e.offset] {
+				w.fail("I1", "%v@%d has become a dead letter, says the commit at %d", l.partition, e.offset, o.Offset)
+			}
+		case contactsync.Completed:
+			if !l.ended(e) {
+				w.fail("I1", "state %d of %v at %v@%d has ended, says the commit at %d", e.n, e.contact, l.partition, e.offset, o.Offset)
+			}
+		}
+	}
 }
 
 // checkAgain looks at a row that is sent: is it sent again, and may it be (I10)?

@@ -2,9 +2,11 @@ package group
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/progress"
 )
 
 // worldGeneration is one assignment in the hands of a replica: consumer.generation.
@@ -24,13 +26,13 @@ type worldGeneration struct {
 
 type worldCommit struct {
 	f      *worldFetcher
-	offset int64
+	commit progress.Commit
 }
 
 const (
 	genFetching   = iota // asks for the committed offsets
 	genRunning           // reads, sends, commits
-	genDraining          // sends what may be sent, and waits for what is in flight
+	genDraining          // waits for what is in flight
 	genCommitting        // the last commit
 	genOver
 )
@@ -40,7 +42,9 @@ type worldFetcher struct {
 	g        *worldGeneration
 	log      *worldLog
 	claim    contactsync.Claim
-	tracker  *worldTracker
+	tracker  *progress.Tracker
+	source   progress.Log
+	before   time.Time // nothing is sent before
 	position int64
 	target   int64 // catch-up ends there; -1 until known
 	caughtUp bool
@@ -63,11 +67,8 @@ func (g *worldGeneration) begin(offsets []Offset) {
 	var claims []contactsync.Claim
 	for _, o := range offsets {
 		claim := contactsync.Claim{TopicPartition: o.TopicPartition, Generation: g.assigned.Number}
-		f := &worldFetcher{g: g, log: w.logs[o.Partition], claim: claim, tracker: newWorldTracker(), target: -1}
-		f.tracker.start(max(o.Offset, 0))
-		if o.Offset >= 0 {
-			f.tracker.committed(o.Offset)
-		}
+		f := &worldFetcher{g: g, log: w.logs[o.Partition], claim: claim, tracker: progress.NewTracker(), target: -1}
+		f.resume(o)
 		g.fetchers = append(g.fetchers, f)
 		claims = append(claims, claim)
 	}
@@ -78,6 +79,26 @@ func (g *worldGeneration) begin(offsets []Offset) {
 		r.in(worldCatchUp, func() { f.checkCaughtUp(true) })
 	}
 	g.commitLoop()
+}
+
+// resume takes over from the owner before: consumer/resume.go.
+func (f *worldFetcher) resume(o Offset) {
+	w := f.g.r.w
+	f.source = progress.NewLog("", o.TopicID)
+	ahead, err := progress.Parse(o.Metadata, o.Offset, f.source)
+	if err != nil {
+		w.fail("progress", "%v@%d: %v", o.TopicPartition, o.Offset, err)
+	}
+	f.tracker.Resume(o.Offset, ahead)
+	if f.before = f.g.r.atWork; ahead != nil && ahead.AtWork > 0 {
+		f.tracker.Recommit()
+		f.before = maxTime(f.before, w.now.Add(ahead.AtWork))
+	}
+}
+
+// atWork is for how long requests that were made before may still be applied.
+func (f *worldFetcher) atWork() time.Duration {
+	return max(maxTime(f.before, f.g.r.atWork).Sub(f.g.r.w.now), 0)
 }
 
 func (f *worldFetcher) runs() bool { return f.g.r.gen == f.g && f.g.state == genRunning }
@@ -91,7 +112,7 @@ func (f *worldFetcher) run(committed int64) {
 		committed = f.log.first
 	}
 	f.position = committed
-	f.tracker.start(committed)
+	f.tracker.Start(committed)
 	f.located = true
 	f.next(0)
 }
@@ -123,7 +144,7 @@ func (f *worldFetcher) take(records []*worldRecord, next, end int64) {
 	for i, rec := range records {
 		offsets[i] = rec.offset
 	}
-	if !f.tracker.opened(offsets) {
+	if !f.tracker.Opened(offsets) {
 		r.w.fail("I3", "%s reads %v twice", r, f.claim)
 	}
 	for _, rec := range records {
@@ -131,9 +152,13 @@ func (f *worldFetcher) take(records []*worldRecord, next, end int64) {
 			Position: contactsync.Position{TopicPartition: f.claim.TopicPartition, Offset: rec.offset}, Generation: f.claim.Generation,
 			Time: r.w.now, Value: rec.value,
 		})
+		ev.Before = f.tracker.Inherited(rec.offset, -1)
+		if ev.Before != contactsync.Open {
+			r.w.inherited++
+		}
 		r.window.Add(r.w.now, &ev)
 	}
-	f.tracker.passed(next)
+	f.tracker.Passed(next)
 	f.position = next
 	f.checkCaughtUp(false)
 	if len(records) == 0 {
@@ -145,6 +170,10 @@ func (f *worldFetcher) take(records []*worldRecord, next, end int64) {
 
 func (f *worldFetcher) checkCaughtUp(late bool) {
 	if !f.runs() || f.caughtUp || !late && (f.target < 0 || f.position < f.target) {
+		return
+	}
+	if wait := f.before.Sub(f.g.r.w.now); wait > 0 {
+		f.g.r.in(wait, func() { f.checkCaughtUp(late) })
 		return
 	}
 	f.caughtUp = true
@@ -161,12 +190,8 @@ func (g *worldGeneration) cutShort() {
 
 // track takes in what has ended.
 func (g *worldGeneration) track(ended []contactsync.Ended) {
-	for _, e := range ended {
-		for _, f := range g.fetchers {
-			if f.claim == e.Claim {
-				f.tracker.done(e.Offset)
-			}
-		}
+	for _, f := range g.fetchers {
+		f.tracker.Done(slices.DeleteFunc(slices.Clone(ended), func(e contactsync.Ended) bool { return e.Claim != f.claim }))
 	}
 }
 
@@ -177,20 +202,22 @@ func (g *worldGeneration) commitLoop() {
 			return
 		}
 		if g.ticket == 0 {
-			g.commit(g.r.w.now.Add(worldAskTimeout))
+			g.commit(g.r.w.now.Add(worldAskTimeout), false)
 		}
 		g.commitLoop()
 	})
 }
 
 // commit commits every watermark that has moved. It reports whether there is one.
-func (g *worldGeneration) commit(until time.Time) bool {
+func (g *worldGeneration) commit(until time.Time, last bool) bool {
 	g.commits = nil
 	var offsets []Offset
 	for _, f := range g.fetchers {
-		if offset, moved := f.tracker.toCommit(); moved && f.located {
-			g.commits = append(g.commits, worldCommit{f, offset})
-			offsets = append(offsets, Offset{TopicPartition: f.claim.TopicPartition, Offset: offset, LeaderEpoch: -1})
+		if c, changed := f.tracker.ToCommit(); f.located && (changed || last && f.atWork() > 0) {
+			g.commits = append(g.commits, worldCommit{f, c})
+			c.Log, c.Released, c.AtWork = f.source, last, f.atWork()
+			text, _ := c.Text(g.r.w.room)
+			offsets = append(offsets, Offset{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, LeaderEpoch: -1, Metadata: text})
 		}
 	}
 	if len(offsets) == 0 {
@@ -209,7 +236,7 @@ func (g *worldGeneration) committed(d Done) {
 		for _, o := range d.Offsets {
 			for _, c := range g.commits {
 				if c.f.claim.TopicPartition == o.TopicPartition && o.Code == codeOK {
-					c.f.tracker.committed(c.offset)
+					c.f.tracker.Committed(c.commit)
 				}
 			}
 			failed = failed || o.Code != codeOK
@@ -260,6 +287,7 @@ func (g *worldGeneration) giveUp() {
 	r.w.logf("%s gives up %d requests", r, len(r.requests))
 	for _, q := range r.requests {
 		q.givenUp = true
+		r.atWork = maxTime(r.atWork, maxTime(q.started.Add(worldTimeout), r.w.now.Add(worldAmbiguous)))
 		r.w.after(time.Millisecond, func() { r.answer(q, contactsync.Result{Kind: contactsync.Canceled}) })
 	}
 	r.window.Forget(r.w.now)
@@ -272,6 +300,7 @@ func (g *worldGeneration) finishRelease() {
 		return
 	}
 	r.window.Forget(r.w.now)
+	r.atWork = maxTime(r.atWork, r.window.AtWorkUntil())
 	g.state, g.failures, g.lastBy = genCommitting, 0, r.w.now.Add(worldDrain/2)
 	g.lastCommit()
 }
@@ -281,7 +310,7 @@ func (g *worldGeneration) lastCommit() {
 	if g.r.gen != g || g.state != genCommitting {
 		return
 	}
-	if g.lost || !g.r.w.now.Before(g.lastBy) || !g.commit(g.lastBy) {
+	if g.lost || !g.r.w.now.Before(g.lastBy) || !g.commit(g.lastBy, true) {
 		g.finish()
 	}
 }
@@ -296,35 +325,4 @@ func (g *worldGeneration) finish() {
 		return
 	}
 	r.ask(func(m *Member) { m.Released(r.w.now, g.assigned.Number) })
-}
-
-// worldTracker knows which positions are open.
-type worldTracker struct {
-	open map[int64]bool
-	next int64
-	last int64
-}
-
-func newWorldTracker() *worldTracker { return &worldTracker{open: map[int64]bool{}, last: -1} }
-
-func (t *worldTracker) start(next int64) { t.next = next }
-func (t *worldTracker) opened(offsets []int64) bool {
-	for _, o := range offsets {
-		if o < t.next {
-			return false
-		}
-		t.next = o + 1
-		t.open[o] = true
-	}
-	return true
-}
-func (t *worldTracker) passed(next int64)      { t.next = max(t.next, next) }
-func (t *worldTracker) done(offset int64)      { delete(t.open, offset) }
-func (t *worldTracker) committed(offset int64) { t.last = offset }
-func (t *worldTracker) toCommit() (int64, bool) {
-	w := t.next
-	for o := range t.open {
-		w = min(w, o)
-	}
-	return w, w != t.last
 }

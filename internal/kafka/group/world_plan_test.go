@@ -10,6 +10,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/progress"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -25,8 +26,14 @@ type world struct {
 	contacts []*worldContact
 	api      *worldAPI
 	replicas []*replica // the living ones, by their number
-	quiet    bool       // all faults are over
 	owner    map[contactsync.TopicPartition]ownership
+
+	quiet     bool     // all faults are over
+	ends      []func() // of the faults that last
+	lossy     int      // one in so many calls to Kafka goes wrong; 0 for none
+	noLetters bool     // dead letters are not taken
+	room      int      // bytes that the brokers keep with an offset
+	inherited int      // events that had ended under an earlier owner
 
 	metrics *metrics.Batcher
 	decoder *event.Decoder
@@ -120,10 +127,11 @@ func newWorld(seed uint64, traced bool) *world {
 	if w.chance(2) {
 		w.gate.every = w.between(50*time.Millisecond, 500*time.Millisecond)
 	}
+	w.room = []int{progress.MaxText, progress.MaxText, 120, 0}[w.rand.IntN(4)]
 	partitions := 1 + w.rand.IntN(5)
 	w.topics = map[string]Topic{"a": {TopicID{1}, partitions}}
-	for p := range partitions {
-		w.logs = append(w.logs, &worldLog{w: w, partition: contactsync.TopicPartition{Topic: "a", Partition: int32(p)}, dead: map[int64]bool{}})
+	for range partitions {
+		w.addLog()
 	}
 	streams := 1 + w.rand.IntN(4)
 	for i := range 4 + w.rand.IntN(60) {
@@ -134,6 +142,21 @@ func newWorld(seed uint64, traced bool) *world {
 	return w
 }
 
+func (w *world) addLog() {
+	p := contactsync.TopicPartition{Topic: "a", Partition: int32(len(w.logs))}
+	w.logs = append(w.logs, &worldLog{w: w, partition: p, dead: map[int64]bool{}})
+}
+
+// addPartition adds one, and contacts that are in it.
+func (w *world) addPartition() {
+	w.addLog()
+	w.topics["a"] = Topic{w.topics["a"].ID, len(w.logs)}
+	for range 3 {
+		i := len(w.contacts)
+		w.contacts = append(w.contacts, &worldContact{id: fmt.Sprint("c", i), stream: "s0", log: w.logs[len(w.logs)-1]})
+	}
+}
+
 func (w *world) batcherConfig() batcher.Config {
 	c := batcher.DefaultConfig()
 	c.MaxRows, c.Linger = 8, 300*time.Millisecond
@@ -141,6 +164,6 @@ func (w *world) batcherConfig() batcher.Config {
 	c.AmbiguousRetryDelay = worldAmbiguous
 	c.MaxInFlight = 4
 	c.HoldProbeMax = 2 * time.Second
-	c.DeadLetterMaxPerMinute = 10_000
+	c.DeadLetterMaxPerMinute, c.RowAttempts = 10_000, 1000
 	return c
 }

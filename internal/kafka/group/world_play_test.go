@@ -8,10 +8,9 @@ import (
 // play lives through the world: replicas start, events come, faults happen; then the
 // faults end, and everything must drain.
 func (w *world) play() {
-	w.group.accepted = w.checkCommit
-	for n := range 2 + w.rand.IntN(2) {
+	w.group.accepted, w.before = w.checkCommit, w.onCall
+	for range 2 + w.rand.IntN(2) {
 		w.after(w.between(0, 3*time.Second), func() { w.start(len(w.replicas)) })
-		_ = n
 	}
 	busy := w.between(40*time.Second, 70*time.Second)
 	for range 100 + w.rand.IntN(150) {
@@ -21,20 +20,17 @@ func (w *world) play() {
 		})
 	}
 	for range 1 + w.rand.IntN(4) {
-		kind := worldFaults()[w.rand.IntN(len(worldFaults()))]
+		kind := worldFaultList[w.rand.IntN(len(worldFaultList))]
 		w.after(w.between(8*time.Second, busy), func() {
-			if worldDo[kind](w) {
-				w.faults[kind]++
-			}
+			w.do(kind)
 		})
 	}
 	// Two rebalances at least: one to begin, and one by somebody who joins later.
 	w.after(w.between(8*time.Second, busy), func() { w.start(len(w.replicas)) })
 	w.until(w.begin.Add(busy), func() bool { return false })
-	w.quiet = true
-	w.logf("all faults are over")
-	w.api.down, w.api.silent, w.api.rejects = false, false, false
-	if end := w.now.Add(5 * time.Minute); !w.until(end, w.settled) {
+	w.endFaults()
+	// A join or a sync whose answer is lost, while its connection stands, is waited for that long.
+	if end := w.now.Add(2 * w.replicas[0].member.m.cfg.wait()); !w.until(end, w.settled) {
 		w.checkSettled()
 	}
 	w.checkEnd()
@@ -62,58 +58,4 @@ func (w *world) settled() bool {
 		}
 	}
 	return true
-}
-
-// worldDo are the faults by name. Each reports whether it has happened.
-var worldDo = map[string]func(w *world) bool{
-	"kill and restart": func(w *world) bool {
-		r := w.any()
-		if r == nil {
-			return false
-		}
-		w.logf("%s is killed", r)
-		r.kill()
-		w.after(w.between(100*time.Millisecond, 20*time.Second), func() { w.start(r.number) })
-		return true
-	},
-	"restart in order": func(w *world) bool {
-		r := w.any()
-		if r == nil {
-			return false
-		}
-		w.logf("%s is stopped", r)
-		r.stop(func() { w.after(w.between(100*time.Millisecond, 10*time.Second), func() { w.start(r.number) }) })
-		return true
-	},
-	"freeze": func(w *world) bool {
-		r := w.any()
-		if r == nil {
-			return false
-		}
-		d := w.between(time.Second, 25*time.Second)
-		w.logf("%s is frozen for %v", r, d)
-		r.freeze()
-		w.after(d, func() {
-			w.logf("%s goes on", r)
-			r.thaw()
-		})
-		return true
-	},
-}
-
-// worldFaults are the names, in their order.
-func worldFaults() []string { return []string{"kill and restart", "restart in order", "freeze"} }
-
-// any returns a replica that works, or nil.
-func (w *world) any() *replica {
-	var alive []*replica
-	for _, r := range w.replicas {
-		if !r.member.dead && !r.member.frozen && !r.stopping {
-			alive = append(alive, r)
-		}
-	}
-	if len(alive) == 0 {
-		return nil
-	}
-	return alive[w.rand.IntN(len(alive))]
 }

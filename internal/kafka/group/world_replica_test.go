@@ -21,13 +21,18 @@ type replica struct {
 	gate     worldGate
 	gen      *worldGeneration // nil while nothing is owned
 	stopping bool
-	left     func() // called once the process has ended in order
+	cut      bool      // nothing comes from Kafka
+	atWork   time.Time // until when requests that were given up may be applied
+	left     func()    // called once the process has ended in order
 
 	requests  []*worldRequest // in the order of their starts
 	publishes bool            // dead letters are being written
 	missed    []func()        // while frozen
 	wake      int             // counts, so that an old alarm is not heard
 }
+
+// works reports whether the process runs, and nobody has told it to stop.
+func (r *replica) works() bool { return !r.member.dead && !r.member.frozen && !r.stopping }
 
 func (r *replica) String() string { return fmt.Sprintf("replica %d.%d", r.number, r.life) }
 
@@ -285,12 +290,21 @@ func maxTime(a, b time.Time) time.Time {
 // startRequest sends a request, if this replica may.
 func (r *replica) startRequest(req *batcher.Request) {
 	w, g := r.w, r.gen
-	q := &worldRequest{g: g, req: req, rows: w.rowsOf(req.Batch)}
+	q := &worldRequest{g: g, started: w.now, req: req, rows: w.rowsOf(req.Batch)}
 	if w.traced {
 		w.logf("%s sends %s", r, q.describe())
 	}
 	if g == nil {
 		w.fail("I4", "%s sends without an assignment", r)
+	}
+	for _, other := range w.foreign {
+		for _, p := range other.owns() {
+			for _, row := range q.rows {
+				if row.contact.log.partition == p {
+					w.fail("I4", "%s sends %v of %v, which another client owns", r, row.contact, p)
+				}
+			}
+		}
 	}
 	for _, row := range q.rows {
 		c := row.contact
@@ -335,22 +349,31 @@ func (r *replica) publish() {
 		return
 	}
 	r.publishes = true
-	letters := r.window.TakeDeadLetters()
-	r.w.after(r.w.between(time.Millisecond, 50*time.Millisecond), func() {
+	r.write(r.window.TakeDeadLetters())
+}
+
+// write writes dead letters, again and again until they are taken.
+func (r *replica) write(letters []*batcher.DeadLetter) {
+	w := r.w
+	w.after(w.between(time.Millisecond, 50*time.Millisecond), func() {
 		if r.member.dead {
+			return
+		}
+		if w.noLetters || r.cut {
+			r.in(500*time.Millisecond, func() { r.write(letters) })
 			return
 		}
 		for _, d := range letters {
 			if d.Reason != contactsync.ReasonRejected || !bytes.Contains(d.Record.Value, []byte(`"bad":1`)) {
-				r.w.fail("I6", "a dead letter of %v: %s %s", d.Record.Position, d.Reason, d.Detail)
+				w.fail("I6", "a dead letter of %v: %s %s", d.Record.Position, d.Reason, d.Detail)
 			}
 			for _, p := range d.Positions {
-				r.w.logs[p.Partition].dead[p.Offset] = true
+				w.logs[p.Partition].dead[p.Offset] = true
 			}
 		}
-		r.in(r.w.latency, func() {
+		r.in(w.latency, func() {
 			r.publishes = false
-			r.window.DeadLettersAcked(r.w.now, letters)
+			r.window.DeadLettersAcked(w.now, letters)
 		})
 	})
 }

@@ -91,6 +91,7 @@ func playWorlds() (*worldSum, map[uint64]int) {
 type worldSum struct {
 	worlds, events, rebalances int
 	requests, duplicates       int
+	inherited                  int
 	virtual, took              time.Duration
 	with                       map[string]int // worlds with a fault of a kind
 	times                      map[string]int // how often it happened
@@ -107,6 +108,7 @@ func (s *worldSum) add(w *world) {
 	s.rebalances += w.group.rebalances
 	s.requests += w.api.requests
 	s.duplicates += w.duplicates
+	s.inherited += w.inherited
 	s.virtual += w.now.Sub(w.begin)
 	for _, kind := range worldFaults() {
 		if n := w.faults[kind]; n > 0 {
@@ -126,8 +128,8 @@ func (s *worldSum) add(w *world) {
 
 func (s *worldSum) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d worlds in %v (%v of their time): %d events, %d rebalances, %d requests, %d rows sent again\n",
-		s.worlds, s.took.Round(time.Millisecond), s.virtual.Round(time.Minute), s.events, s.rebalances, s.requests, s.duplicates)
+	fmt.Fprintf(&b, "%d worlds in %v (%v of their time): %d events, %d rebalances, %d requests, %d rows sent again, %d events had ended under an earlier owner\n",
+		s.worlds, s.took.Round(time.Millisecond), s.virtual.Round(time.Minute), s.events, s.rebalances, s.requests, s.duplicates, s.inherited)
 	for _, kind := range worldFaults() {
 		fmt.Fprintf(&b, "%6d times in %5d worlds: %s\n", s.times[kind], s.with[kind], kind)
 	}
