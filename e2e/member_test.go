@@ -315,6 +315,6 @@ func TestMembership_FrozenBroker(t *testing.T) {
 	m.wait(time.Second)
 	m.until("the group works without the frozen broker", time.Minute, func() bool { return one.owned() == 3 && two.owned() == 3 })
 	three := m.join(nil)
-	m.until("a third one joins", time.Minute, func() bool { return one.owned() == 2 && two.owned() == 2 && three.owned() == 2 })
+	m.until("a third one joins", 3*time.Minute, func() bool { return one.owned() == 2 && two.owned() == 2 && three.owned() == 2 })
 	t.Logf("three members share after %v without the coordinator", time.Since(start))
 }
