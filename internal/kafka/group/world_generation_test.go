@@ -86,7 +86,7 @@ func (f *worldFetcher) resume(o Offset) {
 	w := f.g.r.w
 	f.source = progress.NewLog("", o.TopicID)
 	ahead, err := progress.Parse(o.Metadata, o.Offset, f.source)
-	if err != nil {
+	if err != nil && !errors.Is(err, progress.UnknownLog) { // no broker told the topic's id in time
 		w.fail("progress", "%v@%d: %v", o.TopicPartition, o.Offset, err)
 	}
 	f.tracker.Resume(o.Offset, ahead)
