@@ -438,7 +438,7 @@ func (g *model) commit(r *commitRequest) *commitResponse {
 	res := &commitResponse{}
 	for _, o := range r.offsets {
 		o.Code = code
-		if t := g.s.topics[o.Topic]; code == codeOK && g.s.checkIDs && t.ID != o.TopicID {
+		if t := g.s.topics[o.Topic]; code == codeOK && g.s.checkIDs && o.TopicID != (TopicID{}) && t.ID != o.TopicID { // by name, nothing is compared
 			o.Code = codeUnknownTopicID
 		}
 		if o.Code == codeOK {
