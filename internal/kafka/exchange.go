@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -62,24 +63,39 @@ func (*rawMessage) Required(map[protocol.ApiKey]int16) bool { return true }
 // RawExchange implements protocol.RawExchanger. The connection carries nothing else
 // until it returns, and is closed where it returns an error.
 func (m *rawMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(m.frame)), uint32(len(m.frame)))
-	if _, err := rw.Write(append(frame, m.frame...)); err != nil {
+	answer, err := exchangeFrames(rw, m.frame, group.MaxAnswer, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &rawMessage{answer}, nil
+}
+
+var errAnswerTooLarge = errors.New("the answer is too large")
+
+// exchangeFrames writes a frame behind its length, and reads the answer of at most so
+// many bytes. Memory for expected bytes is taken at once, for more only as they come: a
+// length that is announced costs nothing.
+func exchangeFrames(rw io.ReadWriter, request []byte, most, expected int) ([]byte, error) {
+	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(request)), uint32(len(request)))
+	if _, err := rw.Write(append(frame, request...)); err != nil {
 		return nil, err
 	}
 	var length [4]byte
 	if _, err := io.ReadFull(rw, length[:]); err != nil {
 		return nil, err
 	}
-	n := binary.BigEndian.Uint32(length[:])
-	if n > group.MaxAnswer {
-		return nil, fmt.Errorf("the answer has %d bytes, more than %d", n, group.MaxAnswer)
+	n := int64(binary.BigEndian.Uint32(length[:]))
+	if n > int64(most) {
+		return nil, fmt.Errorf("%w: %d bytes, more than %d", errAnswerTooLarge, n, most)
 	}
-	answer, err := io.ReadAll(io.LimitReader(rw, int64(n))) // grows with what comes, not with what is announced
-	if err == nil && len(answer) < int(n) {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
+	answer := make([]byte, min(n, int64(expected)))
+	if _, err := io.ReadFull(rw, answer); err != nil {
 		return nil, err
 	}
-	return &rawMessage{answer}, nil
+	rest, err := io.ReadAll(io.LimitReader(rw, n-int64(len(answer))))
+	answer = append(answer, rest...)
+	if err == nil && int64(len(answer)) < n {
+		err = io.ErrUnexpectedEOF
+	}
+	return answer, err
 }

@@ -55,38 +55,20 @@ func (*fetchMessage) Required(map[protocol.ApiKey]int16) bool { return true }
 // RawExchange implements protocol.RawExchanger. The connection carries nothing else until
 // it returns, and is closed where it returns an error.
 func (m *fetchMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	if _, err := rw.Write(m.encode()); err != nil {
+	frame, err := exchangeFrames(rw, m.encode(), m.most, int(m.MaxBytes)+fetchOverhead)
+	switch {
+	case errors.Is(err, errAnswerTooLarge):
+		return nil, fmt.Errorf("%w: %w: raise consumer.max_batch_bytes", ErrUnreadable, err)
+	case err != nil:
 		return nil, err
-	}
-	var length [4]byte
-	if _, err := io.ReadFull(rw, length[:]); err != nil {
-		return nil, err
-	}
-	n := int64(binary.BigEndian.Uint32(length[:]))
-	if n > int64(m.most) {
-		return nil, fmt.Errorf("%w: the answer has %d bytes, more than %d: raise consumer.max_batch_bytes", ErrUnreadable, n, m.most)
-	}
-	frame := make([]byte, min(n, int64(m.MaxBytes)+fetchOverhead)) // more only as it comes
-	if _, err := io.ReadFull(rw, frame); err != nil {
-		return nil, err
-	}
-	if more := n - int64(len(frame)); more > 0 {
-		rest, err := io.ReadAll(io.LimitReader(rw, more))
-		if err == nil && int64(len(rest)) < more {
-			err = io.ErrUnexpectedEOF
-		}
-		if err != nil {
-			return nil, err
-		}
-		frame = append(frame, rest...)
 	}
 	return m, m.decode(frame)
 }
 
-// encode writes the request with its header and length.
+// encode writes the request with its header.
 func (m *fetchMessage) encode() []byte {
 	be := binary.BigEndian
-	out := make([]byte, 4, 128+len(m.Partition.Topic)+len(m.clientID))
+	out := make([]byte, 0, 128+len(m.Partition.Topic)+len(m.clientID))
 	text := func(s string) {
 		out = be.AppendUint16(out, uint16(len(s)))
 		out = append(out, s...)
@@ -116,7 +98,6 @@ func (m *fetchMessage) encode() []byte {
 	int32s(int32(m.MaxBytes))
 	int32s(0) // nothing to forget
 	text("")  // rack
-	be.PutUint32(out, uint32(len(out)-4))
 	return out
 }
 

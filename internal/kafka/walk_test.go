@@ -119,8 +119,8 @@ func TestDecoding_LargeBatchesOneAfterTheOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const gzip = 1
-		large := kafkatest.Compressed(kmsg.RecordBatch{FirstOffset: 20, Attributes: gzip}, kmsg.Record{Value: make([]byte, 2*smallBatch)})
-		small := kafkatest.Compressed(kmsg.RecordBatch{FirstOffset: 20, Attributes: gzip}, kmsg.Record{Value: make([]byte, 100)})
+		large := kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20, Attributes: gzip}, kmsg.Record{Value: make([]byte, 2*smallBatch)})
+		small := kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20, Attributes: gzip}, kmsg.Record{Value: make([]byte, 100)})
 		d := newDecoding(decodingRoom)
 		var busy, most atomic.Int64
 		read := func(records []byte) {

@@ -126,15 +126,13 @@ func (b *Batch) Records(from int64, most int, deliver func(Record)) error {
 	if err != nil {
 		return fmt.Errorf("offsets %d to %d: %w", b.Base, b.Last, err)
 	}
-	last := b.Base - 1
+	last, all := b.Base-1, reader{data: data}
 	for n := range b.Count {
-		length := varint(&data)
-		if length < 0 || length > int64(len(data)) {
+		r := reader{data: all.take(all.varint())}
+		if all.failed {
 			return corrupt("record %d of offsets %d to %d: its length is wrong", n, b.Base, b.Last)
 		}
-		r := reader{data: data[:length]}
-		data = data[length:]
-		r.byte() // attributes: none are in use
+		r.take(1) // attributes: none are in use
 		age := r.varint()
 		offset := b.Base + r.varint()
 		if r.failed || offset <= last || offset > b.Last {
@@ -152,8 +150,8 @@ func (b *Batch) Records(from int64, most int, deliver func(Record)) error {
 		}
 		deliver(rec)
 	}
-	if len(data) > 0 {
-		return corrupt("offsets %d to %d: %d bytes behind the last record", b.Base, b.Last, len(data))
+	if left := len(all.data); left > 0 {
+		return corrupt("offsets %d to %d: %d bytes behind the last record", b.Base, b.Last, left)
 	}
 	return nil
 }

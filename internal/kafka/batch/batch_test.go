@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"runtime"
 	"slices"
@@ -91,18 +92,23 @@ func TestRecords_BeginWhereTheyAreWanted(t *testing.T) {
 	}
 }
 
+// through compresses with a writer.
+func through(open func(io.Writer) io.WriteCloser) func([]byte) []byte {
+	return func(p []byte) []byte {
+		var out bytes.Buffer
+		w := open(&out)
+		_, _ = w.Write(p) // a buffer takes everything
+		_ = w.Close()
+		return out.Bytes()
+	}
+}
+
 // compressors write what Kafka's clients write, by codec and framing.
 var compressors = map[string]struct {
 	codec    int16
 	compress func([]byte) []byte
 }{
-	"gzip": {1, func(p []byte) []byte {
-		var out bytes.Buffer
-		w := gzip.NewWriter(&out)
-		_, _ = w.Write(p)
-		_ = w.Close()
-		return out.Bytes()
-	}},
+	"gzip":   {1, through(func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) })},
 	"snappy": {2, func(p []byte) []byte { return snappy.Encode(nil, p) }},
 	"snappy in Java's framing": {2, func(p []byte) []byte {
 		out := append([]byte{0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0}, 0, 0, 0, 1, 0, 0, 0, 1)
@@ -112,24 +118,15 @@ var compressors = map[string]struct {
 		}
 		return out
 	}},
-	"lz4": {3, func(p []byte) []byte {
-		var out bytes.Buffer
-		w := lz4.NewWriter(&out)
-		_, _ = w.Write(p)
-		_ = w.Close()
-		return out.Bytes()
-	}},
+	"lz4": {3, through(func(w io.Writer) io.WriteCloser { return lz4.NewWriter(w) })},
 	"zstd": {4, func(p []byte) []byte {
 		w, _ := zstd.NewWriter(nil)
 		return w.EncodeAll(p, nil)
 	}},
-	"zstd without the size": {4, func(p []byte) []byte {
-		var out bytes.Buffer
-		w, _ := zstd.NewWriter(&out)
-		_, _ = w.Write(p)
-		_ = w.Close()
-		return out.Bytes()
-	}},
+	"zstd without the size": {4, through(func(w io.Writer) io.WriteCloser {
+		z, _ := zstd.NewWriter(w)
+		return z
+	})},
 }
 
 // compressed is a batch with one value of so many zeros.

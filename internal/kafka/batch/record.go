@@ -2,22 +2,11 @@ package batch
 
 import "encoding/binary"
 
-// reader takes values from the front of one record's bytes. After a failure it returns
+// reader takes values from the front of a batch's records, or of one of them. After a failure it returns
 // zeros.
 type reader struct {
 	data   []byte
 	failed bool
-}
-
-// varint takes a zigzag number from the front of data; -1 where there is none, which no
-// length may be.
-func varint(data *[]byte) int64 {
-	v, n := binary.Varint(*data)
-	if n <= 0 {
-		return -1
-	}
-	*data = (*data)[n:]
-	return v
 }
 
 func (r *reader) varint() int64 {
@@ -30,27 +19,23 @@ func (r *reader) varint() int64 {
 	return v
 }
 
-func (r *reader) byte() {
-	if r.failed || len(r.data) == 0 {
+// take takes so many bytes.
+func (r *reader) take(n int64) []byte {
+	if r.failed || n < 0 || n > int64(len(r.data)) {
 		r.failed = true
-		return
-	}
-	r.data = r.data[1:]
-}
-
-// bytes takes a length and so many bytes; nil for a length of -1.
-func (r *reader) bytes() []byte {
-	n := r.varint()
-	if r.failed || n < -1 || n > int64(len(r.data)) {
-		r.failed = true
-		return nil
-	}
-	if n < 0 {
 		return nil
 	}
 	taken := r.data[:n:n]
 	r.data = r.data[n:]
 	return taken
+}
+
+// bytes takes a length and so many bytes; nil for a length of -1.
+func (r *reader) bytes() []byte {
+	if n := r.varint(); n != -1 {
+		return r.take(n)
+	}
+	return nil
 }
 
 // body reads key, value and headers, and copies them: key and value into one allocation.

@@ -57,7 +57,8 @@ func (c *connection) Read(p []byte) (int, error) {
 	return c.ready.Read(p)
 }
 
-// Batch writes a record batch. Offsets are those of the records, in rising order.
+// Batch writes a record batch. Offsets are those of the records, in rising order. Of the
+// codecs it knows gzip.
 func Batch(b kmsg.RecordBatch, records ...kmsg.Record) []byte {
 	b.Magic, b.NumRecords = 2, int32(len(records))
 	for _, r := range records {
@@ -65,6 +66,13 @@ func Batch(b kmsg.RecordBatch, records ...kmsg.Record) []byte {
 		b.Records = binary.AppendVarint(b.Records, int64(len(body)))
 		b.Records = append(b.Records, body...)
 		b.LastOffsetDelta = max(b.LastOffsetDelta, r.OffsetDelta)
+	}
+	if codec := b.Attributes & 7; codec == 1 {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		_, _ = w.Write(b.Records) // a buffer takes everything
+		_ = w.Close()
+		b.Records = out.Bytes()
 	}
 	return Seal(b)
 }
@@ -86,18 +94,4 @@ func Answer(req *kmsg.FetchRequest, p kmsg.FetchResponseTopicPartition) *kmsg.Fe
 	topic.Partitions = append(topic.Partitions, p)
 	res.Topics = append(res.Topics, topic)
 	return res
-}
-
-// Compressed is Batch with the codec of the attributes, of which it has gzip only.
-func Compressed(b kmsg.RecordBatch, records ...kmsg.Record) []byte {
-	plain := Batch(b, records...)
-	var out bytes.Buffer
-	w := gzip.NewWriter(&out)
-	_, _ = w.Write(plain[61:]) // a buffer takes everything
-	_ = w.Close()
-	b.Magic, b.NumRecords, b.Records = 2, int32(len(records)), out.Bytes()
-	for _, r := range records {
-		b.LastOffsetDelta = max(b.LastOffsetDelta, r.OffsetDelta)
-	}
-	return Seal(b)
 }
