@@ -8,6 +8,7 @@ import (
 
 	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/progress"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // commitPoll is how often the commit loop looks whether commit_events is reached.
@@ -59,7 +60,8 @@ func (g *generation) commit(ctx context.Context, last bool) error {
 	var commits []progress.Commit
 	var of []*fetcher
 	for _, f := range g.fetchers {
-		if c, changed := f.tracker.ToCommit(); (f.located.Load() || f.loss.Load()) && (changed || last && f.mustRelease(now)) {
+		if (f.located.Load() || f.halted.Load()) && (f.tracker.Changed() || last && f.mustRelease(now)) {
+			c := f.tracker.ToCommit()
 			offsets = append(offsets, kafka.Committed{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, Metadata: f.text(now, c.Ahead, last)})
 			commits, of = append(commits, c), append(of, f)
 		}
@@ -105,12 +107,12 @@ func (g *generation) observe() {
 		} else { // nothing is better than a number that is not true
 			m.Lag.DeleteLabelValues(f.claim.Topic, partition)
 		}
-		for _, state := range States {
+		for _, state := range metrics.States {
 			is := 0.0
-			if state == s.State {
+			if state == string(s.State) {
 				is = 1
 			}
-			m.PartitionState.WithLabelValues(f.claim.Topic, partition, string(state)).Set(is)
+			m.PartitionState.WithLabelValues(f.claim.Topic, partition, state).Set(is)
 		}
 	}
 }

@@ -104,12 +104,7 @@ func (f *fakes) runOnce(t *testing.T, committed int64) (stop func() error, end c
 	t.Helper()
 	gen, end := generation(1, 1)
 	gen.Owned[0].Offset = committed
-	f.next = func(n int) (*kafka.Generation, error) {
-		if n == 1 {
-			return gen, nil
-		}
-		return nil, nil
-	}
+	f.once(gen)
 	return f.run(t), end
 }
 

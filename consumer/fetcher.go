@@ -38,7 +38,7 @@ type fetcher struct {
 	problem atomic.Pointer[problem]
 
 	lost    loss                    // what is known of the log before it is looked at
-	loss    atomic.Bool             // events were lost, and an operator is waited for
+	halted  atomic.Bool             // for lost events, until an operator decides: it goes with the commits
 	located atomic.Bool             // the tracker's start is known, so its watermark may be committed
 	restart context.CancelCauseFunc // ends the generation
 }

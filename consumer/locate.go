@@ -94,7 +94,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 // committed offset meanwhile, which brings nothing back: so the halt goes with the
 // commit, and ends only where another offset is set, or the policy says so.
 func (f *fetcher) halt(ctx context.Context, why loss) error {
-	f.loss.Store(true)
+	f.halted.Store(true)
 	f.tracker.Recommit()
 	f.fails(Halted, fmt.Sprintf("events were lost (%s): set the group's offset while no replica runs, or consumer.on_offset_loss: skip", why))
 	for {

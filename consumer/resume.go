@@ -72,7 +72,7 @@ func (f *fetcher) atWork() time.Time {
 
 // text is what is kept with a commit.
 func (f *fetcher) text(now time.Time, a progress.Ahead, last bool) string {
-	a.Log, a.Lost, a.Released, a.AtWork = f.log, f.loss.Load(), last, max(f.atWork().Sub(now), 0)
+	a.Log, a.Lost, a.Released, a.AtWork = f.log, f.halted.Load(), last, max(f.atWork().Sub(now), 0)
 	most := int(f.c.maxText.Load())
 	if most == 0 {
 		return ""

@@ -76,12 +76,7 @@ func TestConsumer_SendsAgainWhatAnOperatorResets(t *testing.T) {
 		text, _ := a.Text(progress.MaxText)
 		gen, _ := generation(1, 1)
 		gen.Owned[0].Offset, gen.Owned[0].Metadata = 0, text
-		f.next = func(n int) (*kafka.Generation, error) {
-			if n == 1 {
-				return gen, nil
-			}
-			return nil, nil
-		}
+		f.once(gen)
 		stop := f.run(t)
 		kafka.Sleep(t.Context(), time.Second)
 		if err := stop(); err != nil {
@@ -175,12 +170,7 @@ func TestConsumer_SaysForHowLongItsCallsMayBeApplied(t *testing.T) {
 		next := newFakes(t) // in another process
 		gen, _ := generation(1, 1)
 		gen.Owned[0], gen.Owned[0].TopicID = last, [16]byte{1}
-		next.next = func(n int) (*kafka.Generation, error) {
-			if n > 1 {
-				return nil, nil
-			}
-			return gen, nil
-		}
+		next.once(gen)
 		stop = next.run(t)
 		kafka.Sleep(t.Context(), 19*time.Second)
 		if got := next.caughtUpCount(); got != 0 {
@@ -215,12 +205,7 @@ func TestConsumer_AReplicaThatComesBackAtOnceWaitsForItsOwnCalls(t *testing.T) {
 				gen, _ := generation(1, 1)
 				gen.Owned[0].Offset = 3
 				gen.Owned[0].Metadata, _ = a.Text(progress.MaxText)
-				f.next = func(n int) (*kafka.Generation, error) {
-					if n > 1 {
-						return nil, nil
-					}
-					return gen, nil
-				}
+				f.once(gen)
 				stop := f.run(t)
 				kafka.Sleep(t.Context(), consumer.DefaultConfig().Lease()-time.Second)
 				if waits := f.caughtUpCount() == 0; waits != c.waits {

@@ -16,7 +16,7 @@ import (
 // State is whether an owned partition is read, or why it is not.
 type State string
 
-// The states of a partition. An operator ends the last three.
+// The states of a partition, as metrics name them. An operator ends the last three.
 const (
 	CatchingUp  State = "catching_up" // read up to the end that it had at assignment; its contacts wait
 	Reading     State = "reading"
@@ -26,9 +26,6 @@ const (
 	Missing     State = "missing"     // the topic, or the partition, does not exist
 	Halted      State = "halted"      // events were lost, or cannot be read
 )
-
-// States are all of them.
-var States = []State{CatchingUp, Reading, Waiting, Unavailable, Forbidden, Missing, Halted}
 
 // read reports whether events of the partition are handled, now or in a moment.
 func (s State) read() bool { return s == CatchingUp || s == Reading || s == Waiting }

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/contactsync/contactsync/e2e/kafka"
@@ -23,16 +22,6 @@ func TestLog(t *testing.T) {
 	t.Run("large batches in every partition", func(t *testing.T) { largeBatches(t, cluster) })
 }
 
-func kafkaAdmin(t *testing.T, brokers []string) *kadm.Client {
-	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(client.Close)
-	return kadm.NewClient(client)
-}
-
 // topicRecreated deletes a topic and creates it again, with fewer events, while a replica
 // reads it. Kafka forgets the offsets of a deleted topic, so the new one is read from its
 // start, whatever the policy says of offsets that do not exist.
@@ -41,17 +30,15 @@ func topicRecreated(t *testing.T, cluster *kafka.Cluster, policy string) {
 	r.feed(func(c *feed.Config) { c.Events, c.Contacts, c.Streams = 2_000, 200, 4 })
 	p := r.start(1)[0]
 	r.drain()
-	admin := kafkaAdmin(t, r.Brokers)
-	if _, err := admin.DeleteTopic(t.Context(), r.Topic); err != nil {
+	if there, err := cluster.HasTopic(t.Context(), r.Topic); err != nil || !there {
+		t.Fatalf("the topic is not there: %v", err)
+	}
+	if err := cluster.DeleteTopic(t.Context(), r.Topic); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the topic to be gone", func() bool {
-		topics, err := admin.ListTopics(t.Context(), r.Topic)
-		return err == nil && !topics.Has(r.Topic)
-	})
 	time.Sleep(2 * time.Second) // the replica must not bring it back meanwhile
-	if topics, err := admin.ListTopics(t.Context(), r.Topic); err != nil || topics.Has(r.Topic) {
-		t.Fatalf("the deleted topic is there again: %v", err)
+	if there, err := cluster.HasTopic(t.Context(), r.Topic); err != nil || there {
+		t.Fatalf("the deleted topic is there again: %v, %v", there, err)
 	}
 	if err := cluster.CreateTopic(t.Context(), r.Topic, 1, 1, nil); err != nil {
 		t.Fatal(err)

@@ -92,8 +92,8 @@ func restarts(t *testing.T, cluster *kafka.Cluster, change func(*feed.Config), n
 			}
 		})
 		calls = report.Calls
-		t.Logf("%s", fmt.Sprintf("RESTARTS %-40s calls %d, floor %d, sent again %d, commits without all progress %.0f, ignored %.0f",
-			t.Name(), calls, report.Floor, report.Duplicates, cut, ignored))
+		t.Logf("RESTARTS %-40s calls %d, floor %d, sent again %d, commits without all progress %.0f, ignored %.0f",
+			t.Name(), calls, report.Floor, report.Duplicates, cut, ignored)
 		if allowed > 0 && calls > allowed {
 			t.Errorf("%d calls, at most %d are promised", calls, allowed)
 		}

@@ -23,6 +23,28 @@ func (c *Cluster) CreateTopic(ctx context.Context, name string, partitions int32
 	return c.awaitTopic(ctx, name, int(partitions))
 }
 
+// DeleteTopic deletes a topic and waits until no running node knows it.
+func (c *Cluster) DeleteTopic(ctx context.Context, name string) error {
+	if _, err := c.admin.DeleteTopic(ctx, name); err != nil {
+		return fmt.Errorf("deleting topic %s: %w", name, err)
+	}
+	return poll(ctx, 50*time.Millisecond, "topic "+name+" to be gone", func(ctx context.Context) (bool, error) {
+		there, err := c.HasTopic(ctx, name)
+		return err == nil && !there, nil
+	})
+}
+
+// HasTopic reports whether a running node knows a topic.
+func (c *Cluster) HasTopic(ctx context.Context, name string) (bool, error) {
+	for _, addr := range c.answering() {
+		seen, err := metadata(ctx, addr, name)
+		if err != nil || seen.Topics.Has(name) {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
 // AddPartitions grows a topic to total partitions and waits as CreateTopic does.
 func (c *Cluster) AddPartitions(ctx context.Context, topic string, total int) error {
 	answers, err := c.admin.UpdatePartitions(ctx, total, topic)

@@ -93,7 +93,7 @@ func TestAhead_KnowsWhatEndedAndNoMore(t *testing.T) {
 						}
 					}
 				default:
-					c, _ := tr.ToCommit()
+					c := tr.ToCommit()
 					c.Log = NewLog("c", [16]byte{7})
 					var whole bool
 					text, whole = c.Text(room)
@@ -136,7 +136,7 @@ func TestAhead_FitsWhatABacklogLeaves(t *testing.T) {
 				truth[int64(o)] = true
 				end(tr, int64(o))
 			}
-			commit, _ := tr.ToCommit()
+			commit := tr.ToCommit()
 			text, whole := commit.Text(MaxText)
 			if whole != c.whole || len(text) > MaxText {
 				t.Fatalf("%d bytes, whole %v", len(text), whole)
@@ -172,7 +172,7 @@ func TestParse_BelievesOnlyWhatBelongsToTheOffset(t *testing.T) {
 	tr.Resume(100, nil)
 	tr.Opened([]int64{100, 101, 102})
 	tr.Done([]contactsync.Ended{{Offset: 101}, {Offset: 102, SetAside: true}})
-	c, changed := tr.ToCommit()
+	c, changed := tr.ToCommit(), tr.Changed()
 	if !changed || c.Offset != 100 {
 		t.Fatalf("%+v, %v: two events ended", c, changed)
 	}
@@ -229,7 +229,7 @@ func TestAhead_ASecondRestartDuringTheReadingKeepsWhatWasInherited(t *testing.T)
 		end(tr, o)
 	}
 	for restart := range 3 {
-		c, _ := tr.ToCommit()
+		c := tr.ToCommit()
 		text, _ := c.Text(MaxText)
 		a, err := Parse(text, 0, Log{})
 		if err != nil {
@@ -266,10 +266,10 @@ func TestTracker_ACommitThatIsOvertakenLeavesAChange(t *testing.T) {
 	tr.Resume(0, nil)
 	tr.Opened([]int64{0, 1, 2})
 	end(tr, 1)
-	c, _ := tr.ToCommit()
+	c := tr.ToCommit()
 	end(tr, 2) // while Kafka takes the commit
 	tr.Committed(c)
-	if _, changed := tr.ToCommit(); !changed {
+	if !tr.Changed() {
 		t.Fatal("the end of 2 is committed with nothing")
 	}
 }
@@ -298,7 +298,7 @@ func TestTracker_KnowsWhatWasSetAsideFarBehindAnOpenPosition(t *testing.T) {
 		tr.Opened([]int64{at})
 		end(tr, at)
 	}
-	c, _ := tr.ToCommit()
+	c := tr.ToCommit()
 	if got := c.state(1000); got != contactsync.SetAside {
 		t.Errorf("1000 is %d", got)
 	}
@@ -317,7 +317,7 @@ func TestTracker_BelievesNothingOfALogThatWasCutOffAndHasGrownAgain(t *testing.T
 		tr.Inherited(o, 3+int32(o/3)) // leaders 3 and 4
 	}
 	end(tr, 1, 2, 3, 4, 5)
-	c, _ := tr.ToCommit()
+	c := tr.ToCommit()
 	text, _ := c.Text(MaxText)
 	for name, leaders := range map[string]struct {
 		epochs []int32
@@ -355,7 +355,7 @@ func FuzzParse(f *testing.F) {
 			tr.Done([]contactsync.Ended{{Offset: o, SetAside: o%2 == 0}})
 		}
 	}
-	c, _ := tr.ToCommit()
+	c := tr.ToCommit()
 	text, _ := c.Text(MaxText)
 	f.Add([]byte(text))
 	f.Add(c.runs())

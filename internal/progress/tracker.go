@@ -35,10 +35,6 @@ type chunk struct {
 	setAside *[chunkOffsets / 64]uint64 // ended as a dead letter; nil where none has
 }
 
-// ChunkBytes is about what a Tracker takes for each 512 offsets, or less of them where
-// they are sparse.
-const ChunkBytes = 96
-
 // NewTracker returns a tracker that reads from offset 0 on; nothing is committed.
 func NewTracker() *Tracker { return &Tracker{last: -1, epoch: -1} }
 
@@ -184,13 +180,19 @@ type Commit struct {
 	ended int
 }
 
-// ToCommit returns the offset to commit and what has ended beyond it, and whether that
-// has changed since the last commit.
-func (t *Tracker) ToCommit() (c Commit, changed bool) {
+// Changed reports whether there is something to commit since the last time.
+func (t *Tracker) Changed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c = Commit{Ahead: t.ahead(), ended: t.ended}
-	return c, c.Offset != t.last || t.ended > 0
+	return t.watermark() != t.last || t.ended > 0
+}
+
+// ToCommit returns the offset to commit and what has ended beyond it. It looks at all that
+// is open.
+func (t *Tracker) ToCommit() Commit {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Commit{Ahead: t.ahead(), ended: t.ended}
 }
 
 // Committed notes that Kafka has taken a commit.
@@ -201,7 +203,7 @@ func (t *Tracker) Committed(c Commit) {
 	t.ended -= c.ended
 }
 
-// Recommit has the next ToCommit report a change.
+// Recommit has Changed report that there is.
 func (t *Tracker) Recommit() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -215,14 +217,13 @@ type State struct {
 	Watermark int64 // the first open position, or Next
 	Last      int64 // the offset committed last; -1 before the first
 	Ended     int   // events since the last commit
-	Bytes     int   // about what the tracker takes
 }
 
 // State returns the present one.
 func (t *Tracker) State() State {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return State{Open: t.open, Next: t.next, Watermark: t.watermark(), Last: t.last, Ended: t.ended, Bytes: len(t.chunks) * ChunkBytes}
+	return State{Open: t.open, Next: t.next, Watermark: t.watermark(), Last: t.last, Ended: t.ended}
 }
 
 // ahead collects what has ended beyond the watermark.

@@ -213,7 +213,8 @@ func (g *worldGeneration) commit(until time.Time, last bool) bool {
 	g.commits = nil
 	var offsets []Offset
 	for _, f := range g.fetchers {
-		if c, changed := f.tracker.ToCommit(); f.located && (changed || last && f.atWork() > 0) {
+		if f.located && (f.tracker.Changed() || last && f.atWork() > 0) {
+			c := f.tracker.ToCommit()
 			g.commits = append(g.commits, worldCommit{f, c})
 			c.Log, c.Released, c.AtWork = f.source, last, f.atWork()
 			text, _ := c.Text(g.r.w.room)
