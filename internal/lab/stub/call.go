@@ -49,6 +49,7 @@ func (f *inFlight) end() {
 func (s *Server) bulkUpdate(w http.ResponseWriter, r *http.Request, stream string) {
 	c := s.calls.Get().(*call)
 	*c = call{parser: c.parser, out: c.out[:0], stream: stream, received: time.Now(), state: s.stream(stream)}
+	c.rows = c.rows[:0] // of the call before: one whose client goes away in the middle has none
 	c.account, c.from, c.agent = r.Header.Get("accountId"), r.RemoteAddr, r.UserAgent()
 	s.count.update(func(n *Stats) {
 		n.InFlight++
@@ -63,9 +64,6 @@ func (s *Server) bulkUpdate(w http.ResponseWriter, r *http.Request, stream strin
 		panic(http.ErrAbortHandler) // the client went away
 	}
 	unreadable := !tooLarge && c.parse() != nil
-	if tooLarge {
-		c.rows = c.rows[:0]
-	}
 	overlaps, again := c.state.enter(c.rows)
 	c.flight = &inFlight{state: c.state, rows: c.rows}
 	c.flight.stop = context.AfterFunc(r.Context(), c.flight.end)

@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
@@ -123,6 +125,30 @@ func TestServer_StateAndLog(t *testing.T) {
 	s.Reset()
 	if len(s.State()) != 0 || s.Stats().Calls != 0 || len(s.Calls()) != 0 {
 		t.Error("something is left after a reset")
+	}
+}
+
+// Calls are reused: one that is cut off in its body must not be logged with the rows
+// of the call before, which may have been of another stream.
+func TestServer_ACallThatIsCutOffHasNoRows(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, nil)
+	for range 20 { // a pool may drop what it is given
+		put(t, s, "st-0001", array(contactJSON(id1, 1)))
+		r := request(t, "st-0002", "")
+		r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))
+		func() {
+			defer func() { _ = recover() }() // as net/http does
+			s.ServeHTTP(httptest.NewRecorder(), r)
+		}()
+	}
+	for _, c := range s.Calls() {
+		if c.Stream == "st-0002" && len(c.Rows) > 0 {
+			t.Fatalf("logged as %+v", c)
+		}
+	}
+	if n := s.Stats(); n.Calls != 40 || n.Rows != 20 {
+		t.Errorf("%d calls and %d rows, want 40 and 20", n.Calls, n.Rows)
 	}
 }
 
