@@ -78,7 +78,7 @@ func (g *model) tick() {
 	if g.state == "Preparing" && !now.Before(g.joinBy) {
 		g.complete()
 	}
-	if g.state == "Completing" && !now.Before(g.syncBy) {
+	if (g.state == "Completing" || g.state == "Stable") && !now.Before(g.syncBy) {
 		for _, id := range slices.Sorted(maps.Keys(g.members)) {
 			if m := g.members[id]; m != nil && !m.synced {
 				g.remove(m)
@@ -380,6 +380,7 @@ func (g *model) syncGroup(r *syncRequest, reply func(*syncResponse)) {
 	case "Preparing":
 		reply(&syncResponse{code: codeRebalance})
 	case "Stable":
+		m.synced = true
 		g.touch(m)
 		reply(&syncResponse{assignment: m.assignment})
 	case "Completing":
