@@ -37,7 +37,10 @@ func (c Config) short() time.Duration {
 	return min(max(c.Session/6, 500*time.Millisecond), 3*time.Second)
 }
 
-// long bounds a request that has work to do: a commit waits for replicas.
+// long bounds a request that has work to do: a commit waits for replicas. It bounds
+// SyncGroup too, although the coordinator holds that back until the leader's has come,
+// which may take minutes: SyncGroup only repeats itself within a generation, so it is sent
+// again, and an answer that was lost costs seconds.
 func (c Config) long() time.Duration { return min(max(c.Session/2, time.Second), 10*time.Second) }
 
 // patient bounds a question to any broker. Where every one is slow, each round of them
@@ -46,10 +49,9 @@ func (c Config) patient(round int) time.Duration {
 	return min(c.short()<<min(round, 8), c.long())
 }
 
-// wait bounds JoinGroup and SyncGroup, which the coordinator holds until the
-// slowest member has answered: any member's rebalance time-out, which is five
-// minutes where it is a Java consumer with the defaults. A shorter bound would
-// join again and again.
+// wait bounds JoinGroup, which the coordinator holds until the slowest member has
+// answered: any member's rebalance time-out, which is five minutes where it is a
+// Java consumer with the defaults. A shorter bound would join again and again.
 func (c Config) wait() time.Duration { return max(c.Rebalance, 5*time.Minute) + 30*time.Second }
 
 // static reports whether this is a static member.

@@ -58,7 +58,7 @@ func (r *round) assigned(raw []byte) (fits bool) {
 // SyncGroup is sent again where its answer was lost.
 func (m *Member) sync(now time.Time) {
 	if m.phase == phaseSync && m.idle(kindSync) && m.coordinator.ready(now) {
-		m.send(now, kindSync, m.coordinator.address, m.round.request(), m.cfg.wait())
+		m.send(now, kindSync, m.coordinator.address, m.round.request(), m.cfg.long())
 	}
 	if !m.watch.looked {
 		m.watch.look(now, m.coordinator.candidates())

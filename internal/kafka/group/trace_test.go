@@ -358,6 +358,66 @@ func TestTrace14_SyncAnswerLost(t *testing.T) {
 	}
 }
 
+// A SyncGroup that is lost, or its answer, while the connection stands is sent again long
+// before a JoinGroup would be given up.
+func TestTrace14_SyncIsLostWithoutAnError(t *testing.T) {
+	t.Parallel()
+	for name, arrives := range map[string]bool{"the request": false, "the answer": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSim(t)
+			one := s.join("one", nil)
+			s.owned(10*time.Second, one)
+			lost := false
+			s.before = func(from *simMember, c Call, _ func(response, error)) bool {
+				r, ok := c.Request.(*syncRequest)
+				if !ok || from.name != "two" || lost {
+					return false
+				}
+				lost = true
+				if arrives {
+					s.after(s.latency, func() { s.group.syncGroup(r, func(*syncResponse) {}) })
+				}
+				return true
+			}
+			two := s.join("two", nil)
+			s.owned(15*time.Second, one, two)
+			if s.group.rebalances != 2 || s.group.generation != 2 {
+				t.Errorf("%d rebalances, generation %d", s.group.rebalances, s.group.generation)
+			}
+		})
+	}
+}
+
+// A leader that takes minutes to assign is waited for, by the same SyncGroup again and
+// again, and not by joining.
+func TestTrace14_SyncIsHeld(t *testing.T) {
+	t.Parallel()
+	s := newSim(t)
+	patient := func(c *Config) { c.Rebalance = 5 * time.Minute }
+	one := s.join("one", patient)
+	s.owned(10*time.Second, one)
+	two := s.join("two", patient)
+	syncs, joins := 0, 0
+	slow := s.now.Add(4 * time.Minute)
+	s.before = func(from *simMember, c Call, _ func(response, error)) bool {
+		switch c.Request.(type) {
+		case *joinRequest:
+			joins++
+		case *syncRequest:
+			if from == two {
+				syncs++
+			}
+			return from == one && s.now.Before(slow)
+		}
+		return false
+	}
+	s.until("both share", 5*time.Minute, func() bool { return len(one.owns()) == 3 && len(two.owns()) == 3 })
+	if s.group.rebalances != 2 || joins != 3 || syncs < 20 {
+		t.Errorf("%d rebalances, %d JoinGroups, %d SyncGroups of the other member", s.group.rebalances, joins, syncs)
+	}
+}
+
 // Trace 23: the leader's first look at the topic is stale; the next one heals it.
 func TestTrace23_StaleMetadata(t *testing.T) {
 	t.Parallel()

@@ -29,7 +29,7 @@ func (w *world) play() {
 	w.after(w.between(8*time.Second, busy), func() { w.start(len(w.replicas)) })
 	w.until(w.begin.Add(busy), func() bool { return false })
 	w.endFaults()
-	// A join or a sync whose answer is lost, while its connection stands, is waited for that long.
+	// A join whose answer is lost, while its connection stands, is waited for that long.
 	if end := w.now.Add(2 * w.replicas[0].member.m.cfg.wait()); !w.until(end, w.settled) {
 		w.checkSettled()
 	}
