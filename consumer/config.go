@@ -60,7 +60,8 @@ type Config struct {
 	// beyond the end of the partition: halt (wait for an operator) or skip (count the
 	// loss and continue from the first offset that exists).
 	OnOffsetLoss string `yaml:"on_offset_loss"`
-	// PartitionCheckInterval is the time between checks for new partitions.
+	// PartitionCheckInterval is the time between checks for new partitions, and between
+	// attempts to read a partition that is halted or whose committed offset is not known.
 	PartitionCheckInterval time.Duration `yaml:"partition_check_interval"`
 	// StallAfter is how long no event may complete, although there is work and the API
 	// answers, before the service counts as stuck and /livez fails.

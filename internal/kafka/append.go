@@ -33,7 +33,7 @@ func (c *Client) Append(ctx context.Context, partition contactsync.TopicPartitio
 			}
 			n++
 		}
-		err := writeError(c.produce(ctx, partition, records[written:written+n]))
+		err := c.renewal.note(writeError(c.produce(ctx, partition, records[written:written+n])))
 		switch {
 		case err == nil:
 			written += n

@@ -28,6 +28,8 @@ type Client struct {
 	transport *kafkago.Transport // nil where the caller brought a transport of its own
 	cancel    context.CancelFunc
 
+	renewal *renewal
+
 	mu sync.Mutex
 	// guarded by mu
 	sockets map[*socket]struct{}
@@ -35,27 +37,27 @@ type Client struct {
 }
 
 // New returns a client of the cluster that cfg names; nothing is dialed yet.
-// It reads each file once, so that a missing or broken one is found at the start
-// and not by a connection that keeps failing.
+// It reads each file at once, so that a missing or broken one is found at the start
+// and not by a connection that keeps failing. Connections are renewed when a file
+// changes, after an authorization error, and at cfg.ConnectionMaxAge.
 //
 // The client keeps the layout of the given topics only; of all topics of the
 // cluster where none is given, which a cluster of thousands answers with
 // megabytes each second. A topic that is not among them does not exist for it,
 // except for DescribeTopics.
 func New(cfg Config, log *slog.Logger, topics ...string) (*Client, error) {
-	if _, err := cfg.TLS.load(); err != nil {
+	files, err := cfg.credentials()
+	if err != nil {
 		return nil, fmt.Errorf("connect to kafka: %w", err)
-	}
-	if m := cfg.SASL.mechanism(); m != nil {
-		if _, _, err := m.Start(context.Background()); err != nil {
-			return nil, fmt.Errorf("connect to kafka: %w", err)
-		}
 	}
 	c := newClient(cfg, log)
 	var ctx context.Context
 	ctx, c.cancel = context.WithCancel(context.Background())
 	c.transport = c.newTransport(ctx, topics)
 	c.client.Transport = c.transport
+	c.renewal.add(c.transport)
+	c.renewal.files = files
+	go c.renewal.run(ctx)
 	return c, nil
 }
 
@@ -72,10 +74,13 @@ func NewOn(transport kafkago.RoundTripper, brokers []string, requestTimeout time
 
 func newClient(cfg Config, log *slog.Logger) *Client {
 	addr := kafkago.TCP(cfg.Brokers...)
-	return &Client{
-		cfg: cfg, log: log, addr: addr, decoding: newDecoding(defaultMaxBatch), cancel: func() {}, sockets: map[*socket]struct{}{},
-		client: &kafkago.Client{Addr: addr, Timeout: cfg.RequestTimeout},
+	c := &Client{
+		cfg: cfg, log: log, addr: addr, decoding: newDecoding(defaultMaxBatch), cancel: func() {},
+		sockets: map[*socket]struct{}{},
+		client:  &kafkago.Client{Addr: addr, Timeout: cfg.RequestTimeout},
 	}
+	c.renewal = newRenewal(cfg, log, c.tryConnection)
+	return c
 }
 
 // newTransport returns a transport whose goroutines end with ctx.

@@ -30,10 +30,16 @@ type Config struct {
 	// MetadataTTL bounds how long the cluster's layout is cached, and so how long a
 	// partition is requested from its previous leader.
 	MetadataTTL time.Duration `yaml:"metadata_ttl"`
+	// ConnectionMaxAge is how old a connection may become. Then requests go to a new
+	// one, and the old one is closed when its last answer is in. It must be less than
+	// connections.max.reauth.ms of the brokers, which cut connections off at that age
+	// where it is set. A changed certificate, key or password file renews the
+	// connections within seconds.
+	ConnectionMaxAge time.Duration `yaml:"connection_max_age"`
 }
 
-// TLS configures encryption. Files are read for each new
-// connection. Versions below 1.2 are refused.
+// TLS configures encryption. Connections are renewed when a file
+// changes. Versions below 1.2 are refused.
 type TLS struct {
 	// Enabled turns on TLS.
 	Enabled bool `yaml:"enabled"`
@@ -56,8 +62,8 @@ type SASL struct {
 	Mechanism string `yaml:"mechanism"`
 	// Username is the name to log in with.
 	Username string `yaml:"username"`
-	// PasswordFile is a file with the password. It is read for each new connection;
-	// line endings after the password are ignored.
+	// PasswordFile is a file with the password. Connections are renewed
+	// when it changes; line endings after the password are ignored.
 	PasswordFile string `yaml:"password_file"`
 	// AllowPlaintext permits PLAIN to send the password over a connection without TLS.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
@@ -73,10 +79,11 @@ const (
 // DefaultConfig returns the defaults. Brokers has none.
 func DefaultConfig() Config {
 	return Config{
-		ClientID:       "contactsync",
-		DialTimeout:    10 * time.Second,
-		RequestTimeout: 30 * time.Second,
-		MetadataTTL:    2 * time.Second,
+		ClientID:         "contactsync",
+		DialTimeout:      10 * time.Second,
+		RequestTimeout:   30 * time.Second,
+		MetadataTTL:      2 * time.Second,
+		ConnectionMaxAge: 30 * time.Minute,
 	}
 }
 
@@ -108,6 +115,7 @@ func (c Config) Validate() []setting.Error {
 		{"request_timeout", c.RequestTimeout, 100 * time.Millisecond, 5 * time.Minute},
 		// Metadata requests time out after it too: less would never see an answer.
 		{"metadata_ttl", c.MetadataTTL, 100 * time.Millisecond, 5 * time.Minute},
+		{"connection_max_age", c.ConnectionMaxAge, 10 * time.Second, 24 * time.Hour},
 	} {
 		if d.value < d.least || d.value > d.most {
 			errs.Add(d.key, "%v must be between %v and %v", d.value, d.least, d.most)

@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/contactsync/contactsync/internal/kafka"
 )
@@ -42,8 +43,10 @@ func TestConfig_ValidateNamesEveryFault(t *testing.T) {
 		{"client id", func(c *kafka.Config) { c.ClientID = "a b" }, []string{"client_id"}},
 		{
 			"times",
-			func(c *kafka.Config) { c.DialTimeout, c.RequestTimeout, c.MetadataTTL = 0, -1, 1 },
-			[]string{"dial_timeout", "request_timeout", "metadata_ttl"},
+			func(c *kafka.Config) {
+				c.DialTimeout, c.RequestTimeout, c.MetadataTTL, c.ConnectionMaxAge = 0, -1, 1, time.Second
+			},
+			[]string{"dial_timeout", "request_timeout", "metadata_ttl", "connection_max_age"},
 		},
 		{
 			"tls parts without tls",

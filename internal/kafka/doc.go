@@ -5,8 +5,9 @@
 //
 //   - every connection verifies the broker's certificate when TLS is on; there
 //     is no switch to leave that out;
-//   - certificates, keys and the password are read again for each new
-//     connection, so that a rotated secret needs no restart;
+//   - certificates, keys and the password are read for each new connection, and
+//     connections are renewed when one of them changes, so that a rotated secret
+//     needs no restart; no request fails for that, and the group is not left;
 //   - a connection is up within the dial time-out, TLS and SASL included, or it
 //     is closed: kafka-go alone waits for ever on a broker that accepts and then
 //     stays silent during SASL;
@@ -28,7 +29,7 @@
 // Goroutines, and what ends them:
 //
 //   - of kafka-go's Transport, one that refreshes the metadata and one for each
-//     connection: Client.Close;
+//     connection, and one of the client that renews them: Client.Close;
 //   - of its Writer, one for each partition and one for each batch in flight:
 //     Producer.Close, which waits for them;
 //   - of a Group, those of package group: Group.Leave; what waits for an answer to it

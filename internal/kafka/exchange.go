@@ -23,6 +23,7 @@ const exchangeTTL = 10 * time.Second
 // the transport, so that a broker is asked because it is that one, whatever kafka-go
 // knows of the cluster, and a frozen one holds up nobody else.
 type exchanger struct {
+	client    *Client
 	transport *kafkago.Transport
 	cancel    context.CancelFunc
 }
@@ -31,7 +32,8 @@ func (c *Client) newExchanger() *exchanger {
 	ctx, cancel := context.WithCancel(context.Background())
 	t := c.newTransport(ctx, []string{}) // the layout of no topic
 	t.MetadataTTL = exchangeTTL
-	return &exchanger{t, cancel}
+	c.renewal.add(t)
+	return &exchanger{c, t, cancel}
 }
 
 // Exchange implements group.Exchanger.
@@ -46,6 +48,7 @@ func (e *exchanger) Exchange(ctx context.Context, address string, request []byte
 // close ends the connections that nothing uses. Those in use end with their answer,
 // at the latest with the time-out of their request, or with Client.Close.
 func (e *exchanger) close() {
+	e.client.renewal.remove(e.transport)
 	e.cancel()
 	e.transport.CloseIdleConnections()
 }

@@ -35,7 +35,7 @@ func (c *Client) Fetch(ctx context.Context, r FetchRequest) (*Fetched, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, r.MaxWait+c.cfg.RequestTimeout, errFetchTimeout)
 	defer cancel()
 	if _, err := c.client.Transport.RoundTrip(ctx, c.addr, m); err != nil {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, topicError(err, "READ"))
+		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, c.renewal.note(topicError(err, "READ")))
 	}
 	return newFetched(r, m.answer, c.decoding), nil
 }

@@ -145,6 +145,7 @@ func (g *Group) observe(e group.Event) {
 	switch e := e.(type) {
 	case group.Trouble:
 		g.trouble.Store(&e.Err)
+		_ = g.client.renewal.note(e.Err)
 		if now := time.Now(); now.Sub(g.told) >= time.Minute {
 			g.told = now
 			log.Warn("the group protocol failed; retried", "err", e.Err)
@@ -198,15 +199,15 @@ func (g *Group) generation(ctx context.Context, gen *group.Generation) (*Generat
 		return nil, err
 	}
 	for _, o := range offsets {
-		out.Owned = append(out.Owned, committed(gen.Cluster, o))
+		out.Owned = append(out.Owned, g.committed(gen.Cluster, o))
 	}
 	return out, nil
 }
 
-func committed(cluster string, o group.Offset) Committed {
+func (g *Group) committed(cluster string, o group.Offset) Committed {
 	c := Committed{TopicPartition: o.TopicPartition, Offset: max(o.Offset, NoOffset), Metadata: o.Metadata, Cluster: cluster, TopicID: o.TopicID}
 	if o.Code != 0 {
-		c.Err = fmt.Errorf("ask for the committed offset of %v: %w", o.TopicPartition, o.Code)
+		c.Err = g.client.renewal.note(fmt.Errorf("ask for the committed offset of %v: %w", o.TopicPartition, o.Code))
 	}
 	return c
 }
@@ -223,7 +224,7 @@ func (g *Group) Committed(ctx context.Context, gen *Generation, partition contac
 	if err != nil {
 		return Committed{TopicPartition: partition, Err: err}
 	}
-	return committed(held.Cluster, offsets[0])
+	return g.committed(held.Cluster, offsets[0])
 }
 
 // giveUp lets the membership go on to the next generation.
@@ -268,7 +269,7 @@ func (g *Group) Commit(ctx context.Context, gen *Generation, offsets []Committed
 		if r.Code == 0 {
 			continue
 		}
-		err := fmt.Errorf("commit %v of group %q: %w", r.TopicPartition, g.cfg.ID, r.Code)
+		err := g.client.renewal.note(fmt.Errorf("commit %v of group %q: %w", r.TopicPartition, g.cfg.ID, r.Code))
 		if r.Code == group.CodeMetadataTooLarge {
 			err = fmt.Errorf("%w: %w", ErrMetadataTooLarge, err)
 		}

@@ -101,12 +101,12 @@ func (c *Client) listOffsets(ctx context.Context, topic string, isolation kafkag
 		Addr: c.addr, IsolationLevel: isolation, Topics: map[string][]kafkago.OffsetRequest{topic: requests},
 	})
 	if err != nil {
-		return nil, denied(err, "DESCRIBE")
+		return nil, c.renewal.note(denied(err, "DESCRIBE"))
 	}
 	offsets := map[int]kafkago.PartitionOffsets{}
 	for _, o := range res.Topics[topic] {
 		if o.Error != nil {
-			return nil, fmt.Errorf("partition %d: %w", o.Partition, denied(o.Error, "DESCRIBE"))
+			return nil, fmt.Errorf("partition %d: %w", o.Partition, c.renewal.note(denied(o.Error, "DESCRIBE")))
 		}
 		offsets[o.Partition] = o
 	}

@@ -28,6 +28,7 @@ type ProducerConfig struct {
 // Producer writes records to one topic, each to the partition that Java's producers
 // would choose. It is safe for concurrent use.
 type Producer struct {
+	client     *Client
 	batchBytes int
 	shared     *kafkago.Writer // many records to a request
 	single     *kafkago.Writer // one record to a request, so that none fails for its neighbours
@@ -36,6 +37,7 @@ type Producer struct {
 // NewProducer returns a producer. It connects when it first writes.
 func (c *Client) NewProducer(cfg ProducerConfig) *Producer {
 	return &Producer{
+		client:     c,
 		batchBytes: int(cfg.BatchBytes),
 		shared:     c.newWriter(cfg, 500, int64(cfg.BatchBytes)),
 		single:     c.newWriter(cfg, 1, maxRequestBytes),
@@ -99,6 +101,9 @@ func (p *Producer) Produce(ctx context.Context, records []contactsync.Record) []
 		}
 	}
 	write(ctx, p.single, records, alone, failed)
+	for _, err := range failed {
+		_ = p.client.renewal.note(err)
+	}
 	return failed
 }
 

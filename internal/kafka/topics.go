@@ -32,7 +32,7 @@ func (c *Client) partitions(ctx context.Context, topics ...string) (map[string]i
 	counts := map[string]int{}
 	for _, t := range res.Topics {
 		if err := unusable(t); err != nil {
-			return nil, err
+			return nil, c.renewal.note(err)
 		}
 		counts[t.Name] = len(t.Partitions)
 	}

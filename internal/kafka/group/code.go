@@ -68,6 +68,9 @@ var codeHints = map[Code]string{
 	CodeMetadataTooLarge:     "the brokers' offset.metadata.max.bytes is smaller than what is committed",
 }
 
+// Forbidden reports whether this user lacks a right.
+func (c Code) Forbidden() bool { return c == codeTopicForbidden || c == codeGroupForbidden }
+
 // Error prints the code's name and number, and what can be done about it.
 func (c Code) Error() string {
 	name, ok := codeNames[c]
