@@ -61,8 +61,8 @@ func (g *generation) commit(ctx context.Context, last bool) error {
 	var of []*fetcher
 	for _, f := range g.fetchers {
 		if (f.located.Load() || f.halted.Load()) && (f.tracker.Changed() || last && f.mustRelease(now)) {
-			c := f.tracker.ToCommit()
-			offsets = append(offsets, kafka.Committed{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, Metadata: f.text(now, c.Ahead, last)})
+			c, text := f.toCommit(ctx, now, last)
+			offsets = append(offsets, kafka.Committed{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, Metadata: text})
 			commits, of = append(commits, c), append(of, f)
 		}
 	}

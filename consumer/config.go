@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,12 @@ type Config struct {
 	// CommitEvents is how many completed events cause a commit before commit_interval
 	// has passed.
 	CommitEvents int `yaml:"commit_events"`
+	// ProgressTopic holds what ended beyond a committed offset where it does not fit the
+	// commit: a backlog with many events of each contact, or millions of contacts. After
+	// a restart that is not sent again. Its cleanup.policy should be compact; it keeps one
+	// record for each partition and group, of at most 1 MiB. Empty means none: what does
+	// not fit is sent again.
+	ProgressTopic string `yaml:"progress_topic"`
 	// CatchupMax bounds how long a newly assigned partition is read without sending
 	// anything, so that only the newest states are sent after a takeover. 0 disables
 	// catching up.
@@ -94,6 +101,15 @@ func DefaultConfig() Config {
 	}
 }
 
+// TopicNames are the topics that the consumer reads and writes.
+func (c Config) TopicNames() []string {
+	names := slices.Clone(c.Topics)
+	if c.ProgressTopic != "" {
+		names = append(names, c.ProgressTopic)
+	}
+	return names
+}
+
 // Membership is the part that a kafka.Group needs.
 func (c Config) Membership() kafka.GroupConfig {
 	return kafka.GroupConfig{
@@ -118,6 +134,9 @@ func (c Config) Validate() []setting.Error {
 			errs.Add(fmt.Sprintf("topics[%d]", i), "%q is empty or named twice", t)
 		}
 		seen[t] = true
+	}
+	if c.ProgressTopic != "" && seen[c.ProgressTopic] {
+		errs.Add("progress_topic", "%q is a topic of events: name one of its own", c.ProgressTopic)
 	}
 	if c.Group == "" {
 		errs.Add("group", "name the consumer group")

@@ -75,6 +75,10 @@ type Consumer struct {
 	atWork  time.Time    // until when requests that were given up may still be applied
 	maxText atomic.Int64 // bytes that the brokers take with an offset
 
+	// keepAfter is before when nothing is written to the progress topic. It is the
+	// committing goroutine's.
+	keepAfter time.Time
+
 	present atomic.Pointer[generation]
 	joining atomic.Int64 // Unix nanoseconds of the last attempt to join the group; 0 before the first
 }

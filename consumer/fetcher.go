@@ -25,11 +25,13 @@ type fetcher struct {
 	claim    contactsync.Claim
 	tracker  *progress.Tracker
 	log      progress.Log
+	kept     kept // the committing goroutine's
 	decode   func(contactsync.Record) event.Event
 	assigned time.Time
 
-	target    int64     // catch-up ends when the read position reaches it; -1 until known
-	notBefore time.Time // and not before this: requests of an earlier owner may still be applied
+	inherited *progress.Ahead // what an earlier owner had ended; the tracker's, once reading begins
+	target    int64           // catch-up ends when the read position reaches it; -1 until known
+	notBefore time.Time       // and not before this: requests of an earlier owner may still be applied
 	caughtUp  atomic.Bool
 
 	end     atomic.Int64 // high watermark, as Kafka said last; -1 where it is not known
@@ -57,6 +59,7 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 			f.resume(committed)
 		}
 	}
+	f.readKept(ctx)
 	offset, err := f.locate(ctx, committed.Offset)
 	if err != nil {
 		return // ctx has ended

@@ -23,6 +23,7 @@ func (f *fetcher) resume(from kafka.Committed) {
 	}
 	f.log = log
 	f.tracker.Resume(from.Offset, ahead)
+	f.inherited = ahead
 	f.notBefore = f.c.atWork
 	if ahead == nil {
 		return
@@ -68,20 +69,6 @@ func (f *fetcher) atWork() time.Time {
 		return f.c.atWork
 	}
 	return f.notBefore
-}
-
-// text is what is kept with a commit.
-func (f *fetcher) text(now time.Time, a progress.Ahead, last bool) string {
-	a.Log, a.Lost, a.Released, a.AtWork = f.log, f.halted.Load(), last, max(f.atWork().Sub(now), 0)
-	most := int(f.c.maxText.Load())
-	if most == 0 {
-		return ""
-	}
-	text, whole := a.Text(most)
-	if !whole {
-		f.c.deps.Metrics.ProgressCut.Inc()
-	}
-	return text
 }
 
 // shrinkText notes that the brokers do not take so many bytes with an offset.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"flag"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -30,14 +31,16 @@ func TestRestarts(t *testing.T) {
 	for _, feeds := range []struct {
 		name   string
 		change func(*feed.Config)
+		topic  bool // for progress
 	}{
-		{"keyed by stream", func(c *feed.Config) { c.KeyByStream = true }},
-		{"keyed by contact", func(*feed.Config) {}},
-		{"three events a contact", func(c *feed.Config) { c.KeyByStream, c.InTurn, c.Events = true, false, 3*c.Contacts }},
+		{"keyed by stream", func(c *feed.Config) { c.KeyByStream = true }, false},
+		{"keyed by contact", func(*feed.Config) {}, false},
+		{"three events a contact", func(c *feed.Config) { c.KeyByStream, c.InTurn, c.Events = true, false, 3*c.Contacts }, false},
+		{"three events a contact and a progress topic", func(c *feed.Config) { c.KeyByStream, c.InTurn, c.Events = true, false, 3*c.Contacts }, true},
 	} {
 		t.Run(feeds.name, func(t *testing.T) {
-			undisturbed := restarts(t, cluster, feeds.change, "undisturbed", func(*run, []*process) (allowed, again int) { return 0, 0 })
-			restarts(t, cluster, feeds.change, "each restarted in order", func(r *run, all []*process) (allowed, again int) {
+			undisturbed := restarts(t, cluster, feeds.change, feeds.topic, "undisturbed", func(*run, []*process) (allowed, again int) { return 0, 0 })
+			restarts(t, cluster, feeds.change, feeds.topic, "each restarted in order", func(r *run, all []*process) (allowed, again int) {
 				for i := range all {
 					until(t, "some calls", r.moreCalls(undisturbed/10))
 					all[i].stop()
@@ -45,7 +48,7 @@ func TestRestarts(t *testing.T) {
 				}
 				return undisturbed + undisturbed/50 + 1, 0
 			})
-			restarts(t, cluster, feeds.change, "one killed", func(r *run, all []*process) (allowed, again int) {
+			restarts(t, cluster, feeds.change, feeds.topic, "one killed", func(r *run, all []*process) (allowed, again int) {
 				until(t, "some calls", r.moreCalls(undisturbed/3))
 				before := r.api.Stats().Calls
 				time.Sleep(time.Second) // the bound is what was sent since the last commit, and that is rarely older
@@ -66,12 +69,16 @@ func (r *run) moreCalls(n int) func() bool {
 
 // restarts makes one run, and returns its calls. disturb returns how many are allowed, 0
 // for no bound, and how many calls a crash may have made for nothing.
-func restarts(t *testing.T, cluster *kafka.Cluster, change func(*feed.Config), name string, disturb func(*run, []*process) (allowed, again int)) (calls int) {
+func restarts(t *testing.T, cluster *kafka.Cluster, change func(*feed.Config), topic bool, name string, disturb func(*run, []*process) (allowed, again int)) (calls int) {
 	t.Run(name, func(t *testing.T) {
-		r := newRun(t, cluster, runOptions{
+		o := runOptions{
 			partitions: 12, requests: restartBudget,
 			api: func(c *stub.Config) { c.Latency = 50 * time.Millisecond },
-		})
+		}
+		if topic {
+			o.extra = "  progress_topic: " + progressTopic(t, cluster)
+		}
+		r := newRun(t, cluster, o)
 		r.feed(func(c *feed.Config) {
 			c.Contacts, c.Streams, c.Events, c.InTurn = *restartContacts, max(20, *restartContacts/1000), *restartContacts, true
 			change(c)
@@ -111,7 +118,7 @@ func TestComesAndGoes(t *testing.T) {
 	took := map[bool]time.Duration{}
 	for _, disturbed := range []bool{false, true} {
 		t.Run(fmt.Sprint("disturbed ", disturbed), func(t *testing.T) {
-			r := newRun(t, cluster, runOptions{partitions: 6, requests: 2})
+			r := newRun(t, cluster, runOptions{partitions: 6, requests: 120, window: "60s"})
 			r.feed(func(c *feed.Config) {
 				c.Contacts, c.Streams, c.Events, c.InTurn, c.KeyByStream = 12_000, 40, 12_000, true, true
 			})
@@ -135,4 +142,14 @@ func TestComesAndGoes(t *testing.T) {
 		})
 	}
 	t.Logf("COMES AND GOES: %.1f times as long as undisturbed", took[true].Seconds()/took[false].Seconds())
+}
+
+// progressTopic creates one.
+func progressTopic(t *testing.T, cluster *kafka.Cluster) (name string) {
+	t.Helper()
+	name = strings.ToLower(strings.NewReplacer("/", "-", "_", "-").Replace(t.Name())) + "-progress"
+	if err := cluster.CreateTopic(t.Context(), name, 3, 1, map[string]string{"cleanup.policy": "compact"}); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }

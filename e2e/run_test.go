@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -37,7 +38,8 @@ type runOptions struct {
 	topicConfigs map[string]string
 	api          func(*stub.Config)
 	extra        string // YAML lines under their sections, added to the settings
-	requests     int    // budget per second; 0 for none
+	requests     int    // budget per window; 0 for none
+	window       string // a second where it is empty
 }
 
 func newRun(t *testing.T, cluster *kafka.Cluster, o runOptions) *run {
@@ -90,7 +92,7 @@ upstream:
       allow_plaintext: true
       streams: ["st-*"]
       credentials: {client_id: %s, client_secret_file: %s}
-      budget: {requests: %d, window: 1s}
+      budget: {requests: %d, window: %s}
 consumer:
   topics: [%s]
   group: %s
@@ -99,7 +101,7 @@ consumer:
   drain_timeout: 5s
   commit_interval: 200ms
   partition_check_interval: 1s
-%s`, quoted(r.Brokers), r.DeadLetters, r.api.URL(), stub.LabAppID, secret, o.requests, r.Topic, r.Group, o.extra)
+%s`, quoted(r.Brokers), r.DeadLetters, r.api.URL(), stub.LabAppID, secret, o.requests, cmp.Or(o.window, "1s"), r.Topic, r.Group, o.extra)
 	if err := os.WriteFile(r.settings, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ var (
 	RecordResults = []string{"update", "delete", "tombstone", "undecodable", "invalid", "unmapped"}
 	FetchReasons  = []string{"leader", "offset", "decode", "network", "other"}
 	CommitResults = []string{"ok", "refused", "error"}
-	Ignored       = []string{"foreign", "version", "damaged", "other_offset", "other_log", "other_cluster", "unknown_log"}
+	Ignored       = []string{"foreign", "version", "damaged", "other_offset", "other_log", "other_cluster", "unknown_log", "replaced"}
 	LostReasons   = []string{"below_log_start", "beyond_end", "recreated"}
 	States        = []string{"catching_up", "reading", "waiting", "unavailable", "forbidden", "missing", "halted"}
 	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}

@@ -83,7 +83,7 @@ func (g *group) join(change func(*consumer.Config, *sink)) *member {
 	log := slog.New(slog.NewTextHandler(testWriter{g.t}, nil))
 	conn := kafka.DefaultConfig()
 	conn.Brokers, conn.MetadataTTL, conn.DialTimeout, conn.RequestTimeout = g.brokers, time.Second, 5*time.Second, 10*time.Second
-	client, err := kafka.New(conn, log, cfg.Topics...)
+	client, err := kafka.New(conn, log, cfg.TopicNames()...)
 	if err != nil {
 		g.t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ type sink struct {
 	keep     func(contactsync.Record) bool // events that stay open; nil for none
 	block    chan struct{}                 // Add waits for it; nil for not at all
 	records  []contactsync.Record
+	before   []contactsync.State // of the records
 	open     []contactsync.Ended
 	claims   []contactsync.Claim
 	caughtUp []contactsync.Claim
@@ -50,7 +51,7 @@ func (s *sink) Add(ctx context.Context, events []event.Event) error {
 		if !slices.Contains(s.claims, e.Record.Claim()) {
 			s.early = append(s.early, e.Record.Position)
 		}
-		s.records = append(s.records, e.Record)
+		s.records, s.before = append(s.records, e.Record), append(s.before, e.Before)
 		if s.keep != nil && s.keep(e.Record) {
 			s.open = append(s.open, contactsync.Ended{Claim: e.Record.Claim(), Offset: e.Record.Offset})
 		} else {

@@ -26,6 +26,8 @@ func Run(t *testing.T, brokers []string) {
 	}{
 		{"reads everything from the start and commits behind it", readsAll},
 		{"commits no further than the first open event", commitsBehind},
+		{"what does not fit a commit is done again", func(t *testing.T, b []string) { keepsProgress(t, b, false) }},
+		{"what does not fit a commit is kept in the progress topic", func(t *testing.T, b []string) { keepsProgress(t, b, true) }},
 		{"keeps key, value, headers and time as they are", keepsRecords},
 		{"reads every codec", readsCodecs},
 		{"leaves aborted transactions out and passes their markers", leavesAbortedOut},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,7 +65,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 
 func (a *App) wire(ctx context.Context, o Options) (err error) {
 	cfg, m := a.cfg, metrics.New(o.Registry)
-	if a.kafka, err = kafka.New(cfg.Kafka, o.Log, append(slices.Clone(cfg.Consumer.Topics), cfg.DeadLetter.Topic)...); err != nil {
+	if a.kafka, err = kafka.New(cfg.Kafka, o.Log, append(cfg.Consumer.TopicNames(), cfg.DeadLetter.Topic)...); err != nil {
 		return err
 	}
 	a.kafka.LimitBatches(cfg.Consumer.MaxBatchBytes)

@@ -61,7 +61,7 @@ func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Fi
 		fatal(err)
 		return found // topics cannot be described without brokers
 	}
-	topics, err := conn.DescribeTopics(ctx, append([]string{cfg.DeadLetter.Topic}, cfg.Consumer.Topics...)...)
+	topics, err := conn.DescribeTopics(ctx, append([]string{cfg.DeadLetter.Topic}, cfg.Consumer.TopicNames()...)...)
 	if err != nil {
 		fatal(err)
 		return found
@@ -74,10 +74,13 @@ func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Fi
 
 // checkTopic compares a topic with what the service needs.
 func checkTopic(cfg config.Config, t kafka.Topic) []Finding {
-	dead := t.Name == cfg.DeadLetter.Topic
+	dead, progress := t.Name == cfg.DeadLetter.Topic, t.Name == cfg.Consumer.ProgressTopic
 	key := "consumer.topics"
-	if dead {
+	switch {
+	case dead:
 		key = "deadletter.topic"
+	case progress:
+		key = "consumer.progress_topic"
 	}
 	var found []Finding
 	add := func(fatal bool, format string, args ...any) {
@@ -93,6 +96,9 @@ func checkTopic(cfg config.Config, t kafka.Topic) []Finding {
 	}
 	compact := strings.Contains(t.CleanupPolicy, "compact")
 	switch {
+	case progress && t.CleanupPolicy != "compact":
+		add(false, "has cleanup.policy %s: progress that is deleted before it is read is done again; set compact", t.CleanupPolicy)
+	case progress:
 	case dead && compact:
 		add(true, "has cleanup.policy %s: compaction would drop dead letters that share a key", t.CleanupPolicy)
 	case compact:

@@ -15,6 +15,9 @@ const stopMargin = 5 * time.Second
 // what cannot work, or would raise a false alarm, is an error.
 func (c Config) relations() []setting.Error {
 	var errs setting.Errors
+	if t := c.Consumer.ProgressTopic; t != "" && t == c.DeadLetter.Topic {
+		errs.Add("consumer.progress_topic", "%q is deadletter.topic: name a topic of its own", t)
+	}
 	if slices.Contains(c.Consumer.Topics, c.DeadLetter.Topic) && c.DeadLetter.Topic != "" {
 		errs.Add("deadletter.topic", "%q is one of consumer.topics: dead letters would be read as events again", c.DeadLetter.Topic)
 	}

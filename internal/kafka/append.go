@@ -33,7 +33,8 @@ func (c *Client) Append(ctx context.Context, partition contactsync.TopicPartitio
 			}
 			n++
 		}
-		err := c.renewal.note(writeError(c.produce(ctx, partition, records[written:written+n])))
+		_, err := c.produce(ctx, partition, records[written:written+n])
+		err = c.renewal.note(writeError(err))
 		switch {
 		case err == nil:
 			written += n
@@ -46,7 +47,8 @@ func (c *Client) Append(ctx context.Context, partition contactsync.TopicPartitio
 	return written, nil
 }
 
-func (c *Client) produce(ctx context.Context, partition contactsync.TopicPartition, records []contactsync.Record) error {
+// produce makes one attempt. It returns the offset of the first record.
+func (c *Client) produce(ctx context.Context, partition contactsync.TopicPartition, records []contactsync.Record) (first int64, err error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
 	now := time.Now()
@@ -63,9 +65,9 @@ func (c *Client) produce(ctx context.Context, partition contactsync.TopicPartiti
 		RequiredAcks: kafkago.RequireAll, Records: kafkago.NewRecordReader(batch...),
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return res.Error
+	return res.BaseOffset, res.Error
 }
 
 // RecordSize is at least what kafka-go counts for a record and what a broker stores:

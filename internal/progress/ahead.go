@@ -1,6 +1,7 @@
 package progress
 
 import (
+	"crypto/sha256"
 	"hash/fnv"
 	"slices"
 	"sort"
@@ -9,9 +10,11 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// maxSpans bounds the runs of open or set aside offsets that are looked at: far more
-// than fit a commit.
-const maxSpans = 1 << 14
+// How many runs of open or set aside offsets are looked at: far more than fit.
+const (
+	TextRuns   = 1 << 14
+	RecordRuns = 1 << 20
+)
 
 // Log tells a partition's log from others: those of an earlier topic of the same name, and
 // those of other clusters, to which tools copy offsets with all that is kept with them.
@@ -48,8 +51,27 @@ type Ahead struct {
 	// did not wait for, may still be applied.
 	AtWork time.Duration
 
+	// Kept names the record that holds what does not fit the commit; nil for none. It may be
+	// older than the commit.
+	Kept *Kept
+
+	partial  bool  // more had ended beyond End
 	open     spans // in [Offset, End)
 	setAside spans // ended as dead letters, likewise
+}
+
+// Kept is where a record was kept, and what it was.
+type Kept struct {
+	Partition int32
+	Offset    int64
+	Sum       [16]byte
+}
+
+// SumOf returns the first bytes of a record's SHA-256.
+func SumOf(record []byte) (sum [16]byte) {
+	all := sha256.Sum256(record)
+	copy(sum[:], all[:])
+	return sum
 }
 
 // state says whether an event had ended. A nil Ahead knows of none.
@@ -85,17 +107,20 @@ func (a *Ahead) cut(end int64) {
 	a.setAside.clip(a.Offset, a.End)
 }
 
-// keep cuts to the first n runs.
-func (a *Ahead) keep(n int) {
+// bound cuts to the first n runs, and reports whether there were more.
+func (a *Ahead) bound(n int) bool {
+	if len(a.open)+len(a.setAside) <= n {
+		return false
+	}
 	starts := make([]int64, 0, len(a.open)+len(a.setAside))
 	for _, list := range []spans{a.open, a.setAside} {
 		for _, s := range list {
 			starts = append(starts, s.from)
 		}
 	}
-	if slices.Sort(starts); n < len(starts) {
-		a.cut(starts[n])
-	}
+	slices.Sort(starts)
+	a.cut(starts[n])
+	return true
 }
 
 // span is the offsets in [from, to).

@@ -93,7 +93,7 @@ func TestAhead_KnowsWhatEndedAndNoMore(t *testing.T) {
 						}
 					}
 				default:
-					c := tr.ToCommit()
+					c := tr.ToCommit(TextRuns)
 					c.Log = NewLog("c", [16]byte{7})
 					var whole bool
 					text, whole = c.Text(room)
@@ -136,7 +136,7 @@ func TestAhead_FitsWhatABacklogLeaves(t *testing.T) {
 				truth[int64(o)] = true
 				end(tr, int64(o))
 			}
-			commit := tr.ToCommit()
+			commit := tr.ToCommit(TextRuns)
 			text, whole := commit.Text(MaxText)
 			if whole != c.whole || len(text) > MaxText {
 				t.Fatalf("%d bytes, whole %v", len(text), whole)
@@ -172,7 +172,7 @@ func TestParse_BelievesOnlyWhatBelongsToTheOffset(t *testing.T) {
 	tr.Resume(100, nil)
 	tr.Opened([]int64{100, 101, 102})
 	tr.Done([]contactsync.Ended{{Offset: 101}, {Offset: 102, SetAside: true}})
-	c, changed := tr.ToCommit(), tr.Changed()
+	c, changed := tr.ToCommit(TextRuns), tr.Changed()
 	if !changed || c.Offset != 100 {
 		t.Fatalf("%+v, %v: two events ended", c, changed)
 	}
@@ -229,7 +229,7 @@ func TestAhead_ASecondRestartDuringTheReadingKeepsWhatWasInherited(t *testing.T)
 		end(tr, o)
 	}
 	for restart := range 3 {
-		c := tr.ToCommit()
+		c := tr.ToCommit(TextRuns)
 		text, _ := c.Text(MaxText)
 		a, err := Parse(text, 0, Log{})
 		if err != nil {
@@ -266,7 +266,7 @@ func TestTracker_ACommitThatIsOvertakenLeavesAChange(t *testing.T) {
 	tr.Resume(0, nil)
 	tr.Opened([]int64{0, 1, 2})
 	end(tr, 1)
-	c := tr.ToCommit()
+	c := tr.ToCommit(TextRuns)
 	end(tr, 2) // while Kafka takes the commit
 	tr.Committed(c)
 	if !tr.Changed() {
@@ -281,7 +281,7 @@ func TestParse_RefusesRunsThatAreNotInWhatItSays(t *testing.T) {
 		{Offset: 5, End: 10, setAside: spans{{6, 11}}},
 		{Offset: 5, End: 10, open: spans{{12, 13}}},
 	} {
-		if _, err := Parse(a.text(), 5, Log{}); !errors.Is(err, Damaged) {
+		if _, err := Parse(textOf(a), 5, Log{}); !errors.Is(err, Damaged) {
 			t.Errorf("%+v: %v", a, err)
 		}
 	}
@@ -298,7 +298,7 @@ func TestTracker_KnowsWhatWasSetAsideFarBehindAnOpenPosition(t *testing.T) {
 		tr.Opened([]int64{at})
 		end(tr, at)
 	}
-	c := tr.ToCommit()
+	c := tr.ToCommit(TextRuns)
 	if got := c.state(1000); got != contactsync.SetAside {
 		t.Errorf("1000 is %d", got)
 	}
@@ -317,7 +317,7 @@ func TestTracker_BelievesNothingOfALogThatWasCutOffAndHasGrownAgain(t *testing.T
 		tr.Inherited(o, 3+int32(o/3)) // leaders 3 and 4
 	}
 	end(tr, 1, 2, 3, 4, 5)
-	c := tr.ToCommit()
+	c := tr.ToCommit(TextRuns)
 	text, _ := c.Text(MaxText)
 	for name, leaders := range map[string]struct {
 		epochs []int32
@@ -355,7 +355,7 @@ func FuzzParse(f *testing.F) {
 			tr.Done([]contactsync.Ended{{Offset: o, SetAside: o%2 == 0}})
 		}
 	}
-	c := tr.ToCommit()
+	c := tr.ToCommit(TextRuns)
 	text, _ := c.Text(MaxText)
 	f.Add([]byte(text))
 	f.Add(c.runs())
@@ -375,4 +375,153 @@ func FuzzParse(f *testing.F) {
 			at = s.to
 		}
 	})
+}
+
+// scattered has more runs than fit a commit: in every few offsets another one is open.
+func scattered(seed uint64, n int64) (*Tracker, map[int64]bool) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	tr := NewTracker()
+	tr.Resume(0, nil)
+	open := map[int64]bool{}
+	for o := range n {
+		tr.Opened([]int64{o})
+		if o == 0 || rng.IntN(3) == 0 {
+			open[o] = true
+		} else {
+			tr.Done([]contactsync.Ended{{Offset: o, SetAside: rng.IntN(50) == 0}})
+		}
+	}
+	return tr, open
+}
+
+// TestExtend_KnowsAllThatDidNotFit: the text of a commit holds the first part of what has
+// ended, and a record of its own all of it, as it was then.
+func TestExtend_KnowsAllThatDidNotFit(t *testing.T) {
+	t.Parallel()
+	const n = 60_000
+	tr, open := scattered(1, n)
+	a := tr.ToCommit(RecordRuns).Ahead
+	a.Log = NewLog("cluster", [16]byte{1})
+	record, whole := a.Bytes()
+	if !whole {
+		t.Fatal("the record does not hold all")
+	}
+	kept := &Kept{Partition: 3, Offset: 77, Sum: SumOf(record)}
+	stays := int64(500)
+	for !open[stays] {
+		stays++
+	}
+	for o := range int64(2000) { // meanwhile more has ended
+		if o != stays {
+			tr.Done([]contactsync.Ended{{Offset: o}})
+			delete(open, o)
+		}
+	}
+	tr2 := tr.ToCommit(TextRuns)
+	b := tr2.Ahead
+	b.Log, b.Kept = a.Log, kept
+	text, whole := b.Text(MaxText)
+	if whole {
+		t.Fatal("the text holds all: this shows nothing")
+	}
+	got, err := Parse(text, b.Offset, b.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Offset != stays || *got.Kept != *kept {
+		t.Fatalf("the text names %+v, want %+v", *got.Kept, *kept)
+	}
+	if got.End >= n/2 {
+		t.Fatalf("the text reaches to %d: this shows nothing", got.End)
+	}
+	if err := got.Extend(record); err != nil {
+		t.Fatal(err)
+	}
+	for o := b.Offset; o < n; o++ {
+		if is := got.state(o) == contactsync.Open; is != open[o] {
+			t.Fatalf("offset %d: open %v, want %v", o, is, open[o])
+		}
+	}
+	if got.state(n) != contactsync.Open {
+		t.Error("what was not read has ended")
+	}
+}
+
+// TestExtend_BelievesOnlyTheRecordThatTheCommitNames.
+func TestExtend_BelievesOnlyTheRecordThatTheCommitNames(t *testing.T) {
+	t.Parallel()
+	tr, _ := scattered(2, 50_000)
+	a := tr.ToCommit(RecordRuns).Ahead
+	a.Log = NewLog("cluster", [16]byte{1})
+	record, _ := a.Bytes()
+	later := a
+	later.Offset, later.open, later.setAside = 100, nil, nil
+	laterRecord, _ := later.Bytes()
+	other := a
+	other.Log = NewLog("cluster", [16]byte{2})
+	otherRecord, _ := other.Bytes()
+	flipped := slices.Clone(record)
+	flipped[len(flipped)-1] ^= 1
+	tests := []struct {
+		name   string
+		named  []byte // what the commit names
+		record []byte // what is there
+		want   error
+	}{
+		{"the one", record, record, nil},
+		{"another", record, laterRecord, Replaced},
+		{"one that was changed", record, flipped, Replaced},
+		{"no record of ours", []byte("x"), []byte("x"), Damaged},
+		{"one that was damaged before it was written", flipped, flipped, Damaged},
+		{"one of another log", otherRecord, otherRecord, OtherLog},
+		{"one that begins behind the commit", laterRecord, laterRecord, OtherLog},
+		{"nothing", nil, nil, Damaged},
+	}
+	for _, tt := range tests {
+		b := a
+		b.Kept = &Kept{Sum: SumOf(tt.named)}
+		text, _ := b.Text(MaxText)
+		got, err := Parse(text, 0, a.Log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end := got.End
+		if err := got.Extend(tt.record); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+		if grown := got.End > end; grown != (tt.want == nil) {
+			t.Errorf("%s: reaches from %d to %d", tt.name, end, got.End)
+		}
+	}
+}
+
+// TestText_SaysThatNotAllFits also where what fits is a pattern that deflates to nearly
+// nothing: then the number of runs is the bound.
+func TestText_SaysThatNotAllFits(t *testing.T) {
+	t.Parallel()
+	tr := NewTracker()
+	tr.Resume(0, nil)
+	for o := range int64(4 * TextRuns) {
+		tr.Opened([]int64{o})
+		if o%2 == 1 {
+			tr.Done([]contactsync.Ended{{Offset: o}})
+		}
+	}
+	a := tr.ToCommit(TextRuns).Ahead
+	if _, whole := a.Text(MaxText); whole {
+		t.Error("a part is taken for the whole")
+	}
+	b := tr.ToCommit(RecordRuns).Ahead
+	if _, whole := b.Text(MaxText); whole {
+		t.Error("a part of all runs is taken for the whole")
+	}
+	if _, whole := b.Bytes(); !whole {
+		t.Error("the record does not hold all")
+	}
+}
+
+// textOf returns the text of a without a bound.
+func textOf(a Ahead) string {
+	text, _ := a.Text(1 << 20)
+	return text
 }

@@ -25,6 +25,11 @@ const (
 	flagReleased = 1 << 0
 	flagDeflated = 1 << 1
 	flagLost     = 1 << 2
+	flagKept     = 1 << 3
+
+	// maxRecord is what a topic takes unless its max.message.bytes is set lower, less what
+	// Kafka adds.
+	maxRecord = 1 << 20 * 9 / 10
 
 	// worthDeflating is from how many bytes on runs are deflated: in steady state there
 	// are few of them, and a compressor is not free.
@@ -42,27 +47,49 @@ var (
 // Text writes a into at most so many bytes. It reports false where not all of it fits:
 // what is left out counts as open.
 func (a Ahead) Text(most int) (text string, whole bool) {
+	whole = !a.bound(TextRuns) && !a.partial
+	body, fits := a.fit(most*3/4-len(prefix)-len(version), true) // base64 makes four bytes of three
+	if body == nil {
+		return "", false
+	}
+	return prefix + version + ascii.EncodeToString(body), whole && fits
+}
+
+// Bytes writes all of a, for a record of its own, where it does not fit a text. It reports
+// false where it does not fit such a record either.
+func (a Ahead) Bytes() (record []byte, whole bool) {
+	record, fits := a.fit(maxRecord, false)
+	return record, fits && !a.partial
+}
+
+// fit writes a into at most so many bytes. It returns nil where nothing fits.
+func (a *Ahead) fit(most int, text bool) (body []byte, whole bool) {
 	whole = true
 	for {
-		if text = a.text(); len(text) <= most {
-			return text, whole
+		if body = a.encode(text); len(body) <= most {
+			return body, whole
 		}
 		whole = false
 		runs := len(a.open) + len(a.setAside)
 		if runs == 0 {
-			return "", false
+			return nil, false
 		}
-		a.keep(min(runs-1, runs*most/len(text)*9/10))
+		a.bound(min(runs-1, runs*max(most, 0)/len(body)*9/10))
 	}
 }
 
-func (a *Ahead) text() string {
+// encode writes a checksum and what it is of. Only a text names a record that holds more.
+func (a *Ahead) encode(text bool) []byte {
 	var flags byte
 	if a.Released {
 		flags |= flagReleased
 	}
 	if a.Lost {
 		flags |= flagLost
+	}
+	kept := a.Kept
+	if kept != nil && text {
+		flags |= flagKept
 	}
 	runs := a.runs()
 	if len(runs) > worthDeflating {
@@ -76,9 +103,14 @@ func (a *Ahead) text() string {
 	body = binary.AppendUvarint(body, uint64(a.Offset))
 	body = binary.AppendUvarint(body, uint64(a.End-a.Offset))
 	body = binary.AppendUvarint(body, uint64(min(a.AtWork, maxAtWork).Milliseconds()))
+	if flags&flagKept != 0 {
+		body = binary.AppendUvarint(body, uint64(kept.Partition))
+		body = binary.AppendUvarint(body, uint64(kept.Offset))
+		body = append(body, kept.Sum[:]...)
+	}
 	body = append(body, runs...)
 	sum := binary.BigEndian.AppendUint32(nil, crc32.Checksum(body, checksum))
-	return prefix + version + ascii.EncodeToString(append(sum, body...))
+	return append(sum, body...)
 }
 
 // runs are the number of open runs, then the length of each gap and run, and the same
@@ -125,6 +157,7 @@ const (
 	OtherLog     Ignored = "other_log"     // the topic was deleted and created again
 	OtherCluster Ignored = "other_cluster" // the offset was copied from there
 	UnknownLog   Ignored = "unknown_log"   // the brokers had no ids for topics, then or now
+	Replaced     Ignored = "replaced"      // the record that holds the rest is gone, or cannot be read in time
 )
 
 // Error says what is done about it.
@@ -148,10 +181,10 @@ func Parse(text string, committed int64, log Log) (*Ahead, error) {
 		return nil, Version
 	}
 	data, err := ascii.DecodeString(rest)
-	if err != nil || len(text) > MaxText*4 || len(data) < 4 || binary.BigEndian.Uint32(data) != crc32.Checksum(data[4:], checksum) {
+	if err != nil || len(text) > MaxText*4 {
 		return nil, Damaged
 	}
-	a, ok := decode(data[4:])
+	a, ok := decode(data)
 	switch {
 	case !ok:
 		return nil, Damaged
@@ -167,9 +200,34 @@ func Parse(text string, committed int64, log Log) (*Ahead, error) {
 	return a, nil
 }
 
-// decode reads what text has encoded, and believes none of it.
-func decode(body []byte) (*Ahead, bool) {
-	r := reader{data: body}
+// Extend adds what a record holds that was kept for the partition before: Kept must name
+// it. Nothing changes where it returns an Ignored.
+func (a *Ahead) Extend(record []byte) error {
+	whole, ok := decode(record)
+	switch {
+	case a.Kept == nil || a.Kept.Sum != SumOf(record):
+		return Replaced
+	case !ok:
+		return Damaged
+	case whole.Log != a.Log, whole.Offset > a.Offset:
+		return OtherLog
+	case whole.End <= a.End:
+		return nil
+	}
+	// The text is the younger of the two, as far as it reaches; what had ended stays so.
+	whole.open.clip(a.End, whole.End)
+	whole.setAside.clip(a.End, whole.End)
+	a.open, a.setAside = a.open.with(whole.open), a.setAside.with(whole.setAside)
+	a.End, a.Epoch = whole.End, max(a.Epoch, whole.Epoch)
+	return nil
+}
+
+// decode reads what encode has written, and believes none of it.
+func decode(data []byte) (*Ahead, bool) {
+	if len(data) < 4 || binary.BigEndian.Uint32(data) != crc32.Checksum(data[4:], checksum) {
+		return nil, false
+	}
+	r := reader{data: data[4:]}
 	flags := r.byte()
 	a := &Ahead{Released: flags&flagReleased != 0, Lost: flags&flagLost != 0}
 	if b := r.take(8); b != nil {
@@ -180,8 +238,12 @@ func decode(body []byte) (*Ahead, bool) {
 	a.Offset = r.int(math.MaxInt64)
 	a.End = a.Offset + r.int(math.MaxInt64-a.Offset)
 	a.AtWork = time.Duration(r.int(maxAtWork.Milliseconds())) * time.Millisecond
+	if flags&flagKept != 0 {
+		a.Kept = &Kept{Partition: int32(r.int(math.MaxInt32)), Offset: r.int(math.MaxInt64)}
+		copy(a.Kept.Sum[:], r.take(len(a.Kept.Sum)))
+	}
 	if flags&flagDeflated != 0 {
-		const most = maxSpans * 2 * binary.MaxVarintLen64
+		const most = RecordRuns * 2 * binary.MaxVarintLen64
 		inflated, err := io.ReadAll(io.LimitReader(flate.NewReader(bytes.NewReader(r.data)), most))
 		if err != nil {
 			return nil, false
@@ -190,7 +252,7 @@ func decode(body []byte) (*Ahead, bool) {
 	}
 	for _, list := range []*spans{&a.open, &a.setAside} {
 		at := a.Offset
-		for range r.int(2 * maxSpans) {
+		for range r.int(2 * RecordRuns) {
 			from := at + r.int(a.End-at)
 			at = from + r.int(a.End-from)
 			if r.failed {

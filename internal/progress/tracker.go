@@ -187,12 +187,12 @@ func (t *Tracker) Changed() bool {
 	return t.watermark() != t.last || t.ended > 0
 }
 
-// ToCommit returns the offset to commit and what has ended beyond it. It looks at all that
-// is open.
-func (t *Tracker) ToCommit() Commit {
+// ToCommit returns the offset to commit and what has ended beyond it. It looks at what is
+// open, up to about so many runs.
+func (t *Tracker) ToCommit(runs int) Commit {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Commit{Ahead: t.ahead(), ended: t.ended}
+	return Commit{Ahead: t.ahead(runs), ended: t.ended}
 }
 
 // Committed notes that Kafka has taken a commit.
@@ -227,7 +227,7 @@ func (t *Tracker) State() State {
 }
 
 // ahead collects what has ended beyond the watermark.
-func (t *Tracker) ahead() Ahead {
+func (t *Tracker) ahead(runs int) Ahead {
 	a := Ahead{Offset: t.watermark(), End: t.next, Epoch: t.epoch}
 	from := a.Offset
 	for i := range t.chunks {
@@ -236,8 +236,9 @@ func (t *Tracker) ahead() Ahead {
 		if c.setAside != nil {
 			collect(&a.setAside, c.base, c.setAside)
 		}
-		if len(a.open)+len(a.setAside) > maxSpans {
+		if len(a.open)+len(a.setAside) > runs {
 			a.cut(c.base)
+			a.partial = true
 			return a
 		}
 	}

@@ -214,7 +214,7 @@ func (g *worldGeneration) commit(until time.Time, last bool) bool {
 	var offsets []Offset
 	for _, f := range g.fetchers {
 		if f.located && (f.tracker.Changed() || last && f.atWork() > 0) {
-			c := f.tracker.ToCommit()
+			c := f.tracker.ToCommit(progress.TextRuns)
 			g.commits = append(g.commits, worldCommit{f, c})
 			c.Log, c.Released, c.AtWork = f.source, last, f.atWork()
 			text, _ := c.Text(g.r.w.room)

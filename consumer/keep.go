@@ -1,0 +1,114 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/progress"
+)
+
+const (
+	// keepTimeout bounds the writing of a record of the progress topic, for which the
+	// commits wait.
+	keepTimeout = 3 * time.Second
+	// keepPause is for how long nothing is written there after a failure.
+	keepPause = 30 * time.Second
+	// keepBytes is what a partition may write there in each commit_interval.
+	keepBytes = 64 << 10
+	// keptTimeout bounds the reading, for which the partition waits.
+	keptTimeout = 10 * time.Second
+)
+
+// kept is what a partition has in the progress topic.
+type kept struct {
+	at   *progress.Kept // the record of this generation; nil before the first
+	next time.Time      // the next one is not written before that
+}
+
+// toCommit is what to commit of the partition, and the text that is kept with it.
+func (f *fetcher) toCommit(ctx context.Context, now time.Time, last bool) (progress.Commit, string) {
+	keep := f.c.cfg.ProgressTopic != "" && (last || !now.Before(f.kept.next)) && !now.Before(f.c.keepAfter)
+	runs := progress.TextRuns
+	if keep {
+		runs = progress.RecordRuns
+	}
+	c := f.tracker.ToCommit(runs)
+	a := c.Ahead
+	a.Log, a.Lost, a.Released, a.AtWork = f.log, f.halted.Load(), last, max(f.atWork().Sub(now), 0)
+	most := int(f.c.maxText.Load())
+	if most == 0 {
+		return c, ""
+	}
+	text, whole := a.Text(most)
+	if whole {
+		return c, text
+	}
+	if keep {
+		whole = f.keep(ctx, now, a)
+	}
+	if a.Kept = f.kept.at; a.Kept != nil {
+		text, _ = a.Text(most)
+	}
+	if !whole {
+		f.c.deps.Metrics.ProgressCut.Inc()
+	}
+	return c, text
+}
+
+// keep writes all that has ended beyond the offset to the progress topic, and reports
+// whether it did. Where it fails, the record before stands: what had ended stays so.
+func (f *fetcher) keep(stop context.Context, now time.Time, a progress.Ahead) bool {
+	ctx, cancel := context.WithTimeout(stop, keepTimeout)
+	defer cancel()
+	record, whole := a.Bytes()
+	topic := f.c.cfg.ProgressTopic
+	key := fmt.Sprintf("%s/%s/%d", f.c.cfg.Group, f.claim.Topic, f.claim.Partition)
+	partition, offset, err := f.c.deps.Kafka.Keep(ctx, topic, []byte(key), record)
+	if stop.Err() != nil { // the generation ends, and its last commit comes
+		return false
+	}
+	if err != nil {
+		f.c.keepAfter = time.Now().Add(keepPause)
+		f.c.deps.Log.Warn("the progress topic takes nothing: what does not fit a commit is sent again after a restart; retried", "topic", topic, "err", err, "again_in", keepPause)
+		return false
+	}
+	f.kept.at = &progress.Kept{Partition: partition, Offset: offset, Sum: progress.SumOf(record)}
+	f.kept.next = now.Add(f.c.cfg.CommitInterval * time.Duration(len(record)/keepBytes))
+	return whole
+}
+
+// readKept adds what an earlier owner kept in the progress topic. Reading has not begun
+// yet. Without it, what did not fit the commit is done again.
+func (f *fetcher) readKept(ctx context.Context) {
+	if f.inherited == nil || f.inherited.Kept == nil {
+		return
+	}
+	k, topic := f.inherited.Kept, f.c.cfg.ProgressTopic
+	err := errors.New("consumer.progress_topic is not set any more")
+	if topic != "" {
+		err = f.extend(ctx, contactsync.TopicPartition{Topic: topic, Partition: k.Partition}, k.Offset)
+	}
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	reason, ok := errors.AsType[progress.Ignored](err)
+	if !ok {
+		reason = progress.Replaced
+	}
+	f.c.deps.Metrics.ProgressIgnored.WithLabelValues(string(reason)).Inc()
+	f.c.deps.Log.Warn("what an earlier owner kept in the progress topic is not known: a part of it is sent again", "topic", f.claim.Topic, "partition", f.claim.Partition,
+		"progress_topic", topic, "progress_partition", k.Partition, "progress_offset", k.Offset, "err", err)
+}
+
+func (f *fetcher) extend(ctx context.Context, at contactsync.TopicPartition, offset int64) error {
+	ctx, cancel := context.WithTimeout(ctx, keptTimeout)
+	defer cancel()
+	record, err := f.c.deps.Kafka.Kept(ctx, at, offset)
+	if err != nil {
+		return err
+	}
+	return f.inherited.Extend(record)
+}
