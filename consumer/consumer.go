@@ -78,6 +78,7 @@ type Consumer struct {
 	// keepAfter is before when nothing is written to the progress topic. It is the
 	// committing goroutine's.
 	keepAfter time.Time
+	keeper    *kafka.Keeper // of the progress topic
 
 	present atomic.Pointer[generation]
 	joining atomic.Int64 // Unix nanoseconds of the last attempt to join the group; 0 before the first
@@ -87,6 +88,7 @@ type Consumer struct {
 func New(cfg Config, deps Deps) *Consumer {
 	c := &Consumer{cfg: cfg, deps: deps, trackers: newTrackers(), losses: losses{at: map[contactsync.TopicPartition]int64{}}}
 	c.maxText.Store(progress.MaxText)
+	c.keeper = kafka.NewKeeper(deps.Kafka, cfg.ProgressTopic)
 	return c
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/progress"
 )
 
@@ -66,7 +65,7 @@ func (f *fetcher) keep(stop context.Context, now time.Time, a progress.Ahead) bo
 	record, whole := a.Bytes()
 	topic := f.c.cfg.ProgressTopic
 	key := fmt.Sprintf("%s/%s/%d", f.c.cfg.Group, f.claim.Topic, f.claim.Partition)
-	partition, offset, err := f.c.deps.Kafka.Keep(ctx, topic, []byte(key), record)
+	partition, offset, err := f.c.keeper.Keep(ctx, []byte(key), record)
 	if stop.Err() != nil { // the generation ends, and its last commit comes
 		return false
 	}
@@ -89,7 +88,7 @@ func (f *fetcher) readKept(ctx context.Context) {
 	k, topic := f.inherited.Kept, f.c.cfg.ProgressTopic
 	err := errors.New("consumer.progress_topic is not set any more")
 	if topic != "" {
-		err = f.extend(ctx, contactsync.TopicPartition{Topic: topic, Partition: k.Partition}, k.Offset)
+		err = f.extend(ctx, k)
 	}
 	if err == nil || ctx.Err() != nil {
 		return
@@ -103,10 +102,10 @@ func (f *fetcher) readKept(ctx context.Context) {
 		"progress_topic", topic, "progress_partition", k.Partition, "progress_offset", k.Offset, "err", err)
 }
 
-func (f *fetcher) extend(ctx context.Context, at contactsync.TopicPartition, offset int64) error {
+func (f *fetcher) extend(ctx context.Context, k *progress.Kept) error {
 	ctx, cancel := context.WithTimeout(ctx, keptTimeout)
 	defer cancel()
-	record, err := f.c.deps.Kafka.Kept(ctx, at, offset)
+	record, err := f.c.keeper.Kept(ctx, k.Partition, k.Offset)
 	if err != nil {
 		return err
 	}

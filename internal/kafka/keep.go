@@ -13,9 +13,20 @@ import (
 // removed it.
 var ErrNoRecord = errors.New("no record is there any more")
 
-// Keep writes a record to a topic, to the partition that its key chooses, and returns
-// where every in-sync replica has it. It makes one attempt.
-func (c *Client) Keep(ctx context.Context, topic string, key, value []byte) (partition int32, offset int64, err error) {
+// Keeper keeps records in a topic and gets each back by its position. It is safe for
+// concurrent use.
+type Keeper struct {
+	c     *Client
+	topic string
+}
+
+// NewKeeper returns a keeper of a topic that the client knows.
+func NewKeeper(c *Client, topic string) *Keeper { return &Keeper{c, topic} }
+
+// Keep writes a record to the partition that its key chooses, and returns where every
+// in-sync replica has it. It makes one attempt.
+func (k *Keeper) Keep(ctx context.Context, key, value []byte) (partition int32, offset int64, err error) {
+	c, topic := k.c, k.topic
 	counts, err := c.partitions(ctx, topic)
 	if err != nil {
 		return 0, 0, err
@@ -35,10 +46,11 @@ func (c *Client) Keep(ctx context.Context, topic string, key, value []byte) (par
 
 // Kept returns the value of the record at an offset. It repeats what fails until ctx
 // ends; that the record is gone is final.
-func (c *Client) Kept(ctx context.Context, at contactsync.TopicPartition, offset int64) (value []byte, err error) {
+func (k *Keeper) Kept(ctx context.Context, partition int32, offset int64) (value []byte, err error) {
+	at := contactsync.TopicPartition{Topic: k.topic, Partition: partition}
 	retry := NewRetry()
 	for {
-		fetched, err := c.Fetch(ctx, FetchRequest{Partition: at, Offset: offset, MinBytes: 1, MaxBytes: 1, MaxWait: 100 * time.Millisecond}) // the first batch comes whole
+		fetched, err := k.c.Fetch(ctx, FetchRequest{Partition: at, Offset: offset, MinBytes: 1, MaxBytes: 1, MaxWait: 100 * time.Millisecond}) // the first batch comes whole
 		if err == nil {
 			value, err = fetched.value(ctx, offset)
 		}
