@@ -18,6 +18,7 @@ const (
 
 	ReasonUnauthorized Reason = "unauthorized" // the stream was refused for longer than holds may last
 	ReasonStreamGone   Reason = "stream_gone"  // the stream was unknown for longer than holds may last
+	ReasonUnreadable   Reason = "unreadable"   // a record batch that cannot be read: it is described, and its events are not in the dead letter
 	ReasonUnverifiable Reason = "unverifiable" // a replay of which the service can no longer tell whether it is the newest state
 )
 
@@ -25,7 +26,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonUndecodable, ReasonInvalid, ReasonUnmapped, ReasonRejected, ReasonBadRequest,
-		ReasonTooLarge, ReasonUnresolved, ReasonUnauthorized, ReasonStreamGone, ReasonUnverifiable,
+		ReasonTooLarge, ReasonUnresolved, ReasonUnauthorized, ReasonStreamGone, ReasonUnreadable, ReasonUnverifiable,
 	}
 }
 

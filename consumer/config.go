@@ -67,6 +67,10 @@ type Config struct {
 	// beyond the end of the partition: halt (wait for an operator) or skip (count the
 	// loss and continue from the first offset that exists).
 	OnOffsetLoss string `yaml:"on_offset_loss"`
+	// OnUnreadableBatch is what happens to a record batch that cannot be read because it
+	// is corrupt, too large or of an unsupported form: halt (its partition waits for an
+	// operator) or set_aside (a dead letter describes it, and the partition goes on).
+	OnUnreadableBatch string `yaml:"on_unreadable_batch"`
 	// PartitionCheckInterval is the time between checks for new partitions, and between
 	// attempts to read a partition that is halted or whose committed offset is not known.
 	PartitionCheckInterval time.Duration `yaml:"partition_check_interval"`
@@ -75,10 +79,12 @@ type Config struct {
 	StallAfter time.Duration `yaml:"stall_after"`
 }
 
-// The policies for a committed offset that does not exist.
+// The policies for a committed offset that does not exist, and for a batch that cannot be
+// read.
 const (
-	Halt = "halt"
-	Skip = "skip"
+	Halt     = "halt"
+	Skip     = "skip"
+	SetAside = "set_aside"
 )
 
 // DefaultConfig returns the defaults. Topics and Group have none.
@@ -96,6 +102,7 @@ func DefaultConfig() Config {
 		CommitEvents:           50_000,
 		CatchupMax:             60 * time.Second,
 		OnOffsetLoss:           Halt,
+		OnUnreadableBatch:      Halt,
 		PartitionCheckInterval: 30 * time.Second,
 		StallAfter:             2 * time.Minute,
 	}
@@ -185,6 +192,9 @@ func (c Config) Validate() []setting.Error {
 	}
 	if c.OnOffsetLoss != Halt && c.OnOffsetLoss != Skip {
 		errs.Add("on_offset_loss", "%q is unknown: halt or skip", c.OnOffsetLoss)
+	}
+	if c.OnUnreadableBatch != Halt && c.OnUnreadableBatch != SetAside {
+		errs.Add("on_unreadable_batch", "%q is unknown: halt or set_aside", c.OnUnreadableBatch)
 	}
 	return errs
 }

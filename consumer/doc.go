@@ -8,6 +8,8 @@
 //     partition was lost moves nothing;
 //   - a committed offset that no longer exists is counted and handled by policy,
 //     never passed over in silence;
+//   - a record batch that cannot be read halts its partition until an operator or
+//     policy sets it aside: it ends as one dead letter that has its offsets;
 //   - a generation is given back as a whole, and only when nothing of it is in
 //     flight any more.
 //

@@ -30,15 +30,16 @@ import (
 // fakes are a consumer whose group, log and sink are played by the test, in one bubble.
 // They note what is asked of them, in order.
 type fakes struct {
-	next   func(n int) (*kafka.Generation, error) // the n-th call of Next, from 1
-	commit func(gen *kafka.Generation, o kafka.Committed) error
-	ask    func() kafka.Committed // for the committed offset of a partition
-	hold   time.Duration          // how long a release takes
-	keep   int64                  // the event at this offset stays open; -1 for none
-	slow   time.Duration          // how long an Add takes, whatever ends meanwhile
-	stable int64                  // the last stable offset of each partition
-	end    func() int64           // of each partition, as its bounds say
-	atWork func() time.Time       // what a release returns
+	next    func(n int) (*kafka.Generation, error) // the n-th call of Next, from 1
+	commit  func(gen *kafka.Generation, o kafka.Committed) error
+	ask     func() kafka.Committed    // for the committed offset of a partition
+	hold    time.Duration             // how long a release takes
+	keep    int64                     // the event at this offset stays open; -1 for none
+	slow    time.Duration             // how long an Add takes, whatever ends meanwhile
+	stable  int64                     // the last stable offset of each partition
+	end     func() int64              // of each partition, as its bounds say
+	atWork  func() time.Time          // what a release returns
+	batches func(offset int64) []byte // of an answer, where the test decides; nil for the usual ones
 
 	consumer *consumer.Consumer
 	log      bytes.Buffer // read it when Run has returned
@@ -186,6 +187,9 @@ func (f *fakes) Add(_ context.Context, events []event.Event) error {
 		f.mu.Lock()
 		f.before = append(f.before, e.Before)
 		f.mu.Unlock()
+		if e.Err != nil && e.Err.Reason == contactsync.ReasonUnreadable {
+			f.note("dead letter of %d: %s", e.Record.Offset, e.Err.Detail)
+		}
 		if e.Record.Offset != f.keep {
 			ended = append(ended, contactsync.Ended{Claim: e.Record.Claim(), Offset: e.Record.Offset})
 		}
@@ -271,8 +275,12 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		asked := req.Topics[0].Partitions[0]
 		part := kmsg.NewFetchResponseTopicPartition()
 		stable := min(f.stable, f.size.Load())
+		if f.batches != nil {
+			part.RecordBatches = f.batches(asked.FetchOffset)
+		}
 		part.HighWatermark, part.LastStableOffset = f.size.Load(), stable
 		switch {
+		case part.RecordBatches != nil:
 		case asked.FetchOffset > f.size.Load():
 			part.ErrorCode = int16(kafkago.OffsetOutOfRange)
 		case asked.FetchOffset < stable:

@@ -38,6 +38,8 @@ type fetcher struct {
 	beat    atomic.Int64 // Unix nanoseconds of the last attempt to read
 	adding  atomic.Int64 // since when the sink blocks, in Unix nanoseconds; 0 where it does not
 	problem atomic.Pointer[problem]
+	bad     atomic.Pointer[kafka.Unreadable] // the batch that cannot be read; nil where there is none
+	decided chan decision                    // of an operator
 
 	lost    loss                    // what is known of the log before it is looked at
 	halted  atomic.Bool             // for lost events, until an operator decides: it goes with the commits
@@ -86,12 +88,8 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 		wait := retry.NextBackOff()
 		switch reason {
 		case kafka.CauseDecode: // corrupt, or larger than max_batch_bytes: it will not read better soon
-			if f.fails(Halted, fmt.Sprintf("the batch at offset %d cannot be read", offset)) {
-				f.c.deps.Log.Error("a record batch cannot be read: its partition waits, the others go on", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset, "err", err,
-					"hint", "raise consumer.max_batch_bytes where it is too large, or set the group's offset behind it while no replica runs")
-			}
-			f.giveUpCatchingUp()
-			wait = f.c.cfg.PartitionCheckInterval
+			offset = f.unreadable(ctx, offset, err, wait)
+			continue
 		case kafka.CauseOffset:
 			next, err := f.locate(ctx, offset)
 			if err != nil {

@@ -68,7 +68,7 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 	g := &generation{Generation: assigned, c: c, stop: stop}
 	for _, p := range g.Owned {
 		claim := contactsync.Claim{TopicPartition: p.TopicPartition, Generation: g.ID}
-		f := &fetcher{c: c, claim: claim, tracker: progress.NewTracker(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), target: -1}
+		f := &fetcher{c: c, claim: claim, tracker: progress.NewTracker(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), target: -1, decided: make(chan decision, 1)}
 		f.end.Store(-1)
 		f.resume(p)
 		c.trackers.add(claim, f.tracker)

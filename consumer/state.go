@@ -41,6 +41,8 @@ type Partition struct {
 	Next      int64     `json:"next"`            // offset to read
 	End       int64     `json:"end"`             // of the partition; -1 where it is not known
 	Lag       int64     `json:"lag"`             // records not completed; -1 where it is not known
+	// Unreadable is the batch that the partition is halted at.
+	Unreadable *kafka.Unreadable `json:"unreadable,omitzero"`
 }
 
 // problem is why a partition is not read.
@@ -58,7 +60,7 @@ func (f *fetcher) status(now time.Time) Partition {
 	t := f.tracker.State()
 	p := Partition{
 		Topic: f.claim.Topic, Partition: f.claim.Partition, State: Reading,
-		Committed: t.Last, Next: t.Next, End: f.end.Load(), Lag: -1,
+		Committed: t.Last, Next: t.Next, End: f.end.Load(), Lag: -1, Unreadable: f.bad.Load(),
 	}
 	switch trouble, adding := f.problem.Load(), f.adding.Load(); {
 	case trouble != nil:
@@ -108,6 +110,7 @@ func (f *fetcher) fails(s State, reason string) bool {
 
 // works notes that the partition is read.
 func (f *fetcher) works() {
+	f.bad.Store(nil)
 	before := f.problem.Swap(nil)
 	if before == nil {
 		return

@@ -29,6 +29,7 @@ type Consumer struct {
 	ProgressIgnored *prometheus.CounterVec // reason
 	ProgressCut     prometheus.Counter
 	OffsetsLost     *prometheus.CounterVec // reason
+	OffsetsSetAside *prometheus.CounterVec // reason
 	Halted          prometheus.Gauge
 	DrainTimeouts   prometheus.Counter
 	PendingRecords  *prometheus.GaugeVec // topic, partition
@@ -95,6 +96,7 @@ var (
 	CommitResults = []string{"ok", "refused", "error"}
 	Ignored       = []string{"foreign", "version", "damaged", "other_offset", "other_log", "other_cluster", "unknown_log", "replaced"}
 	LostReasons   = []string{"below_log_start", "beyond_end", "recreated"}
+	BatchFaults   = []string{"corrupt", "too_large", "unsupported"}
 	States        = []string{"catching_up", "reading", "waiting", "unavailable", "forbidden", "missing", "halted"}
 	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}
 	SkipReasons   = []string{"tombstone", "delete", "stale"}

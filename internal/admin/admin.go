@@ -14,6 +14,8 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/contactsync/contactsync"
 )
 
 // shutdownTimeout is how long a last scrape may take when the server stops.
@@ -25,6 +27,9 @@ type Deps struct {
 	Stuck    func() string // why a restart would help; empty if it would not
 	NotReady func() string // why the service is not ready; empty if it is
 	Status   func() any    // content of /status, written as JSON
+	// SetAside takes an operator's decision about a batch that cannot be read, and returns
+	// why it cannot be taken.
+	SetAside func(p contactsync.TopicPartition, first, last int64) error
 	Log      *slog.Logger
 }
 
@@ -85,6 +90,7 @@ func handler(deps Deps) http.Handler {
 	mux.Handle("GET /livez", probe(deps.Stuck))
 	mux.Handle("GET /readyz", probe(deps.NotReady))
 	mux.Handle("GET /status", status(deps.Status))
+	mux.Handle("POST "+SetAsidePath, http.NewCrossOriginProtection().Handler(setAside(deps.SetAside)))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)

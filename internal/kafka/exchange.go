@@ -79,15 +79,10 @@ var errAnswerTooLarge = errors.New("the answer is too large")
 // many bytes. Memory for expected bytes is taken at once, for more only as they come: a
 // length that is announced costs nothing.
 func exchangeFrames(rw io.ReadWriter, request []byte, most, expected int) ([]byte, error) {
-	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(request)), uint32(len(request)))
-	if _, err := rw.Write(append(frame, request...)); err != nil {
+	n, err := ask(rw, request)
+	if err != nil {
 		return nil, err
 	}
-	var length [4]byte
-	if _, err := io.ReadFull(rw, length[:]); err != nil {
-		return nil, err
-	}
-	n := int64(binary.BigEndian.Uint32(length[:]))
 	if n > int64(most) {
 		return nil, fmt.Errorf("%w: %d bytes, more than %d", errAnswerTooLarge, n, most)
 	}
@@ -101,4 +96,17 @@ func exchangeFrames(rw io.ReadWriter, request []byte, most, expected int) ([]byt
 		err = io.ErrUnexpectedEOF
 	}
 	return answer, err
+}
+
+// ask writes a frame behind its length, and reads the length of the answer.
+func ask(rw io.ReadWriter, request []byte) (int64, error) {
+	frame := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(request)), uint32(len(request)))
+	if _, err := rw.Write(append(frame, request...)); err != nil {
+		return 0, err
+	}
+	var length [4]byte
+	if _, err := io.ReadFull(rw, length[:]); err != nil {
+		return 0, err
+	}
+	return int64(binary.BigEndian.Uint32(length[:])), nil
 }

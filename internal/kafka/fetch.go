@@ -53,7 +53,7 @@ const (
 func Cause(err error) string {
 	var network net.Error
 	switch {
-	case errors.Is(err, ErrUnreadable):
+	case errors.Is(err, ErrUnreadable), errors.Is(err, kafkago.InvalidMessage): // the broker cannot read it either
 		return CauseDecode
 	case errors.Is(err, kafkago.NotLeaderForPartition), errors.Is(err, kafkago.LeaderNotAvailable),
 		errors.Is(err, kafkago.UnknownTopicOrPartition), errors.Is(err, kafkago.FencedLeaderEpoch):

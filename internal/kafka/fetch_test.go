@@ -27,6 +27,7 @@ func TestCause(t *testing.T) {
 		{&net.OpError{Op: "dial", Err: errors.New("connection refused")}, CauseNetwork},
 		{context.DeadlineExceeded, CauseNetwork},
 		{ErrUnreadable, CauseDecode},
+		{kafkago.InvalidMessage, CauseDecode},
 		{kafkago.RequestTimedOut, CauseOther},
 		{errors.New("dial tcp :0"), CauseOther},
 	} {

@@ -106,17 +106,31 @@ var errFetchAnswer = errors.New("the broker's answer to a fetch cannot be read")
 // decode reads the answer. Errors of the broker are kafka-go's.
 func (m *fetchMessage) decode(frame []byte) error {
 	r := frameReader{data: frame}
+	size, err := m.decodeHead(&r)
+	if err != nil {
+		return err
+	}
+	m.answer.records = r.take(int(size))
+	if r.failed {
+		return fmt.Errorf("%w: it ends too early", errFetchAnswer)
+	}
+	return nil
+}
+
+// decodeHead reads the answer up to the record batches, and returns how many bytes those
+// have.
+func (m *fetchMessage) decodeHead(r *frameReader) (size int32, err error) {
 	r.take(4 + 4) // correlation, throttling
 	if code := r.int16(); code != 0 {
-		return kafkago.Error(code)
+		return 0, kafkago.Error(code)
 	}
 	r.take(4) // session
 	if topics := r.int32(); topics != 1 && !r.failed {
-		return fmt.Errorf("%w: it has %d topics", errFetchAnswer, topics)
+		return 0, fmt.Errorf("%w: it has %d topics", errFetchAnswer, topics)
 	}
 	topic := string(r.take(int(r.int16())))
 	if partitions := r.int32(); partitions != 1 && !r.failed {
-		return fmt.Errorf("%w: it has %d partitions", errFetchAnswer, partitions)
+		return 0, fmt.Errorf("%w: it has %d partitions", errFetchAnswer, partitions)
 	}
 	partition, code := r.int32(), r.int16()
 	a := &m.answer
@@ -133,16 +147,16 @@ func (m *fetchMessage) decode(frame []byte) error {
 		a.aborted = append(a.aborted, abortedTransaction{producer: r.int64(), first: r.int64()})
 	}
 	r.take(4) // preferred replica
-	a.records = r.take(int(max(r.int32(), 0)))
+	size = max(r.int32(), 0)
 	switch {
 	case r.failed:
-		return fmt.Errorf("%w: it ends too early", errFetchAnswer)
+		return 0, fmt.Errorf("%w: it ends too early", errFetchAnswer)
 	case topic != m.Partition.Topic || partition != m.Partition.Partition:
-		return fmt.Errorf("%w: it is of another partition", errFetchAnswer)
+		return 0, fmt.Errorf("%w: it is of another partition", errFetchAnswer)
 	case code != 0:
-		return kafkago.Error(code)
+		return 0, kafkago.Error(code)
 	}
-	return nil
+	return size, nil
 }
 
 // frameReader takes values from the front of data. After a failure it returns zeros.

@@ -87,6 +87,9 @@ func (c *candidate) supersedes(other *candidate) bool {
 // load reads a candidate's event and its version. The result is empty where it may be
 // replayed as far as the dead letter alone shows.
 func (r *Replayer) load(ctx context.Context, c *candidate, bounds map[string][]kafka.Bounds) (result Result, detail string, err error) {
+	if c.entry.Reason == contactsync.ReasonUnreadable {
+		return Undeliverable, "it describes a record batch that could not be read, and has none of its events", nil
+	}
 	at := c.record.Position
 	switch partitions := bounds[at.Topic]; {
 	case partitions == nil:

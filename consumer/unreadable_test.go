@@ -1,0 +1,206 @@
+package consumer_test
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/kafka/kafkatest"
+)
+
+var partition0 = contactsync.TopicPartition{Topic: "contacts"}
+
+// damage has the batch of the offsets 2 and 3 damaged whenever broken says so; n counts
+// how often it was read. With alone nothing follows it in the answer.
+func (f *fakes) damage(alone bool, broken func(n int) bool) {
+	batchOf := func(first, last int64) []byte {
+		var all []kmsg.Record
+		for o := first; o <= last; o++ {
+			all = append(all, kmsg.Record{OffsetDelta: int32(o - first), Value: []byte("{}")})
+		}
+		return kafkatest.Batch(kmsg.RecordBatch{FirstOffset: first}, all...)
+	}
+	n := 0
+	f.batches = func(offset int64) []byte {
+		switch {
+		case offset < 2:
+			return batchOf(offset, 1)
+		case offset > 3:
+			return nil
+		}
+		n++
+		data := batchOf(2, 3)
+		if broken(n) {
+			data[len(data)-1] ^= 0xff
+		}
+		if alone {
+			return data
+		}
+		return append(data, batchOf(4, 4)...)
+	}
+}
+
+func always(int) bool { return true }
+
+// setAsides are the offsets that are counted as set aside.
+func (f *fakes) setAsides() float64 {
+	return f.value("contactsync_consumer_offsets_set_aside_total", "corrupt")
+}
+
+func TestConsumer_SetsABatchAsideForAnOperator(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		f.damage(false, always)
+		stop, _ := f.runOnce(t, 0)
+		kafka.Sleep(t.Context(), 10*time.Minute)
+		if got := f.consumer.NotReady(); !strings.Contains(got, "contacts/0 is halted: the batch at offset 2 cannot be read") {
+			t.Errorf("not ready: %q", got)
+		}
+		bad := f.consumer.Partitions()[0].Unreadable
+		if bad == nil || bad.Reason != "corrupt" || bad.First != 2 || bad.Last != 3 || bad.Bytes == 0 || len(bad.SHA256) != 64 {
+			t.Fatalf("halted at %+v", bad)
+		}
+		for name, err := range map[string]error{
+			"another partition": f.consumer.SetAside(contactsync.TopicPartition{Topic: "contacts", Partition: 7}, 2, 3),
+			"more":              f.consumer.SetAside(partition0, 2, 4),
+			"less":              f.consumer.SetAside(partition0, 2, 2),
+			"good events":       f.consumer.SetAside(partition0, 1, 3),
+		} {
+			if err == nil {
+				t.Errorf("%s: taken", name)
+			}
+		}
+		f.did()
+		if err := f.consumer.SetAside(partition0, 2, 3); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.consumer.SetAside(partition0, 2, 3); err != nil {
+			t.Errorf("once more: %v", err)
+		}
+		kafka.Sleep(t.Context(), time.Minute)
+		if got := f.consumer.NotReady(); got != "" {
+			t.Errorf("not ready: %q", got)
+		}
+		did := f.did()
+		if strings.Count(did, "dead letter") != 1 || !strings.Contains(did, `dead letter of 2: offsets 2 to 3: corrupt`) || !strings.Contains(did, "commit contacts/0@5 in 1") {
+			t.Errorf("did %s", did)
+		}
+		if n := f.setAsides(); n != 2 {
+			t.Errorf("%v offsets are counted, want 2", n)
+		}
+		if n := len(f.befores()); n != 4 { // 0, 1, the batch, 4
+			t.Errorf("%d events were handed over, want 4", n)
+		}
+		if err := f.consumer.SetAside(partition0, 2, 3); err == nil {
+			t.Error("taken although nothing is halted")
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestConsumer_SetsABatchAsideByPolicyOnlyWhenItStaysTheSame(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		policy string
+		alone  bool // nobody knows where the batch ends
+		broken func(n int) bool
+		want   float64
+		halted bool
+	}{
+		{"halt", consumer.Halt, false, always, 0, true},
+		{"set aside", consumer.SetAside, false, always, 2, false},
+		{"damaged in transit", consumer.SetAside, false, func(n int) bool { return n == 1 }, 0, false},
+		{"no end known", consumer.SetAside, true, always, 0, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakesWith(t, func(c *consumer.Config) { c.OnUnreadableBatch = test.policy })
+				f.damage(test.alone, test.broken)
+				stop, _ := f.runOnce(t, 0)
+				kafka.Sleep(t.Context(), 10*time.Minute)
+				if n := f.setAsides(); n != test.want {
+					t.Errorf("%v offsets are set aside, want %v", n, test.want)
+				}
+				if got := f.consumer.NotReady() != ""; got != test.halted {
+					t.Errorf("halted: %t, want %t", got, test.halted)
+				}
+				if test.alone { // then an operator says where, within the partition
+					if err := f.consumer.SetAside(partition0, 2, records); err == nil {
+						t.Error("an end behind the partition's is taken")
+					}
+					if err := f.consumer.SetAside(partition0, 2, 3); err != nil {
+						t.Error(err)
+					}
+					synctest.Wait()
+					if n := f.setAsides(); n != 2 {
+						t.Errorf("%v offsets are set aside by the operator, want 2", n)
+					}
+				}
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// An earlier owner may have set the batch aside while older events were open.
+func TestConsumer_AsksOnceForABatch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		f.damage(false, always)
+		f.keep = 0 // and with it the committed offset
+		var last kafka.Committed
+		f.commit = func(_ *kafka.Generation, o kafka.Committed) error { last = o; return nil }
+		second := make(chan struct{})
+		first, end := generation(1, 1)
+		first.Owned[0].Offset = 0
+		f.next = func(n int) (*kafka.Generation, error) {
+			switch n {
+			case 1:
+				return first, nil
+			case 2:
+				f.keep = -1
+				gen, _ := generation(2, 1)
+				gen.Owned[0] = last
+				close(second)
+				return gen, nil
+			}
+			return nil, nil
+		}
+		stop := f.run(t)
+		kafka.Sleep(t.Context(), time.Minute)
+		if err := f.consumer.SetAside(partition0, 2, 3); err != nil {
+			t.Fatal(err)
+		}
+		kafka.Sleep(t.Context(), time.Minute)
+		end(kafka.ErrRebalance)
+		<-second
+		kafka.Sleep(t.Context(), 10*time.Minute)
+		if got := f.consumer.NotReady(); got != "" {
+			t.Errorf("the next owner: %q", got)
+		}
+		if n := f.setAsides(); n != 2 {
+			t.Errorf("%v offsets are counted, want 2", n)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if !bytes.Contains(f.log.Bytes(), []byte("by an earlier owner")) || last.Offset != records {
+			t.Errorf("committed %d:\n%s", last.Offset, &f.log)
+		}
+	})
+}
