@@ -79,7 +79,7 @@ func newClient(cfg Config, log *slog.Logger) *Client {
 		sockets: map[*socket]struct{}{},
 		client:  &kafkago.Client{Addr: addr, Timeout: cfg.RequestTimeout},
 	}
-	c.renewal = newRenewal(cfg, log, c.tryConnection)
+	c.renewal = newRenewal(cfg, log, c.checkBootstrap)
 	return c
 }
 

@@ -28,7 +28,7 @@ type exchanger struct {
 	cancel    context.CancelFunc
 }
 
-func (c *Client) newExchanger() *exchanger {
+func newExchanger(c *Client) *exchanger {
 	ctx, cancel := context.WithCancel(context.Background())
 	t := c.newTransport(ctx, []string{}) // the layout of no topic
 	t.MetadataTTL = exchangeTTL

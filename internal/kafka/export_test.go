@@ -18,7 +18,7 @@ func Renewals(c *Client) func(ctx context.Context, now time.Time) {
 	if err != nil {
 		panic(err)
 	}
-	r := newRenewal(c.cfg, c.log, c.tryConnection)
+	r := newRenewal(c.cfg, c.log, c.checkBootstrap)
 	r.files, r.transports = files, c.renewal.transports
 	return func(ctx context.Context, now time.Time) {
 		r.refused.Store(c.renewal.refused.Load())

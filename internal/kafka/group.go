@@ -87,7 +87,7 @@ type Group struct {
 
 // NewGroup returns a member that has not joined yet.
 func (c *Client) NewGroup(cfg GroupConfig) *Group {
-	g := &Group{client: c, cfg: cfg, exchanger: c.newExchanger()}
+	g := &Group{client: c, cfg: cfg, exchanger: newExchanger(c)}
 	g.inner = group.Open(group.Config{
 		Group: cfg.ID, ClientID: c.cfg.ClientID, InstanceID: cfg.InstanceID, Topics: cfg.Topics, Brokers: c.cfg.Brokers,
 		Session: cfg.SessionTimeout, Rebalance: cfg.RebalanceTimeout, Heartbeat: cfg.HeartbeatInterval,

@@ -129,19 +129,6 @@ func (r *renewal) remove(t *kafkago.Transport) {
 	delete(r.transports, t)
 }
 
-// tryConnection connects and logs in to the first of the configured brokers that allows it.
-func (c *Client) tryConnection(ctx context.Context) error {
-	var failed []error
-	for _, address := range c.cfg.Brokers {
-		_, err := c.apiVersions(ctx, address)
-		if err == nil {
-			return nil
-		}
-		failed = append(failed, err)
-	}
-	return errors.Join(failed...)
-}
-
 // credentials returns a digest of the files that connections are made with. It returns
 // an error where one cannot be used as it is.
 func (c Config) credentials() (digest [sha256.Size]byte, err error) {

@@ -113,7 +113,7 @@ func (c *Client) CheckVersions(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// checkBootstrap checks the first configured broker that answers: without the
+// checkBootstrap connects to the first configured broker that answers, and checks it: without the
 // versions of one, even the list of brokers could not be asked for.
 func (c *Client) checkBootstrap(ctx context.Context) error {
 	var failed []error
