@@ -57,18 +57,18 @@ func New(cfg Config, deps Deps) (*Client, error) {
 	if err := joined(cfg.CheckFiles()); err != nil {
 		return nil, err
 	}
-	transport := deps.Transport
-	if transport == nil {
-		own, err := newTransport(cfg)
+	roundTripper := deps.Transport
+	if roundTripper == nil {
+		own, err := newTransport(cfg, deps.Log)
 		if err != nil {
 			return nil, err
 		}
-		transport = own
+		roundTripper = own
 	}
 	redactor := newRedactor()
 	c := &Client{
 		cfg: cfg, log: deps.Log, metrics: deps.Metrics, agent: "contactsync/" + deps.Version,
-		transport: transport, accounts: map[string]*account{}, hosts: map[string]*url.URL{},
+		transport: roundTripper, accounts: map[string]*account{}, hosts: map[string]*url.URL{},
 		router: NewRouter(cfg.Accounts), table: Table(),
 		redactor: redactor, answers: newAnswerReader(cfg.Answer, redactor),
 	}
@@ -126,7 +126,7 @@ func (c Config) CheckFiles() []setting.Error {
 			problems.Add(fmt.Sprintf("accounts[%d].credentials", i), "%v", err)
 		}
 	}
-	if _, err := newTransport(c); err != nil {
+	if _, err := readCA(c.CAFile); err != nil {
 		problems.Add("ca_file", "%v", err)
 	}
 	return problems
@@ -154,7 +154,7 @@ func (c *Client) SetShare(now time.Time, owned, all int) {
 
 // Close closes idle connections.
 func (c *Client) Close() {
-	if t, ok := c.transport.(*http.Transport); ok {
+	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
 }

@@ -22,8 +22,8 @@ type Config struct {
 	// Proxy is how the API is reached: none (directly) or environment (through
 	// HTTPS_PROXY, HTTP_PROXY and NO_PROXY).
 	Proxy string `yaml:"proxy"`
-	// CAFile names a PEM file with the certificate authorities to trust. Empty
-	// trusts those of the system.
+	// CAFile names a PEM file with the certificate authorities to trust. It is read again
+	// when it changes. Empty trusts those of the system.
 	CAFile string `yaml:"ca_file"`
 	// Breaker stops requests to a host that fails. Accounts on one host share it.
 	Breaker Breaker `yaml:"breaker"`

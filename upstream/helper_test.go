@@ -140,10 +140,7 @@ func newPipeClient(t testing.TB, p *pipes, timeout time.Duration) *testClient {
 	t.Helper()
 	return newTestClient(t, "http://api.test", func(cfg *Config, deps *Deps) {
 		cfg.Timeout = timeout
-		transport, err := newTransport(*cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
+		transport := newHTTPTransport(*cfg, nil)
 		transport.DialContext = p.dial
 		deps.Transport = transport
 	})

@@ -17,7 +17,7 @@ const (
 	updateGaugesEvery = time.Second
 )
 
-// Run reads credential files again when they change and keeps the gauges of the
+// Run reads the files of credentials and the CA again when they change, renews connections, and keeps the gauges of the
 // gates current, until ctx ends.
 func (c *Client) Run(ctx context.Context) {
 	if watcher := c.watchFiles(); watcher != nil {
@@ -50,6 +50,9 @@ func (c *Client) run(ctx context.Context, events <-chan fsnotify.Event, errs <-c
 			for _, a := range c.accounts {
 				a.tokens.reload()
 			}
+			if t, ok := c.transport.(*transport); ok {
+				t.renew(time.Now())
+			}
 			reread.Reset(rereadEvery)
 			pending = false
 		case now := <-gauges.C:
@@ -60,7 +63,7 @@ func (c *Client) run(ctx context.Context, events <-chan fsnotify.Event, errs <-c
 	}
 }
 
-// watchFiles watches the directories of the credential files: Kubernetes swaps a
+// watchFiles watches the directories of the files: Kubernetes swaps a
 // symbolic link beside the file, which a watch of the file would miss. It returns
 // nil if the system cannot watch files.
 func (c *Client) watchFiles() *fsnotify.Watcher {
@@ -69,17 +72,22 @@ func (c *Client) watchFiles() *fsnotify.Watcher {
 		c.log.Warn("credential files cannot be watched, only polled", "every", rereadEvery, "err", err)
 		return nil
 	}
-	watched := map[string]bool{}
+	var files []string
+	if c.cfg.CAFile != "" {
+		files = append(files, c.cfg.CAFile)
+	}
 	for _, a := range c.accounts {
-		for _, file := range a.cfg.Credentials.files() {
-			dir := filepath.Dir(file)
-			if watched[dir] {
-				continue
-			}
-			watched[dir] = true
-			if err := watcher.Add(dir); err != nil {
-				c.log.Warn("directory cannot be watched, its files are only polled", "dir", dir, "every", rereadEvery, "err", err)
-			}
+		files = append(files, a.cfg.Credentials.files()...)
+	}
+	watched := map[string]bool{}
+	for _, file := range files {
+		dir := filepath.Dir(file)
+		if watched[dir] {
+			continue
+		}
+		watched[dir] = true
+		if err := watcher.Add(dir); err != nil {
+			c.log.Warn("directory cannot be watched, its files are only polled", "dir", dir, "every", rereadEvery, "err", err)
 		}
 	}
 	return watcher

@@ -78,7 +78,7 @@ func TestSend_CertificateChanges(t *testing.T) {
 		{"mended again", good, ""},
 	} {
 		shown.Store(step.config)
-		c.transport.(*http.Transport).CloseIdleConnections()
+		c.Close()
 		before := calls.Load()
 		got := c.Send(t.Context(), batchOf("a"))
 		reached := calls.Load() - before
@@ -98,10 +98,7 @@ func TestSend_CertificateChanges(t *testing.T) {
 func TestSend_NameIsNotResolved(t *testing.T) {
 	t.Parallel()
 	addr := strings.TrimPrefix(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(goodAnswer(batchOf("a"))) }), "http://")
-	transport, err := newTransport(DefaultConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
+	transport := newHTTPTransport(DefaultConfig(), nil)
 	c := newTestClient(t, "http://api.test", func(_ *Config, deps *Deps) { deps.Transport = transport })
 	t.Cleanup(transport.CloseIdleConnections)
 	dead := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -125,9 +122,92 @@ func TestTransport_ProxyOnlyIfConfigured(t *testing.T) {
 	for proxy, want := range map[string]bool{ProxyNone: false, ProxyEnvironment: true} {
 		cfg := DefaultConfig()
 		cfg.Proxy = proxy
-		transport, err := newTransport(cfg)
-		if err != nil || (transport.Proxy != nil) != want {
-			t.Errorf("%s: has a proxy function: %v, %v", proxy, transport.Proxy != nil, err)
+		if transport := newHTTPTransport(cfg, nil); (transport.Proxy != nil) != want {
+			t.Errorf("%s: has a proxy function: %v", proxy, transport.Proxy != nil)
 		}
+	}
+}
+
+// The authority behind the host's certificate is replaced: the new CA file counts without
+// a restart, and one that cannot be used changes nothing.
+func TestTransport_CAFileIsReplaced(t *testing.T) {
+	t.Parallel()
+	first, second := newAuthority(t), newAuthority(t)
+	soon := time.Now().Add(time.Hour)
+	var shown atomic.Pointer[tls.Config]
+	shown.Store(showing(t, first, "127.0.0.1", soon))
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(goodAnswer(batchOf("a")))
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return shown.Load(), nil }}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	writeFile(t, ca, string(first.PEM))
+	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile = ca })
+	renew := func() {
+		c.transport.(*transport).renew(time.Now())
+		s.CloseClientConnections()
+	}
+	for _, step := range []struct {
+		name string
+		ca   string
+		cert *authority.Authority
+		want contactsync.Kind
+	}{
+		{"the same", string(first.PEM), first, contactsync.Answered},
+		{"no certificate", "-----BEGIN", first, contactsync.Answered},
+		{"empty", "", first, contactsync.Answered},
+		{"both", string(first.PEM) + string(second.PEM), second, contactsync.Answered},
+		{"the new one only", string(second.PEM), second, contactsync.Answered},
+		{"the host is late", string(second.PEM), first, contactsync.Unavailable},
+	} {
+		writeFile(t, ca, step.ca)
+		shown.Store(showing(t, step.cert, "127.0.0.1", soon))
+		renew()
+		if got := c.Send(t.Context(), batchOf("a")); got.Kind != step.want {
+			t.Errorf("%s: %v %s, want %v", step.name, got.Kind, got.Detail, step.want)
+		}
+	}
+}
+
+// A connection that works is not used for ever: a host's name moves to other addresses.
+func TestTransport_ConnectionsHaveAGreatestAge(t *testing.T) {
+	t.Parallel()
+	var opened, closed atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(goodAnswer(batchOf("a")))
+	}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			opened.Add(1)
+		case http.StateClosed:
+			closed.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	c := newTestClient(t, s.URL, nil)
+	send := func(want int64) {
+		t.Helper()
+		if got := c.Send(t.Context(), batchOf("a")); got.Kind != contactsync.Answered {
+			t.Fatalf("%v %s", got.Kind, got.Detail)
+		}
+		if got := opened.Load(); got != want {
+			t.Errorf("%d connections were made, want %d", got, want)
+		}
+	}
+	send(1)
+	c.transport.(*transport).renew(time.Now().Add(connectionMaxAge - time.Minute))
+	send(1)
+	c.transport.(*transport).renew(time.Now().Add(connectionMaxAge + time.Minute))
+	send(2)
+	for deadline := time.Now().Add(10 * time.Second); closed.Load() == 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond) // a real socket
+	}
+	if closed.Load() != 1 {
+		t.Errorf("%d connections were closed, want the old one", closed.Load())
 	}
 }
