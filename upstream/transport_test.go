@@ -148,7 +148,7 @@ func TestTransport_CAFileIsReplaced(t *testing.T) {
 	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile = ca })
 	renew := func() {
 		c.transport.(*transport).renew(time.Now())
-		s.CloseClientConnections()
+		c.Close() // idle connections, so that the next one shakes hands
 	}
 	for _, step := range []struct {
 		name string
