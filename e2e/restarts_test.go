@@ -39,6 +39,9 @@ func TestRestarts(t *testing.T) {
 		{"three events a contact and a progress topic", func(c *feed.Config) { c.KeyByStream, c.InTurn, c.Events = true, false, 3*c.Contacts }, true},
 	} {
 		t.Run(feeds.name, func(t *testing.T) {
+			if feeds.topic && *restartContacts < 100_000 {
+				t.Skip("so few contacts fit the commit: make restarts")
+			}
 			undisturbed := restarts(t, cluster, feeds.change, feeds.topic, "undisturbed", func(*run, []*process) (allowed, again int) { return 0, 0 })
 			restarts(t, cluster, feeds.change, feeds.topic, "each restarted in order", func(r *run, all []*process) (allowed, again int) {
 				for i := range all {
