@@ -37,6 +37,7 @@ type contact struct {
 	attempts     int       // readable answers about rows that left this one open
 	firstFail    time.Time // first failure of a request with it
 	maybeApplied bool      // a request carrying it ended without a usable answer
+	lateUntil    time.Time // until when such a request may still be applied; zero where there is none
 
 	newer   *contact // in a request, and this state arrived meanwhile
 	deleted counter  // in a request, and a delete arrived meanwhile: what counts its events then

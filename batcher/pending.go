@@ -16,6 +16,10 @@ type pending struct {
 	outbox   *outbox
 	seen     *seen
 
+	// late is until when a request may still be applied of a contact that a delete has
+	// removed meanwhile: what comes after the delete waits for that.
+	late map[contactKey]time.Time
+
 	arrived  uint64 // contacts so far
 	bytes    int64  // what the window charges for all of them
 	contacts int    // those in flight, and what arrived behind them, included
@@ -36,7 +40,7 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source)
 		st := p.schedule.stream(ev.Contact.Stream, ev.Contact.Account)
 		c = p.add(now, st, ev, src)
 		st.contacts[c.id] = c
-		p.enqueue(c)
+		p.enter(now, c)
 	case !c.inFlight():
 		p.merge(now, c, ev, src)
 	case c.newer == nil:
@@ -189,6 +193,7 @@ func (p *pending) reclaim(now time.Time, c *contact) bool {
 		p.mergeNewer(now, c, newer)
 	}
 	if len(c.sources) == 0 {
+		p.left(c)
 		delete(c.stream.contacts, c.id)
 		p.free(c)
 		return false
@@ -327,6 +332,7 @@ func (p *pending) discard(c *contact, reason counter) {
 		}
 		c, c.newer = c.newer, nil
 	} else {
+		p.left(c)
 		p.unlink(c)
 		delete(c.stream.contacts, c.id)
 	}
@@ -342,6 +348,7 @@ func (p *pending) skipAll(c *contact, reason counter) {
 
 // forget drops every contact. Those in flight go when their requests come back.
 func (p *pending) forget() {
+	clear(p.late) // the next generation waits for all that may be applied
 	for _, st := range p.schedule.streams {
 		for id, c := range st.contacts {
 			if c.newer != nil {

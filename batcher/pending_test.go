@@ -473,3 +473,37 @@ func TestPending_AMergeFillsARequest(t *testing.T) {
 		t.Error("a full request lingers")
 	}
 }
+
+// A request whose answer did not come may still be applied. A delete of its contact does not
+// change that, whether it comes before the time-out or after it.
+func TestWindow_WhatFollowsADeleteWaitsForRequestsThatMayBeApplied(t *testing.T) {
+	t.Parallel()
+	for name, inFlight := range map[string]bool{"deleted in flight": true, "deleted while it waits": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTestWindow(t, nil)
+			w.add("c1")
+			f := w.send()
+			if inFlight {
+				w.remove("c1")
+			}
+			w.settle(f, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+			if !inFlight {
+				w.remove("c1")
+			}
+			until := w.now.Add(w.cfg.AmbiguousRetryDelay)
+			w.add("c1")
+			w.now = until.Add(-time.Millisecond)
+			if w.Next(w.now) != nil {
+				t.Error("a newer state is sent while the older one may still be applied")
+			}
+			if got := w.Wake(); !got.Equal(until) {
+				t.Errorf("wakes at %v, want %v", got, until)
+			}
+			w.now = until
+			if w.Next(w.now) == nil {
+				t.Error("it is not sent afterwards")
+			}
+		})
+	}
+}

@@ -112,3 +112,25 @@ func (r *retries) remove(i int) *group {
 	r.groups = slices.Delete(r.groups, i, i+1)
 	return g
 }
+
+// enter lets a new contact wait, also for requests of it that may still be applied.
+func (p *pending) enter(now time.Time, c *contact) {
+	key := contactKey{c.stream.name, c.id}
+	until := p.late[key]
+	delete(p.late, key)
+	if c.sources[0].claim.catching || !until.After(now) {
+		p.enqueue(c)
+		return
+	}
+	c.lateUntil = until
+	g := newGroup([]*contact{c}, until)
+	g.loose = true
+	p.sendApart(c.stream, g)
+}
+
+// left notes that a delete has removed a contact.
+func (p *pending) left(c *contact) {
+	if !c.lateUntil.IsZero() {
+		p.late[contactKey{c.stream.name, c.id}] = c.lateUntil
+	}
+}

@@ -141,6 +141,9 @@ func (s *settlement) keep() {
 	if d.outcomeUnknown && ambiguous {
 		due = due.Add(s.cfg.AmbiguousRetryDelay)
 		s.mayApply(due)
+		for _, c := range s.request.rows {
+			c.lateUntil = due
+		}
 	}
 	g := newGroup(s.reclaim(), due)
 	switch own := s.request.group; {

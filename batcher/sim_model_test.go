@@ -28,6 +28,7 @@ type simModel struct {
 	accounts []*simAccount
 
 	unwritten map[simKey]simOrder        // of dead letters that Kafka does not have yet, and that may have been applied
+	late      map[simKey]time.Time       // until when requests of contacts may be applied that a delete has removed
 	ended     map[contactsync.Ended]bool // to come out of the Window
 	letters   []*simLetter               // not acknowledged
 	count     map[string]float64         // what the metrics must say
@@ -91,6 +92,7 @@ type simCell struct {
 	deferred  *simClaim // that it waits for to catch up
 	set       *simSet   // nil: in the queue of its stream
 	notBefore time.Time // after an ambiguous answer; zero where there was none since it was sent
+	late      time.Time // until when requests of it may be applied
 	turn      int       // in its queue, or among those that wait for catch-up: the least goes first
 }
 
@@ -116,7 +118,7 @@ type simLetter struct {
 
 func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 	m := &simModel{
-		cfg: cfg, now: w.now, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, unwritten: map[simKey]simOrder{}, seen: map[simKey]simOrder{},
+		cfg: cfg, now: w.now, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, unwritten: map[simKey]simOrder{}, late: map[simKey]time.Time{}, seen: map[simKey]simOrder{},
 		ids: w.ids, byName: map[string]*simStream{}, ended: map[contactsync.Ended]bool{}, count: map[string]float64{},
 	}
 	for i := range w.plan.accounts {
@@ -229,6 +231,10 @@ func (m *simModel) update(r simRead) {
 	switch c := m.cells[k]; {
 	case c == nil:
 		m.place(fresh)
+		if until := m.late[k]; fresh.deferred == nil && until.After(m.now) {
+			fresh.notBefore, fresh.late = until, until
+		}
+		delete(m.late, k)
 	case c.request != nil && c.behind == nil:
 		c.behind = fresh
 	case c.request != nil:
@@ -258,6 +264,7 @@ func (c *simCell) lay(newer *simCell) {
 func (m *simModel) remove(c *simCell, reason string) {
 	if c.request == nil {
 		delete(m.cells, c.key)
+		m.late[c.key] = c.late
 		m.skip(reason, c.events...)
 		return
 	}
@@ -369,6 +376,7 @@ func (m *simModel) land(c *simCell) bool {
 	}
 	if len(c.events) == 0 {
 		delete(m.cells, c.key)
+		m.late[c.key] = c.late
 		return false
 	}
 	if c.events[0].claim.catching {
@@ -386,6 +394,7 @@ func (m *simModel) forget() {
 	clear(m.claims)
 	m.drain = false
 	clear(m.unwritten)
+	clear(m.late)
 	m.letters = slices.DeleteFunc(m.letters, func(l *simLetter) bool { return !l.taken })
 	for _, l := range m.letters {
 		l.dead = true

@@ -199,6 +199,9 @@ func (m *simModel) again(q *simRequest, r contactsync.Result, due time.Time) {
 	var rows []*simCell
 	for _, c := range q.cells {
 		c.maybe = c.maybe || r.Ambiguous || came
+		if !due.IsZero() {
+			c.late = due
+		}
 		if m.land(c) {
 			rows = append(rows, c)
 			c.notBefore = due

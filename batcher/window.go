@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -40,7 +41,7 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[string]*stream{}}
 	w.health = health{cfg: &w.cfg, rand: rand.New(rand.NewPCG(seed, seed)), m: &w.m, log: &w.log, schedule: &w.schedule}
 	w.outbox = outbox{m: &w.m, seen: &w.seen}
-	w.pending = pending{m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen}
+	w.pending = pending{m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, late: map[contactKey]time.Time{}}
 	return w
 }
 
@@ -226,6 +227,7 @@ func (w *Window) Expire(now time.Time) {
 	for _, st := range w.schedule.sorted(func(st *stream) bool { return st.idle(w.now) && st.health.hold != nil }) {
 		w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with
 	}
+	maps.DeleteFunc(w.pending.late, func(_ contactKey, until time.Time) bool { return !until.After(w.now) })
 	w.schedule.dropEmpty(w.now)
 }
 
