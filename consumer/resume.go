@@ -25,17 +25,16 @@ func (f *fetcher) resume(from kafka.Committed) {
 	f.tracker.Resume(from.Offset, ahead)
 	f.inherited = ahead
 	f.notBefore = f.c.atWork
-	if ahead == nil {
-		return
+	wait := time.Duration(0)
+	if ahead != nil {
+		if ahead.Lost {
+			f.lost = earlier
+		}
+		if wait = ahead.AtWork; wait > 0 {
+			f.tracker.Recommit() // what is left of it, and not all of it once more
+		}
 	}
-	if ahead.Lost {
-		f.lost = earlier
-	}
-	if ahead.AtWork > 0 {
-		f.tracker.Recommit() // what is left of it, and not all of it once more
-	}
-	wait := ahead.AtWork
-	if f.c.cfg.InstanceID != "" && !ahead.Released {
+	if f.c.cfg.InstanceID != "" && from.Offset >= 0 && (ahead == nil || !ahead.Released) {
 		// The process that had this instance id may have died a moment ago. Without one,
 		// Kafka would have waited for a session.
 		wait = max(wait, f.c.cfg.Lease())

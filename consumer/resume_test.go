@@ -192,10 +192,11 @@ func TestConsumer_SaysForHowLongItsCallsMayBeApplied(t *testing.T) {
 func TestConsumer_AReplicaThatComesBackAtOnceWaitsForItsOwnCalls(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		released, waits bool
+		kept, released, waits bool
 	}{
-		"after a crash":         {false, true},
-		"after a stop in order": {true, false},
+		"after a crash":               {true, false, true},
+		"after a stop in order":       {true, true, false},
+		"where nothing kept says how": {false, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -204,7 +205,9 @@ func TestConsumer_AReplicaThatComesBackAtOnceWaitsForItsOwnCalls(t *testing.T) {
 				a := progress.Ahead{Log: progress.NewLog("", [16]byte{}), Offset: 3, End: 3, Released: c.released}
 				gen, _ := generation(1, 1)
 				gen.Owned[0].Offset = 3
-				gen.Owned[0].Metadata, _ = a.Text(progress.MaxText)
+				if c.kept {
+					gen.Owned[0].Metadata, _ = a.Text(progress.MaxText)
+				}
 				f.once(gen)
 				stop := f.run(t)
 				kafka.Sleep(t.Context(), consumer.DefaultConfig().Lease()-time.Second)

@@ -27,13 +27,15 @@ type GroupConfig struct {
 	PartitionCheckInterval time.Duration
 }
 
-// leaseMargin is how much earlier than the coordinator's session the lease ends.
+// leaseMargin is how much earlier the lease ends than the coordinator may give partitions away.
 func (c GroupConfig) leaseMargin() time.Duration {
 	return max(c.SessionTimeout/10, 100*time.Millisecond)
 }
 
 // Lease is for how long a confirmation by the coordinator counts.
-func (c GroupConfig) Lease() time.Duration { return c.SessionTimeout - c.leaseMargin() }
+func (c GroupConfig) Lease() time.Duration {
+	return min(c.SessionTimeout, c.RebalanceTimeout) - c.leaseMargin()
+}
 
 // NoOffset says that nothing is committed.
 const NoOffset = -1

@@ -23,7 +23,8 @@ type Config struct {
 	Rebalance time.Duration
 	// Heartbeat is the time between signs of life.
 	Heartbeat time.Duration
-	// LeaseMargin is how much earlier than the session the lease ends.
+	// LeaseMargin is how much earlier the lease ends than the coordinator may give the
+	// partitions away.
 	LeaseMargin time.Duration
 	// Watch is the time between looks at the partitions of the topics.
 	Watch time.Duration
@@ -53,6 +54,11 @@ func (c Config) patient(round int) time.Duration {
 // answered: any member's rebalance time-out, which is five minutes where it is a
 // Java consumer with the defaults. A shorter bound would join again and again.
 func (c Config) wait() time.Duration { return max(c.Rebalance, 5*time.Minute) + 30*time.Second }
+
+// lease is for how long a confirmation by the coordinator counts. It may remove a member
+// once it has not heard of it for a session, and one that does not join in time once a
+// rebalance has begun, which may be as soon as it has confirmed.
+func (c Config) lease() time.Duration { return min(c.Session, c.Rebalance) - c.LeaseMargin }
 
 // static reports whether this is a static member.
 func (c Config) static() bool { return c.InstanceID != "" }

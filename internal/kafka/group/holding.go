@@ -13,6 +13,7 @@ type holding struct {
 	ids       map[string]TopicID // of the own topics, as they were assigned
 	suspect   map[string]bool    // topics that may have been recreated
 	recreated map[string]bool    // topics that were
+	unlooked  bool               // no broker told of the topics in time: ids are what they were before
 	lost      bool
 }
 

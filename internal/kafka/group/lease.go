@@ -15,9 +15,9 @@ type lease struct {
 }
 
 // confirm moves the lease: the coordinator has validated something that was sent
-// at that time, and waits for a session from then on at least.
+// at that time.
 func (l *lease) confirm(sent time.Time) {
-	if until := sent.Add(l.cfg.Session - l.cfg.LeaseMargin); until.After(l.until) {
+	if until := sent.Add(l.cfg.lease()); until.After(l.until) {
 		l.until = until
 	}
 }

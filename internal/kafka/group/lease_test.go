@@ -38,6 +38,19 @@ func TestLease_CountsFromTheSending(t *testing.T) {
 	}
 }
 
+// TestLease_EndsBeforeAJoinPhaseThatTheMemberMisses: a rebalance may begin as soon as a
+// heartbeat is confirmed, and whoever does not join in time is out, before its session ends.
+func TestLease_EndsBeforeAJoinPhaseThatTheMemberMisses(t *testing.T) {
+	t.Parallel()
+	s := newSim(t)
+	short := func(c *Config) { c.Rebalance = 6 * time.Second }
+	one := s.join("one", short)
+	s.owned(10*time.Second, one)
+	s.before = func(from *simMember, _ Call, _ func(response, error)) bool { return from == one } // cut off
+	two := s.join("two", short)
+	s.until("the other one owns all", time.Minute, func() bool { return len(two.owns()) == 6 }) // no two own one: see checkOwners
+}
+
 // TestMember_ReactsToTheCodesOfAHeartbeat tells each from the others.
 func TestMember_ReactsToTheCodesOfAHeartbeat(t *testing.T) {
 	t.Parallel()

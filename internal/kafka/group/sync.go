@@ -119,6 +119,7 @@ func (m *Member) accept(now time.Time) {
 	}
 	m.number++
 	m.hold, m.phase = newHolding(m.number, m.round.got, topics), phaseHold
+	m.hold.unlooked = !m.watch.looked
 	m.emit(Assigned{
 		Cluster: m.watch.cluster,
 		Number:  m.number, Generation: m.id.generation, Member: m.id.member, Protocol: m.round.protocol, Leader: m.round.leader,

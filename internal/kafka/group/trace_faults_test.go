@@ -260,6 +260,35 @@ func TestTrace25_RecreatedTopic(t *testing.T) {
 	}
 }
 
+// A topic is recreated before a rebalance, and only the leader learns of that: it plans with
+// the new one, and sees no change. The member that has not learned of it joins again.
+func TestMember_TopicRecreatedBeforeTheAssignment(t *testing.T) {
+	t.Parallel()
+	s := newSim(t)
+	one := s.join("one", nil)
+	s.owned(10*time.Second, one)
+	two := s.join("two", nil)
+	s.owned(30*time.Second, one, two)
+	s.topics["a"] = Topic{TopicID{2}, 6}
+	blind := true
+	s.before = func(from *simMember, c Call, reply func(response, error)) bool {
+		_, look := c.Request.(*metadataRequest)
+		if !look || from.name != "two" || !blind {
+			return false
+		}
+		s.after(s.latency, func() { reply(nil, errClosed) })
+		return true
+	}
+	s.join("three", nil)
+	s.until("two is assigned, and knows the old topic", time.Minute, func() bool {
+		return two.held != nil && two.count("Assigned") >= 2 && two.held.Topics["a"].ID == TopicID{1} && s.group.state == "Stable"
+	})
+	blind = false
+	s.until("two is assigned partitions of the new one", time.Minute, func() bool {
+		return two.held != nil && two.held.Topics["a"].ID == TopicID{2}
+	})
+}
+
 // A partition that is added is assigned, by one rebalance however many members look.
 func TestMember_PartitionsAreAdded(t *testing.T) {
 	t.Parallel()

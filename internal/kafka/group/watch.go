@@ -140,10 +140,17 @@ func (m *Member) onLook(now time.Time, res response, err error) {
 
 // compare reacts to what has changed since the assignment. Only the leader's view
 // decides about joining again: were each member to do so, one change would cost many
-// rebalances.
+// rebalances. But where a topic was recreated before the assignment, and this member had
+// not learned of it, the leader has planned with the new one and sees no change.
 func (m *Member) compare(now time.Time) {
 	for _, e := range m.hold.recreations(m.watch.topics) {
 		m.emit(e)
+		if m.hold.unlooked {
+			m.rejoin(now, fmt.Errorf("%w: %s", ErrPartitions, e.Topic))
+		}
+	}
+	if m.phase != phaseHold {
+		return
 	}
 	if m.recheck.state == checkCompare {
 		m.recheck.state = checkNone
