@@ -98,7 +98,11 @@ func report(out io.Writer, mutants []mutant, results []result) error {
 	fmt.Fprintln(out, "| file | planted bug | tests | simulation |\n| --- | --- | --- | --- |")
 	for i, m := range mutants {
 		r := results[i]
-		fmt.Fprintf(out, "| %s | %s | %s | %s |\n", m.file, m.name, r.units, r.simulation)
+		simulation := r.simulation
+		if r.worlds != "" {
+			simulation += " after " + r.worlds + " worlds"
+		}
+		fmt.Fprintf(out, "| %s | %s | %s | %s |\n", m.file, m.name, r.units, simulation)
 		dir := m.dir()
 		s := sums[dir]
 		if s == nil {

@@ -14,6 +14,7 @@ type mutant struct {
 	name       string
 	file       string   // within the module, with slashes
 	packages   []string // whose tests should notice; the file's own where none is named
+	run        string   // the tests that must notice by themselves; all of the packages' where none is named
 	equivalent string   // why nothing can notice, where that is so
 	old, new   string
 }
@@ -52,6 +53,7 @@ func load(dir, root string) ([]mutant, error) {
 //	=== what the bug does
 //	file: batcher/window.go
 //	packages: ./batcher ./internal/app   (optional)
+//	run: ^TestWorld$                     (optional)
 //	equivalent: why nothing can notice   (optional)
 //	<<<
 //	the old text
@@ -99,6 +101,8 @@ func parse(text string) ([]mutant, error) {
 			m.file = strings.TrimPrefix(line, "file: ")
 		case strings.HasPrefix(line, "packages: "):
 			m.packages = strings.Fields(strings.TrimPrefix(line, "packages: "))
+		case strings.HasPrefix(line, "run: "):
+			m.run = strings.TrimPrefix(line, "run: ")
 		case strings.HasPrefix(line, "equivalent: "):
 			m.equivalent = strings.TrimPrefix(line, "equivalent: ")
 		default:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,12 @@ var simulated = []string{"batcher", "internal/replay"}
 // testTimeout ends a test that a bug has made endless: that counts as found.
 const testTimeout = time.Minute
 
+// worldTime is for how long worlds are played that must find a bug by themselves.
+const worldTime = 30 * time.Second
+
+// worldsPlayed finds how many worlds were played without a failure.
+var worldsPlayed = regexp.MustCompile(`world \d+ after (\d+) others`)
+
 // What a run of tests made of a bug.
 const (
 	found   = "found"
@@ -32,8 +39,9 @@ const (
 
 type result struct {
 	units, simulation string // the latter is empty where the package has none
+	worlds            string // how many worlds were played before one found it
 	equivalent        bool
-	detail            string // of what does not build
+	detail            string // what go test says of it
 }
 
 func (r result) verdict() string {
@@ -59,6 +67,14 @@ func (m mutant) test(ctx context.Context) result {
 	overlay, err := m.overlay(dir)
 	if err != nil {
 		return result{units: unbuilt, detail: err.Error()}
+	}
+	if m.run != "" {
+		if r.simulation, r.detail = m.goTest(ctx, overlay, "-run", m.run, "-args", "-world.time", worldTime.String()); r.simulation == unbuilt {
+			r.units = unbuilt
+		} else if played := worldsPlayed.FindStringSubmatch(r.detail); played != nil {
+			r.worlds = played[1]
+		}
+		return r
 	}
 	if r.units, r.detail = m.goTest(ctx, overlay, "-skip", simulations); r.units == unbuilt {
 		return r
@@ -95,7 +111,7 @@ func (m mutant) overlay(dir string) (string, error) {
 }
 
 // goTest runs tests of the packages: which begins with how they are chosen, and may go
-// on with arguments for them.
+// on with arguments for them. detail is why nothing was built, or how a test has failed.
 func (m mutant) goTest(ctx context.Context, overlay string, which ...string) (verdict, detail string) {
 	args := []string{"test", "-vet=off", "-failfast", "-timeout", testTimeout.String(), "-overlay", overlay}
 	args = slices.Concat(args, which[:2], m.packages, which[2:])
@@ -107,7 +123,7 @@ func (m mutant) goTest(ctx context.Context, overlay string, which ...string) (ve
 	case bytes.Contains(out, []byte("[build failed]")), bytes.Contains(out, []byte("[setup failed]")):
 		return unbuilt, firstError(string(out))
 	}
-	return found, ""
+	return found, string(out)
 }
 
 func firstError(out string) string {

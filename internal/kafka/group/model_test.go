@@ -27,6 +27,7 @@ type model struct {
 	ids        int
 	rebalances int // join phases that began
 	persisted  *model
+	touched    map[string]time.Time // when it last had a sign of life, by member id
 
 	joinVersion int16 // what the broker and the members share
 	maxSize     int
@@ -46,7 +47,7 @@ type modelMember struct {
 
 func newModel(s *sim) *model {
 	return &model{
-		s: s, state: "Empty", members: map[string]*modelMember{}, static: map[string]string{}, pending: map[string]time.Time{},
+		s: s, state: "Empty", members: map[string]*modelMember{}, static: map[string]string{}, pending: map[string]time.Time{}, touched: map[string]time.Time{},
 		offsets: map[contactsync.TopicPartition]Offset{}, joinVersion: 9,
 		accepted: func(r *commitRequest, o Offset) {
 			s.commits = append(s.commits, commitSeen{s.now, r.member, r.generation, o})
@@ -56,7 +57,7 @@ func newModel(s *sim) *model {
 
 // touch starts a member's session anew.
 func (g *model) touch(m *modelMember) {
-	m.expires = g.s.now.Add(m.session)
+	m.expires, g.touched[m.id] = g.s.now.Add(m.session), g.s.now
 	g.s.at(m.expires, g.tick)
 }
 

@@ -15,7 +15,7 @@ type worldAPI struct {
 	down     bool // answers with an error of the server
 	silent   bool // half of the requests are not answered in time
 	slow     bool // takes seconds, but answers in time
-	rejects  bool // some rows are refused for no reason that lasts
+	rejects  bool // some rows are refused for no reason that lasts, a few of them for good
 	requests int
 	late     int // rows that overtook a newer state, as docs/design.md allows
 }
@@ -48,19 +48,24 @@ func (q *worldRequest) orphaned() bool {
 func (w *world) rowsOf(b contactsync.Batch) []worldRow {
 	rows := make([]worldRow, len(b.Rows))
 	for i, row := range b.Rows {
-		at, _ := strconv.Atoi(row.ID[1:])
-		number := func(name string) int {
-			_, rest, _ := bytes.Cut(row.Body, []byte(name))
-			end := bytes.IndexAny(rest, ",}")
-			n, err := strconv.Atoi(string(rest[:end]))
-			if err != nil {
-				w.fail("I1", "row %q: %v", row.Body, err)
-			}
-			return n
-		}
-		rows[i] = worldRow{w.contacts[at], number(`"n":`), number(`"bad":`) == 1}
+		rows[i] = w.rowOf(row.ID, row.Body)
 	}
 	return rows
+}
+
+// rowOf reads one row, or the event of a dead letter.
+func (w *world) rowOf(id string, body []byte) worldRow {
+	at, _ := strconv.Atoi(id[1:])
+	number := func(name string) int {
+		_, rest, _ := bytes.Cut(body, []byte(name))
+		end := bytes.IndexAny(rest, ",}")
+		n, err := strconv.Atoi(string(rest[:end]))
+		if err != nil {
+			w.fail("I1", "row %q: %v", body, err)
+		}
+		return n
+	}
+	return worldRow{w.contacts[at], number(`"n":`), number(`"bad":`) == 1}
 }
 
 // send takes a request in and answers it, in its own time.
@@ -102,12 +107,13 @@ func (a *worldAPI) apply(q *worldRequest) []contactsync.Outcome {
 			continue
 		}
 		if a.rejects && w.chance(4) {
-			out[i] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "later", Transient: true}
+			out[i] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "later", Transient: !w.chance(4)}
+			c.refused[row.n] = c.refused[row.n] || !out[i].Transient
 			continue
 		}
 		out[i] = contactsync.Outcome{Verdict: contactsync.Delivered}
 		if row.n < c.state {
-			if !q.orphaned() {
+			if !q.orphaned() && !c.record(c.state).gone { // what the log has lost is newer than what is left
 				w.fail("I3", "%s gives the API state %d of %v after state %d", q.g.r, row.n, c, c.state)
 			}
 			a.late++

@@ -2,6 +2,7 @@ package group
 
 import (
 	"strings"
+	"time"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/progress"
@@ -11,10 +12,23 @@ import (
 // the events below it (I2).
 func (w *world) checkCommit(r *commitRequest, o Offset) {
 	l := w.logs[o.Partition]
+	taken, ok := w.snapshots[worldCommitKey{o.TopicPartition, o.Offset, o.Metadata}]
+	if !ok {
+		w.fail("I2", "%s commits %v at %d, which no replica has asked for", r.member, o.TopicPartition, o.Offset)
+	}
+	if id := w.topics[o.Topic].ID; id != o.TopicID && (o.TopicID != TopicID{}) {
+		w.logf("%v is committed at %d by %s, which has read another topic", o.TopicPartition, o.Offset, r.member)
+		return // its text says so to the next owner
+	}
+	for e := l.open(o.Offset); e != nil && e.written.After(taken.at); e = l.open(o.Offset) {
+		e.blind = true // the log was cut off, and has grown again since
+	}
 	if e := l.open(o.Offset); e != nil {
 		w.fail("I2", "%s commits %v at %d, and state %d of %v at %d has not ended", r.member, o.TopicPartition, o.Offset, e.n, e.contact, e.offset)
 	}
 	w.checkAhead(l, o)
+	taken.accepted = w.now
+	l.commit = taken
 	w.logf("%v is committed at %d of %d by %s in generation %d", o.TopicPartition, o.Offset, l.end, r.member, r.generation)
 	l.committed = o.Offset
 }
@@ -28,10 +42,10 @@ func (w *world) checkAhead(l *worldLog, o Offset) {
 	t := progress.NewTracker()
 	t.Resume(o.Offset, ahead)
 	for _, e := range l.records[l.at(o.Offset):] {
-		switch t.Inherited(e.offset, -1) {
+		switch t.Inherited(e.offset, e.epoch) {
 		case contactsync.Open:
 		case contactsync.SetAside:
-			if !l.dead[e.offset] {
+			if !e.dead {
 				w.fail("I1", "%v@%d has become a dead letter, says the commit at %d", l.partition, e.offset, o.Offset)
 			}
 		case contactsync.Completed:
@@ -42,10 +56,46 @@ func (w *world) checkAhead(l *worldLog, o Offset) {
 	}
 }
 
-// checkAgain looks at a row that is sent: is it sent again, and may it be (I10)?
+// worldCommitKey finds what a commit was made of.
+type worldCommitKey struct {
+	partition contactsync.TopicPartition
+	offset    int64
+	text      string
+}
+
+// worldSnapshot is what was committed of a partition.
+type worldSnapshot struct {
+	at, accepted time.Time
+	by           *worldGeneration
+	whole        bool // all that had ended then is in it
+	last         bool // of its generation
+	atWork       time.Duration
+}
+
+// checkAgain looks at a row that is sent: is it sent again, and may it be (I10)? After a
+// crash, what the API had not answered yet, or what no commit had held, is sent once more.
 func (w *world) checkAgain(q *worldRequest, row worldRow) {
-	if row.contact.answered >= row.n && !row.bad {
-		w.duplicates++
+	c, g := row.contact, q.g
+	if d := g.deleted[c]; d > row.n {
+		w.fail("I3", "%s sends state %d of %v after it has read its delete %d", g.r, row.n, c, d)
+	}
+	e := c.record(row.n)
+	if c.answered < row.n || row.bad || e.gone {
+		return
+	}
+	w.duplicates++
+	if c.answered > row.n {
+		return // I3 is about that
+	}
+	if c.answeredTo == g {
+		w.fail("I10", "%s sends state %d of %v again", g.r, row.n, c)
+	}
+	held := c.log.commit
+	if n, ok := g.open[c]; ok && n < row.n {
+		return // what came before it had not ended
+	}
+	if held.by == c.answeredTo && held.at.After(c.answeredAt) && held.accepted.Before(g.began) && (held.whole || e.offset < c.log.committed) {
+		w.fail("I10", "%s sends state %d of %v at %d again, which is in the commit of %d", g.r, row.n, c, e.offset, c.log.committed)
 	}
 }
 
@@ -86,4 +136,16 @@ func (w *world) describe(r *replica) string {
 		return "owns nothing"
 	}
 	return strings.Join([]string{"generation", []string{"asks", "runs", "drains", "commits", "is over"}[r.gen.state]}, " ")
+}
+
+// checkLease wants no lease to last longer than the coordinator's session, less the margin.
+func (r *replica) checkLease() {
+	id := r.member.m.id.member
+	heard := r.w.group.touched[id]
+	if r.w.group.members[id] != nil { // sessions begin anew when a coordinator has loaded its groups
+		heard = maxTime(heard, r.w.loading)
+	}
+	if most := heard.Add(r.member.m.cfg.lease()); r.member.m.LeaseUntil().After(most) {
+		r.w.fail("I4", "%s has a lease that lasts %v longer than it may", r, r.member.m.LeaseUntil().Sub(most))
+	}
 }

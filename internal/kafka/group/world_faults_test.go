@@ -2,6 +2,8 @@ package group
 
 import (
 	"time"
+
+	"github.com/contactsync/contactsync/internal/progress"
 )
 
 // worldFault is something that goes wrong. do reports whether it could.
@@ -28,6 +30,16 @@ var worldFaultList = []worldFault{
 	{"rolling restart", func(w *world) bool { w.restartFrom(0); return true }},
 	{"freeze within a session", func(w *world) bool { return w.freezeOne(time.Second, worldSession) }},
 	{"freeze beyond a session", func(w *world) bool { return w.freezeOne(worldSession, 2*worldSession) }},
+	{"an instance id is taken over", func(w *world) bool {
+		if !w.static {
+			return false
+		}
+		return w.toOne(func(r *replica) {
+			r.freeze()
+			w.after(w.between(100*time.Millisecond, worldSession), func() { w.start(r.number) })
+			w.lasts(time.Second, 2*worldSession, r.thaw)
+		})
+	}},
 	{"cut off from Kafka", func(w *world) bool {
 		return w.toOne(func(r *replica) {
 			r.cut = true
@@ -101,8 +113,23 @@ var worldFaultList = []worldFault{
 		w.lasts(time.Second, 20*time.Second, func() { w.noLetters = false })
 		return true
 	}},
+	{"logs are compacted", func(w *world) bool {
+		for _, l := range w.logs {
+			l.compact(w.rand.Int64N(l.end + 1))
+		}
+		return true
+	}},
+	{"log cut off", func(w *world) bool {
+		l := w.logs[w.rand.IntN(len(w.logs))]
+		if len(l.records) == 0 {
+			return false
+		}
+		l.cut(l.end - min(l.end, 1+w.rand.Int64N(20)))
+		return true
+	}},
+	{"topic recreated", func(w *world) bool { return w.recreate() }},
 	{"partition added", func(w *world) bool {
-		if len(w.logs) > 6 {
+		if len(w.logs) > 6 || w.missing {
 			return false
 		}
 		w.addPartition()
@@ -119,15 +146,14 @@ func worldFaults() []string {
 	return names
 }
 
-// do lets a fault happen.
-func (w *world) do(f worldFault) {
-	if w.quiet {
-		return
-	}
+// do lets a fault happen. It reports whether it could.
+func (w *world) do(f worldFault) bool {
 	w.logf("FAULT: %s", f.name)
-	if f.do(w) {
+	ok := f.do(w)
+	if ok {
 		w.faults[f.name]++
 	}
+	return ok
 }
 
 // lasts calls end after a while, and when all faults end at the latest.
@@ -245,5 +271,27 @@ func (w *world) onCall(from *simMember, c Call, reply func(response, error)) boo
 	case 3: // it takes its time
 		w.after(w.between(0, 4*time.Second), func() { w.receive(from, c, reply) })
 	}
+	return true
+}
+
+// recreate deletes the topic, and creates it again a while later. Where brokers take commits
+// by name, only what is kept with them says of which topic they are.
+func (w *world) recreate() bool {
+	if w.missing || !w.checkIDs && w.room < progress.MaxText {
+		return false
+	}
+	old := w.topics["a"]
+	w.missing = true
+	delete(w.topics, "a")
+	for _, l := range w.logs {
+		l.end, l.first, l.epoch, l.committed, l.commit = 0, 0, 0, 0, worldSnapshot{}
+		l.lose(func(*worldRecord) bool { return true })
+		delete(w.group.offsets, l.partition)
+	}
+	w.lasts(time.Second, 4*time.Second, func() {
+		w.missing = false
+		w.topics["a"] = Topic{TopicID{old.ID[0] + 1}, old.Partitions}
+		w.logf("the topic is created again")
+	})
 	return true
 }

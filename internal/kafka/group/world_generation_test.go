@@ -18,6 +18,10 @@ type worldGeneration struct {
 	lost     bool
 	over     bool // nothing of it goes on
 
+	began   time.Time             // when it was told the committed offsets
+	open    map[*worldContact]int // the first state of each contact that it has read as open
+	deleted map[*worldContact]int // the last delete of each that it has read
+
 	ticket   int // of the fetch or commit that is waited for; 0 for none
 	failures int
 	commits  []worldCommit // that are waited for
@@ -46,6 +50,9 @@ type worldFetcher struct {
 	source   progress.Log
 	before   time.Time // nothing is sent before
 	position int64
+	read     int64 // up to where the broker has told it what there is
+	lost     bool  // the topic was deleted and created again
+	beyond   time.Time
 	target   int64 // catch-up ends there; -1 until known
 	caughtUp bool
 	cut      bool // before the target was reached
@@ -63,7 +70,8 @@ func (g *worldGeneration) fetch(failures int) {
 // begin starts to work on the partitions.
 func (g *worldGeneration) begin(offsets []Offset) {
 	r, w := g.r, g.r.w
-	g.ticket, g.state = 0, genRunning
+	g.ticket, g.state, g.began = 0, genRunning, w.now
+	g.open, g.deleted = map[*worldContact]int{}, map[*worldContact]int{}
 	var claims []contactsync.Claim
 	for _, o := range offsets {
 		claim := contactsync.Claim{TopicPartition: o.TopicPartition, Generation: g.assigned.Number}
@@ -79,52 +87,6 @@ func (g *worldGeneration) begin(offsets []Offset) {
 		r.in(worldCatchUp, func() { f.checkCaughtUp(true) })
 	}
 	g.commitLoop()
-}
-
-// resume takes over from the owner before: consumer/resume.go.
-func (f *worldFetcher) resume(o Offset) {
-	w := f.g.r.w
-	f.source = progress.NewLog("", o.TopicID)
-	ahead, err := progress.Parse(o.Metadata, o.Offset, f.source)
-	if err != nil && !errors.Is(err, progress.UnknownLog) { // no broker told the topic's id in time
-		w.fail("progress", "%v@%d: %v", o.TopicPartition, o.Offset, err)
-	}
-	f.tracker.Resume(o.Offset, ahead)
-	if f.before = f.g.r.atWork; ahead != nil && ahead.AtWork > 0 {
-		f.tracker.Recommit()
-		f.before = maxTime(f.before, w.now.Add(ahead.AtWork))
-	}
-}
-
-// atWork is for how long requests that were made before may still be applied.
-func (f *worldFetcher) atWork() time.Duration {
-	return max(maxTime(f.before, f.g.r.atWork).Sub(f.g.r.w.now), 0)
-}
-
-func (f *worldFetcher) runs() bool { return f.g.r.gen == f.g && f.g.state == genRunning }
-
-// run reads from the committed offset.
-func (f *worldFetcher) run(committed int64) {
-	if !f.runs() {
-		return
-	}
-	if committed < 0 {
-		committed = f.log.first
-	}
-	f.position = committed
-	f.tracker.Start(committed)
-	f.located = true
-	f.next(0)
-}
-
-// next makes one fetch, whose answer comes a while later.
-func (f *worldFetcher) next(wait time.Duration) {
-	w := f.g.r.w
-	w.after(wait+w.latency, func() { // the broker answers
-		records, next := f.log.read(f.position, 1+w.rand.IntN(40))
-		end := f.log.end
-		f.g.r.in(w.latency, func() { f.take(records, next, end) })
-	})
 }
 
 // take hands what was fetched to the window.
@@ -148,13 +110,18 @@ func (f *worldFetcher) take(records []*worldRecord, next, end int64) {
 		r.w.fail("I3", "%s reads %v twice", r, f.claim)
 	}
 	for _, rec := range records {
+		if rec.deletes {
+			f.g.deleted[rec.contact] = rec.n
+		}
 		ev := r.w.decoder.Decode(contactsync.Record{
 			Position: contactsync.Position{TopicPartition: f.claim.TopicPartition, Offset: rec.offset}, Generation: f.claim.Generation,
 			Time: r.w.now, Value: rec.value,
 		})
-		ev.Before = f.tracker.Inherited(rec.offset, -1)
+		ev.Before = f.tracker.Inherited(rec.offset, rec.epoch)
 		if ev.Before != contactsync.Open {
 			r.w.inherited++
+		} else if _, ok := f.g.open[rec.contact]; !ok {
+			f.g.open[rec.contact] = rec.n
 		}
 		r.window.Add(r.w.now, &ev)
 	}
@@ -210,14 +177,16 @@ func (g *worldGeneration) commitLoop() {
 
 // commit commits every watermark that has moved. It reports whether there is one.
 func (g *worldGeneration) commit(until time.Time, last bool) bool {
+	r := g.r
 	g.commits = nil
 	var offsets []Offset
 	for _, f := range g.fetchers {
-		if f.located && (f.tracker.Changed() || last && f.atWork() > 0) {
+		if f.located && (f.tracker.Changed() || last && (r.w.static || f.atWork() > 0)) {
 			c := f.tracker.ToCommit(progress.TextRuns)
 			g.commits = append(g.commits, worldCommit{f, c})
 			c.Log, c.Released, c.AtWork = f.source, last, f.atWork()
-			text, _ := c.Text(g.r.w.room)
+			text, whole := c.Text(r.w.room)
+			r.w.snapshots[worldCommitKey{f.claim.TopicPartition, c.Offset, text}] = worldSnapshot{at: r.w.now, by: g, whole: whole, last: last, atWork: c.AtWork}
 			offsets = append(offsets, Offset{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, LeaderEpoch: -1, Metadata: text})
 		}
 	}
@@ -299,6 +268,9 @@ func (g *worldGeneration) finishRelease() {
 	r := g.r
 	if g.state != genDraining || !r.window.Drained() {
 		return
+	}
+	if len(r.requests) > 0 {
+		r.w.fail("I4", "%s gives its partitions back with %d requests in flight", r, len(r.requests))
 	}
 	r.window.Forget(r.w.now)
 	r.atWork = maxTime(r.atWork, r.window.AtWorkUntil())

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/contactsync/contactsync"
 )
@@ -14,44 +15,86 @@ type worldLog struct {
 	partition contactsync.TopicPartition
 	first     int64 // of what retention has left
 	end       int64
+	epoch     int32          // of the leader
 	records   []*worldRecord // in the order of their offsets
 	committed int64          // accepted by the coordinator
-	dead      map[int64]bool // offsets that a dead letter has ended
+	commit    worldSnapshot  // what was committed
 }
 
 // worldRecord is one event.
 type worldRecord struct {
 	offset  int64
+	epoch   int32 // of the leader that has written it
 	contact *worldContact
 	n       int // counts the contact's events
 	value   []byte
+	written time.Time
+	dead    bool // a dead letter has ended it
+	deletes bool
+	gone    bool // compacted, cut off, or of a topic that was deleted
+	blind   bool // written, after the log was cut off, below what was read and committed of it before
 }
 
 // worldContact is one contact, which is in one partition.
 type worldContact struct {
 	id, stream string
 	log        *worldLog
-	written    int // number of its last event
-	state      int // of what the API holds
-	newest     int // of what it ever held
-	answered   int // of what it has said to hold
+	records    []*worldRecord // all that were ever written
+	deleted    int            // number of its last event that was a delete
+	state      int            // of what the API holds
+	newest     int            // of what it ever held
 	overtaken  bool
+	refused    map[int]bool // states that the API has refused, and might have taken
+	answered   int          // of what it has said to hold
+	answeredAt time.Time
+	answeredTo *worldGeneration
 }
+
+// record returns the event that has brought a state.
+func (c *worldContact) record(n int) *worldRecord { return c.records[n-1] }
 
 func (c *worldContact) String() string { return c.stream + "/" + c.id }
 
 // produce appends an event of a contact.
 func (l *worldLog) produce(c *worldContact) {
-	c.written++
-	l.w.produced++
-	bad := 0
-	if l.w.chance(40) {
-		bad = 1
+	w := l.w
+	if w.missing {
+		w.after(5*time.Second, func() { l.produce(c) })
+		return
 	}
-	value := fmt.Appendf(nil, `{"streamId":%q,"contact":{"id":%q,"n":%d,"bad":%d}}`, c.stream, c.id, c.written, bad)
-	l.records = append(l.records, &worldRecord{offset: l.end, contact: c, n: c.written, value: value})
-	l.w.logf("%v@%d is %v state %d, bad %d", l.partition, l.end, c, c.written, bad)
+	w.produced++
+	e := &worldRecord{offset: l.end, epoch: l.epoch, contact: c, n: len(c.records) + 1, written: w.now, blind: l.hides(l.end)}
+	bad, op := 0, ""
+	switch {
+	case w.chance(40):
+		bad = 1
+	case w.deletes && w.chance(15):
+		e.deletes, op = true, `,"op":"delete"`
+		c.deleted = e.n
+	}
+	e.value = fmt.Appendf(nil, `{"streamId":%q,"contact":{"id":%q,"n":%d,"bad":%d}%s}`, c.stream, c.id, e.n, bad, op)
+	c.records, l.records = append(c.records, e), append(l.records, e)
+	w.logf("%v@%d is %v state %d, bad %d%s", l.partition, l.end, c, e.n, bad, op)
 	l.end++
+}
+
+// hides reports whether an event that is written at an offset is not looked for there:
+// the log was longer before, and was read and committed beyond it.
+func (l *worldLog) hides(offset int64) bool {
+	if l.committed > offset {
+		return true
+	}
+	for _, m := range l.w.processes {
+		if m.member.dead || m.gen == nil {
+			continue
+		}
+		for _, f := range m.gen.fetchers {
+			if f.log == l && f.read > offset {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // at returns the index of the first record at or after an offset.
@@ -61,7 +104,7 @@ func (l *worldLog) at(offset int64) int {
 
 // read returns up to n records from an offset, and where to go on.
 func (l *worldLog) read(offset int64, n int) (records []*worldRecord, next int64) {
-	records = l.records[l.at(offset):]
+	records = slices.Clone(l.records[l.at(offset):])
 	if len(records) > n {
 		return records[:n], records[n-1].offset + 1
 	}
@@ -77,6 +120,37 @@ func (l *worldLog) open(below int64) *worldRecord {
 	return l.records[i]
 }
 
-// ended reports whether the API has taken the event, or a newer one of its contact, or
-// the dead-letter topic has it.
-func (l *worldLog) ended(r *worldRecord) bool { return r.contact.newest >= r.n || l.dead[r.offset] }
+// ended reports whether the API has taken the event, or a newer one of its contact, a
+// delete came after it, or the dead-letter topic has it.
+func (l *worldLog) ended(r *worldRecord) bool {
+	return r.contact.newest >= r.n || r.contact.deleted >= r.n || r.dead || r.blind
+}
+
+// lose takes records away.
+func (l *worldLog) lose(gone func(*worldRecord) bool) {
+	l.records = slices.DeleteFunc(l.records, func(e *worldRecord) bool {
+		e.gone = e.gone || gone(e)
+		return e.gone
+	})
+}
+
+// compact removes what a newer event of the same contact, below an offset, has replaced.
+func (l *worldLog) compact(below int64) {
+	last := map[*worldContact]int{}
+	for _, e := range l.records {
+		if e.offset < below {
+			last[e.contact] = e.n
+		}
+	}
+	n := len(l.records)
+	l.lose(func(e *worldRecord) bool { return e.n < last[e.contact] })
+	l.w.logf("%v is compacted below %d: %d of %d records are left", l.partition, below, len(l.records), n)
+}
+
+// cut loses what lies at an offset and behind it, as an unclean election does.
+func (l *worldLog) cut(end int64) {
+	l.w.logf("%v is cut off at %d of %d", l.partition, end, l.end)
+	l.epoch++
+	l.end = end
+	l.lose(func(e *worldRecord) bool { return e.offset >= end })
+}

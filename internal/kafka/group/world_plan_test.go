@@ -25,15 +25,22 @@ type world struct {
 	logs     []*worldLog // by partition
 	contacts []*worldContact
 	api      *worldAPI
-	replicas []*replica // the living ones, by their number
-	owner    map[contactsync.TopicPartition]ownership
+	replicas []*replica // the latest of each number
+
+	processes []*replica // all that ever were
+	owner     map[contactsync.TopicPartition]ownership
 
 	quiet     bool     // all faults are over
 	ends      []func() // of the faults that last
 	lossy     int      // one in so many calls to Kafka goes wrong; 0 for none
 	noLetters bool     // dead letters are not taken
 	room      int      // bytes that the brokers keep with an offset
-	inherited int      // events that had ended under an earlier owner
+	rebalance time.Duration
+	static    bool // the replicas have instance ids
+	deletes   bool // contacts are deleted too
+	missing   bool // the topic is deleted
+	snapshots map[worldCommitKey]worldSnapshot
+	inherited int // events that had ended under an earlier owner
 
 	metrics *metrics.Batcher
 	decoder *event.Decoder
@@ -108,17 +115,19 @@ const (
 	worldTimeout        = 3 * time.Second // of a request to the API
 	worldAmbiguous      = 2 * time.Second
 	worldPartitionCheck = 5 * time.Second
+	worldEndSettles     = 10 * time.Second // of a log's end
 )
 
 func newWorld(seed uint64, traced bool) *world {
 	w := &world{
-		rand: rand.New(rand.NewPCG(seed, 1)), traced: traced, faults: map[string]int{},
+		rand: rand.New(rand.NewPCG(seed, 1)), traced: traced, faults: map[string]int{}, snapshots: map[worldCommitKey]worldSnapshot{},
 		owner: map[contactsync.TopicPartition]ownership{}, metrics: &metrics.New(prometheus.NewRegistry()).Batcher,
 	}
 	w.sim = newSim(w)
 	w.begin = w.now
 	w.latency = w.between(time.Millisecond, 20*time.Millisecond)
-	w.checkIDs = w.chance(2)
+	w.rebalance = []time.Duration{2 * worldDrain, 30 * time.Second}[w.rand.IntN(2)]
+	w.checkIDs, w.static, w.deletes = w.chance(2), w.chance(3), w.chance(2)
 	format := event.DefaultConfig()
 	format.Validation = event.Lenient
 	w.decoder, _ = event.NewDecoder(format, func(string, string) (string, bool) { return "account", true })
@@ -136,7 +145,7 @@ func newWorld(seed uint64, traced bool) *world {
 	streams := 1 + w.rand.IntN(4)
 	for i := range 4 + w.rand.IntN(60) {
 		w.contacts = append(w.contacts, &worldContact{
-			id: fmt.Sprint("c", i), stream: fmt.Sprint("s", w.rand.IntN(streams)), log: w.logs[w.rand.IntN(partitions)],
+			id: fmt.Sprint("c", i), stream: fmt.Sprint("s", w.rand.IntN(streams)), log: w.logs[w.rand.IntN(partitions)], refused: map[int]bool{},
 		})
 	}
 	return w
@@ -144,7 +153,7 @@ func newWorld(seed uint64, traced bool) *world {
 
 func (w *world) addLog() {
 	p := contactsync.TopicPartition{Topic: "a", Partition: int32(len(w.logs))}
-	w.logs = append(w.logs, &worldLog{w: w, partition: p, dead: map[int64]bool{}})
+	w.logs = append(w.logs, &worldLog{w: w, partition: p})
 }
 
 // addPartition adds one, and contacts that are in it.
@@ -153,7 +162,7 @@ func (w *world) addPartition() {
 	w.topics["a"] = Topic{w.topics["a"].ID, len(w.logs)}
 	for range 3 {
 		i := len(w.contacts)
-		w.contacts = append(w.contacts, &worldContact{id: fmt.Sprint("c", i), stream: "s0", log: w.logs[len(w.logs)-1]})
+		w.contacts = append(w.contacts, &worldContact{id: fmt.Sprint("c", i), stream: "s0", log: w.logs[len(w.logs)-1], refused: map[int]bool{}})
 	}
 }
 

@@ -20,9 +20,10 @@ func (w *world) play() {
 		})
 	}
 	for range 1 + w.rand.IntN(4) {
-		kind := worldFaultList[w.rand.IntN(len(worldFaultList))]
 		w.after(w.between(8*time.Second, busy), func() {
-			w.do(kind)
+			for !w.quiet && !w.do(worldFaultList[w.rand.IntN(len(worldFaultList))]) {
+				continue // it cannot happen now: another one
+			}
 		})
 	}
 	// Two rebalances at least: one to begin, and one by somebody who joins later.

@@ -1,9 +1,9 @@
 package group
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -45,10 +45,15 @@ func (w *world) start(number int) *replica {
 	} else {
 		w.replicas = append(w.replicas, r)
 	}
+	w.processes = append(w.processes, r)
 	r.gate.r = r
 	r.window = batcher.NewWindow(w.batcherConfig(), func(string) (batcher.Gate, bool) { return &r.gate, true }, w.metrics, w.rand.Uint64())
 	r.member = w.join(r.String(), func(c *Config) {
+		c.Rebalance = w.rebalance
 		c.Session, c.LeaseMargin, c.Watch, c.Seed = worldSession, worldLeaseMargin, worldPartitionCheck, w.rand.Uint64()
+		if w.static {
+			c.InstanceID = fmt.Sprint("i", number)
+		}
 	})
 	r.member.owner = r.on
 	w.logf("%s starts", r)
@@ -177,7 +182,7 @@ func (r *replica) on(e Event) {
 		r.in(0, func() { r.ended(e.Number, true, e.Cause) })
 	case Done:
 		r.in(0, func() { r.done(e) })
-	case Left:
+	case Left, Fenced:
 		r.in(0, r.exit)
 	}
 }
@@ -306,9 +311,19 @@ func (r *replica) startRequest(req *batcher.Request) {
 			}
 		}
 	}
+	for _, other := range w.processes {
+		if other == r || other.gen == nil || !w.now.Before(other.member.m.LeaseUntil()) || other.member.dead {
+			continue
+		}
+		for _, row := range q.rows {
+			if other.gen.state == genRunning && slices.ContainsFunc(other.gen.fetchers, func(f *worldFetcher) bool { return f.log == row.contact.log && f.caughtUp }) {
+				w.fail("I4", "%s sends %v, which %s may send too", r, row.contact, other)
+			}
+		}
+	}
 	for _, row := range q.rows {
 		c := row.contact
-		if of := w.owner[c.log.partition]; of.replica != r || of.number != g.assigned.Number {
+		if of := w.owner[c.log.partition]; (of.replica != r || of.number != g.assigned.Number) && !of.replica.waitsFor(r) {
 			w.fail("I4", "%s sends %v of %v, which %s was assigned", r, c, c.log.partition, of.replica)
 		}
 		if g.lost {
@@ -316,6 +331,7 @@ func (r *replica) startRequest(req *batcher.Request) {
 		}
 		w.checkAgain(q, row)
 	}
+	r.checkLease()
 	r.requests = append(r.requests, q)
 	w.api.send(q)
 }
@@ -336,7 +352,9 @@ func (r *replica) answer(q *worldRequest, result contactsync.Result) {
 		for i, o := range result.Rows {
 			if o.Verdict == contactsync.Delivered {
 				c := q.rows[i].contact
-				c.answered = max(c.answered, q.rows[i].n)
+				if n := q.rows[i].n; n >= c.answered {
+					c.answered, c.answeredAt, c.answeredTo = n, r.w.now, q.g
+				}
 			}
 		}
 		r.window.Settle(r.w.now, q.req, result)
@@ -364,11 +382,14 @@ func (r *replica) write(letters []*batcher.DeadLetter) {
 			return
 		}
 		for _, d := range letters {
-			if d.Reason != contactsync.ReasonRejected || !bytes.Contains(d.Record.Value, []byte(`"bad":1`)) {
+			row := w.rowOf(d.Contact, d.Record.Value)
+			if d.Reason != contactsync.ReasonRejected || !row.bad && !row.contact.refused[row.n] {
 				w.fail("I6", "a dead letter of %v: %s %s", d.Record.Position, d.Reason, d.Detail)
 			}
-			for _, p := range d.Positions {
-				w.logs[p.Partition].dead[p.Offset] = true
+			for _, e := range row.contact.records {
+				if slices.ContainsFunc(d.Positions, func(p contactsync.Position) bool { return p.Offset == e.offset }) && e.n <= row.n {
+					e.dead = true
+				}
 			}
 		}
 		r.in(w.latency, func() {

@@ -139,7 +139,7 @@ func (s *worldSum) String() string {
 // check wants worlds worth playing.
 func (s *worldSum) check(t *testing.T) {
 	for what, n := range s.thin {
-		if n*1000 < s.worlds {
+		if n*100 < s.worlds {
 			continue
 		}
 		t.Errorf("%d worlds have too few %s", n, what)

@@ -1,0 +1,121 @@
+package group
+
+import (
+	"errors"
+	"time"
+
+	"github.com/contactsync/contactsync/internal/progress"
+)
+
+// resume takes over from the owner before: consumer/resume.go.
+func (f *worldFetcher) resume(o Offset) {
+	w := f.g.r.w
+	f.source = progress.NewLog("", o.TopicID)
+	ahead, err := progress.Parse(o.Metadata, o.Offset, f.source)
+	switch {
+	case errors.Is(err, progress.OtherLog):
+		f.lost = true
+	case err != nil && !errors.Is(err, progress.UnknownLog): // no broker told the topic's id in time
+		w.fail("progress", "%v@%d: %v", o.TopicPartition, o.Offset, err)
+	}
+	f.tracker.Resume(o.Offset, ahead)
+	f.before = f.g.r.atWork
+	wait := time.Duration(0)
+	if w.static && o.Offset >= 0 && (ahead == nil || !ahead.Released) {
+		wait = f.g.r.member.m.cfg.lease()
+	}
+	f.before = maxTime(f.before, w.now.Add(wait))
+	if ahead == nil {
+		return
+	}
+	taken := w.snapshots[worldCommitKey{o.TopicPartition, o.Offset, o.Metadata}]
+	if ahead.Released != taken.last || ahead.AtWork < taken.atWork.Truncate(time.Millisecond) {
+		w.fail("progress", "%v@%d: released %v, at work for %v; committed was %v, %v", o.TopicPartition, o.Offset, ahead.Released, ahead.AtWork, taken.last, taken.atWork)
+	}
+	if ahead.AtWork > 0 {
+		f.tracker.Recommit()
+	}
+	f.before = maxTime(f.before, w.now.Add(ahead.AtWork))
+}
+
+// atWork is for how long requests that were made before may still be applied.
+func (f *worldFetcher) atWork() time.Duration {
+	return max(maxTime(f.before, f.g.r.atWork).Sub(f.g.r.w.now), 0)
+}
+
+func (f *worldFetcher) runs() bool { return f.g.r.gen == f.g && f.g.state == genRunning }
+
+// run reads from the committed offset, or from the first one where that does not exist
+// any more: consumer/locate.go, with the policy to go on.
+func (f *worldFetcher) run(committed int64) {
+	l := f.log
+	switch {
+	case !f.runs():
+		return
+	case f.g.r.w.missing || committed > l.end && !f.settles():
+		f.g.r.in(time.Second, func() { f.run(committed) })
+		return
+	case committed < l.first, committed > l.end, f.lost:
+		committed = l.first
+		l.commit = worldSnapshot{} // all of it is sent again
+	}
+	f.beyond = time.Time{}
+	f.position, f.read = committed, committed
+	f.tracker.Start(committed)
+	f.located = true
+	f.next(0)
+}
+
+// settles reports whether the log has ended below what was read for long enough.
+func (f *worldFetcher) settles() bool {
+	if f.beyond.IsZero() {
+		f.beyond = f.g.r.w.now
+	}
+	return f.g.r.w.now.Sub(f.beyond) >= worldEndSettles
+}
+
+// next makes one fetch, whose answer comes a while later.
+func (f *worldFetcher) next(wait time.Duration) {
+	w := f.g.r.w
+	w.after(wait+w.latency, func() { // the broker answers
+		switch {
+		case w.missing:
+			f.g.r.in(time.Second, f.again)
+			return
+		case f.position > f.log.end:
+			f.g.r.in(w.latency, f.outOfRange)
+			return
+		}
+		records, next := f.log.read(f.position, 1+w.rand.IntN(40))
+		end := f.log.end
+		f.read = next
+		f.g.r.in(w.latency, func() { f.take(records, next, end) })
+	})
+}
+
+func (f *worldFetcher) again() {
+	if f.runs() {
+		f.next(0)
+	}
+}
+
+// outOfRange begins anew where what was read is not there any more.
+func (f *worldFetcher) outOfRange() {
+	switch {
+	case !f.runs():
+	case f.position <= f.log.end:
+		f.beyond = time.Time{}
+		f.next(0)
+	case !f.settles():
+		f.g.r.in(time.Second, f.outOfRange)
+	default:
+		f.located = false
+		f.g.release("the log was cut off or recreated")
+	}
+}
+
+// waitsFor reports whether this process has come in the place of another one, and sends
+// nothing before that one's lease has ended.
+func (r *replica) waitsFor(other *replica) bool {
+	return r.w.static && r.number == other.number && r.life > other.life
+}
