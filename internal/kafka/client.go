@@ -43,8 +43,8 @@ type Client struct {
 //
 // The client keeps the layout of the given topics only; of all topics of the
 // cluster where none is given, which a cluster of thousands answers with
-// megabytes each second. A topic that is not among them does not exist for it,
-// except for DescribeTopics.
+// megabytes each second. A topic that is not among them can be asked for, but neither
+// read nor written.
 func New(cfg Config, log *slog.Logger, topics ...string) (*Client, error) {
 	files, err := cfg.credentials()
 	if err != nil {

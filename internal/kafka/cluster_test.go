@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -208,8 +209,8 @@ func TestDescribeTopics_WithoutTheRightToReadSettings(t *testing.T) {
 	if topics[0].Err != nil || topics[0].Replicas != 1 || topics[0].ConfigErr == nil {
 		t.Errorf("events: %+v, want it described but for its settings", topics[0])
 	}
-	if topics[1].Err == nil {
-		t.Errorf("secret: %+v, want an error", topics[1])
+	if !errors.Is(topics[1].Err, kafka.ErrDenied) || errors.Is(topics[1].Err, kafka.ErrNoTopic) {
+		t.Errorf("secret: %+v, want it forbidden", topics[1])
 	}
 }
 
@@ -244,8 +245,33 @@ func TestClient_NeverAsksForCreation(t *testing.T) {
 	if _, err := c.DescribeTopics(t.Context(), "missing"); err != nil {
 		t.Fatal(err)
 	}
+	if counts, err := c.Partitions(t.Context(), "events"); err != nil || counts["events"] != 1 {
+		t.Errorf("partitions: %v, %v", counts, err)
+	}
 	if asked.Load() == 0 || allowed.Load() > 0 {
 		t.Errorf("%d of %d metadata requests allow the broker to create a topic", allowed.Load(), asked.Load())
+	}
+}
+
+// What a topic has is asked for, whatever the client was made for and has in its cache.
+func TestPartitions_AreThoseOfNow(t *testing.T) {
+	t.Parallel()
+	cluster := newCluster(t, kfake.SeedTopics(1, "events"))
+	cfg := configFor(cluster.ListenAddrs()...)
+	cfg.MetadataTTL = time.Minute
+	c := newClient(t, cfg, "events")
+	if counts, err := c.Partitions(t.Context(), "events"); err != nil || counts["events"] != 1 {
+		t.Fatalf("%v, %v", counts, err)
+	}
+	admin := newAdmin(t, cluster)
+	if _, err := admin.CreateTopic(t.Context(), 2, 1, nil, "others"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.CreatePartitions(t.Context(), 4, "events"); err != nil {
+		t.Fatal(err)
+	}
+	if counts, err := c.Partitions(t.Context(), "events", "others"); err != nil || counts["events"] != 5 || counts["others"] != 2 {
+		t.Errorf("%v, %v: want 5 and 2 partitions", counts, err)
 	}
 }
 

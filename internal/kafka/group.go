@@ -110,7 +110,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	g.giveUp()
 	if g.abandon == nil {
 		_, err := g.client.partitions(ctx, g.cfg.Topics...)
-		if believed := g.missing.believed(err, g.client.cfg.MetadataTTL); err != nil {
+		if believed := g.missing.believed(err); err != nil {
 			if errors.Is(err, ErrNoTopic) && !believed {
 				return nil, errors.New(err.Error()) // may pass
 			}

@@ -50,9 +50,8 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 type absence struct{ since time.Time }
 
 // believed takes the outcome of each attempt, and reports whether a topic has been
-// missing for long enough: topicSettles, and no less than it takes to refresh the
-// metadata, which may be older than the topic.
-func (a *absence) believed(err error, metadataTTL time.Duration) bool {
+// missing for topicSettles.
+func (a *absence) believed(err error) bool {
 	if !errors.Is(err, ErrNoTopic) {
 		a.since = time.Time{}
 		return false
@@ -60,7 +59,7 @@ func (a *absence) believed(err error, metadataTTL time.Duration) bool {
 	if a.since.IsZero() {
 		a.since = time.Now()
 	}
-	return time.Since(a.since) >= max(topicSettles, metadataTTL+time.Second)
+	return time.Since(a.since) >= topicSettles
 }
 
 // retry repeats a question until it is answered, its error is final, patience is
@@ -76,7 +75,7 @@ func (c *Client) retry(ctx context.Context, ask func(context.Context) error) err
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, ErrDenied), missing.believed(err, c.cfg.MetadataTTL), time.Since(start) > patience:
+		case errors.Is(err, ErrDenied), missing.believed(err), time.Since(start) > patience:
 			return err
 		}
 		c.log.Warn("kafka request failed; retried", "err", err)

@@ -25,30 +25,18 @@ func (c *Client) Partitions(ctx context.Context, topics ...string) (counts map[s
 func (c *Client) partitions(ctx context.Context, topics ...string) (map[string]int, error) {
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	res, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{Addr: c.addr, Topics: topics})
+	found, errs, err := c.topics(ctx, topics)
 	if err != nil {
-		return nil, fmt.Errorf("ask for the partitions of %q: %w", topics, err)
+		return nil, err
 	}
 	counts := map[string]int{}
-	for _, t := range res.Topics {
-		if err := unusable(t); err != nil {
-			return nil, c.renewal.note(err)
+	for i, t := range found {
+		if errs[i] != nil {
+			return nil, c.renewal.note(errs[i])
 		}
 		counts[t.Name] = len(t.Partitions)
 	}
 	return counts, nil
-}
-
-// unusable returns why a topic cannot be used: ErrNoTopic, ErrDenied, or what a
-// broker said that may pass.
-func unusable(t kafkago.Topic) error {
-	switch {
-	case t.Error != nil:
-		return fmt.Errorf("topic %q: %w", t.Name, topicError(t.Error, "DESCRIBE"))
-	case len(t.Partitions) == 0:
-		return fmt.Errorf("topic %q: %w: it has no partition", t.Name, ErrNoTopic)
-	}
-	return nil
 }
 
 // Topic is what an operator wants to know of a topic before the service relies on it.
@@ -70,39 +58,34 @@ const (
 	maxMessageBytes   = "max.message.bytes"
 )
 
-// DescribeTopics asks once for topics by name, among all of the cluster, and returns
-// them in that order. It creates none: the metadata request forbids it. It needs
+// DescribeTopics asks once for topics by name, and returns them in that order. It
+// creates none: the metadata request forbids it. It needs
 // DESCRIBE, and for the settings DESCRIBE_CONFIGS, on each topic; without the latter
 // ConfigErr says so. The error is for the cluster as a whole.
 func (c *Client) DescribeTopics(ctx context.Context, topics ...string) ([]Topic, error) {
 	if len(topics) == 0 {
 		return nil, nil
 	}
-	// The shared transport may know other topics only, and what it knows is not fresh.
 	ctx, cancel := c.bounded(ctx)
 	defer cancel()
-	transport := c.newTransport(ctx, topics)
-	defer transport.CloseIdleConnections()
-	client := &kafkago.Client{Addr: c.addr, Transport: transport}
-
-	meta, err := client.Metadata(ctx, &kafkago.MetadataRequest{Topics: topics})
+	described, errs, err := c.topics(ctx, topics)
 	if err != nil {
-		return nil, fmt.Errorf("ask kafka for topics: %w", err)
+		return nil, err
 	}
-	found := make([]Topic, len(meta.Topics))
+	found := make([]Topic, len(described))
 	var existing []*Topic
-	for i, t := range meta.Topics {
-		found[i] = Topic{Name: t.Name, Err: unusable(t)}
+	for i, t := range described {
+		found[i] = Topic{Name: t.Name, Err: errs[i]}
 		if found[i].Err != nil {
 			continue
 		}
-		found[i].Replicas = len(t.Partitions[0].Replicas)
+		found[i].Replicas = len(t.Partitions[0].ReplicaNodes)
 		for _, p := range t.Partitions {
-			found[i].Replicas = min(found[i].Replicas, len(p.Replicas))
+			found[i].Replicas = min(found[i].Replicas, len(p.ReplicaNodes))
 		}
 		existing = append(existing, &found[i])
 	}
-	readSettings(ctx, client, existing)
+	readSettings(ctx, c.client, existing)
 	return found, nil
 }
 

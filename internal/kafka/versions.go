@@ -31,6 +31,7 @@ func calls() []call {
 		between(protocol.Fetch, fetchVersion, fetchVersion),
 		upFrom(protocol.ListOffsets, 1), // one offset an answer
 		upFrom(protocol.Metadata, 4),    // auto-creation can be forbidden
+		between(protocol.Metadata, metadataVersion, metadataVersion),
 		{protocol.ApiVersions, []int16{0}},
 	}
 	for _, a := range group.APIs() {

@@ -88,10 +88,28 @@ func (k *fakeKafka) RoundTrip(_ context.Context, _ net.Addr, req kafkago.Request
 		}
 		return &produce.Response{Topics: []produce.ResponseTopic{{Topic: req.Topics[0].Topic, Partitions: []produce.ResponsePartition{answer}}}}, nil
 	}
+	if req.ApiKey() == protocol.Metadata {
+		return kafkatest.Metadata[protocol.Message](req, k.describe)
+	}
 	return kafkatest.Fetch[protocol.Message](req, func(req *kmsg.FetchRequest) *kmsg.FetchResponse {
 		asked := req.Topics[0].Partitions[0]
 		return kafkatest.Answer(req, k.topics[req.Topics[0].Topic][asked.Partition].fetch(asked.FetchOffset))
 	})
+}
+
+func (k *fakeKafka) describe(req *kmsg.MetadataRequest) *kmsg.MetadataResponse {
+	res := kmsg.NewPtrMetadataResponse()
+	for _, asked := range req.Topics {
+		t := kmsg.NewMetadataResponseTopic()
+		t.Topic = asked.Topic
+		for p := range k.topics[*asked.Topic] {
+			partition := kmsg.NewMetadataResponseTopicPartition()
+			partition.Partition, partition.Leader = int32(p), 1
+			t.Partitions = append(t.Partitions, partition)
+		}
+		res.Topics = append(res.Topics, t)
+	}
+	return res
 }
 
 func (p *fakePartition) offsetAt(timestamp int64) int64 {

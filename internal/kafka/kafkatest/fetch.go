@@ -13,20 +13,36 @@ import (
 )
 
 // Fetch answers a fetch that a transport was given, as a broker would. M is what the
-// transport calls a message.
-func Fetch[M any](req any, answer func(*kmsg.FetchRequest) *kmsg.FetchResponse) (res M, err error) {
+// transport calls a message. No answer closes the connection.
+func Fetch[M any](req any, answer func(*kmsg.FetchRequest) *kmsg.FetchResponse) (M, error) {
+	return exchange[M](req, kmsg.NewPtrFetchRequest(), func(req *kmsg.FetchRequest) kmsg.Response {
+		if res := answer(req); res != nil {
+			return res
+		}
+		return nil
+	})
+}
+
+// Metadata answers a question for topics likewise.
+func Metadata[M any](req any, answer func(*kmsg.MetadataRequest) *kmsg.MetadataResponse) (M, error) {
+	return exchange[M](req, kmsg.NewPtrMetadataRequest(), func(req *kmsg.MetadataRequest) kmsg.Response { return answer(req) })
+}
+
+// exchange answers one request on a connection, which is read into asked.
+func exchange[M any, R kmsg.Request](req any, asked R, answer func(R) kmsg.Response) (res M, err error) {
 	raw, ok := req.(interface {
 		RawExchange(rw io.ReadWriter) (M, error)
 	})
 	if !ok {
-		return res, fmt.Errorf("a request of type %T is no fetch", req)
+		return res, fmt.Errorf("a request of type %T cannot be answered", req)
 	}
-	return raw.RawExchange(&connection{answer: answer})
+	return raw.RawExchange(&connection{req: asked, answer: func() kmsg.Response { return answer(asked) }})
 }
 
 // connection takes one request and has its answer.
 type connection struct {
-	answer func(*kmsg.FetchRequest) *kmsg.FetchResponse
+	req    kmsg.Request
+	answer func() kmsg.Response
 	asked  bytes.Buffer
 	ready  *bytes.Reader
 }
@@ -40,16 +56,18 @@ func (c *connection) Read(p []byte) (int, error) {
 			return 0, fmt.Errorf("the request has a wrong length: %x", frame)
 		}
 		name := int(binary.BigEndian.Uint16(frame[12:]))
-		req := kmsg.NewPtrFetchRequest()
-		req.Version = int16(binary.BigEndian.Uint16(frame[6:]))
-		if err := req.ReadFrom(frame[14+name:]); err != nil {
+		if key := int16(binary.BigEndian.Uint16(frame[4:])); key != c.req.Key() {
+			return 0, fmt.Errorf("the request has the key %d, not %d", key, c.req.Key())
+		}
+		c.req.SetVersion(int16(binary.BigEndian.Uint16(frame[6:])))
+		if err := c.req.ReadFrom(frame[14+name:]); err != nil {
 			return 0, fmt.Errorf("the request cannot be read: %w", err)
 		}
-		res := c.answer(req)
+		res := c.answer()
 		if res == nil {
 			return 0, io.EOF
 		}
-		res.Version = req.Version
+		res.SetVersion(c.req.GetVersion())
 		body := res.AppendTo(make([]byte, 8))
 		binary.BigEndian.PutUint32(body, uint32(len(body)-4))
 		c.ready = bytes.NewReader(body)
