@@ -36,6 +36,7 @@ func (c *Consumer) generation(stop context.Context, assigned *kafka.Generation) 
 	g := c.newGeneration(assigned, cancel)
 	c.deps.Metrics.Rebalances.Inc()
 	c.deps.Metrics.Assigned.Set(float64(len(g.claims)))
+	c.deps.Metrics.MissingTopics.Set(float64(len(g.Missing)))
 	c.deps.Log.Info("partitions assigned", "generation", g.Group, "assignment", g.ID, "member", g.Member, "owned", len(g.claims), "all", g.All)
 	c.deps.OnAssign(len(g.claims), g.All)
 	catchUp := c.cfg.CatchupMax > 0 || g.waits(time.Now())
@@ -127,6 +128,7 @@ func (g *generation) close() {
 		m.PartitionState.DeletePartialMatch(prometheus.Labels{"topic": claim.Topic, "partition": partition})
 	}
 	m.Assigned.Set(0)
+	m.MissingTopics.Set(0)
 	m.CatchingUp.Set(0)
 }
 

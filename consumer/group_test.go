@@ -100,6 +100,46 @@ func TestConsumer_NothingIsSentOrCommittedOnceTheGenerationIsLost(t *testing.T) 
 	}
 }
 
+// After a rebalance a deleted topic has no partitions: the others are read, the topic is
+// named, and where there is no other the replica is not ready.
+func TestConsumer_NamesMissingTopics(t *testing.T) {
+	t.Parallel()
+	for _, others := range []int{1, 0} {
+		t.Run(fmt.Sprint("others ", others), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakes(t)
+				gen, end := generation(1, others)
+				gen.All, gen.Missing = others, []string{"gone"}
+				f.next = func(n int) (*kafka.Generation, error) {
+					if n == 1 {
+						return gen, nil
+					}
+					next, _ := generation(2, 1)
+					next.All = 1
+					return next, nil
+				}
+				stop := f.run(t)
+				synctest.Wait()
+				if got := f.consumer.MissingTopics(); len(got) != 1 || got[0] != "gone" {
+					t.Errorf("missing topics %q", got)
+				}
+				if why := f.consumer.NotReady(); (why == "") != (others > 0) || others == 0 && !strings.Contains(why, "topic gone does not exist") {
+					t.Errorf("not ready: %q with %d other partitions", why, others)
+				}
+				end(kafka.ErrRebalance) // the topic is there again
+				synctest.Wait()
+				if got := f.consumer.MissingTopics(); len(got) != 0 || f.consumer.NotReady() != "" {
+					t.Errorf("missing topics %q, not ready: %q", got, f.consumer.NotReady())
+				}
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // One partition whose committed offset Kafka does not say stops no other one.
 func TestConsumer_ReadsTheOthersWhereACommittedOffsetIsNotKnown(t *testing.T) {
 	t.Parallel()

@@ -138,11 +138,23 @@ func (c *Consumer) Partitions() []Partition {
 	return all
 }
 
-// NotReady returns why no event is read: before the first assignment, and where none of
-// the owned partitions can be read. It returns the empty string otherwise, also where
-// this replica owns none because there are more replicas than partitions.
+// MissingTopics returns the topics of the settings that do not exist, or that this client
+// may not see. They have no partitions, so nobody owns any.
+func (c *Consumer) MissingTopics() []string {
+	g := c.present.Load()
+	if g == nil {
+		return nil
+	}
+	return g.Missing
+}
+
+// NotReady returns why no event is read: before the first assignment, where none of the
+// owned partitions can be read, and where none of the topics exists. It returns the empty
+// string otherwise, also where this replica owns none because there are more replicas
+// than partitions.
 func (c *Consumer) NotReady() string {
-	if c.present.Load() == nil {
+	g := c.present.Load()
+	if g == nil {
 		return "no partitions assigned yet"
 	}
 	var reasons []string
@@ -153,8 +165,11 @@ func (c *Consumer) NotReady() string {
 		}
 		reasons = append(reasons, contactsync.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String()+" is "+string(p.State)+": "+p.Reason)
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && (g.All > 0 || len(g.Missing) == 0) {
 		return ""
+	}
+	for _, t := range g.Missing {
+		reasons = append(reasons, "topic "+t+" does not exist, or DESCRIBE on it is missing")
 	}
 	return "none of the owned partitions is read:\n" + strings.Join(reasons, "\n")
 }

@@ -24,6 +24,7 @@ type Consumer struct {
 	Rebalances      prometheus.Counter
 	GroupErrors     prometheus.Counter
 	Assigned        prometheus.Gauge
+	MissingTopics   prometheus.Gauge
 	CatchingUp      prometheus.Gauge
 	Commits         *prometheus.CounterVec // result
 	ProgressIgnored *prometheus.CounterVec // reason

@@ -14,7 +14,9 @@ type Status struct {
 	Stuck      string               `json:"stuck,omitzero"`     // why a restart would help; absent if it would not
 	Gates      map[string]gate      `json:"gates"`              // by account
 	Partitions []consumer.Partition `json:"partitions"`         // those that this replica owns
-	Window     batcher.Status       `json:"window"`
+	// MissingTopics are those of consumer.topics that do not exist, or that the service may not see.
+	MissingTopics []string       `json:"missing_topics,omitzero"`
+	Window        batcher.Status `json:"window"`
 }
 
 // gate is what a request of an account would meet now.
@@ -25,7 +27,7 @@ type gate struct {
 }
 
 func (a *App) status() any {
-	s := Status{Version: a.version, NotReady: a.NotReady(), Stuck: a.Stuck(), Gates: map[string]gate{}, Partitions: a.consumer.Partitions()}
+	s := Status{Version: a.version, NotReady: a.NotReady(), Stuck: a.Stuck(), Gates: map[string]gate{}, Partitions: a.consumer.Partitions(), MissingTopics: a.consumer.MissingTopics()}
 	if s.Stuck == "" { // a stuck loop would not answer
 		s.Window = a.batcher.Status()
 	}

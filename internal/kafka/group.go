@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,8 @@ type Generation struct {
 	Member string
 	Owned  []Committed // the partitions of this member
 	All    int         // how many partitions the topics have, whoever owns them
+	// Missing are the topics that do not exist, or that this client may not see.
+	Missing []string
 
 	// Ended is done when the member has to give its partitions up. Its cause is
 	// ErrRebalance while commits may still be taken, and ErrFenced when they may not.
@@ -185,6 +188,9 @@ func (g *Group) generation(ctx context.Context, gen *group.Generation) (*Generat
 	for _, t := range gen.Topics {
 		out.All += t.Partitions
 	}
+	if len(gen.Topics) > 0 || gen.Cluster != "" { // a broker has said which there are
+		out.Missing = missing(g.cfg.Topics, gen)
+	}
 	if len(gen.Partitions) == 0 {
 		return out, nil
 	}
@@ -305,4 +311,15 @@ func (g *Group) Leave(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("leave group %q: %w", g.cfg.ID, context.Cause(ctx))
 	}
+}
+
+// missing returns the topics that were not found, and of which nothing is assigned.
+func missing(topics []string, gen *group.Generation) (list []string) {
+	for _, t := range topics {
+		_, found := gen.Topics[t]
+		if !found && !slices.ContainsFunc(gen.Partitions, func(p contactsync.TopicPartition) bool { return p.Topic == t }) {
+			list = append(list, t)
+		}
+	}
+	return list
 }
