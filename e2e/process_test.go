@@ -8,10 +8,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,8 +51,8 @@ type process struct {
 	ended bool
 }
 
-// startProcess runs the service until it is stopped or killed.
-func startProcess(t *testing.T, name, settings, dir string) *process {
+// startProcess runs the service until it is stopped or killed. env overrides settings.
+func startProcess(t *testing.T, name, settings, dir string, env ...string) *process {
 	t.Helper()
 	path, err := binary()
 	if err != nil {
@@ -62,7 +64,7 @@ func startProcess(t *testing.T, name, settings, dir string) *process {
 		t.Fatal(err)
 	}
 	p.cmd = exec.Command(path, "run", "--config", settings)
-	p.cmd.Env = []string{"HOME=" + dir}
+	p.cmd.Env = append([]string{"HOME=" + dir}, env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	stderr, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -153,27 +155,63 @@ func (p *process) usage() (cpu time.Duration, rssMiB int64) {
 	return s.UserTime() + s.SystemTime(), rssMiB
 }
 
-// series is the sum of one series over its labels.
-func (p *process) series(name string) (sum float64) {
+// series is the sum of one series over its labels, or over those that have label, such
+// as topic="contacts", among them.
+func (p *process) series(name string, label ...string) (sum float64) {
+	p.t.Helper()
+	for line := range strings.Lines(p.page("/metrics")) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		key, labels, _ := strings.Cut(key, "{")
+		if key != "contactsync_"+name || !containsAll(labels, label) {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		sum += v
+	}
+	return sum
+}
+
+func containsAll(text string, parts []string) bool {
+	return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(text, part) })
+}
+
+// page is one of the admin pages.
+func (p *process) page(path string) string {
 	p.t.Helper()
 	client := http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
-	res, err := client.Get("http://" + p.address() + "/metrics")
+	res, err := client.Get("http://" + p.address() + path)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer res.Body.Close()
-	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
-		key, value, _ := strings.Cut(lines.Text(), " ")
-		if key, _, _ = strings.Cut(key, "{"); key == "contactsync_"+name {
-			v, err := strconv.ParseFloat(value, 64)
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			sum += v
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return string(text)
+}
+
+// generations are the numbers of the group's generations that a process took part in.
+func (p *process) generations() (all []int) {
+	p.t.Helper()
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for line := range bytes.Lines(text) {
+		var entry struct {
+			Msg        string
+			Generation int
+		}
+		if json.Unmarshal(line, &entry) == nil && entry.Msg == "partitions assigned" {
+			all = append(all, entry.Generation)
 		}
 	}
-	return sum
+	return all
 }
 
 func tail(path string, n int) string {

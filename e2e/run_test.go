@@ -31,7 +31,11 @@ type run struct {
 	dir      string
 	settings string // file
 	started  int    // processes so far
+	other    string // the second topic, where there is one
 }
+
+// userPassword is the password of each user of the brokers.
+const userPassword = "kafka-secret"
 
 type runOptions struct {
 	partitions   int32
@@ -40,6 +44,8 @@ type runOptions struct {
 	extra        string // YAML lines under their sections, added to the settings
 	requests     int    // budget per window; 0 for none
 	window       string // a second where it is empty
+	other        string // a second topic, named by its suffix, with as many partitions
+	user         string // to log in as, with userPassword; empty for none
 }
 
 func newRun(t *testing.T, cluster *kafka.Cluster, o runOptions) *run {
@@ -60,6 +66,13 @@ func newRun(t *testing.T, cluster *kafka.Cluster, o runOptions) *run {
 	}
 	create(r.Topic, o.partitions, o.topicConfigs)
 	create(r.DeadLetters, 1, nil)
+	topics := []string{r.Topic}
+	if o.other != "" {
+		r.other = name + o.other
+		create(r.other, o.partitions, nil)
+		topics = append(topics, r.other)
+	}
+	brokers, login := r.Brokers, ""
 	api := stub.DefaultConfig()
 	api.Terse = true
 	api.Latency = 5 * time.Millisecond
@@ -79,9 +92,13 @@ func newRun(t *testing.T, cluster *kafka.Cluster, o runOptions) *run {
 	if err := os.WriteFile(secret, []byte(stub.LabSecret), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	if o.user != "" {
+		brokers = cluster.Secured()
+		login = fmt.Sprintf(", sasl: {mechanism: PLAIN, allow_plaintext: true, username: %s, password_file: %s}", o.user, r.login())
+	}
 	r.settings = filepath.Join(r.dir, "contactsync.yaml")
 	text := fmt.Sprintf(`
-kafka: {brokers: [%s]}
+kafka: {brokers: [%s]%s}
 deadletter: {topic: %s}
 admin: {listen: "127.0.0.1:0"}
 upstream:
@@ -101,7 +118,7 @@ consumer:
   drain_timeout: 5s
   commit_interval: 200ms
   partition_check_interval: 1s
-%s`, quoted(r.Brokers), r.DeadLetters, r.api.URL(), stub.LabAppID, secret, o.requests, cmp.Or(o.window, "1s"), r.Topic, r.Group, o.extra)
+%s`, quoted(brokers), login, r.DeadLetters, r.api.URL(), stub.LabAppID, secret, o.requests, cmp.Or(o.window, "1s"), strings.Join(topics, ", "), r.Group, o.extra)
 	if err := os.WriteFile(r.settings, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -122,6 +139,24 @@ func (r *run) start(n int) []*process {
 		p.address()
 	}
 	return all
+}
+
+// startWith starts one service process with settings from the environment, and does not
+// wait for it.
+func (r *run) startWith(env ...string) *process {
+	r.t.Helper()
+	r.started++
+	return startProcess(r.t, fmt.Sprint("replica-", r.started), r.settings, r.dir, env...)
+}
+
+// login writes the password of the users that tests log in as.
+func (r *run) login() (file string) {
+	r.t.Helper()
+	file = filepath.Join(r.dir, "password")
+	if err := os.WriteFile(file, []byte(userPassword), 0o600); err != nil {
+		r.t.Fatal(err)
+	}
+	return file
 }
 
 // startPair starts two service processes and waits until each has half of the

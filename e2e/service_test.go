@@ -6,7 +6,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"syscall"
 	"testing"
 	"time"
 
@@ -29,6 +28,7 @@ func TestOneNode(t *testing.T) {
 	t.Run("rolling restart", func(t *testing.T) { rollingRestart(t, cluster) })
 	t.Run("replica killed", func(t *testing.T) { replicaKilled(t, cluster) })
 	t.Run("owner frozen", func(t *testing.T) { ownerFrozen(t, cluster) })
+	t.Run("rolling update of static members", func(t *testing.T) { staticUpdate(t, cluster) })
 	t.Run("compacted topic", func(t *testing.T) { compacted(t, cluster) })
 	t.Run("transactions with aborts", func(t *testing.T) { transactions(t, cluster) })
 	t.Run("more partitions", func(t *testing.T) { morePartitions(t, cluster) })
@@ -43,6 +43,7 @@ func TestThreeNodes(t *testing.T) {
 	t.Run("leaders move", func(t *testing.T) { leadersMove(t, cluster) })
 	t.Run("node killed", func(t *testing.T) { nodeKilled(t, cluster) })
 	t.Run("replica killed", func(t *testing.T) { replicaKilled(t, cluster) })
+	t.Run("fresh replica beside a frozen broker", func(t *testing.T) { besideFrozenBroker(t, cluster) })
 }
 
 func startKafka(t *testing.T, o kafka.Options) *kafka.Cluster {
@@ -105,36 +106,6 @@ func rollingRestart(t *testing.T, cluster *kafka.Cluster) {
 	r.drain()
 	stopAll(replicas)
 	r.verify(nil) // a stop in order leaves no duplicates
-}
-
-// ownerFrozen stops the only replica in the middle of a backlog for longer than its
-// session. Another one takes its partitions over and delivers newer states. When the
-// first one goes on, it must not send what it had in mind.
-func ownerFrozen(t *testing.T, cluster *kafka.Cluster) {
-	r := newRun(t, cluster, runOptions{ // all slots busy, and more work ready
-		api: func(c *stub.Config) { c.Latency = 300 * time.Millisecond }, extra: "batcher: {max_rows: 10}",
-	})
-	arrives := load(r)
-	frozen := r.start(1)[0]
-	until(t, "a quarter of the backlog", func() bool { return r.api.Stats().AppliedRows > 1_000 })
-	frozen.signal(syscall.SIGSTOP)
-	bound := r.uncommitted(t.Context())
-	before := r.api.Stats().AppliedRows
-	other := r.start(1)[0]
-	arrives()
-	r.drain()
-	took := r.api.Stats().AppliedRows - before
-	frozen.signal(syscall.SIGCONT)
-	until(t, "both replicas to own partitions", func() bool {
-		return frozen.series("consumer_assigned_partitions") == 3 && other.series("consumer_assigned_partitions") == 3
-	})
-	r.drain()
-	stopAll([]*process{frozen, other})
-	t.Logf("%d rows were delivered while the first owner was frozen", took)
-	report := r.verify(func(in *check.Input) { in.MaxDuplicates, in.MaxRepeated = bound, bound })
-	if report.LateBackwards > 0 { // the checker forgives a request that was given up; this one was not to be made
-		t.Errorf("I4: %d older states were set over newer ones after the owner went on", report.LateBackwards)
-	}
 }
 
 func replicaKilled(t *testing.T, cluster *kafka.Cluster) {

@@ -37,6 +37,10 @@ type Options struct {
 	Log io.Writer
 	// Properties are Kafka's own, for every node; they win over the package's.
 	Properties map[string]string
+	// Users adds a second listener, where clients log in with PLAIN: passwords by name.
+	// They have no right but those of Cluster.Allow. Clients of Brokers stay without a
+	// login, and may do everything.
+	Users map[string]string
 }
 
 // Cluster is one running Kafka cluster. Its methods may be called concurrently from
@@ -48,6 +52,7 @@ type Cluster struct {
 	log        io.Writer
 	nodes      []*node // empty where the brokers are not ours
 	brokers    []string
+	secured    []string // the listeners for users; empty where there are none
 	admin      *kadm.Client
 	wg         sync.WaitGroup // one goroutine for each process
 
@@ -70,6 +75,9 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	}
 	if named := os.Getenv(BrokersEnv); named != "" {
 		c.brokers = strings.Split(named, ",")
+		if len(opts.Users) > 0 {
+			return nil, fmt.Errorf("starting Kafka with users: %w", ErrNotOwned)
+		}
 	} else if err := c.prepare(ctx, opts); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
@@ -108,7 +116,10 @@ func (c *Cluster) prepare(ctx context.Context, opts Options) (err error) {
 	var wg sync.WaitGroup
 	for i, n := range c.nodes {
 		c.brokers = append(c.brokers, n.brokerAddr)
-		if err := n.write(n.properties(c.nodes, opts.Properties)); err != nil {
+		if len(opts.Users) > 0 {
+			c.secured = append(c.secured, n.usersAddr)
+		}
+		if err := n.write(n.properties(c.nodes, opts)); err != nil {
 			return err
 		}
 		wg.Go(func() { faults[i] = n.format(ctx, c.java, c.libs, id) })
@@ -146,6 +157,9 @@ func (c *Cluster) launch(ctx context.Context, want int) error {
 
 // Brokers returns the addresses of all nodes, running or not.
 func (c *Cluster) Brokers() []string { return append([]string(nil), c.brokers...) }
+
+// Secured returns the addresses where users log in; empty where there are no users.
+func (c *Cluster) Secured() []string { return append([]string(nil), c.secured...) }
 
 // Owned reports whether nodes can be killed, stopped, paused and started.
 func (c *Cluster) Owned() bool { return len(c.nodes) > 0 }

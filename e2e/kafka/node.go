@@ -32,6 +32,7 @@ type node struct {
 	dir            string
 	brokerAddr     string
 	controllerAddr string
+	usersAddr      string // bound only where there are users
 
 	// Guarded by Cluster.mu.
 	proc   *process // the last process; nil before the first
@@ -46,7 +47,7 @@ func (n *node) logFile() string { return filepath.Join(n.dir, "kafka.log") }
 
 // newNodes makes count nodes with ports that are free now.
 func newNodes(ctx context.Context, dir string, count int) ([]*node, error) {
-	addrs, err := loopback.Free(ctx, 2*count)
+	addrs, err := loopback.Free(ctx, 3*count)
 	if err != nil {
 		return nil, err
 	}
@@ -55,15 +56,16 @@ func newNodes(ctx context.Context, dir string, count int) ([]*node, error) {
 		nodes = append(nodes, &node{
 			id:             i + 1,
 			dir:            filepath.Join(dir, "node-"+strconv.Itoa(i+1)),
-			brokerAddr:     addrs[2*i],
-			controllerAddr: addrs[2*i+1],
+			brokerAddr:     addrs[3*i],
+			controllerAddr: addrs[3*i+1],
+			usersAddr:      addrs[3*i+2],
 		})
 	}
 	return nodes, nil
 }
 
-// properties is the configuration of n as one of nodes; extra is added last.
-func (n *node) properties(nodes []*node, extra map[string]string) map[string]string {
+// properties is the configuration of n as one of nodes; those of the options are added last.
+func (n *node) properties(nodes []*node, opts Options) map[string]string {
 	var voters []string
 	for _, m := range nodes {
 		voters = append(voters, fmt.Sprintf("%d@%s", m.id, m.controllerAddr))
@@ -104,7 +106,22 @@ func (n *node) properties(nodes []*node, extra map[string]string) map[string]str
 		"log.cleaner.dedupe.buffer.size":      "16777216",
 		"remote.log.manager.thread.pool.size": "1",
 	}
-	maps.Copy(all, extra)
+	if len(opts.Users) > 0 {
+		login := "org.apache.kafka.common.security.plain.PlainLoginModule required"
+		for _, user := range slices.Sorted(maps.Keys(opts.Users)) {
+			login += fmt.Sprintf(" user_%s=%q", user, opts.Users[user])
+		}
+		maps.Copy(all, map[string]string{
+			"listeners":                                   all["listeners"] + ",USERS://" + n.usersAddr,
+			"advertised.listeners":                        all["advertised.listeners"] + ",USERS://" + n.usersAddr,
+			"listener.security.protocol.map":              all["listener.security.protocol.map"] + ",USERS:SASL_PLAINTEXT",
+			"listener.name.users.sasl.enabled.mechanisms": "PLAIN",
+			"listener.name.users.plain.sasl.jaas.config":  login + ";",
+			"authorizer.class.name":                       "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+			"super.users":                                 "User:ANONYMOUS", // nodes and tests, on the other listeners
+		})
+	}
+	maps.Copy(all, opts.Properties)
 	return all
 }
 
