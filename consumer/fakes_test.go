@@ -54,6 +54,7 @@ type fakes struct {
 	first    *kafka.Committed // of the first generation
 
 	leaderless int32        // a partition without a leader; 0 for none
+	forbidden  int32        // a partition that may not be read; 0 for none
 	size       atomic.Int64 // records in each partition's log
 	away       atomic.Bool  // no broker says where a partition ends
 }
@@ -262,6 +263,9 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		for _, p := range asked.Partitions {
 			if f.away.Load() || f.leaderless != 0 && p.Partition == f.leaderless {
 				return nil, kafkago.LeaderNotAvailable
+			}
+			if f.forbidden != 0 && p.Partition == f.forbidden {
+				return nil, kafkago.TopicAuthorizationFailed
 			}
 			o := listoffsets.ResponsePartition{Partition: p.Partition, Timestamp: p.Timestamp}
 			if p.Timestamp == kafkago.LastOffset {

@@ -100,6 +100,29 @@ func TestConsumer_NothingIsSentOrCommittedOnceTheGenerationIsLost(t *testing.T) 
 	}
 }
 
+// The contacts of the others do not wait for a partition that may not be read, which would
+// be for catchup_max.
+func TestConsumer_CatchesUpWithoutAForbiddenPartition(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		f.forbidden = 1
+		gen, _ := generation(1, 2)
+		f.next = func(int) (*kafka.Generation, error) { return gen, nil }
+		stop := f.run(t)
+		kafka.Sleep(t.Context(), time.Second)
+		if got := f.caughtUpCount(); got != 2 {
+			t.Errorf("%d of 2 partitions hold up no contact", got)
+		}
+		if got := f.consumer.Partitions(); got[1].State != consumer.Forbidden {
+			t.Errorf("%+v", got)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // After a rebalance a deleted topic has no partitions: the others are read, the topic is
 // named, and where there is no other the replica is not ready.
 func TestConsumer_NamesMissingTopics(t *testing.T) {

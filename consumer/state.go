@@ -88,6 +88,9 @@ func (f *fetcher) unread(what string, err error) {
 	if f.fails(s, kafka.Cause(err)) {
 		level = slog.LevelWarn
 	}
+	if s == Forbidden { // for as long as an operator lets it be
+		f.giveUpCatchingUp()
+	}
 	f.c.deps.Log.Log(context.Background(), level, what, "topic", f.claim.Topic, "partition", f.claim.Partition, "state", s, "reason", kafka.Cause(err), "err", err)
 }
 
