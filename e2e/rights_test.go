@@ -144,4 +144,7 @@ func oneTopicGone(t *testing.T, cluster *kafka.Cluster, how string) {
 	report := r.verify(nil)
 	t.Logf("ONE TOPIC GONE (%s): named after %v; after a stop of the other replica named again within %v, its other topic read by one within %v; longest gap of a stream %v (%s), %d rebalances, %d sent again",
 		how, known.Round(time.Millisecond), again.Round(time.Millisecond), reading.Round(time.Millisecond), gap.Round(time.Millisecond), where, rebalances, report.Duplicates)
+	if gap > 30*time.Second {
+		t.Errorf("stream %s of the other topic stood still for %v", where, gap)
+	}
 }
