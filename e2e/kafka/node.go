@@ -107,16 +107,16 @@ func (n *node) properties(nodes []*node, opts Options) map[string]string {
 		"remote.log.manager.thread.pool.size": "1",
 	}
 	if len(opts.Users) > 0 {
-		login := "org.apache.kafka.common.security.plain.PlainLoginModule required"
+		login := []string{"org.apache.kafka.common.security.plain.PlainLoginModule required"}
 		for _, user := range slices.Sorted(maps.Keys(opts.Users)) {
-			login += fmt.Sprintf(" user_%s=%q", user, opts.Users[user])
+			login = append(login, fmt.Sprintf("user_%s=%q", user, opts.Users[user]))
 		}
 		maps.Copy(all, map[string]string{
 			"listeners":                                   all["listeners"] + ",USERS://" + n.usersAddr,
 			"advertised.listeners":                        all["advertised.listeners"] + ",USERS://" + n.usersAddr,
 			"listener.security.protocol.map":              all["listener.security.protocol.map"] + ",USERS:SASL_PLAINTEXT",
 			"listener.name.users.sasl.enabled.mechanisms": "PLAIN",
-			"listener.name.users.plain.sasl.jaas.config":  login + ";",
+			"listener.name.users.plain.sasl.jaas.config":  strings.Join(login, " ") + ";",
 			"authorizer.class.name":                       "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
 			"super.users":                                 "User:ANONYMOUS", // nodes and tests, on the other listeners
 		})
