@@ -5,6 +5,8 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,50 @@ func TestLog(t *testing.T) {
 	t.Run("topic recreated and skip", func(t *testing.T) { topicRecreated(t, cluster, "skip") })
 	t.Run("topic recreated and halt", func(t *testing.T) { topicRecreated(t, cluster, "halt") })
 	t.Run("large batches in every partition", func(t *testing.T) { largeBatches(t, cluster) })
+	t.Run("a batch that an operator sets aside", func(t *testing.T) { batchSetAside(t, cluster) })
+}
+
+// batchSetAside halts a replica at a batch that is too large, and has the program decide.
+func batchSetAside(t *testing.T, cluster *kafka.Cluster) {
+	r := newRun(t, cluster, runOptions{partitions: 1, extra: "  max_batch_bytes: 1MiB"})
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.Brokers...), kgo.DefaultProduceTopic(r.Topic), kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerBatchMaxBytes(16<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	contact := func(id string) []byte {
+		return feed.NewUpdate(feed.Contact{Stream: "st-1", ID: id}, 0, 1, feed.Update).Value
+	}
+	large := make([]byte, 4<<20)
+	for _, batch := range [][][]byte{{contact("before")}, {large, large}, {contact("behind")}} {
+		var records []*kgo.Record
+		for _, v := range batch {
+			records = append(records, &kgo.Record{Value: v})
+		}
+		if err := client.ProduceSync(t.Context(), records...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	replica := r.start(1)[0]
+	until(t, "the halt", func() bool { return replica.series("consumer_halted_partitions") == 1 })
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	setAside := func(last string) ([]byte, error) {
+		return exec.CommandContext(t.Context(), path, "set-aside", r.Topic+"/0@1", "--last", last, "--admin", replica.address()).CombinedOutput()
+	}
+	if out, err := setAside("3"); err == nil || !strings.Contains(string(out), "the batch that cannot be read has the offsets 1 to 2") {
+		t.Errorf("with a good event: %v\n%s", err, out)
+	}
+	if out, err := setAside("2"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	until(t, "the event behind", func() bool { return r.uncommitted(t.Context()) == 0 })
+	replica.stop()
+	if state := r.api.State()["st-1"]; state["before"] != 1 || state["behind"] != 1 {
+		t.Errorf("the API has %v", state)
+	}
 }
 
 // topicRecreated deletes a topic and creates it again, with fewer events, while a replica
