@@ -34,6 +34,9 @@ func (f *fetcher) resume(from kafka.Committed) {
 			f.tracker.Recommit() // what is left of it, and not all of it once more
 		}
 	}
+	if f.c.cfg.InstanceID != "" && ahead != nil && ahead.Released {
+		f.tracker.Recommit() // it is owned again, and who replaces this process must wait
+	}
 	if f.c.cfg.InstanceID != "" && from.Offset >= 0 && (ahead == nil || !ahead.Released) {
 		// The process that had this instance id may have died a moment ago. Without one,
 		// Kafka would have waited for a session.

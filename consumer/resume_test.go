@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -209,8 +210,18 @@ func TestConsumer_AReplicaThatComesBackAtOnceWaitsForItsOwnCalls(t *testing.T) {
 					gen.Owned[0].Metadata, _ = a.Text(progress.MaxText)
 				}
 				f.once(gen)
+				f.stable = 3 // nothing else is committed
+				var again atomic.Bool // a commit says that it is owned again
+				f.commit = func(_ *kafka.Generation, o kafka.Committed) error {
+					now, _ := progress.Parse(o.Metadata, o.Offset, a.Log)
+					again.Store(again.Load() || now != nil && !now.Released)
+					return nil
+				}
 				stop := f.run(t)
 				kafka.Sleep(t.Context(), consumer.DefaultConfig().Lease()-time.Second)
+				if c.released && !again.Load() {
+					t.Error("the last commit still says that it was released")
+				}
 				if waits := f.caughtUpCount() == 0; waits != c.waits {
 					t.Errorf("it waits: %v", waits)
 				}
