@@ -210,7 +210,7 @@ func TestConsumer_AReplicaThatComesBackAtOnceWaitsForItsOwnCalls(t *testing.T) {
 					gen.Owned[0].Metadata, _ = a.Text(progress.MaxText)
 				}
 				f.once(gen)
-				f.stable = 3 // nothing else is committed
+				f.stable = 3          // nothing else is committed
 				var again atomic.Bool // a commit says that it is owned again
 				f.commit = func(_ *kafka.Generation, o kafka.Committed) error {
 					now, _ := progress.Parse(o.Metadata, o.Offset, a.Log)

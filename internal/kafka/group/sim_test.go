@@ -372,7 +372,12 @@ func (m *simMember) do(f func()) {
 func (m *simMember) answer(id int, res response, err error) {
 	m.do(func() {
 		delete(m.open, id)
+		beat, ok := res.(*heartbeatResponse)
+		evicted := ok && m.m.lanes[kindBeat] == id && m.m.calls[id].by == m.m.id && slices.Contains([]Code{codeIllegalGeneration, codeUnknownMember, codeFencedInstance}, beat.code)
 		m.m.Answer(m.s.now, id, res, err)
+		if evicted && !m.m.LeaseUntil().IsZero() {
+			m.s.t.Fatalf("%s goes on after %v\n%s", m.name, beat.code, m.s.story())
+		}
 	})
 }
 

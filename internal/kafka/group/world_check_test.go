@@ -16,6 +16,9 @@ func (w *world) checkCommit(r *commitRequest, o Offset) {
 	if !ok {
 		w.fail("I2", "%s commits %v at %d, which no replica has asked for", r.member, o.TopicPartition, o.Offset)
 	}
+	if of := taken.by.assigned.Generation; r.generation != of {
+		w.fail("I2", "%s commits %v of generation %d in generation %d", r.member, o.TopicPartition, of, r.generation)
+	}
 	if id := w.topics[o.Topic].ID; id != o.TopicID && (o.TopicID != TopicID{}) {
 		w.logf("%v is committed at %d by %s, which has read another topic", o.TopicPartition, o.Offset, r.member)
 		return // its text says so to the next owner

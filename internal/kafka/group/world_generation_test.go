@@ -51,6 +51,7 @@ type worldFetcher struct {
 	before   time.Time // nothing is sent before
 	position int64
 	read     int64 // up to where the broker has told it what there is
+	told     bool  // something was committed since it was assigned
 	lost     bool  // the topic was deleted and created again
 	beyond   time.Time
 	target   int64 // catch-up ends there; -1 until known
@@ -207,6 +208,7 @@ func (g *worldGeneration) committed(d Done) {
 			for _, c := range g.commits {
 				if c.f.claim.TopicPartition == o.TopicPartition && o.Code == codeOK {
 					c.f.tracker.Committed(c.commit)
+					c.f.told = true
 				}
 			}
 			failed = failed || o.Code != codeOK
@@ -240,7 +242,7 @@ func (g *worldGeneration) release(cause string) {
 		return
 	}
 	r.window.Drain(r.w.now)
-	r.in(worldDrain, func() {
+	r.in(r.w.drain, func() {
 		if r.gen == g && g.state == genDraining {
 			g.giveUp()
 		}

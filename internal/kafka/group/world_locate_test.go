@@ -2,6 +2,7 @@ package group
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync/internal/progress"
@@ -32,7 +33,7 @@ func (f *worldFetcher) resume(o Offset) {
 	if ahead.Released != taken.last || ahead.AtWork < taken.atWork.Truncate(time.Millisecond) {
 		w.fail("progress", "%v@%d: released %v, at work for %v; committed was %v, %v", o.TopicPartition, o.Offset, ahead.Released, ahead.AtWork, taken.last, taken.atWork)
 	}
-	if ahead.AtWork > 0 {
+	if ahead.AtWork > 0 || w.static && ahead.Released {
 		f.tracker.Recommit()
 	}
 	f.before = maxTime(f.before, w.now.Add(ahead.AtWork))
@@ -77,6 +78,10 @@ func (f *worldFetcher) settles() bool {
 // next makes one fetch, whose answer comes a while later.
 func (f *worldFetcher) next(wait time.Duration) {
 	w := f.g.r.w
+	most := 40
+	if w.slowReads {
+		most, wait = 4, wait+w.between(0, time.Second)
+	}
 	w.after(wait+w.latency, func() { // the broker answers
 		switch {
 		case w.missing:
@@ -86,7 +91,7 @@ func (f *worldFetcher) next(wait time.Duration) {
 			f.g.r.in(w.latency, f.outOfRange)
 			return
 		}
-		records, next := f.log.read(f.position, 1+w.rand.IntN(40))
+		records, next := f.log.read(f.position, 1+w.rand.IntN(most))
 		end := f.log.end
 		f.read = next
 		f.g.r.in(w.latency, func() { f.take(records, next, end) })
@@ -118,4 +123,11 @@ func (f *worldFetcher) outOfRange() {
 // nothing before that one's lease has ended.
 func (r *replica) waitsFor(other *replica) bool {
 	return r.w.static && r.number == other.number && r.life > other.life
+}
+
+// told reports whether the partitions of a request were committed since they were assigned.
+func (g *worldGeneration) told(q *worldRequest) bool {
+	return !slices.ContainsFunc(g.fetchers, func(f *worldFetcher) bool {
+		return !f.told && slices.ContainsFunc(q.rows, func(row worldRow) bool { return row.contact.log == f.log })
+	})
 }

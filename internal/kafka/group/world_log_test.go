@@ -56,10 +56,10 @@ func (c *worldContact) record(n int) *worldRecord { return c.records[n-1] }
 func (c *worldContact) String() string { return c.stream + "/" + c.id }
 
 // produce appends an event of a contact.
-func (l *worldLog) produce(c *worldContact) {
+func (l *worldLog) produce(c *worldContact, deletes bool) {
 	w := l.w
 	if w.missing {
-		w.after(5*time.Second, func() { l.produce(c) })
+		w.after(5*time.Second, func() { l.produce(c, deletes) })
 		return
 	}
 	w.produced++
@@ -68,9 +68,11 @@ func (l *worldLog) produce(c *worldContact) {
 	switch {
 	case w.chance(40):
 		bad = 1
-	case w.deletes && w.chance(15):
+	case deletes:
 		e.deletes, op = true, `,"op":"delete"`
 		c.deleted = e.n
+	case w.deletes && w.chance(8): // while a request carries it, perhaps
+		w.after(w.between(300*time.Millisecond, 2*time.Second), func() { l.produce(c, true) })
 	}
 	e.value = fmt.Appendf(nil, `{"streamId":%q,"contact":{"id":%q,"n":%d,"bad":%d}%s}`, c.stream, c.id, e.n, bad, op)
 	c.records, l.records = append(c.records, e), append(l.records, e)

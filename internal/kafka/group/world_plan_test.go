@@ -36,9 +36,11 @@ type world struct {
 	noLetters bool     // dead letters are not taken
 	room      int      // bytes that the brokers keep with an offset
 	rebalance time.Duration
-	static    bool // the replicas have instance ids
-	deletes   bool // contacts are deleted too
-	missing   bool // the topic is deleted
+	slowReads bool
+	drain     time.Duration // with the shorter one requests are given up
+	static    bool          // the replicas have instance ids
+	deletes   bool          // contacts are deleted too
+	missing   bool          // the topic is deleted
 	snapshots map[worldCommitKey]worldSnapshot
 	inherited int // events that had ended under an earlier owner
 
@@ -126,6 +128,8 @@ func newWorld(seed uint64, traced bool) *world {
 	w.sim = newSim(w)
 	w.begin = w.now
 	w.latency = w.between(time.Millisecond, 20*time.Millisecond)
+	w.slowReads = w.chance(4)
+	w.drain = []time.Duration{worldDrain, worldTimeout / 2}[w.rand.IntN(2)]
 	w.rebalance = []time.Duration{2 * worldDrain, 30 * time.Second}[w.rand.IntN(2)]
 	w.checkIDs, w.static, w.deletes = w.chance(2), w.chance(3), w.chance(2)
 	format := event.DefaultConfig()

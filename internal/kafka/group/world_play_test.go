@@ -16,7 +16,7 @@ func (w *world) play() {
 	for range 100 + w.rand.IntN(150) {
 		w.after(w.between(0, busy), func() {
 			c := w.contacts[w.rand.IntN(len(w.contacts))]
-			c.log.produce(c)
+			c.log.produce(c, false)
 		})
 	}
 	for range 1 + w.rand.IntN(4) {

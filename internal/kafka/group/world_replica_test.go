@@ -312,6 +312,9 @@ func (r *replica) startRequest(req *batcher.Request) {
 		}
 	}
 	for _, other := range w.processes {
+		if r.number == other.number && !g.told(q) {
+			continue // where the last commit says that it was released, the new process believes that
+		}
 		if other == r || other.gen == nil || !w.now.Before(other.member.m.LeaseUntil()) || other.member.dead {
 			continue
 		}
