@@ -69,8 +69,10 @@ const (
 // Outcome is the result of one row.
 type Outcome struct {
 	Verdict   Verdict
-	Transient bool   // Failed only: the reason is transient, so a retry may succeed
-	Reason    string // Failed only: bounded, without secrets and contact values
+	Transient bool // Failed only: the reason is transient, so a retry may succeed
+	// Reason is why a row failed, or what of the answer leaves it unresolved: bounded,
+	// without secrets and contact values.
+	Reason string
 }
 
 // Result is the result of one request.

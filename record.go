@@ -114,3 +114,26 @@ func IsName[T string | []byte](text T) bool {
 	}
 	return true
 }
+
+// FoldID returns the form of a contact's id in which two spellings of one are equal: the
+// API's ids are 24 hexadecimal digits, and it takes them in either case. Other ids are
+// returned as they are.
+func FoldID(id string) string {
+	if len(id) != 24 {
+		return id
+	}
+	upper := false
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f':
+		case c >= 'A' && c <= 'F':
+			upper = true
+		default:
+			return id
+		}
+	}
+	if !upper {
+		return id
+	}
+	return strings.ToLower(id)
+}

@@ -81,7 +81,7 @@ func (s *settlement) each() {
 
 func firstReason(outcomes []contactsync.Outcome) string {
 	for _, o := range outcomes {
-		if o.Verdict == contactsync.Failed {
+		if o.Verdict != contactsync.Delivered && o.Reason != "" {
 			return o.Reason
 		}
 	}

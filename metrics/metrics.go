@@ -74,7 +74,8 @@ type Batcher struct {
 type Upstream struct {
 	Requests          *prometheus.CounterVec // account, kind
 	Duration          prometheus.Histogram
-	Rows              *prometheus.CounterVec // result
+	Rows              *prometheus.CounterVec // account, result
+	AnswerIDs         *prometheus.CounterVec // account, ids
 	TokensIssued      prometheus.Counter
 	Breaker           *prometheus.GaugeVec // host
 	BudgetRemaining   *prometheus.GaugeVec // account
@@ -104,4 +105,5 @@ var (
 	HoldKinds     = []string{"unauthorized", "stream_gone", "rejecting"}
 	BatchReasons  = []string{"rows", "bytes", "linger", "retry"}
 	RowResults    = []string{"delivered", "failed", "unresolved"}
+	AnswerIDs     = []string{"asked", "answered", "missing", "repeated", "unknown", "respelled"}
 )

@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"errors"
-	"regexp"
 
 	"github.com/contactsync/contactsync"
 )
@@ -15,6 +14,17 @@ type answer struct {
 	rows        []contactsync.Outcome // one per row of the batch, in its order
 	mismatch    string                // what does not fit the batch, in numbers only; empty if all does
 	rateLimited bool                  // no row was applied, and every reason is the rate limit
+	ids         idCounts
+}
+
+// idCounts is how well an answer accounts for the ids of a batch, and is counted as such.
+type idCounts struct {
+	asked     int // rows of the batch
+	answered  int // of them named once, or accounted for by counters or elimination
+	missing   int // of them not named
+	repeated  int // of them named twice, or both as done and as failed
+	unknown   int // records that name no row of the batch
+	respelled int // records that name a row in other case than it was sent
 }
 
 // answerReader reads answers to bulk updates. Safe for concurrent use.
@@ -22,24 +32,18 @@ type answerReader struct {
 	successPaths *pathTree
 	failurePaths *pathTree
 	transient    transientReasons
-	rateLimit    *regexp.Regexp
 	redactor     *redactor
 }
 
 func newAnswerReader(cfg Answer, r *redactor) *answerReader {
 	a := &answerReader{
 		successPaths: &pathTree{}, failurePaths: &pathTree{}, transient: newTransientReasons(cfg.Transient), redactor: r,
-		// What the vendor writes if an account calls too often; the second wording is the older one.
-		rateLimit: regexp.MustCompile(`(?i)exceeded the (?:per-minute|hourly) rate limit|rate limit for this api`),
 	}
 	a.successPaths.add(cfg.SuccessIDs, func(t *pathTree) { t.id = true })
 	a.failurePaths.add(cfg.FailureIDs, func(t *pathTree) { t.id = true })
 	a.failurePaths.add(cfg.Reasons, func(t *pathTree) { t.reason = true })
 	return a
 }
-
-// isRateLimit reports whether a body contains the vendor's rate-limit text.
-func (a *answerReader) isRateLimit(body []byte) bool { return a.rateLimit.Match(body) }
 
 // read maps an answer to the rows of its batch. The error is errForeignAnswer, or
 // another one if the body is not a single complete JSON value.
@@ -48,8 +52,10 @@ func (a *answerReader) isRateLimit(body []byte) bool { return a.rateLimit.Match(
 // account for all rows and no list contradicts them: either there is none, or it
 // has one record for each row and no record has an id. Counters are not enough
 // beside ids of other rows, because the answer may belong to another request. A row
-// is failed if it is listed as failed and not as successful. Every other row is
-// unresolved: listed as both, twice as successful, or not at all.
+// is failed if it is listed as failed and not as successful. One row that is not named
+// is settled by elimination; see tally.eliminated. Every other row is unresolved:
+// listed as both, twice as successful, listed with signs of the opposite, or not at
+// all. So are rows that the counters contradict; see tally.doubts.
 func (a *answerReader) read(body []byte, rows []contactsync.Row, secrets []string) (answer, error) {
 	d := newDecoder(body)
 	if d.PeekKind() != '{' {
@@ -63,7 +69,7 @@ func (a *answerReader) read(body []byte, rows []contactsync.Row, secrets []strin
 	}
 	t := newTally(rows)
 	err := eachElement(d, func(name []byte) error {
-		return t.readMember(d, memberOf(name), a)
+		return t.readMember(d, name, a)
 	})
 	if err == nil {
 		err = expectEnd(d)
@@ -74,7 +80,8 @@ func (a *answerReader) read(body []byte, rows []contactsync.Row, secrets []strin
 	case t.seen == 0:
 		return answer{}, errForeignAnswer
 	case t.allDelivered():
-		return answer{rows: allDelivered(len(rows))}, nil
+		n := len(rows)
+		return answer{rows: allDelivered(n), ids: idCounts{asked: n, answered: n}}, nil
 	}
 	return a.outcomes(t, rows, secrets), nil
 }
@@ -89,34 +96,41 @@ func allDelivered(n int) []contactsync.Outcome {
 
 // outcomes turns a tally into one outcome per row.
 func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets []string) answer {
-	ans := answer{rows: make([]contactsync.Outcome, len(rows))}
-	var delivered, failed, contradicted, limited int
+	left := t.eliminated()
+	ans := answer{rows: make([]contactsync.Outcome, len(rows)), mismatch: t.mismatch(left), ids: t.ids(left)}
+	successes, failures := t.doubts(left)
+	var delivered, failed, limited int
 	masked := map[string]string{} // by text: usually many rows share a few reasons
 	for i := range rows {
-		o := &ans.rows[i]
-		switch {
-		case t.successes[i] == 1 && t.failures[i] == 0:
+		o, text := &ans.rows[i], t.texts[i]
+		switch state := t.state(i); {
+		case state == rowDone && !successes, left.row == i && left.done:
 			o.Verdict = contactsync.Delivered
 			delivered++
-		case t.failures[i] > 0 && t.successes[i] == 0:
+			continue
+		case left.row == i:
+			o.Verdict, text = contactsync.Failed, left.text
+		case state == rowFailed && !failures:
 			o.Verdict = contactsync.Failed
+		}
+		reason := text.String()
+		if o.Verdict == contactsync.Failed {
 			failed++
-			text := t.texts[i].String()
-			o.Transient = a.transient.match(text)
-			reason, known := masked[text]
-			if !known { // masked against all rows: a reason may name another contact of the batch
-				reason = a.redactor.excerpt(text, secrets, rows)
-				masked[text] = reason
-			}
-			o.Reason = reason
-			if a.rateLimit.MatchString(text) {
+			// Words under names that are not configured may be no reason at all.
+			o.Transient = a.transient.match(reason) || text.unnamed()
+			if text.isRateLimit() && !rateLimitWords.Match(rows[i].Body) {
 				limited++
 			}
-		case t.successes[i] > 0:
-			contradicted++
+		} else if reason = "the answer does not account for the row: " + ans.mismatch; !text.empty() {
+			reason += "; it says of it: " + text.String()
 		}
+		excerpt, known := masked[reason]
+		if !known { // masked against all rows: a reason may name another contact of the batch
+			excerpt = a.redactor.excerpt(reason, secrets, rows)
+			masked[reason] = excerpt
+		}
+		o.Reason = excerpt
 	}
 	ans.rateLimited = delivered == 0 && failed > 0 && limited == failed
-	ans.mismatch = t.mismatch(delivered, failed, contradicted)
 	return ans
 }

@@ -97,6 +97,12 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 	for _, k := range contactsync.Kinds() {
 		c.metrics.Requests.WithLabelValues(a.ID, k.String()) // starts at zero, so that rate() sees the first
 	}
+	for _, result := range metrics.RowResults {
+		c.metrics.Rows.WithLabelValues(a.ID, result)
+	}
+	for _, ids := range metrics.AnswerIDs {
+		c.metrics.AnswerIDs.WithLabelValues(a.ID, ids)
+	}
 	tokens := &tokenSource{account: a.ID, cfg: a.Credentials, log: c.log, issued: c.metrics.TokensIssued}
 	tokens.reload()
 	a.Credentials.warnReadable(c.log, a.ID)

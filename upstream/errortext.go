@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -17,7 +18,30 @@ const (
 type errorText struct {
 	messages []string
 	codes    []string
-	size     int // bytes of messages
+	others   []string // words under names that no path leads to, used where there are no messages
+	size     int      // bytes of messages and others
+}
+
+// rateLimit is what the vendor writes if an account calls too often; the second wording is
+// the older one. It counts only as a whole message: inside of one it may be the name of a
+// contact.
+var rateLimit = regexp.MustCompile(`(?i)^(?:you['’]ve exceeded the (?:per-minute|hourly) rate limit|rate limit for this api has been reached)` +
+	`(?:[.!]? please (?:wait for some ?time before retrying|try again(?: later| after some ?time)?))?[.!]?$`)
+
+// rateLimitWords are in every wording.
+var rateLimitWords = regexp.MustCompile(`(?i)rate limit`)
+
+// isRateLimit reports whether every message is the vendor's rate-limit sentence.
+func (t *errorText) isRateLimit() bool {
+	if t == nil || len(t.messages) == 0 {
+		return false
+	}
+	for _, message := range t.messages {
+		if !rateLimit.MatchString(strings.Join(strings.Fields(message), " ")) {
+			return false
+		}
+	}
+	return true
 }
 
 func (t *errorText) addMessage(text string) {
@@ -32,13 +56,38 @@ func (t *errorText) addMessage(text string) {
 	t.size += len(text)
 }
 
+// addOther keeps the value of a member that no path leads to.
+func (t *errorText) addOther(name string, value jsontext.Value) {
+	text := string(value)
+	switch value.Kind() {
+	case 'n':
+		return
+	case '"':
+		if text = strings.TrimSpace(string(unquote(value))); text == "" {
+			return
+		}
+	}
+	text = name + ": " + text
+	if text = text[:min(len(text), maxText-t.size)]; text != "" && len(t.others) < maxParts {
+		t.others = append(t.others, text)
+		t.size += len(text)
+	}
+}
+
+// unnamed reports whether the text has only words under names that no path leads to.
+func (t *errorText) unnamed() bool {
+	return t != nil && len(t.messages)+len(t.codes) == 0 && len(t.others) > 0
+}
+
 func (t *errorText) addCode(code string) {
 	if len(code) <= 8 && len(t.codes) < maxParts && !slices.Contains(t.codes, code) {
 		t.codes = append(t.codes, strings.Clone(code))
 	}
 }
 
-func (t *errorText) empty() bool { return len(t.messages)+len(t.codes) == 0 }
+func (t *errorText) empty() bool {
+	return t == nil || len(t.messages)+len(t.codes)+len(t.others) == 0
+}
 
 // String joins messages and codes, neither masked nor cut to the length of a
 // detail. The text of nil is empty.
@@ -46,25 +95,34 @@ func (t *errorText) String() string {
 	if t == nil {
 		return ""
 	}
-	text := strings.Join(t.messages, "; ")
+	parts := t.messages
+	if len(parts) == 0 {
+		parts = t.others
+	}
+	text := strings.Join(parts, "; ")
 	if len(t.codes) > 0 {
 		text = strings.TrimSpace(text + " (code " + strings.Join(t.codes, ", ") + ")")
 	}
 	return text
 }
 
-// bodyText returns what the body of a refusal says: the messages in it if it has
+// bodyErrors returns what the body of a refusal says: the messages in it if it has
 // the form of the vendor's errors, or else the body itself.
-func bodyText(body []byte) string {
+func bodyErrors(body []byte) *errorText {
 	var t errorText
 	d := newDecoder(body)
 	if d.PeekKind() == '{' || d.PeekKind() == '[' {
 		if err := t.collect(d, 0); err == nil && len(t.messages) > 0 {
-			return t.String()
+			return &t
 		}
 	}
-	return strings.Join(strings.Fields(string(body[:min(len(body), maxText)])), " ")
+	t = errorText{}
+	t.addMessage(strings.Join(strings.Fields(string(body[:min(len(body), maxText)])), " "))
+	return &t
 }
+
+// bodyText is the same as a text.
+func bodyText(body []byte) string { return bodyErrors(body).String() }
 
 // isMessage reports whether a member holds text for people.
 func isMessage(name string) bool {
@@ -114,11 +172,18 @@ func (t *errorText) collect(d *jsontext.Decoder, depth int) error {
 // collectCode reads one value and keeps it if it is a number, bare or quoted.
 func (t *errorText) collectCode(d *jsontext.Decoder) error {
 	value, err := d.ReadValue()
-	if err != nil {
-		return err
+	if err == nil {
+		t.addStatus(value)
 	}
-	if code := string(bytes.Trim(value, `"`)); code != "" && strings.Trim(code, "0123456789") == "" {
-		t.addCode(code)
+	return err
+}
+
+// addStatus keeps a value that is a number, bare or quoted, and reports whether it is.
+func (t *errorText) addStatus(value jsontext.Value) bool {
+	code := string(bytes.Trim(value, `"`))
+	if code == "" || strings.Trim(code, "0123456789") != "" {
+		return false
 	}
-	return nil
+	t.addCode(code)
+	return true
 }

@@ -34,11 +34,14 @@ func (t *pathTree) add(paths []string, mark func(*pathTree)) {
 type record struct {
 	ids  [][]byte // valid until the next record is read
 	text errorText
+	// contradicts: it has signs of the opposite of what its list says.
+	contradicts bool
 }
 
-// read reads the next record from d. A record that is a string or number is an id.
-func (r *record) read(d *jsontext.Decoder, paths *pathTree) error {
-	r.ids, r.text = r.ids[:0], errorText{}
+// read reads the next record of a list from d. A record that is a string or number is
+// an id.
+func (r *record) read(d *jsontext.Decoder, list member, paths *pathTree) error {
+	r.ids, r.text, r.contradicts = r.ids[:0], errorText{}, false
 	if kind := d.PeekKind(); kind != '{' && kind != '[' {
 		value, err := d.ReadValue()
 		if err == nil {
@@ -46,11 +49,11 @@ func (r *record) read(d *jsontext.Decoder, paths *pathTree) error {
 		}
 		return err
 	}
-	return r.walk(d, paths, 0)
+	return r.walk(d, list, paths, 0)
 }
 
 // walk reads the value at a node of the paths. Arrays are transparent to paths.
-func (r *record) walk(d *jsontext.Decoder, node *pathTree, depth int) error {
+func (r *record) walk(d *jsontext.Decoder, list member, node *pathTree, depth int) error {
 	kind := d.PeekKind()
 	switch {
 	case node.reason:
@@ -64,17 +67,39 @@ func (r *record) walk(d *jsontext.Decoder, node *pathTree, depth int) error {
 	}
 	return eachElement(d, func(name []byte) error {
 		if name == nil {
-			return r.walk(d, node, depth+1)
+			return r.walk(d, list, node, depth+1)
 		}
 		if child := node.children[string(name)]; child != nil {
-			return r.walk(d, child, depth+1)
+			return r.walk(d, list, child, depth+1)
 		}
-		if depth == 0 && isCode(string(name)) {
-			return r.text.collectCode(d)
+		if depth > 0 {
+			_, err := d.ReadValue()
+			return err
 		}
-		_, err := d.ReadValue()
+		title := string(name) // which is valid only until the value is read
+		value, err := d.ReadValue()
+		if err == nil {
+			r.addMember(title, value, list)
+		}
 		return err
 	})
+}
+
+// addMember takes in a member of the record itself that no path leads to.
+func (r *record) addMember(name string, value jsontext.Value, list member) {
+	switch sign := signOf(name, value); {
+	case list == memberSuccesses:
+		r.contradicts = r.contradicts || sign == signFailure
+	default:
+		r.contradicts = r.contradicts || sign == signSuccess
+	}
+	switch {
+	case isCode(name) && r.text.addStatus(value):
+	case list == memberSuccesses && isMessage(name):
+		_ = r.text.collect(newDecoder(value), 1) // the value has been read as JSON already
+	case list == memberFailures && name != "contact":
+		r.text.addOther(name, value)
+	}
 }
 
 func (r *record) addID(kind jsontext.Kind, value jsontext.Value) {

@@ -38,12 +38,12 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 		result.Detail = c.redactor.excerpt(a.detail, a.secrets, b.Rows)
 	}
 	if a.called {
-		c.count(b.Account, result, time.Since(start))
+		c.count(b.Account, result, a.answer.ids, time.Since(start))
 	}
 	return result
 }
 
-func (c *Client) count(account string, r contactsync.Result, took time.Duration) {
+func (c *Client) count(account string, r contactsync.Result, ids idCounts, took time.Duration) {
 	c.metrics.Requests.WithLabelValues(account, r.Kind.String()).Inc()
 	c.metrics.Duration.Observe(took.Seconds())
 	if len(r.Rows) == 0 {
@@ -60,9 +60,15 @@ func (c *Client) count(account string, r contactsync.Result, took time.Duration)
 			unresolved++
 		}
 	}
-	c.metrics.Rows.WithLabelValues("delivered").Add(float64(delivered))
-	c.metrics.Rows.WithLabelValues("failed").Add(float64(failed))
-	c.metrics.Rows.WithLabelValues("unresolved").Add(float64(unresolved))
+	for result, n := range map[string]int{"delivered": delivered, "failed": failed, "unresolved": unresolved} {
+		c.metrics.Rows.WithLabelValues(account, result).Add(float64(n))
+	}
+	for kind, n := range map[string]int{
+		"asked": ids.asked, "answered": ids.answered, "missing": ids.missing,
+		"repeated": ids.repeated, "unknown": ids.unknown, "respelled": ids.respelled,
+	} {
+		c.metrics.AnswerIDs.WithLabelValues(account, kind).Add(float64(n))
+	}
 }
 
 // try makes the request and fills in the attempt.
@@ -114,7 +120,7 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 	}
 	// The status decides; as much of the body as can be read explains it.
 	_ = readBody(resp, maxErrorBody, buf)
-	a.rateLimited = c.answers.isRateLimit(buf.Bytes())
+	a.rateLimited = bodyErrors(buf.Bytes()).isRateLimit()
 	a.detail = refusalDetail(resp, buf.Bytes())
 }
 
@@ -153,7 +159,7 @@ func (c *Client) readAnswer(a *attempt, body []byte, rows []contactsync.Row, rea
 		a.body = bodyUnreadable
 	}
 	start := body[:min(len(body), maxErrorBody)]
-	a.rateLimited = c.answers.isRateLimit(start)
+	a.rateLimited = bodyErrors(start).isRateLimit()
 	a.detail = unusableDetail(a.status, err, start)
 }
 

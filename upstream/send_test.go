@@ -83,7 +83,7 @@ func TestSend_Golden(t *testing.T) {
 	}
 	for name, series := range map[string]float64{
 		"requests":  testutil.ToFloat64(c.metrics.Requests.WithLabelValues(testAccount, "answered")),
-		"delivered": testutil.ToFloat64(c.metrics.Rows.WithLabelValues("delivered")) - 1,
+		"delivered": testutil.ToFloat64(c.metrics.Rows.WithLabelValues(testAccount, "delivered")) - 1,
 		"tokens":    testutil.ToFloat64(c.metrics.TokensIssued),
 	} {
 		if series != 1 {
@@ -318,7 +318,7 @@ func TestSend_RowsAreCountedByResult(t *testing.T) {
 	c := newTestClient(t, host, nil)
 	c.Send(t.Context(), batchOf("a", "b", "c", "d", "e", "f"))
 	for result, want := range map[string]float64{"delivered": 1, "failed": 2, "unresolved": 3} {
-		if got := testutil.ToFloat64(c.metrics.Rows.WithLabelValues(result)); got != want {
+		if got := testutil.ToFloat64(c.metrics.Rows.WithLabelValues(testAccount, result)); got != want {
 			t.Errorf("%v rows counted as %s, want %v", got, result, want)
 		}
 	}

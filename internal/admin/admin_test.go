@@ -60,7 +60,7 @@ func TestServer_Pages(t *testing.T) {
 	if code, body := get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "no partitions yet") {
 		t.Errorf("/readyz: %d %q", code, body)
 	}
-	if code, body := get("/metrics"); code != http.StatusOK || !strings.Contains(body, `contactsync_upstream_rows_total{result="unresolved"} 0`) {
+	if code, body := get("/metrics"); code != http.StatusOK || !strings.Contains(body, `contactsync_batcher_events_completed_total{outcome="delivered"} 0`) {
 		t.Errorf("/metrics: %d, without the series that must be there at start", code)
 	}
 	if code, body := get("/status"); code != http.StatusOK || body != "{\n  \"stream\": \"st-<1>\"\n}\n" {
