@@ -81,6 +81,10 @@ func TestDecode_Good(t *testing.T) {
 			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"firstName":1,"id":"a","cellPhone":null}`)},
 		},
 		{
+			name: "null in members that may be absent", value: `{"streamId":"s","contact":{"id":"a"},"accountId":null,"version":null,"occurredAt":null,"op":null}`, change: lenient, kind: Update,
+			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a"}`)},
+		},
+		{
 			name: "version zero", value: `{"streamId":"s","contact":{"id":"a"},"version":0}`, change: lenient, kind: Update,
 			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a"}`), HasVersion: true},
 		},

@@ -72,20 +72,22 @@ func (d *Decoder) envelope(w *draft) error {
 		if quoted == nil {
 			return err
 		}
-		switch string(d.in.text(quoted)) {
-		case "streamId":
+		switch member := string(d.in.text(quoted)); {
+		case d.in.json.PeekKind() == 'n' && isOptional(member):
+			err = d.in.skip() // as serializers write what is absent
+		case member == "streamId":
 			w.hasStream = true
 			w.contact.Stream, err = d.name(w, "streamId", d.streams)
-		case "accountId":
+		case member == "accountId":
 			w.contact.Account, err = d.name(w, "accountId", d.accounts)
-		case "contact":
+		case member == "contact":
 			w.hasContact = true
 			err = d.contact(w)
-		case "version":
+		case member == "version":
 			err = d.version(w)
-		case "occurredAt":
+		case member == "occurredAt":
 			err = d.occurredAt(w)
-		case "op":
+		case member == "op":
 			err = d.op(w)
 		default:
 			err = d.in.skip()
@@ -94,6 +96,11 @@ func (d *Decoder) envelope(w *draft) error {
 			return err
 		}
 	}
+}
+
+// isOptional reports whether an event may leave out a member.
+func isOptional(member string) bool {
+	return member == "accountId" || member == "version" || member == "occurredAt" || member == "op"
 }
 
 // word reads a member that has to be a string; ok is false where it is not one,
