@@ -137,6 +137,8 @@ func (m *Member) onJoin(now time.Time, c *call, late bool, res response, err err
 	m.id = identity{r.member, r.generation}
 	m.lease.beatAt = now.Add(m.cfg.Heartbeat)
 	m.watch.others, m.watch.planned, m.watch.at, m.watch.failures = nil, nil, now, 0
+	m.watch.looked = false // a look that was sent before knows nothing of the others' topics, and makes no plan
+	m.free(kindLook)
 	m.phase = phaseSync
 	faults := m.round.begin(r)
 	for _, err := range faults {

@@ -123,7 +123,9 @@ func (m *Member) Answer(now time.Time, id int, res response, err error) {
 			m.finish()
 		}
 	case kindLook:
-		m.onLook(now, res, err)
+		if !late {
+			m.onLook(now, res, err)
+		}
 	case kindDescribe:
 		if !late && c.by == m.id && m.recheck.take(now, m.round.protocol, res, err) {
 			m.watch.others, m.watch.planned, m.watch.at = allTopics(m.recheck.members), nil, now
