@@ -87,12 +87,11 @@ func (r *record) walk(d *jsontext.Decoder, list member, node *pathTree, depth in
 
 // addMember takes in a member of the record itself that no path leads to.
 func (r *record) addMember(name string, value jsontext.Value, list member) {
-	switch sign := signOf(name, value); {
-	case list == memberSuccesses:
-		r.contradicts = r.contradicts || sign == signFailure
-	default:
-		r.contradicts = r.contradicts || sign == signSuccess
+	opposite := signSuccess
+	if list == memberSuccesses {
+		opposite = signFailure
 	}
+	r.contradicts = r.contradicts || signOf(name, value) == opposite
 	switch {
 	case isCode(name) && r.text.addStatus(value):
 	case list == memberSuccesses && isMessage(name):
