@@ -318,7 +318,7 @@ func (r *replica) startRequest(req *batcher.Request) {
 		if r.number == other.number && w.faults["topic recreated"] > 0 {
 			continue // nothing is committed, so there seems to be nobody to wait for
 		}
-		if r.number == other.number && !(r.life < other.life && g.told(q) || r.life > other.life && other.gen.told(q)) {
+		if told := r.life < other.life && g.told(q) || r.life > other.life && other.gen.told(q); r.number == other.number && !told {
 			continue // where the last commit says that it was released, the new process believes that
 		}
 		if other == r || other.gen == nil || !w.now.Before(other.member.m.LeaseUntil()) || other.member.dead {
