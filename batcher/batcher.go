@@ -43,6 +43,9 @@ type Deps struct {
 	// MayStart reports whether a request that starts now would end while the
 	// partitions are certainly owned; nil where nobody else can own them.
 	MayStart func(now time.Time) bool
+	// NotBefore is until when a full window must not end the catching up: requests of an
+	// earlier owner may still be applied. Nil is never.
+	NotBefore func() time.Time
 	// RequestTimeout bounds one request: for so long after its start the API may apply
 	// one that is given up.
 	RequestTimeout time.Duration
@@ -80,6 +83,9 @@ var errStopped = errors.New("the batcher has stopped")
 func New(cfg Config, deps Deps) *Batcher {
 	if deps.MayStart == nil {
 		deps.MayStart = func(time.Time) bool { return true }
+	}
+	if deps.NotBefore == nil {
+		deps.NotBefore = func() time.Time { return time.Time{} }
 	}
 	return &Batcher{
 		cfg: cfg, deps: deps,
@@ -125,7 +131,8 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	now := time.Now()
 	b.beat.Store(now.UnixNano())
 	w := b.window
-	if w.Full() {
+	waits := w.Full() && now.Before(b.deps.NotBefore())
+	if w.Full() && !waits {
 		w.StopCatchingUp(now)
 	}
 	owned := b.deps.MayStart(now)
@@ -145,6 +152,9 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 		wake = now.Add(time.Hour)
 	} else if !owned {
 		wake = later(wake, now.Add(ownedPoll))
+	}
+	if at := b.deps.NotBefore(); waits && wake.After(at) {
+		wake = at
 	}
 	timer.Reset(max(wake.Sub(now), 0))
 	b.noteIdle(now)

@@ -396,6 +396,23 @@ func TestBatcher_FullWindowEndsCatchUp(t *testing.T) {
 	})
 }
 
+// A full window must not send while requests of an earlier owner may still be applied.
+func TestBatcher_AFullWindowWaitsForRequestsOfAnEarlierOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t, func(c *Config) { c.WindowBytes = 4 * contactOverhead })
+		s.notBefore.Store(int64(90 * time.Second))
+		next := testClaim
+		next.Partition = 2
+		s.b.Assign([]contactsync.Claim{next}, true)
+		behind := func(ev *event.Event) { ev.Record.TopicPartition = next.TopicPartition }
+		s.addWith(behind, "a", "b", "c", "d")
+		s.at(89 * time.Second)
+		s.wantCalls()
+		s.at(2 * time.Minute)
+		s.wantCalls("1m30.5s a b c d")
+	})
+}
+
 func TestBatcher_Stuck(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, nil)

@@ -40,15 +40,16 @@ var testClaim = contactsync.Claim{TopicPartition: contactsync.TopicPartition{Top
 
 // harness is a running batcher with fakes around it. It lives in a synctest bubble.
 type harness struct {
-	t      *testing.T
-	b      *Batcher
-	start  time.Time
-	offset int64
-	stop   context.CancelFunc
-	m      *metrics.Set
-	log    logbuffer.Buffer
-	steps  int
-	lease  atomic.Int64 // for how long requests may start, from the start
+	t         *testing.T
+	b         *Batcher
+	start     time.Time
+	offset    int64
+	stop      context.CancelFunc
+	m         *metrics.Set
+	log       logbuffer.Buffer
+	steps     int
+	notBefore atomic.Int64 // since start, in nanoseconds
+	lease     atomic.Int64 // for how long requests may start, from the start
 
 	asked, refuseStart atomic.Int64 // questions whether a request may start, and the one that is answered no
 
@@ -85,8 +86,8 @@ func newHarness(t *testing.T, change func(*Config)) *harness {
 	s.lease.Store(math.MaxInt64)
 	s.b = New(cfg, Deps{
 		Sender: s, Publisher: s, Acker: s, Gates: func(string) (Gate, bool) { return open{}, true },
-		MayStart: s.mayStart,
-		Log:      slog.New(slog.NewTextHandler(&s.log, nil)), Metrics: &s.m.Batcher, DeadLetters: &s.m.DeadLetter, Seed: 1,
+		MayStart: s.mayStart, NotBefore: func() time.Time { return s.start.Add(time.Duration(s.notBefore.Load())) },
+		Log: slog.New(slog.NewTextHandler(&s.log, nil)), Metrics: &s.m.Batcher, DeadLetters: &s.m.DeadLetter, Seed: 1,
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	s.stop = cancel

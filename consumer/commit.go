@@ -21,6 +21,8 @@ const recommitAfter = 6 * time.Hour
 // commitLoop commits until ctx ends. The last commit is the drain's.
 func (g *generation) commitLoop(ctx context.Context) {
 	last, fresh := time.Now(), time.Now()
+	var failed string    // why the last commit was not taken
+	var warned time.Time // when that was logged
 	g.observe()
 	for kafka.Sleep(ctx, min(commitPoll, g.c.cfg.CommitInterval)) {
 		due := time.Since(last) >= g.c.cfg.CommitInterval
@@ -28,7 +30,7 @@ func (g *generation) commitLoop(ctx context.Context) {
 		for _, f := range g.fetchers {
 			ended += f.tracker.State().Ended
 		}
-		if !due && ended < g.c.cfg.CommitEvents {
+		if !due && (ended < g.c.cfg.CommitEvents || failed != "") {
 			continue
 		}
 		last = time.Now()
@@ -44,7 +46,11 @@ func (g *generation) commitLoop(ctx context.Context) {
 			g.stop(err)
 			return
 		}
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil:
+			failed = ""
+		case ctx.Err() == nil && (failed != err.Error() || time.Since(warned) >= time.Minute):
+			failed, warned = err.Error(), time.Now()
 			g.c.deps.Log.Warn("offsets were not committed; retried", "err", err)
 		}
 	}
@@ -56,12 +62,19 @@ func (g *generation) commitLoop(ctx context.Context) {
 // nothing any more.
 func (g *generation) commit(ctx context.Context, last bool) error {
 	now := time.Now()
+	// The commit itself matters more than what does not fit it.
+	keeping := keepTimeout
+	if end, ok := ctx.Deadline(); ok {
+		keeping = min(keeping, end.Sub(now)/4)
+	}
+	keepCtx, cancel := context.WithTimeout(ctx, keeping)
+	defer cancel()
 	var offsets []kafka.Committed
 	var commits []progress.Commit
 	var of []*fetcher
 	for _, f := range g.fetchers {
 		if (f.located.Load() || f.halted.Load()) && (f.tracker.Changed() || last && f.mustRelease(now)) {
-			c, text := f.toCommit(ctx, now, last)
+			c, text := f.toCommit(ctx, keepCtx, now, last)
 			offsets = append(offsets, kafka.Committed{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, Metadata: text})
 			commits, of = append(commits, c), append(of, f)
 		}

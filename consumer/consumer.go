@@ -80,8 +80,9 @@ type Consumer struct {
 	keepAfter time.Time
 	keeper    *kafka.Keeper // of the progress topic
 
-	present atomic.Pointer[generation]
-	joining atomic.Int64 // Unix nanoseconds of the last attempt to join the group; 0 before the first
+	present   atomic.Pointer[generation]
+	notBefore atomic.Int64 // Unix nanoseconds; see NotBefore
+	joining   atomic.Int64 // Unix nanoseconds of the last attempt to join the group; 0 before the first
 }
 
 // New returns a consumer; Run starts it.
@@ -96,6 +97,11 @@ func New(cfg Config, deps Deps) *Consumer {
 // Kafka has confirmed the membership, counted from the question, and a session less
 // a margin. It is zero where nothing is owned.
 func (c *Consumer) LeaseUntil() time.Time { return c.deps.Group.LeaseUntil() }
+
+// NotBefore is until when requests of earlier owners of any partition may still be
+// applied: before that nothing may be sent that was not read to its end, however full the
+// window is. It is in the past, or zero, where there are none.
+func (c *Consumer) NotBefore() time.Time { return time.Unix(0, c.notBefore.Load()) }
 
 // Done notes that events have ended, so that the offsets behind them may be
 // committed. Events of a generation that is over change nothing.
@@ -155,7 +161,12 @@ func (c *Consumer) Stuck(now time.Time, after time.Duration) string {
 		return ""
 	}
 	for _, f := range g.fetchers {
-		if beat := f.beat.Load(); beat != 0 && f.adding.Load() == 0 && now.Sub(time.Unix(0, beat)) > after+c.deps.Kafka.RequestTimeout() {
+		if f.adding.Load() != 0 {
+			return "" // the window is full: whoever waits for room to decompress waits for that
+		}
+	}
+	for _, f := range g.fetchers {
+		if beat := f.beat.Load(); beat != 0 && now.Sub(time.Unix(0, beat)) > after+c.deps.Kafka.RequestTimeout() {
 			return fmt.Sprintf("partition %v is not read", f.claim)
 		}
 	}

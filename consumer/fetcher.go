@@ -66,6 +66,7 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 	if err != nil {
 		return // ctx has ended
 	}
+	f.lost = "" // it was of the committed offset
 	f.tracker.Start(offset)
 	f.located.Store(true)
 	retry := kafka.NewRetry()
@@ -141,12 +142,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 		if len(events) == 0 {
 			return nil
 		}
-		if !f.tracker.Opened(offsets) {
-			return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
-		}
-		f.adding.Store(time.Now().UnixNano())
-		defer f.adding.Store(0)
-		err := f.c.sink.Add(ctx, events)
+		err := f.hand(ctx, events, offsets)
 		events, offsets, size = nil, offsets[:0], 0
 		return err
 	}
@@ -183,6 +179,16 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	m.ControlBatches.Add(float64(fetched.ControlBatches))
 	f.tracker.Passed(fetched.Next)
 	return fetched.Next, readErr
+}
+
+// hand gives events to the sink, which may block. It fails where the generation is over.
+func (f *fetcher) hand(ctx context.Context, events []event.Event, offsets []int64) error {
+	if !f.tracker.Opened(offsets) {
+		return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
+	}
+	f.adding.Store(time.Now().UnixNano())
+	defer f.adding.Store(0)
+	return f.c.sink.Add(ctx, events)
 }
 
 // tally counts the events of one fetch by what they are, so that the series are

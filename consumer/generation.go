@@ -109,7 +109,11 @@ func (g *generation) drain() {
 	retry := kafka.NewRetry()
 	for owned.Err() == nil {
 		err := g.commit(last, true)
-		if err == nil || errors.Is(err, kafka.ErrFenced) || !kafka.Sleep(last, retry.NextBackOff()) {
+		if err == nil || errors.Is(err, kafka.ErrFenced) {
+			return
+		}
+		if !kafka.Sleep(last, retry.NextBackOff()) {
+			g.c.deps.Log.Warn("the last offsets were not committed: what ended since the commit before is done again by the next owner", "generation", g.Group, "err", err)
 			return
 		}
 	}
@@ -140,8 +144,10 @@ const endPoll = time.Second
 // not tell is not known, and not what it was.
 func (g *generation) watchEnds(ctx context.Context) {
 	for kafka.Sleep(ctx, endPoll) {
+		now := time.Now()
 		for _, f := range g.fetchers {
-			if f.adding.Load() == 0 && f.problem.Load() == nil {
+			reads := now.Sub(time.Unix(0, f.beat.Load())) < 5*endPoll
+			if f.adding.Load() == 0 && f.problem.Load() == nil && reads {
 				continue
 			}
 			switch b, err := g.c.deps.Kafka.Bounds(ctx, f.claim.TopicPartition); {

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/progress"
 )
 
 const (
-	// keepTimeout bounds the writing of a record of the progress topic, for which the
-	// commits wait.
+	// keepTimeout bounds the writing to the progress topic for one commit, which waits for it.
 	keepTimeout = 3 * time.Second
 	// keepPause is for how long nothing is written there after a failure.
 	keepPause = 30 * time.Second
@@ -27,8 +27,9 @@ type kept struct {
 	next time.Time      // the next one is not written before that
 }
 
-// toCommit is what to commit of the partition, and the text that is kept with it.
-func (f *fetcher) toCommit(ctx context.Context, now time.Time, last bool) (progress.Commit, string) {
+// toCommit is what to commit of the partition, and the text that is kept with it. keeping
+// bounds the writing to the progress topic; stop ends with the generation.
+func (f *fetcher) toCommit(stop, keeping context.Context, now time.Time, last bool) (progress.Commit, string) {
 	keep := f.c.cfg.ProgressTopic != "" && (last || !now.Before(f.kept.next)) && !now.Before(f.c.keepAfter)
 	runs := progress.TextRuns
 	if keep {
@@ -46,7 +47,7 @@ func (f *fetcher) toCommit(ctx context.Context, now time.Time, last bool) (progr
 		return c, text
 	}
 	if keep {
-		whole = f.keep(ctx, now, a)
+		whole = f.keep(stop, keeping, now, a)
 	}
 	if a.Kept = f.kept.at; a.Kept != nil {
 		text, _ = a.Text(most)
@@ -59,14 +60,17 @@ func (f *fetcher) toCommit(ctx context.Context, now time.Time, last bool) (progr
 
 // keep writes all that has ended beyond the offset to the progress topic, and reports
 // whether it did. Where it fails, the record before stands: what had ended stays so.
-func (f *fetcher) keep(stop context.Context, now time.Time, a progress.Ahead) bool {
-	ctx, cancel := context.WithTimeout(stop, keepTimeout)
-	defer cancel()
+func (f *fetcher) keep(stop, keeping context.Context, now time.Time, a progress.Ahead) bool {
 	record, whole := a.Bytes()
 	topic := f.c.cfg.ProgressTopic
 	key := fmt.Sprintf("%s/%s/%d", f.c.cfg.Group, f.claim.Topic, f.claim.Partition)
-	partition, offset, err := f.c.keeper.Keep(ctx, []byte(key), record)
+	partition, offset, err := f.c.keeper.Keep(keeping, []byte(key), record)
 	if stop.Err() != nil { // the generation ends, and its last commit comes
+		return false
+	}
+	if errors.Is(err, kafka.ErrRefused) { // this record, and not the topic
+		f.kept.next = now.Add(keepPause)
+		f.c.deps.Log.Warn("the progress topic refuses what does not fit a commit: it is sent again after a restart; retried", "topic", topic, "partition", f.claim.Partition, "bytes", len(record), "err", err, "again_in", keepPause)
 		return false
 	}
 	if err != nil {

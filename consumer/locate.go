@@ -96,6 +96,10 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 func (f *fetcher) halt(ctx context.Context, why loss) error {
 	f.halted.Store(true)
 	f.tracker.Recommit()
+	if why == earlier {
+		f.c.deps.Log.Error("the partition waits for an operator: events were lost before this replica had it", "topic", f.claim.Topic, "partition", f.claim.Partition,
+			"hint", "consumer.on_offset_loss: skip goes on from the first offset that exists; with halt, set the group's offset while no replica runs")
+	}
 	f.fails(Halted, fmt.Sprintf("events were lost (%s): set the group's offset while no replica runs, or consumer.on_offset_loss: skip", why))
 	for {
 		f.beat.Store(time.Now().UnixNano())

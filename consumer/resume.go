@@ -45,6 +45,16 @@ func (f *fetcher) resume(from kafka.Committed) {
 	if until := time.Now().Add(wait); until.After(f.notBefore) {
 		f.notBefore = until
 	}
+	f.c.raiseNotBefore(f.notBefore)
+}
+
+func (c *Consumer) raiseNotBefore(at time.Time) {
+	for {
+		old := c.notBefore.Load()
+		if at.IsZero() || at.UnixNano() <= old || c.notBefore.CompareAndSwap(old, at.UnixNano()) {
+			return
+		}
+	}
 }
 
 // waits reports whether a partition has an earlier owner whose requests may still be
@@ -78,6 +88,9 @@ func (c *Consumer) shrinkText(bytes int) {
 	most := int64(bytes / 2)
 	if most < 128 {
 		most = 0 // too little for anything
+	}
+	if most >= c.maxText.Load() {
+		return // by another partition of the same commit
 	}
 	c.maxText.Store(most)
 	c.deps.Log.Warn("the brokers keep less with a committed offset than usual, so less of what ended beyond it is known after a rebalance: raise their offset.metadata.max.bytes",

@@ -31,7 +31,7 @@ func (f *fetcher) unreadable(ctx context.Context, offset int64, why error, retry
 	f.giveUpCatchingUp()
 	twice := err == nil && before != nil && *before == bad && bad.Last >= 0
 	switch {
-	case twice && f.ended(bad.First, bad.Last):
+	case twice && f.ended(bad, bad.Last):
 		return f.setAside(ctx, bad, bad.Last, "by an earlier owner")
 	case twice && f.c.cfg.OnUnreadableBatch == SetAside:
 		return f.setAside(ctx, bad, bad.Last, "by consumer.on_unreadable_batch")
@@ -62,10 +62,11 @@ func (f *fetcher) unreadable(ctx context.Context, offset int64, why error, retry
 	}
 }
 
-// ended reports whether an earlier owner had ended every event between two offsets.
-func (f *fetcher) ended(first, last int64) bool {
-	for o := first; o <= last; o++ {
-		if f.tracker.Inherited(o, -1) == contactsync.Open {
+// ended reports whether an earlier owner had ended every event of the batch, and not of
+// another one that a later leader has replaced by it.
+func (f *fetcher) ended(bad kafka.Unreadable, last int64) bool {
+	for o := bad.First; o <= last; o++ {
+		if bad.Epoch < 0 || f.tracker.Inherited(o, bad.Epoch) == contactsync.Open {
 			return false
 		}
 	}
@@ -73,7 +74,7 @@ func (f *fetcher) ended(first, last int64) bool {
 }
 
 // setAside makes a dead letter of a batch, and returns the offset behind it. The batch is
-// one event for the sink, so its offset is committed when the dead letter is written.
+// one event for the sink, with which all its offsets end when the dead letter is written.
 func (f *fetcher) setAside(ctx context.Context, bad kafka.Unreadable, last int64, by string) int64 {
 	bad.Last = last
 	text, err := json.Marshal(bad)
@@ -88,16 +89,15 @@ func (f *fetcher) setAside(ctx context.Context, bad kafka.Unreadable, last int64
 			Reason: contactsync.ReasonUnreadable,
 			Detail: fmt.Sprintf("offsets %d to %d: %s: %d bytes: set aside %s", bad.First, last, bad.Reason, bad.Bytes, by),
 		},
-		Before: f.tracker.Inherited(bad.First, -1),
+	}
+	if f.ended(bad, last) {
+		ev.Before = f.tracker.Inherited(bad.First, bad.Epoch)
 	}
 	ev.Record.Generation = f.claim.Generation
-	if !f.tracker.Opened([]int64{bad.First}) {
-		return bad.First // it was read already, which cannot be: nothing is passed over
-	}
-	if err := f.c.sink.Add(ctx, []event.Event{ev}); err != nil {
+	f.tracker.Bundle(bad.First, last)
+	if err := f.hand(ctx, []event.Event{ev}, []int64{bad.First}); err != nil {
 		return bad.First // the generation is over: nothing of it is committed
 	}
-	f.tracker.Passed(last + 1)
 	if ev.Before == contactsync.Open {
 		f.c.deps.Metrics.OffsetsSetAside.WithLabelValues(bad.Reason).Add(float64(last + 1 - bad.First))
 	}

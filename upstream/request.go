@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/contactsync/contactsync"
 )
@@ -52,9 +53,10 @@ func (c *Client) request(ctx context.Context, u *url.URL, accountID, token strin
 // bodyPool makes request bodies over reused buffers.
 type bodyPool struct{ buffers sync.Pool }
 
-// encode writes the rows as one JSON array, byte for byte.
-func (p *bodyPool) encode(rows []contactsync.Row) *body {
-	b := &body{pool: p}
+// encode writes the rows as one JSON array, byte for byte. The body cannot be read after
+// the deadline.
+func (p *bodyPool) encode(rows []contactsync.Row, deadline time.Time) *body {
+	b := &body{pool: p, deadline: deadline}
 	if buf, ok := p.buffers.Get().(*[]byte); ok {
 		b.data = (*buf)[:0]
 	}
@@ -74,7 +76,8 @@ func (p *bodyPool) encode(rows []contactsync.Row) *body {
 // the round trip has ended, from a goroutine of its own, so the buffer is reused
 // only after the transport has closed the body.
 type body struct {
-	pool *bodyPool
+	pool     *bodyPool
+	deadline time.Time
 
 	mu      sync.Mutex // guards what follows
 	data    []byte
@@ -83,7 +86,12 @@ type body struct {
 	closed  bool
 }
 
-var errBodyClosed = errors.New("request body is closed")
+var (
+	errBodyClosed = errors.New("request body is closed")
+	// A process that was frozen must not finish what it began: its partitions may have
+	// another owner by now. Its context may not have noticed yet.
+	errBodyLate = errors.New("request was not written in its time")
+)
 
 // Read implements io.Reader.
 func (b *body) Read(p []byte) (int, error) {
@@ -92,6 +100,8 @@ func (b *body) Read(p []byte) (int, error) {
 	switch {
 	case b.closed:
 		return 0, errBodyClosed
+	case !b.deadline.IsZero() && time.Now().After(b.deadline):
+		return 0, errBodyLate
 	case b.offset == len(b.data):
 		return 0, io.EOF
 	}

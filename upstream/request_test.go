@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/contactsync/contactsync"
 )
@@ -55,7 +57,7 @@ func TestBody_IsReadWhileItIsClosed(t *testing.T) {
 	rows := batchOf("a", "b").Rows
 	want := "[" + string(rows[0].Body) + "," + string(rows[1].Body) + "]"
 	for range 1000 {
-		b := pool.encode(rows)
+		b := pool.encode(rows, time.Time{})
 		if string(b.data) != want {
 			t.Fatalf("got %s", b.data)
 		}
@@ -71,7 +73,7 @@ func TestBody_IsReadWhileItIsClosed(t *testing.T) {
 		})
 		readers.Go(func() { _ = b.Close() })
 		_ = b.Close()
-		next := pool.encode([]contactsync.Row{{Body: []byte(strings.Repeat("!", 64))}})
+		next := pool.encode([]contactsync.Row{{Body: []byte(strings.Repeat("!", 64))}}, time.Time{})
 		readers.Wait()
 		_ = next.Close()
 	}
@@ -79,7 +81,7 @@ func TestBody_IsReadWhileItIsClosed(t *testing.T) {
 
 func TestBody_IsNotReadOnceItIsClosed(t *testing.T) {
 	t.Parallel()
-	b := new(bodyPool).encode(batchOf("a").Rows)
+	b := new(bodyPool).encode(batchOf("a").Rows, time.Time{})
 	if n, err := b.Read(make([]byte, 5)); n != 5 || err != nil {
 		t.Fatalf("read %d bytes, %v", n, err)
 	}
@@ -93,9 +95,30 @@ func TestBody_LargeBuffersAreNotKept(t *testing.T) {
 	t.Parallel()
 	var pool bodyPool
 	for range 10 {
-		_ = pool.encode([]contactsync.Row{{Body: make([]byte, maxPooledBytes+1)}}).Close()
-		if b := pool.encode(batchOf("a").Rows); cap(b.data) > maxPooledBytes {
+		_ = pool.encode([]contactsync.Row{{Body: make([]byte, maxPooledBytes+1)}}, time.Time{}).Close()
+		if b := pool.encode(batchOf("a").Rows, time.Time{}); cap(b.data) > maxPooledBytes {
 			t.Fatalf("a buffer of %d bytes was kept", cap(b.data))
 		}
 	}
+}
+
+// A process that was frozen writes nothing of a request whose time is over, whether its
+// context has noticed or not.
+func TestBody_IsNotReadAfterItsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := new(bodyPool).encode(batchOf("a").Rows, time.Now().Add(time.Second))
+		one := make([]byte, 1)
+		if n, err := b.Read(one); n != 1 || err != nil {
+			t.Fatalf("in time: %d bytes, %v", n, err)
+		}
+		time.Sleep(2 * time.Second)
+		if n, err := b.Read(one); n != 0 || !errors.Is(err, errBodyLate) {
+			t.Errorf("too late: %d bytes, %v", n, err)
+		}
+		late := new(bodyPool).encode(batchOf("a").Rows, time.Now().Add(-time.Second))
+		if _, err := late.Read(one); !errors.Is(err, errBodyLate) || late.sent() {
+			t.Errorf("late from the start: %v, sent %v", err, late.sent())
+		}
+	})
 }

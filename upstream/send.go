@@ -93,7 +93,8 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 
 	requestCtx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errAnswerTimeout)
 	defer cancel()
-	body := c.bodies.encode(b.Rows)
+	deadline, _ := requestCtx.Deadline()
+	body := c.bodies.encode(b.Rows, deadline)
 	resp, err := c.transport.RoundTrip(c.request(requestCtx, u, acc.cfg.ID, token, body))
 	a.sent = body.sent()
 	if err != nil {

@@ -258,7 +258,7 @@ type elimination struct {
 }
 
 // eliminated returns what the only unnamed row must be: there is one record that names no
-// row, or there is none and the counters are one failure ahead of the lists. Where the
+// row. Where the
 // record has another id, or says that the row is done, the counters have to account for
 // all rows so; one that has another id delivers nothing.
 func (t *tally) eliminated() elimination {
@@ -284,10 +284,7 @@ func (t *tally) eliminated() elimination {
 	}
 	done, failed := t.count(rowDone), t.count(rowFailed)
 	if t.unmatched == 0 {
-		if counted(done, failed+1) {
-			return elimination{row: row}
-		}
-		return none
+		return none // a counter alone refuses nobody: the row is asked for again
 	}
 	switch s := &t.strays[0]; {
 	case s.contradicts:

@@ -43,6 +43,9 @@ replica's own machine only.`,
 			if err != nil {
 				return usage("%w", err)
 			}
+			if !cmd.Flags().Changed("last") {
+				return usage("--last is required: the last offset of the batch, as /status says (unreadable)")
+			}
 			if last < first.Offset {
 				return usage("--last %d must be the last offset of the batch, and not before %d", last, first.Offset)
 			}

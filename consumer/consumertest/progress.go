@@ -47,7 +47,7 @@ func keepsProgress(t *testing.T, brokers []string, topic bool) {
 	}
 	cut := testutil.ToFloat64(first.m.ProgressCut)
 	t.Logf("%d of %d ended events are known, %v commits were cut", ended, ended+wrong, cut)
-	if topic && (wrong > 0 || cut > 0) {
+	if topic && wrong > 0 { // a commit on the way may be cut, where the topic is not there yet
 		t.Errorf("%d ended events are done again, %v commits were cut", wrong, cut)
 	}
 	if !topic && (wrong == 0 || cut == 0 || ended == 0) {

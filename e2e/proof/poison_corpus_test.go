@@ -130,5 +130,6 @@ func (a badAnswer) givesReason(id string) bool {
 			return len(record) > 1
 		}
 	}
-	return false
+	// The only row that is left is what a record without an id means.
+	return len(whole.FailedRecords) == 1 && (bytes.Contains(whole.FailedRecords[0], []byte(`"reason"`)) || bytes.Contains(whole.FailedRecords[0], []byte(`"errorMessage"`)))
 }

@@ -88,6 +88,7 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 		Sender: a.upstream, Publisher: a.deadLetters, Acker: a.consumer,
 		Gates:          func(account string) (batcher.Gate, bool) { return a.upstream.Gate(account) },
 		MayStart:       func(now time.Time) bool { return !now.Add(cfg.Upstream.Timeout).After(a.consumer.LeaseUntil()) },
+		NotBefore:      a.consumer.NotBefore,
 		RequestTimeout: cfg.Upstream.Timeout,
 		Log:            o.Log, Metrics: &m.Batcher, DeadLetters: &m.DeadLetter, Seed: rand.Uint64(),
 	}

@@ -45,7 +45,7 @@ func (k *Keeper) Keep(ctx context.Context, key, value []byte) (partition int32, 
 }
 
 // Kept returns the value of the record at an offset. It repeats what fails until ctx
-// ends; that the record is gone is final.
+// ends; that the record is gone, or may not be read, is final.
 func (k *Keeper) Kept(ctx context.Context, partition int32, offset int64) (value []byte, err error) {
 	at := contactsync.TopicPartition{Topic: k.topic, Partition: partition}
 	retry := NewRetry()
@@ -53,8 +53,11 @@ func (k *Keeper) Kept(ctx context.Context, partition int32, offset int64) (value
 		fetched, err := k.c.Fetch(ctx, FetchRequest{Partition: at, Offset: offset, MinBytes: 1, MaxBytes: 1, MaxWait: 100 * time.Millisecond}) // the first batch comes whole
 		if err == nil {
 			value, err = fetched.value(ctx, offset)
+			if fetched.LastStable <= offset && errors.Is(err, ErrNoRecord) {
+				err = errors.New("the leader does not have the record yet") // a new one learns how far replicas are
+			}
 		}
-		if err == nil || errors.Is(err, ErrNoRecord) || Cause(err) == CauseOffset {
+		if err == nil || errors.Is(err, ErrNoRecord) || errors.Is(err, ErrDenied) || errors.Is(err, ErrNoTopic) || Cause(err) == CauseOffset || Cause(err) == CauseDecode {
 			return value, err
 		}
 		if !Sleep(ctx, retry.NextBackOff()) {

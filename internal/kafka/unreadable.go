@@ -21,6 +21,7 @@ type Unreadable struct {
 	Last   int64  `json:"last"`   // the last offset of the batch; -1 where it is not known
 	Bytes  int64  `json:"bytes"`  // of the batch as Kafka sent it; 0 where Kafka does not send it
 	SHA256 string `json:"sha256"` // of those bytes, in hex
+	Epoch  int32  `json:"-"`      // of the leader that wrote it; -1 where that is not known
 }
 
 // The reasons for which a batch cannot be read, as metrics name them.
@@ -45,7 +46,7 @@ func UnreadableReason(err error) string {
 // not read for the given reason. It takes little memory, however large the batch is. What
 // is known is returned also with an error.
 func (c *Client) Examine(ctx context.Context, partition contactsync.TopicPartition, offset int64, why error) (Unreadable, error) {
-	u := Unreadable{Reason: UnreadableReason(why), First: offset, Last: -1}
+	u := Unreadable{Reason: UnreadableReason(why), First: offset, Last: -1, Epoch: -1}
 	m := &examineMessage{fetchMessage: fetchMessage{
 		FetchRequest: FetchRequest{Partition: partition, Offset: offset, MinBytes: 1, MaxBytes: readBytes, MaxWait: readWait},
 		clientID:     c.cfg.ClientID,
@@ -55,6 +56,7 @@ func (c *Client) Examine(ctx context.Context, partition contactsync.TopicPartiti
 	if _, err := c.client.Transport.RoundTrip(ctx, c.addr, m); err != nil {
 		return u, fmt.Errorf("examine the batch at offset %d of %v: %w", offset, partition, topicError(err, "READ"))
 	}
+	u.Epoch = m.extent.Epoch
 	u.Last, u.Bytes, u.SHA256 = m.extent.Last, m.extent.Bytes, hex.EncodeToString(m.extent.SHA256[:])
 	return u, nil
 }

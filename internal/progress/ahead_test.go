@@ -525,3 +525,66 @@ func textOf(a Ahead) string {
 	text, _ := a.Text(1 << 20)
 	return text
 }
+
+func TestExtend_ARecordKnowsNothingOfALaterLeader(t *testing.T) {
+	t.Parallel()
+	const n, cutAt = 60_000, 3_000
+	log := NewLog("c", [16]byte{1})
+	a, _ := scattered(1, n) // owner A read it all of leader epoch 3
+	a.Inherited(n-1, 3)
+	first := a.ToCommit(RecordRuns).Ahead
+	first.Log = log
+
+	rng := rand.New(rand.NewPCG(9, 9))
+	b := NewTracker() // owner B inherits, and keeps a record before it has read on
+	b.Resume(0, &first)
+	b.Start(0)
+	kept := b.ToCommit(RecordRuns).Ahead
+	kept.Log = log
+	record, _ := kept.Bytes()
+	// an unclean election cuts the log off at cutAt; leader 4 writes other events there
+	for o := range int64(n / 2) {
+		epoch := int32(3)
+		if o >= cutAt {
+			epoch = 4
+		}
+		s := b.Inherited(o, epoch)
+		if o >= cutAt && s != contactsync.Open {
+			t.Fatalf("B: %d", o)
+		}
+		b.Opened([]int64{o})
+		if s != contactsync.Open || o > 0 && rng.IntN(2) == 0 {
+			b.Done([]contactsync.Ended{{Offset: o}})
+		}
+	}
+	c := b.ToCommit(TextRuns).Ahead // the record is not written again yet
+	c.Log, c.Kept = log, &Kept{Sum: SumOf(record)}
+	text, whole := c.Text(MaxText)
+	if whole {
+		t.Fatal("fits: shows nothing")
+	}
+	got, err := Parse(text, c.Offset, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("text reaches to %d, epoch %d", got.End, got.Epoch)
+	if err := got.Extend(record); err != nil {
+		t.Fatal(err)
+	}
+	next := NewTracker()
+	next.Resume(c.Offset, got)
+	next.Start(c.Offset)
+	lost := 0
+	for o := range int64(n) {
+		epoch := int32(3)
+		if o >= cutAt {
+			epoch = 4
+		}
+		if s := next.Inherited(o, epoch); s != contactsync.Open && o >= n/2 {
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Fatalf("LOSS: %d events of leader 4 that nobody has read are taken for ended (epoch %d)", lost, got.Epoch)
+	}
+}

@@ -211,14 +211,15 @@ func (a *Ahead) Extend(record []byte) error {
 		return Damaged
 	case whole.Log != a.Log, whole.Offset > a.Offset:
 		return OtherLog
-	case whole.End <= a.End:
+	case whole.End <= a.End, whole.Epoch < 0 && a.Epoch >= 0:
 		return nil
 	}
 	// The text is the younger of the two, as far as it reaches; what had ended stays so.
 	whole.open.clip(a.End, whole.End)
 	whole.setAside.clip(a.End, whole.End)
 	a.open, a.setAside = a.open.with(whole.open), a.setAside.with(whole.setAside)
-	a.End, a.Epoch = whole.End, max(a.Epoch, whole.Epoch)
+	// What a later leader has written where the record reaches to is not what it tells of.
+	a.End, a.Epoch = whole.End, min(a.Epoch, whole.Epoch)
 	return nil
 }
 

@@ -17,11 +17,12 @@ type Tracker struct {
 	chunks    []chunk // by base; the first has an open position
 	empty     int     // chunks without one
 	open      int
-	next      int64  // the offset to read next
-	ended     int    // events ended since the last commit
-	last      int64  // the offset committed last; -1 before the first
-	epoch     int32  // the latest of the leaders that have written what was read; -1 where not known
-	inherited *Ahead // what an earlier owner had ended; nil where nothing is known
+	next      int64           // the offset to read next
+	ended     int             // events ended since the last commit
+	last      int64           // the offset committed last; -1 before the first
+	epoch     int32           // the latest of the leaders that have written what was read; -1 where not known
+	inherited *Ahead          // what an earlier owner had ended; nil where nothing is known
+	bundles   map[int64]int64 // first and last offset of what ends together
 }
 
 const chunkOffsets = 512
@@ -66,22 +67,40 @@ func (t *Tracker) Opened(offsets []int64) bool {
 		if o < t.next {
 			return false
 		}
-		t.next = o + 1
-		base := o &^ (chunkOffsets - 1)
-		if n := len(t.chunks); n == 0 || t.chunks[n-1].base != base {
-			t.compact()
-			t.chunks = append(t.chunks, chunk{base: base})
-			t.empty++
+		last := max(o, t.bundles[o])
+		for ; o <= last; o++ {
+			t.opened(o)
 		}
-		c := &t.chunks[len(t.chunks)-1]
-		if c.n == 0 {
-			t.empty--
-		}
-		c.bits[(o-base)/64] |= 1 << ((o - base) % 64)
-		c.n++
-		t.open++
 	}
 	return true
+}
+
+// Bundle has the offsets between two open and end with the first of them. It must not
+// have been opened yet.
+func (t *Tracker) Bundle(first, last int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.bundles == nil {
+		t.bundles = map[int64]int64{}
+	}
+	t.bundles[first] = last
+}
+
+func (t *Tracker) opened(o int64) {
+	t.next = o + 1
+	base := o &^ (chunkOffsets - 1)
+	if n := len(t.chunks); n == 0 || t.chunks[n-1].base != base {
+		t.compact()
+		t.chunks = append(t.chunks, chunk{base: base})
+		t.empty++
+	}
+	c := &t.chunks[len(t.chunks)-1]
+	if c.n == 0 {
+		t.empty--
+	}
+	c.bits[(o-base)/64] |= 1 << ((o - base) % 64)
+	c.n++
+	t.open++
 }
 
 // compact drops chunks in which nothing is open, once they are most of all: one open
@@ -113,6 +132,12 @@ func (t *Tracker) Done(ended []contactsync.Ended) {
 	defer t.mu.Unlock()
 	for _, e := range ended {
 		t.done(e.Offset, e.SetAside)
+		if last, ok := t.bundles[e.Offset]; ok {
+			delete(t.bundles, e.Offset)
+			for o := e.Offset + 1; o <= last; o++ {
+				t.done(o, e.SetAside)
+			}
+		}
 	}
 	drop := 0
 	for drop < len(t.chunks) && t.chunks[drop].n == 0 {

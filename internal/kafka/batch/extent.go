@@ -14,6 +14,7 @@ import (
 type Extent struct {
 	Last   int64 // its last offset; -1 where that is not known
 	Bytes  int64 // as Kafka sent it
+	Epoch  int32 // of the leader that wrote it, as its header says; -1 where that is not known
 	SHA256 [sha256.Size]byte
 }
 
@@ -46,7 +47,10 @@ func Examine(records io.Reader, offset, end int64) (Extent, error) {
 		length = 1 << 62 // it lies: all of the answer is taken for the batch
 	}
 	digest, crc := sha256.New(), &tail{from: 21, hash: crc32.New(checksum)}
-	x := Extent{Last: -1}
+	x := Extent{Last: -1, Epoch: -1}
+	if !old {
+		x.Epoch = int32(binary.BigEndian.Uint32(head[12:]))
+	}
 	x.Bytes, err = io.Copy(io.MultiWriter(digest, crc), io.LimitReader(in, lengthEnd+length))
 	if err != nil {
 		return Extent{}, err
