@@ -67,8 +67,8 @@ e2e: ## built programs on Apache Kafka, one node and three; needs Java 17 and Ma
 
 e2e-all: e2e restarts backlog replay ## all tests on Apache Kafka, the long ones too; half an hour more
 
-restarts: ## replicas restarted in the middle of a backlog of 200,000 contacts: calls / floor, what is sent again
-	$(GO) test -tags e2e -count=1 -timeout 60m -v -run 'TestRestarts|TestComesAndGoes' ./e2e/ -long -restarts 200000
+restarts: ## replicas restarted in a backlog of 200,000 contacts, frozen, without rights: calls / floor, what is sent again
+	$(GO) test -tags e2e -count=1 -timeout 60m -v -run 'TestRestarts|TestComesAndGoes|TestOneNode|TestRights' ./e2e/ -long -restarts 200000
 
 backlog: ## a million events on Apache Kafka: calls / floor, memory, CPU an event
 	$(GO) test -tags e2e -count=1 -timeout 10m -v -run TestBacklog ./e2e/
