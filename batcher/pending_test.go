@@ -425,6 +425,36 @@ func TestPending_DeadLetterHoldsTheWholeState(t *testing.T) {
 	}
 }
 
+// Two events that waited behind a request say together what it said: the dead letter
+// holds both of them, and not the last one only.
+func TestPending_DeadLetterHoldsWhatWasMergedBehindARequest(t *testing.T) {
+	t.Parallel()
+	cfg := event.DefaultConfig()
+	cfg.Validation = "lenient"
+	d, err := event.NewDecoder(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newTestWindow(t, nil)
+	w.update(d, "x", `"a":1,"b":1`)
+	f := w.send()
+	w.update(d, "x", `"a":2`)
+	w.update(d, "x", `"b":3`)
+	w.settle(f, contactsync.Result{Kind: contactsync.Throttled})
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest, Status: 400, Detail: "no"})
+	letters := w.TakeDeadLetters()
+	if len(letters) != 1 {
+		t.Fatalf("dead letters %+v", letters)
+	}
+	var got struct{ Contact map[string]any }
+	if err := json.Unmarshal(letters[0].Record.Value, &got); err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]any{"id": "x", "a": 2.0, "b": 3.0}; !maps.Equal(got.Contact, want) {
+		t.Errorf("%s, want %v", letters[0].Record.Value, want)
+	}
+}
+
 // Bodies come from the decoder, so merging does not fail. If it did, nothing would be
 // lost: the older state becomes a dead letter, and the newer one goes on.
 func TestPending_StatesThatCannotBeMerged(t *testing.T) {

@@ -150,13 +150,15 @@ func TestRead(t *testing.T) {
 			earlier.Headers[i].Value = []byte("rejected")
 		}
 	}
-	for _, r := range []*kgo.Record{&earlier, old} {
+	elsewhere := earlier // an older copy in another partition
+	elsewhere.Partition, elsewhere.Timestamp = 0, at.Add(-2*time.Hour)
+	for _, r := range []*kgo.Record{&earlier, old, &elsewhere} {
 		if err := manual.ProduceSync(t.Context(), r).FirstErr(); err != nil {
 			t.Fatal(err)
 		}
 	}
 	one, err := deadletter.Read(t.Context(), client, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonBadRequest}}, false)
-	if err != nil || len(one.Entries) != 1 || one.Entries[0].Copies != 2 {
+	if err != nil || len(one.Entries) != 1 || one.Entries[0].Copies != 3 {
 		t.Errorf("%+v, %v: want the copy that was written last", one.Entries, err)
 	}
 	some, err := deadletter.Read(t.Context(), client, "dead", deadletter.Selection{Reasons: []contactsync.Reason{contactsync.ReasonRejected}}, true)
