@@ -31,6 +31,18 @@ func (w *testWindow) wantNothing() {
 	}
 }
 
+// lenientDecoder takes events of any members.
+func lenientDecoder(t *testing.T) *event.Decoder {
+	t.Helper()
+	cfg := event.DefaultConfig()
+	cfg.Validation = "lenient"
+	d, err := event.NewDecoder(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
 // update adds an event with a body as the decoder hands it over.
 func (w *testWindow) update(d *event.Decoder, id, contact string) {
 	w.t.Helper()
@@ -48,12 +60,7 @@ func (w *testWindow) update(d *event.Decoder, id, contact string) {
 // merged: while it waits, behind a request, or when a request has failed.
 func TestPending_MergesStates(t *testing.T) {
 	t.Parallel()
-	cfg := event.DefaultConfig()
-	cfg.Validation = "lenient"
-	d, err := event.NewDecoder(cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := lenientDecoder(t)
 	for _, tt := range []struct {
 		name   string
 		events []string
@@ -388,12 +395,7 @@ func TestPending_Expire(t *testing.T) {
 // older events had set members that the newest has not.
 func TestPending_DeadLetterHoldsTheWholeState(t *testing.T) {
 	t.Parallel()
-	cfg := event.DefaultConfig()
-	cfg.Validation = "lenient"
-	d, err := event.NewDecoder(cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := lenientDecoder(t)
 	for _, tt := range []struct {
 		name   string
 		events []string
@@ -429,12 +431,7 @@ func TestPending_DeadLetterHoldsTheWholeState(t *testing.T) {
 // holds both of them, and not the last one only.
 func TestPending_DeadLetterHoldsWhatWasMergedBehindARequest(t *testing.T) {
 	t.Parallel()
-	cfg := event.DefaultConfig()
-	cfg.Validation = "lenient"
-	d, err := event.NewDecoder(cfg, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := lenientDecoder(t)
 	w := newTestWindow(t, nil)
 	w.update(d, "x", `"a":1,"b":1`)
 	f := w.send()

@@ -81,7 +81,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 			f.c.deps.Log.Error("the committed offset does not exist: events were lost in Kafka, or the topic was recreated",
 				"topic", f.claim.Topic, "partition", f.claim.Partition, "committed", committed, "first", b.First, "end", b.End,
 				"lost", lost, "reason", why, "policy", f.c.cfg.OnOffsetLoss,
-				"hint", "consumer.on_offset_loss: skip goes on from the first offset that exists; with halt, set the group's offset while no replica runs")
+				"hint", lossHint)
 		}
 		if f.c.cfg.OnOffsetLoss == Skip {
 			return b.First, nil
@@ -89,6 +89,9 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 		return 0, f.halt(ctx, why)
 	}
 }
+
+// lossHint is what an operator can do about events that were lost.
+const lossHint = "consumer.on_offset_loss: skip goes on from the first offset that exists; with halt, set the group's offset while no replica runs"
 
 // halt waits for an operator, until the generation ends. The log may grow past the
 // committed offset meanwhile, which brings nothing back: so the halt goes with the
@@ -98,7 +101,7 @@ func (f *fetcher) halt(ctx context.Context, why loss) error {
 	f.tracker.Recommit()
 	if why == earlier {
 		f.c.deps.Log.Error("the partition waits for an operator: events were lost before this replica had it", "topic", f.claim.Topic, "partition", f.claim.Partition,
-			"hint", "consumer.on_offset_loss: skip goes on from the first offset that exists; with halt, set the group's offset while no replica runs")
+			"hint", lossHint)
 	}
 	f.fails(Halted, fmt.Sprintf("events were lost (%s): set the group's offset while no replica runs, or consumer.on_offset_loss: skip", why))
 	for {

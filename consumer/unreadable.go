@@ -95,7 +95,11 @@ func (f *fetcher) setAside(ctx context.Context, bad kafka.Unreadable, last int64
 	}
 	ev.Record.Generation = f.claim.Generation
 	f.tracker.Bundle(bad.First, last)
-	if err := f.hand(ctx, []event.Event{ev}, []int64{bad.First}); err != nil {
+	var offsets []int64
+	for o := bad.First; o <= last; o++ {
+		offsets = append(offsets, o)
+	}
+	if err := f.hand(ctx, []event.Event{ev}, offsets); err != nil {
 		return bad.First // the generation is over: nothing of it is committed
 	}
 	if ev.Before == contactsync.Open {

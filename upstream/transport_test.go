@@ -39,6 +39,20 @@ func showing(t *testing.T, a *authority.Authority, ip string, until time.Time) *
 	return &tls.Config{Certificates: []tls.Certificate{pair}}
 }
 
+// serveTLS serves good answers with the certificate that is shown at the time.
+func serveTLS(t *testing.T, shown *atomic.Pointer[tls.Config], called func()) *httptest.Server {
+	t.Helper()
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		called()
+		_, _ = w.Write(goodAnswer(batchOf("a")))
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return shown.Load(), nil }}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
 // The host's certificate changes while the client runs. One that cannot be
 // trusted is never spoken to; one that can be is, without a restart.
 func TestSend_CertificateChanges(t *testing.T) {
@@ -51,14 +65,7 @@ func TestSend_CertificateChanges(t *testing.T) {
 
 	var shown atomic.Pointer[tls.Config]
 	var calls atomic.Int64
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		calls.Add(1)
-		_, _ = w.Write(goodAnswer(batchOf("a")))
-	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return shown.Load(), nil }}
-	s.StartTLS()
-	t.Cleanup(s.Close)
+	s := serveTLS(t, &shown, func() { calls.Add(1) })
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	writeFile(t, ca, string(mine.PEM))
 	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile = ca })
@@ -136,13 +143,7 @@ func TestTransport_CAFileIsReplaced(t *testing.T) {
 	soon := time.Now().Add(time.Hour)
 	var shown atomic.Pointer[tls.Config]
 	shown.Store(showing(t, first, "127.0.0.1", soon))
-	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = w.Write(goodAnswer(batchOf("a")))
-	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.TLS = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return shown.Load(), nil }}
-	s.StartTLS()
-	t.Cleanup(s.Close)
+	s := serveTLS(t, &shown, func() {})
 	ca := filepath.Join(t.TempDir(), "ca.pem")
 	writeFile(t, ca, string(first.PEM))
 	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile = ca })

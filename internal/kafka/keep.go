@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -16,29 +17,34 @@ var ErrNoRecord = errors.New("no record is there any more")
 // Keeper keeps records in a topic and gets each back by its position. It is safe for
 // concurrent use.
 type Keeper struct {
-	c     *Client
-	topic string
+	c          *Client
+	topic      string
+	partitions atomic.Int32 // of the topic; 0 until they are asked for
 }
 
 // NewKeeper returns a keeper of a topic that the client knows.
-func NewKeeper(c *Client, topic string) *Keeper { return &Keeper{c, topic} }
+func NewKeeper(c *Client, topic string) *Keeper { return &Keeper{c: c, topic: topic} }
 
 // Keep writes a record to the partition that its key chooses, and returns where every
 // in-sync replica has it. It makes one attempt.
 func (k *Keeper) Keep(ctx context.Context, key, value []byte) (partition int32, offset int64, err error) {
 	c, topic := k.c, k.topic
-	counts, err := c.partitions(ctx, topic)
-	if err != nil {
-		return 0, 0, err
+	if k.partitions.Load() == 0 { // more of them later change nothing for the records that are there
+		counts, err := c.partitions(ctx, topic)
+		if err != nil {
+			return 0, 0, err
+		}
+		k.partitions.Store(int32(counts[topic]))
 	}
 	m := messageOf(contactsync.Record{Key: key})
-	numbers := make([]int, counts[topic])
+	numbers := make([]int, k.partitions.Load())
 	for i := range numbers {
 		numbers[i] = i
 	}
 	at := contactsync.TopicPartition{Topic: topic, Partition: int32(balance(m, numbers...))}
 	offset, err = c.produce(ctx, at, []contactsync.Record{{Key: key, Value: value}})
 	if err != nil {
+		k.partitions.Store(0) // the topic may have been created again
 		return 0, 0, fmt.Errorf("keep a record in %v: %w", at, c.renewal.note(writeError(err)))
 	}
 	return at.Partition, offset, nil

@@ -67,16 +67,26 @@ func (t *Tracker) Opened(offsets []int64) bool {
 		if o < t.next {
 			return false
 		}
-		last := max(o, t.bundles[o])
-		for ; o <= last; o++ {
-			t.opened(o)
+		t.next = o + 1
+		base := o &^ (chunkOffsets - 1)
+		if n := len(t.chunks); n == 0 || t.chunks[n-1].base != base {
+			t.compact()
+			t.chunks = append(t.chunks, chunk{base: base})
+			t.empty++
 		}
+		c := &t.chunks[len(t.chunks)-1]
+		if c.n == 0 {
+			t.empty--
+		}
+		c.bits[(o-base)/64] |= 1 << ((o - base) % 64)
+		c.n++
+		t.open++
 	}
 	return true
 }
 
-// Bundle has the offsets between two open and end with the first of them. It must not
-// have been opened yet.
+// Bundle has the offsets behind the first one, up to and with the last one, end when the
+// first one does.
 func (t *Tracker) Bundle(first, last int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -84,23 +94,6 @@ func (t *Tracker) Bundle(first, last int64) {
 		t.bundles = map[int64]int64{}
 	}
 	t.bundles[first] = last
-}
-
-func (t *Tracker) opened(o int64) {
-	t.next = o + 1
-	base := o &^ (chunkOffsets - 1)
-	if n := len(t.chunks); n == 0 || t.chunks[n-1].base != base {
-		t.compact()
-		t.chunks = append(t.chunks, chunk{base: base})
-		t.empty++
-	}
-	c := &t.chunks[len(t.chunks)-1]
-	if c.n == 0 {
-		t.empty--
-	}
-	c.bits[(o-base)/64] |= 1 << ((o - base) % 64)
-	c.n++
-	t.open++
 }
 
 // compact drops chunks in which nothing is open, once they are most of all: one open
