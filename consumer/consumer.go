@@ -110,7 +110,7 @@ func (c *Consumer) Done(ended []contactsync.Ended) { c.trackers.done(ended) }
 // Run takes part in the group and hands the events to sink until ctx ends, then
 // gives its partitions back in order: no more fetches, requests in flight finish
 // within the drain time-out, the last offsets are committed, the group is left. It
-// returns an error only where going on makes no sense: a topic that does not exist
+// returns an error only where going on makes no sense: none of the topics exists
 // before the group is joined.
 func (c *Consumer) Run(ctx context.Context, sink Sink) error {
 	c.sink = sink

@@ -38,7 +38,8 @@ func Run(t *testing.T, brokers []string) {
 		{"members share the partitions and take over", sharesAndTakesOver},
 		{"new partitions are noticed", noticesPartitions},
 		{"a blocked sink costs no heartbeat", blockedSink},
-		{"a missing topic stops the start and is not created", missingTopic},
+		{"a missing topic stands alone and is not created", missingTopic},
+		{"without any topic the start ends", noTopic},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -288,16 +289,40 @@ func blockedSink(t *testing.T, brokers []string) {
 func missingTopic(t *testing.T, brokers []string) {
 	g := newGroup(t, brokers, 1, nil)
 	missing := g.topic + "-missing"
-	m := g.join(func(c *consumer.Config, _ *sink) { c.Topics = []string{g.topic, missing} })
+	g.produce(0, 5)
+	m := g.join(func(c *consumer.Config, _ *sink) { c.Topics = []string{missing, g.topic} })
+	g.until("the records of the other topic", func() bool { return len(m.seen()) == 5 })
+	g.until("the commit of the other topic", func() bool { return g.committed(0) == 5 })
+	if got, why := m.c.MissingTopics(), m.c.NotReady(); !slices.Equal(got, []string{missing}) || why != "" {
+		t.Errorf("missing topics %q, not ready: %q", got, why)
+	}
+	g.isNotCreated(missing)
+}
+
+func noTopic(t *testing.T, brokers []string) {
+	g := newGroup(t, brokers, 1, nil)
+	missing := []string{g.topic + "-missing", g.topic + "-absent"}
+	m := g.join(func(c *consumer.Config, _ *sink) { c.Topics = missing })
 	<-m.ended
-	if err := m.stop(); !errors.Is(err, kafka.ErrNoTopic) || !strings.Contains(err.Error(), missing) {
-		t.Errorf("Run: %v, want the missing topic by name", err)
+	err := m.stop()
+	if !errors.Is(err, kafka.ErrNoTopic) {
+		t.Errorf("Run: %v", err)
 	}
-	topics, err := g.admin.ListTopics(t.Context(), missing)
+	for _, topic := range missing {
+		if !strings.Contains(fmt.Sprint(err), topic) {
+			t.Errorf("Run: %v, want topic %s by name", err, topic)
+		}
+		g.isNotCreated(topic)
+	}
+}
+
+func (g *group) isNotCreated(topic string) {
+	g.t.Helper()
+	topics, err := g.admin.ListTopics(g.t.Context(), topic)
 	if err != nil {
-		t.Fatal(err)
+		g.t.Fatal(err)
 	}
-	if topics.Has(missing) {
-		t.Error("the missing topic was created")
+	if topics.Has(topic) {
+		g.t.Errorf("topic %s was created", topic)
 	}
 }

@@ -87,7 +87,10 @@ type Group struct {
 
 	trouble atomic.Pointer[error] // of joining, since it was last returned
 	fenced  atomic.Bool
-	told    time.Time // when a trouble was logged last; owned by inner's goroutine
+
+	// Owned by inner's goroutine.
+	told   time.Time // when a trouble was logged last
+	absent []string  // topics that were missing at the last assignment, and were told
 }
 
 // NewGroup returns a member that has not joined yet.
@@ -106,13 +109,14 @@ func (c *Client) NewGroup(cfg GroupConfig) *Group {
 // one is in flight.
 //
 // It makes one attempt, of the session time-out at most, and any error but
-// ErrNoTopic is worth another one. ErrNoTopic comes only where a topic is missing
-// before the group is joined, and only when that is to be believed. ErrRebalance
-// says that other members are waited for.
+// ErrNoTopic is worth another one. ErrNoTopic comes only where none of the topics
+// exists before the group is joined, and only when that is to be believed: a group
+// whose other members are well is not joined for nothing. ErrRebalance says that other
+// members are waited for.
 func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	g.giveUp()
 	if g.abandon == nil {
-		_, err := g.client.partitions(ctx, g.cfg.Topics...)
+		err := g.anyTopic(ctx)
 		if believed := g.missing.believed(err); err != nil {
 			if errors.Is(err, ErrNoTopic) && !believed {
 				return nil, errors.New(err.Error()) // may pass
@@ -144,6 +148,26 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	return nil, ErrRebalance
 }
 
+// anyTopic asks whether one of the topics exists. It returns ErrNoTopic only where none
+// does: with one, the others are missing as they would be had they been deleted later.
+func (g *Group) anyTopic(ctx context.Context) error {
+	ctx, cancel := g.client.bounded(ctx)
+	defer cancel()
+	_, errs, err := g.client.topics(ctx, g.cfg.Topics)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(errs, nil) {
+		return nil
+	}
+	for _, err := range errs {
+		if !errors.Is(err, ErrNoTopic) { // it may be there
+			return g.client.renewal.note(err)
+		}
+	}
+	return g.client.renewal.note(errors.Join(errs...))
+}
+
 // observe is called for what happens in the membership, and must not block.
 func (g *Group) observe(e group.Event) {
 	log := g.client.log
@@ -163,11 +187,13 @@ func (g *Group) observe(e group.Event) {
 		g.fenced.Store(true)
 	case group.Assigned:
 		g.trouble.Store(nil)
-		for _, t := range g.cfg.Topics {
-			if _, ok := e.Topics[t]; !ok {
+		absent := missing(g.cfg.Topics, e)
+		for _, t := range absent {
+			if !slices.Contains(g.absent, t) {
 				log.Error("a topic does not exist, or DESCRIBE on it is missing: the others are read without it", "topic", t)
 			}
 		}
+		g.absent = absent
 	case group.Lost:
 		log.Warn("partitions were lost: another replica may own them", "assignment", e.Number, "cause", e.Cause)
 	case group.Release, group.Left, group.Done:
@@ -188,9 +214,7 @@ func (g *Group) generation(ctx context.Context, gen *group.Generation) (*Generat
 	for _, t := range gen.Topics {
 		out.All += t.Partitions
 	}
-	if len(gen.Topics) > 0 || gen.Cluster != "" { // a broker has said which there are
-		out.Missing = missing(g.cfg.Topics, gen)
-	}
+	out.Missing = missing(g.cfg.Topics, gen.Assigned)
 	if len(gen.Partitions) == 0 {
 		return out, nil
 	}
@@ -314,10 +338,13 @@ func (g *Group) Leave(ctx context.Context) error {
 }
 
 // missing returns the topics that were not found, and of which nothing is assigned.
-func missing(topics []string, gen *group.Generation) (list []string) {
+func missing(topics []string, a group.Assigned) (list []string) {
+	if len(a.Topics) == 0 && a.Cluster == "" { // no broker has said which there are
+		return nil
+	}
 	for _, t := range topics {
-		_, found := gen.Topics[t]
-		if !found && !slices.ContainsFunc(gen.Partitions, func(p contactsync.TopicPartition) bool { return p.Topic == t }) {
+		_, found := a.Topics[t]
+		if !found && !slices.ContainsFunc(a.Partitions, func(p contactsync.TopicPartition) bool { return p.Topic == t }) {
 			list = append(list, t)
 		}
 	}

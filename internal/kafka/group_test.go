@@ -3,15 +3,19 @@ package kafka_test
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 )
 
 // newMember returns a member of the group "group" that reads contacts.
@@ -209,4 +213,42 @@ func TestGroup_LeaveDoesNotWaitForASilentCoordinator(t *testing.T) {
 		t.Errorf("Leave: %v", err)
 	}
 	close(answer)
+}
+
+// A replica that starts while topics are missing, or may not be seen, reads the others, and
+// says so once.
+func TestGroup_StartsWithoutSomeOfItsTopics(t *testing.T) {
+	t.Parallel()
+	right := func(resource kmsg.ACLResourceType, name string) kfake.ACL {
+		return kfake.ACL{Resource: resource, Name: name, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: kmsg.ACLOperationRead, Allow: true}
+	}
+	cluster := newCluster(t, kfake.SeedTopics(2, "contacts", "secret"), kfake.EnableACLs(), kfake.EnableSASL(),
+		kfake.User("PLAIN", "user", "pass", right(kmsg.ACLResourceTypeTopic, "contacts"), right(kmsg.ACLResourceTypeTopic, "gone"), right(kmsg.ACLResourceTypeGroup, "group")))
+	var log logbuffer.Buffer
+	cfg := configFor(cluster.ListenAddrs()...)
+	cfg.SASL = kafka.SASL{
+		Mechanism: kafka.Plain, Username: "user", AllowPlaintext: true,
+		PasswordFile: write(t, t.TempDir(), "password", []byte("pass")),
+	}
+	client, err := kafka.New(cfg, slog.New(slog.NewTextHandler(&log, nil)), "contacts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	b := &contacts{t: t, kafka: client}
+	membership := b.membership()
+	membership.Topics = []string{"secret", "gone", "contacts"}
+	g := client.NewGroup(membership)
+	defer b.leave(g)
+	for range 2 { // the second one after a rebalance
+		gen := b.next(g)
+		if len(gen.Owned) != 2 || gen.All != 2 || !slices.Equal(gen.Missing, []string{"secret", "gone"}) {
+			t.Fatalf("owns %+v of %d, missing %q", gen.Owned, gen.All, gen.Missing)
+		}
+	}
+	for _, topic := range []string{"secret", "gone"} {
+		if n := strings.Count(log.String(), "topic="+topic); n != 1 {
+			t.Errorf("%d messages name the topic %s, want one:\n%s", n, topic, &log)
+		}
+	}
 }
