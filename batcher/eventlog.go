@@ -109,6 +109,14 @@ func (l *eventLog) repartitioned(now time.Time, ev *event.Event, from contactsyn
 	}
 }
 
+// hints notes an event whose order hints are not used.
+func (l *eventLog) hints(now time.Time, ev *event.Event, ignored []string) {
+	if l.due(now, "order hints") {
+		l.add(slog.LevelWarn, "what an event says of its order is not used, and the event is taken as it was read; contactsync_batcher_order_hints_ignored_total counts them",
+			"reasons", strings.Join(ignored, " "), "stream", ev.Contact.Stream, "position", ev.Record.String())
+	}
+}
+
 // stale notes an event that was dropped.
 func (l *eventLog) stale(now time.Time, ev *event.Event) {
 	if l.due(now, "stale events") {

@@ -398,6 +398,33 @@ func TestBatcher_StaleAfterTheRequestCameBack(t *testing.T) {
 	})
 }
 
+func TestBatcher_OrderHintsThatAreNotUsedAreCountedAndToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t, func(c *Config) { c.Linger = 0 })
+		for range 100 {
+			s.addWith(func(ev *event.Event) { ev.Contact.Ignored = event.VersionUnreadable | event.OccurredAtAhead }, "a")
+		}
+		s.addWith(func(ev *event.Event) { ev.Kind, ev.Contact.Ignored = event.Delete, event.OccurredAtUnreadable }, "b")
+		s.addWith(func(ev *event.Event) {
+			ev.Kind, ev.Err, ev.Contact.Ignored = event.Broken, &event.DecodeError{Reason: contactsync.ReasonInvalid}, event.VersionUnreadable
+		}, "c")
+		s.at(time.Second)
+		for reason, want := range map[string]float64{"version_unreadable": 100, "occurred_at_ahead": 100, "occurred_at_unreadable": 1} {
+			if got := testutil.ToFloat64(s.m.Batcher.HintsIgnored.WithLabelValues(reason)); got != want {
+				t.Errorf("%v counted as %s, want %v", got, reason, want)
+			}
+		}
+		if log := s.log.String(); strings.Count(log, "of its order is not used") != 1 || !strings.Contains(log, `reasons="version_unreadable occurred_at_ahead" stream=st position=contacts/1@0`) {
+			t.Errorf("logged as\n%s", log)
+		}
+		s.at(time.Minute + time.Second)
+		s.addWith(func(ev *event.Event) { ev.Contact.Ignored = event.VersionUnreadable }, "a")
+		if log := s.log.String(); strings.Count(log, "of its order is not used") != 2 {
+			t.Errorf("logged as\n%s", log)
+		}
+	})
+}
+
 func TestBatcher_TombstoneInFlightIsCountedAsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.Linger = 0 })

@@ -98,6 +98,9 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 		return
 	}
 	src := cl.opened(ev.Record.Offset)
+	if ev.Contact.Ignored != 0 && ev.Kind != event.Broken {
+		w.noteHints(ev)
+	}
 	if w.resume(ev, src) {
 		return
 	}
@@ -125,6 +128,15 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 	default:
 		w.outbox.refuse(w.now, ev, src, ev.Err)
 	}
+}
+
+// noteHints counts the order hints of an event that are not used.
+func (w *Window) noteHints(ev *event.Event) {
+	ignored := ev.Contact.Ignored.Names()
+	for _, name := range ignored {
+		w.m.HintsIgnored.WithLabelValues(name).Inc()
+	}
+	w.log.hints(w.now, ev, ignored)
 }
 
 // Next returns the best request that may start now, and nil where none may, or the

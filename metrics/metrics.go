@@ -66,6 +66,7 @@ type Batcher struct {
 	ProbesRefused         *prometheus.CounterVec // kind
 	RequestMaxRows        *prometheus.GaugeVec   // account
 	RequestMaxBytes       *prometheus.GaugeVec   // account
+	HintsIgnored          *prometheus.CounterVec // reason
 	RememberedContacts    prometheus.Gauge
 	ContactsRepartitioned prometheus.Counter
 }
@@ -102,6 +103,7 @@ var (
 	States        = []string{"catching_up", "reading", "waiting", "unavailable", "forbidden", "missing", "halted"}
 	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}
 	SkipReasons   = []string{"tombstone", "delete", "stale"}
+	IgnoredHints  = []string{"version_unreadable", "occurred_at_unreadable", "occurred_at_ahead"}
 	HoldKinds     = []string{"unauthorized", "stream_gone", "rejecting"}
 	BatchReasons  = []string{"rows", "bytes", "linger", "retry"}
 	RowResults    = []string{"delivered", "failed", "unresolved"}

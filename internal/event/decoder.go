@@ -1,6 +1,10 @@
 package event
 
-import "github.com/contactsync/contactsync"
+import (
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
 
 // Route returns the account that a stream belongs to; account is the one that the
 // event names, empty for none. It is safe for concurrent use.
@@ -80,10 +84,34 @@ func (d *Decoder) Decode(rec contactsync.Record) (e Event) {
 			e.Contact = Contact{Stream: e.Contact.Stream, ID: e.Contact.ID}
 		}
 	}
+	if !e.Contact.OccurredAt.IsZero() {
+		e.dropAhead()
+	}
 	if e.Kind == Update && d.route != nil {
 		d.assign(&e)
 	}
 	return e
+}
+
+// maxAhead is how far occurredAt may lie ahead of Kafka's time of the record, or of now:
+// as much as clocks differ.
+const maxAhead = 5 * time.Minute
+
+// dropAhead leaves out an occurredAt that is not yet: by it one event with a wrong clock
+// would make all that follow stale. A replay goes by the record that was first read.
+func (e *Event) dropAhead() {
+	read := e.Record.Time
+	if e.Replay != nil {
+		read = e.Replay.OriginTime
+	}
+	latest := time.Now()
+	if read.UnixMilli() > 0 && read.Before(latest) { // else the record has no time
+		latest = read
+	}
+	if e.Contact.OccurredAt.After(latest.Add(maxAhead)) {
+		e.Contact.OccurredAt = time.Time{}
+		e.Contact.Ignored |= OccurredAtAhead
+	}
 }
 
 // assign gives an update the account of its stream.

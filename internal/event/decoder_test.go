@@ -156,9 +156,6 @@ func TestDecode_Faults(t *testing.T) {
 		{"id is missing", event(`{}`), "invalid: contact.id is missing"},
 		{"id is a number", event(`{"id":1}`), "invalid: contact.id is a number: want a string (before byte 36)"},
 		{"id is not plain", event(`{"id":"a b"}`), "invalid: contact.id does not match ^[A-Za-z0-9_-]{1,64}$ (before byte 40)"},
-		{"version is a string", `{"version":"1"}`, "invalid: version is a string: want an integer (before byte 14)"},
-		{"version is too large", `{"version":1e400}`, "invalid: version is not an integer of 64 bits (before byte 16)"},
-		{"occurredAt", `{"occurredAt":"yesterday"}`, "invalid: occurredAt is not a time as in RFC 3339 (before byte 25)"},
 		{"op", `{"op":"drop"}`, "invalid: op is unknown: want update or delete (before byte 12)"},
 		{"a field is missing", strict(`"salutation":"mr",`, ``), "invalid: contact.salutation is missing"},
 		{"a field is null", strict(`"john"`, `null`), "invalid: contact.firstName is null: want a string (before byte 78)"},
@@ -168,7 +165,7 @@ func TestDecode_Faults(t *testing.T) {
 		{"phone is a string", event(`{"id":"a","cellPhone":"+91"}`), "invalid: contact.cellPhone is a string: want an object (before byte 56)"},
 		{"phone number", strict("2445612345", "244 561"), "invalid: contact.cellPhone.phoneNumber is not made of digits only (before byte 192)"},
 		{"country code", strict("+91", "0091"), "invalid: contact.cellPhone.countryCode is not + and one to three digits (before byte 216)"},
-		{"the first error counts", `{"streamId":1,"version":"1","contact":[]}`, "invalid: streamId is a number: want a string (before byte 13)"},
+		{"the first error counts", `{"streamId":1,"op":"drop","contact":[]}`, "invalid: streamId is a number: want a string (before byte 13)"},
 		{"well-formed comes first", `{"streamId":1,"contact":}`, "undecodable: not JSON, in contact (at byte 24)"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -176,6 +173,75 @@ func TestDecode_Faults(t *testing.T) {
 			e := newTestDecoder(t, nil).Decode(contactsync.Record{Value: []byte(c.value)})
 			if e.Kind != Broken || e.Err == nil || e.Err.Error() != c.want {
 				t.Errorf("%v, %v\nwant %s", e.Kind, e.Err, c.want)
+			}
+		})
+	}
+}
+
+// What an event says of its order may be unreadable, and its contact is good all the same.
+func TestDecode_AnOrderHintThatCannotBeReadCostsTheHint(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 12, 9, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name, hints string
+		want        Contact
+	}{
+		{"version as text", `"version":"1"`, Contact{Ignored: VersionUnreadable}},
+		{"version with a fraction", `"version":1.5`, Contact{Ignored: VersionUnreadable}},
+		{"version beyond 64 bits", `"version":9223372036854775808`, Contact{Ignored: VersionUnreadable}},
+		{"version as an object", `"version":{"lsn":[1]}`, Contact{Ignored: VersionUnreadable}},
+		{"version as a boolean", `"version":true`, Contact{Ignored: VersionUnreadable}},
+		{"occurredAt as words", `"occurredAt":"yesterday"`, Contact{Ignored: OccurredAtUnreadable}},
+		{"occurredAt without a zone", `"occurredAt":"2026-01-12T09:00:00"`, Contact{Ignored: OccurredAtUnreadable}},
+		{"occurredAt as epoch", `"occurredAt":1768208400000`, Contact{Ignored: OccurredAtUnreadable}},
+		{"occurredAt as an array", `"occurredAt":[2026,1]`, Contact{Ignored: OccurredAtUnreadable}},
+		{"occurredAt that would read as absent", `"occurredAt":"0001-01-01T00:00:00Z"`, Contact{Ignored: OccurredAtUnreadable}},
+		{"the other hint counts", `"version":"1","occurredAt":"2026-01-12T09:00:00Z"`, Contact{OccurredAt: at, Ignored: VersionUnreadable}},
+		{"both", `"version":[],"occurredAt":{}`, Contact{Ignored: VersionUnreadable | OccurredAtUnreadable}},
+	} {
+		for _, op := range []string{"update", "delete"} {
+			t.Run(c.name+"/"+op, func(t *testing.T) {
+				t.Parallel()
+				d := newTestDecoder(t, func(c *Config) { c.Validation = Lenient })
+				e := d.Decode(contactsync.Record{Value: []byte(`{"streamId":"s","contact":{"id":"a"},` + c.hints + `,"op":"` + op + `"}`)})
+				c.want.Stream, c.want.ID, c.want.Body, c.want.Shape = "s", "a", []byte(`{"id":"a"}`), e.Contact.Shape
+				if e.Err != nil || !reflect.DeepEqual(e.Contact, c.want) {
+					t.Errorf("%v, %+v\nwant %+v", e.Err, e.Contact, c.want)
+				}
+			})
+		}
+	}
+}
+
+// One wrong clock must not make all later events stale.
+func TestDecode_AnOccurredAtThatIsNotYetIsNoOrder(t *testing.T) {
+	t.Parallel()
+	now, year := time.Now().UTC(), 365*24*time.Hour
+	for _, c := range []struct {
+		name             string
+		read, occurredAt time.Time
+		first            time.Time // of a replay, when it was first read
+		ahead            bool
+	}{
+		{"before the record", now, now.Add(-time.Hour), time.Time{}, false},
+		{"as far ahead as clocks differ", now.Add(-time.Hour), now.Add(-time.Hour + maxAhead), time.Time{}, false},
+		{"ahead of the record", now.Add(-time.Hour), now.Add(-time.Hour + maxAhead + 1), time.Time{}, true},
+		{"years ahead", now, now.Add(36 * year), time.Time{}, true},
+		{"the record's clock is wrong too", now.Add(36 * year), now.Add(36 * year), time.Time{}, true},
+		{"ahead of now, of a record without a time", time.UnixMilli(-1), now.Add(time.Hour), time.Time{}, true},
+		{"of a record without a time", time.UnixMilli(-1), now, time.Time{}, false},
+		{"a replay goes by when it was first read", now, now.Add(-time.Hour), now.Add(-2 * time.Hour), true},
+		{"a replay of what was no order", now.Add(-year), now.Add(-time.Hour), now.Add(-time.Hour), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			rec := contactsync.Record{Time: c.read, Value: fmt.Appendf(nil, `{"streamId":"s","contact":{"id":"a"},"occurredAt":%q}`, c.occurredAt.Format(time.RFC3339Nano))}
+			if !c.first.IsZero() {
+				rec.Headers = Replay{OriginTime: c.first, Of: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t"}}, Origin: contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "t"}}}.Headers()
+			}
+			e := newTestDecoder(t, func(c *Config) { c.Validation = Lenient }).Decode(rec)
+			if e.Kind != Update || e.Contact.OccurredAt.IsZero() != c.ahead || (e.Contact.Ignored == OccurredAtAhead) != c.ahead {
+				t.Errorf("%v, %v, occurredAt %v, ignored %v; ahead: want %v", e.Kind, e.Err, e.Contact.OccurredAt, e.Contact.Ignored.Names(), c.ahead)
 			}
 		})
 	}

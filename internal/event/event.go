@@ -47,6 +47,30 @@ type Contact struct {
 	Version    int64 // meaningful with HasVersion
 	HasVersion bool
 	OccurredAt time.Time // in UTC; zero where the event does not say
+	Ignored    Hints     // what the event says of its order and is not used
+}
+
+// Hints are what an event says of its order and is not used, as bits. The event itself is
+// good: it is taken in the order in which it is read.
+type Hints uint8
+
+// The hints that are not used, and why.
+const (
+	VersionUnreadable    Hints = 1 << iota // version is no integer of 64 bits
+	OccurredAtUnreadable                   // occurredAt is no time as in RFC 3339
+	OccurredAtAhead                        // occurredAt lies far ahead of the record: it would beat all that follows
+	allHints             = iota
+)
+
+// Names returns the names of the hints, as metrics and logs use them.
+func (h Hints) Names() []string {
+	var names []string
+	for i, name := range [allHints]string{"version_unreadable", "occurred_at_unreadable", "occurred_at_ahead"} {
+		if h&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // Event is one record and what it means.

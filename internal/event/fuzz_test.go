@@ -39,6 +39,7 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("strict says %v, lenient %v", s.Err, l.Err)
 		}
 		if l.Kind == Update {
+			l.Contact.Ignored = 0 // which is not written
 			again := lenient.Decode(contactsync.Record{Value: Native(l.Contact)})
 			if !reflect.DeepEqual(again.Contact, l.Contact) {
 				t.Errorf("%+v is written and read back as %+v (%v)", l.Contact, again.Contact, again.Err)

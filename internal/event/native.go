@@ -130,35 +130,35 @@ func (d *Decoder) name(w *draft, member string, n names) (string, error) {
 	return name, nil
 }
 
+// version and occurredAt read an order hint. One that cannot be read costs the hint: the
+// contact is as good as without it.
 func (d *Decoder) version(w *draft) error {
 	kind := d.in.json.PeekKind()
 	value, err := d.in.scalar(kind)
 	if err != nil {
 		return err
 	}
-	if kind != '0' {
-		w.refuse("version is %s: want an integer (before byte %d)", describe(kind), d.in.at())
-		return nil
+	if kind == '0' {
+		if n, err := strconv.ParseInt(string(value), 10, 64); err == nil {
+			w.contact.Version, w.contact.HasVersion = n, true
+			return nil
+		}
 	}
-	n, err := strconv.ParseInt(string(value), 10, 64)
-	if err != nil {
-		w.refuse("version is not an integer of 64 bits (before byte %d)", d.in.at())
-		return nil
-	}
-	w.contact.Version, w.contact.HasVersion = n, true
+	w.contact.Ignored |= VersionUnreadable
 	return nil
 }
 
 func (d *Decoder) occurredAt(w *draft) error {
-	text, ok, err := d.word(w, "occurredAt")
-	if !ok {
+	kind := d.in.json.PeekKind()
+	value, err := d.in.scalar(kind)
+	if err != nil {
 		return err
 	}
 	// UnmarshalText is stricter than Parse, which takes forms outside RFC 3339.
-	// The zero time is refused because it would read as absent.
+	// The zero time does not count because it would read as absent.
 	var t time.Time
-	if err := t.UnmarshalText(text); err != nil || t.IsZero() {
-		w.refuse("occurredAt is not a time as in RFC 3339 (before byte %d)", d.in.at())
+	if kind != '"' || t.UnmarshalText(d.in.text(value)) != nil || t.IsZero() {
+		w.contact.Ignored |= OccurredAtUnreadable
 		return nil
 	}
 	w.contact.OccurredAt = t.UTC()

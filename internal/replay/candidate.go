@@ -113,7 +113,9 @@ func (r *Replayer) load(ctx context.Context, c *candidate, bounds map[string][]k
 	if origin.Origin.TopicPartition != at.TopicPartition {
 		return Undeliverable, fmt.Sprintf("according to its headers the record was first read in another partition, %v", origin.Origin.TopicPartition), nil
 	}
-	e := r.deps.Decoder.Decode(c.record)
+	rec := c.record
+	rec.Time = origin.OriginTime // its own is that of its last replay
+	e := r.deps.Decoder.Decode(rec)
 	if e.Err != nil {
 		return Undeliverable, e.Err.Error(), nil
 	}
