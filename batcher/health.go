@@ -65,7 +65,7 @@ type accountHealth struct {
 	answered    lastMinute
 	deadLetters lastMinute // of the refused ones those that became dead letters
 
-	strikes   []string // streams put on hold since the API last looked at rows
+	strikes   []string // streams put on hold, or for another cause, since the API last looked at rows
 	held      bool
 	heldSince time.Time
 	probes    int       // refused, while held
@@ -112,9 +112,6 @@ func (h *health) putOnHold(now time.Time, st *stream, kind holdKind, r contactsy
 	if on == nil {
 		on = &hold{since: now}
 		s.hold, s.failures, s.backoff = on, 0, time.Time{}
-		if kind != holdRejecting { // that one is bounded by the dead-letter budget
-			h.recordStrike(now, st)
-		}
 	}
 	if on.kind != kind {
 		if on.kind == holdRejecting || kind == holdRejecting {
@@ -122,6 +119,9 @@ func (h *health) putOnHold(now time.Time, st *stream, kind holdKind, r contactsy
 		}
 		h.log.add(slog.LevelError, "stream is on hold: its contacts are kept and it is probed; see docs/holds.md for what to do",
 			"kind", kind.String(), "account", st.account.id, "stream", st.name, "status", r.Status, "detail", r.Detail)
+		if kind != holdRejecting { // that one is bounded by the dead-letter budget
+			h.recordStrike(now, st)
+		}
 	}
 	on.kind, on.status, on.detail = kind, r.Status, r.Detail
 	if probed {
@@ -143,7 +143,8 @@ func (h *health) countProbe(on *hold) {
 	h.m.probes[on.kind].Inc()
 }
 
-// recordStrike notes one more stream of the account that was put on hold.
+// recordStrike notes one more stream of the account that was refused, or for another cause
+// than before: what its hold was until then does not matter.
 func (h *health) recordStrike(now time.Time, st *stream) {
 	a := &st.account.health
 	if a.held || slices.Contains(a.strikes, st.name) {

@@ -115,6 +115,23 @@ func TestHealth_AccountIsHeldForItsStreams(t *testing.T) {
 				w.health.putOnHold(w.now, w.schedule.stream(name, "a"), holdRejecting, contactsync.Result{})
 			}
 		}, false},
+		{"streams with refused rows that are then unknown", func(w *testWindow) {
+			for _, name := range []string{"x", "y", "z"} {
+				w.health.putOnHold(w.now, w.schedule.stream(name, "a"), holdRejecting, contactsync.Result{})
+			}
+			for _, name := range []string{"x", "y", "z"} {
+				w.heard(name, contactsync.StreamGone)
+			}
+		}, true},
+		{"streams that stay on hold for the same cause", func(w *testWindow) {
+			for _, name := range []string{"x", "y"} {
+				w.heard(name, contactsync.StreamGone)
+			}
+			w.heard("live", contactsync.Answered)
+			for _, name := range []string{"x", "y", "z"} {
+				w.heard(name, contactsync.StreamGone)
+			}
+		}, false},
 		{"an answer afterwards", func(w *testWindow) {
 			w.heard("x", contactsync.StreamGone)
 			w.heard("y", contactsync.StreamGone)

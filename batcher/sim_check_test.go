@@ -138,9 +138,7 @@ func (s *simRun) reconcile() {
 	for _, a := range status.Accounts {
 		want := s.model.accounts[slices.IndexFunc(s.model.accounts, func(o *simAccount) bool { return o.name == a.Account })]
 		want.used = true
-		if held := !a.HeldSince.IsZero(); want.unsure {
-			want.held = held
-		} else if held != want.held {
+		if held := !a.HeldSince.IsZero(); held != want.held {
 			s.fail("hold", "account %s is on hold: %v, want %v: %v were refused", a.Account, held, want.held, want.struck)
 		}
 		if (a.RequestMaxRows > want.rows || int(a.RequestMaxBytes) > want.bytes) && s.now.Sub(want.lowered) < simSizePause {

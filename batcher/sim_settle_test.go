@@ -32,12 +32,12 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 		m.again(q, r, time.Time{})
 	case contactsync.Unauthorized:
 		st.refused = simYes
+		const kind = "unauthorized"
 		switch {
-		case q.warned == simYes, st.account.held, q.warned == simUnsure && st.hold == nil && s.held(st.name) != "":
-			m.putOnHold(st, "unauthorized", r.Status)
+		case q.warned == simYes, st.account.held, q.warned == simUnsure && s.held(st.name) == kind && (st.hold == nil || st.hold.kind != kind):
+			m.putOnHold(st, kind, r.Status)
 		case q.warned == simUnsure && st.hold != nil: // it may have been a probe in vain
 			st.wait.extend(m.now, m.cfg, m.cfg.HoldProbeMax)
-			st.hold.kind, st.account.unsure = s.held(st.name), true
 		}
 		m.again(q, r, time.Time{})
 	case contactsync.StreamGone:

@@ -110,7 +110,6 @@ type simAccount struct {
 	requests int
 	struck   []string // streams that were put on hold since an answer about rows
 	held     bool
-	unsure   bool // a stream went from one hold to another: whether that counts as a strike is open
 	probe    simWait
 	letters  []simAnswers
 	others   int // requests since the last one of a stream on hold
@@ -164,15 +163,15 @@ func (st *simStream) calm() { st.wait = simWait{} }
 func (m *simModel) putOnHold(st *simStream, kind string, status int) {
 	h, a := st.hold, st.account
 	if h == nil {
-		h = &simHold{kind: kind, since: m.now}
+		h = &simHold{since: m.now}
 		st.hold = h
 		st.calm()
-		if kind != "rejecting" {
-			a.strike(st.name)
-		}
-	} else if h.kind != kind && (h.kind == "rejecting" || kind == "rejecting") {
-		a.unsure = true
+	}
+	if h.kind != kind && (h.kind == "rejecting" || kind == "rejecting") {
 		h.since, h.tried = m.now, nil
+	}
+	if h.kind != kind && kind != "rejecting" { // whatever it was before
+		a.strike(st.name)
 	}
 	h.kind, h.status = kind, status
 	longest := m.cfg.HoldProbeMax
@@ -209,7 +208,7 @@ func (m *simModel) rowsAnswered(st *simStream) {
 		st.hold = nil
 		st.calm()
 	}
-	a.struck, a.unsure = nil, false
+	a.struck = nil
 	if !a.held {
 		return
 	}
