@@ -55,11 +55,6 @@ func (c Config) patient(round int) time.Duration {
 // Java consumer with the defaults. A shorter bound would join again and again.
 func (c Config) wait() time.Duration { return max(c.Rebalance, 5*time.Minute) + 30*time.Second }
 
-// lease is for how long a confirmation by the coordinator counts. It may remove a member
-// once it has not heard of it for a session, and one that does not join in time once a
-// rebalance has begun, which may be as soon as it has confirmed.
-func (c Config) lease() time.Duration { return min(c.Session, c.Rebalance) - c.LeaseMargin }
-
 // static reports whether this is a static member.
 func (c Config) static() bool { return c.InstanceID != "" }
 

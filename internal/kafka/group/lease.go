@@ -10,16 +10,36 @@ import (
 type lease struct {
 	*base
 	until   time.Time
+	known   time.Time // when the last was sent that the coordinator has validated
+	settled time.Time // when the last was sent that it has answered outside of a join phase
 	beatAt  time.Time
 	proveAt time.Time
 }
 
-// confirm moves the lease: the coordinator has validated something that was sent
-// at that time.
-func (l *lease) confirm(sent time.Time) {
-	if until := sent.Add(l.cfg.lease()); until.After(l.until) {
-		l.until = until
+// confirm moves the lease: the coordinator has validated something that was sent at that
+// time. It may remove a member once it has not heard of it for a session, and one that
+// does not join in time once a rebalance has begun, which may be as soon as it has said
+// that there is none. What it validates during one, a commit too, does not change that.
+func (l *lease) confirm(sent time.Time, settled bool) {
+	l.known = later(l.known, sent)
+	if settled {
+		l.settled = later(l.settled, sent)
 	}
+	l.until = earlier(l.known.Add(l.cfg.Session), l.settled.Add(l.cfg.Rebalance)).Add(-l.cfg.LeaseMargin)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 // beat sends a heartbeat.
@@ -65,21 +85,22 @@ func (m *Member) onBeat(now time.Time, c *call, late bool, res response, err err
 	case codeOK:
 		if m.coordinator.proven { // else it may not have looked
 			m.coordinator.works(c)
-			m.lease.confirm(c.sent)
+			m.lease.confirm(c.sent, true)
 		}
 	case codeRebalance:
-		m.validated(c)
+		m.validated(c, false)
 		m.rejoin(now, ErrRebalance)
 	default:
 		m.refused(now, c, "heartbeat", code)
 	}
 }
 
-// validated notes that the coordinator knows this member in its generation.
-func (m *Member) validated(c *call) {
+// validated notes that the coordinator knows this member in its generation, and whether
+// that was certainly outside of a join phase.
+func (m *Member) validated(c *call, settled bool) {
 	m.coordinator.works(c)
 	m.coordinator.proven = true
-	m.lease.confirm(c.sent)
+	m.lease.confirm(c.sent, settled)
 }
 
 func (m *Member) onProof(now time.Time, c *call, late bool, res response, err error) {
@@ -93,7 +114,7 @@ func (m *Member) onProof(now time.Time, c *call, late bool, res response, err er
 	}
 	switch r := res.(*syncResponse); r.code {
 	case codeOK:
-		m.validated(c)
+		m.validated(c, true)
 		if !bytes.Equal(r.assignment, m.round.raw) {
 			m.rejoin(now, ErrOutdated)
 		}

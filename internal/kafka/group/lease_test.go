@@ -51,6 +51,31 @@ func TestLease_EndsBeforeAJoinPhaseThatTheMemberMisses(t *testing.T) {
 	s.until("the other one owns all", time.Minute, func() bool { return len(two.owns()) == 6 }) // no two own one: see checkOwners
 }
 
+// TestLease_IsNotProlongedDuringAJoinPhase: while a member hears nothing of a rebalance, or
+// late, its commits are taken all the same; it is out when the join phase is over.
+func TestLease_IsNotProlongedDuringAJoinPhase(t *testing.T) {
+	t.Parallel()
+	for name, deaf := range map[string]time.Duration{"commits": time.Hour, "a heartbeat that says so late": 3 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSim(t)
+			short := func(c *Config) { c.Rebalance = 6 * time.Second }
+			one := s.join("one", short)
+			one.drain = time.Hour
+			one.commits(500 * time.Millisecond)
+			s.owned(10*time.Second, one)
+			begin := s.now
+			s.onBeat(one, func(Call, func(response, error)) bool { return s.now.Before(begin.Add(deaf)) })
+			two := s.join("two", short)
+			taken := len(s.commits)
+			s.until("the other one owns some", time.Minute, func() bool { return len(two.owns()) > 0 }) // no two own one: see checkOwners
+			if len(s.commits) == taken {
+				t.Error("no commit was taken in the join phase")
+			}
+		})
+	}
+}
+
 // TestMember_ReactsToTheCodesOfAHeartbeat tells each from the others.
 func TestMember_ReactsToTheCodesOfAHeartbeat(t *testing.T) {
 	t.Parallel()

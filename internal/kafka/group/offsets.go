@@ -181,7 +181,7 @@ func (m *Member) onAsk(now time.Time, c *call, res response, err error) {
 		return
 	}
 	if validated {
-		m.validated(c)
+		m.validated(c, false)
 	}
 	switch code {
 	case codeOK, codeLoading:

@@ -81,7 +81,7 @@ func (m *Member) onSync(now time.Time, c *call, late bool, res response, err err
 	}
 	switch r := res.(*syncResponse); r.code {
 	case codeOK:
-		m.validated(c)
+		m.validated(c, true)
 		m.phase, m.lease.beatAt = phaseAccept, now
 		fits := m.round.assigned(r.assignment)
 		m.owned = claims{m.round.got, m.id.generation}

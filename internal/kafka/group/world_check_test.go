@@ -141,6 +141,9 @@ func (w *world) describe(r *replica) string {
 	return strings.Join([]string{"generation", []string{"asks", "runs", "drains", "commits", "is over"}[r.gen.state]}, " ")
 }
 
+// worldLease is how long a lease lasts at most: kafka.GroupConfig.Lease.
+func worldLease(c Config) time.Duration { return min(c.Session, c.Rebalance) - c.LeaseMargin }
+
 // checkLease wants no lease to last longer than the coordinator's session, less the margin.
 func (r *replica) checkLease() {
 	id := r.member.m.id.member
@@ -148,7 +151,7 @@ func (r *replica) checkLease() {
 	if r.w.group.members[id] != nil { // sessions begin anew when a coordinator has loaded its groups
 		heard = maxTime(heard, r.w.loading)
 	}
-	if most := heard.Add(r.member.m.cfg.lease()); r.member.m.LeaseUntil().After(most) {
+	if most := heard.Add(worldLease(r.member.m.cfg)); r.member.m.LeaseUntil().After(most) {
 		r.w.fail("I4", "%s has a lease that lasts %v longer than it may", r, r.member.m.LeaseUntil().Sub(most))
 	}
 }

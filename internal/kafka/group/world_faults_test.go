@@ -51,6 +51,12 @@ var worldFaultList = []worldFault{
 		w.lasts(3*time.Second, 20*time.Second, func() { w.lossy = 0 })
 		return true
 	}},
+	{"heartbeats lost", func(w *world) bool { // and nothing else: they have a connection of their own, which breaks without a word
+		return w.toOne(func(r *replica) {
+			w.mute = r.member
+			w.lasts(4*time.Second, 2*worldSession, func() { w.mute = nil })
+		})
+	}},
 	{"coordinator moves", func(w *world) bool {
 		w.failover(w.otherBroker(), w.between(0, 8*time.Second))
 		return true
@@ -258,6 +264,13 @@ func (w *world) onCall(from *simMember, c Call, reply func(response, error)) boo
 		if r.member == from && r.cut {
 			return true
 		}
+	}
+	if _, beats := c.Request.(*heartbeatRequest); beats && from == w.mute {
+		if w.chance(2) { // else its answer is lost
+			return true
+		}
+		w.after(w.latency, func() { w.receive(from, c, func(response, error) {}) })
+		return true
 	}
 	if w.lossy == 0 || !w.chance(w.lossy) {
 		return false

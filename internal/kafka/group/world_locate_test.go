@@ -23,7 +23,7 @@ func (f *worldFetcher) resume(o Offset) {
 	f.before = f.g.r.atWork
 	wait := time.Duration(0)
 	if w.static && o.Offset >= 0 && (ahead == nil || !ahead.Released) {
-		wait = f.g.r.member.m.cfg.lease()
+		wait = worldLease(f.g.r.member.m.cfg)
 	}
 	f.before = maxTime(f.before, w.now.Add(wait))
 	if ahead == nil {

@@ -30,11 +30,12 @@ type world struct {
 	processes []*replica // all that ever were
 	owner     map[contactsync.TopicPartition]ownership
 
-	quiet     bool     // all faults are over
-	ends      []func() // of the faults that last
-	lossy     int      // one in so many calls to Kafka goes wrong; 0 for none
-	noLetters bool     // dead letters are not taken
-	room      int      // bytes that the brokers keep with an offset
+	quiet     bool       // all faults are over
+	ends      []func()   // of the faults that last
+	lossy     int        // one in so many calls to Kafka goes wrong; 0 for none
+	mute      *simMember // its heartbeats, or their answers, are lost
+	noLetters bool       // dead letters are not taken
+	room      int        // bytes that the brokers keep with an offset
 	rebalance time.Duration
 	slowReads bool
 	drain     time.Duration // with the shorter one requests are given up
