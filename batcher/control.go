@@ -42,27 +42,30 @@ func (b *Batcher) CaughtUp(c contactsync.Claim) {
 func (b *Batcher) Release(ctx context.Context) (atWork time.Time, err error) {
 	done := make(chan struct{})
 	defer func() { b.do(func(time.Time) { atWork = b.window.AtWorkUntil() }) }()
+	lost := ctx.Err() != nil // nothing of the partitions is sent any more
 	b.do(func(now time.Time) {
 		b.releases = append(b.releases, done)
-		if ctx.Err() != nil { // the partitions are lost: nothing of them is sent any more
+		if lost {
 			b.giveUp(now)
-			return
+		} else {
+			b.window.Drain(now)
 		}
-		b.window.Drain(now)
 	})
-	select {
-	case <-done:
-		return atWork, nil
-	case <-b.stopped:
-		return atWork, errStopped
-	case <-ctx.Done():
+	if !lost {
+		select {
+		case <-done:
+			return atWork, nil
+		case <-b.stopped:
+			return atWork, errStopped
+		case <-ctx.Done():
+		}
+		select {
+		case <-done: // in the same moment
+			return atWork, nil
+		default:
+		}
+		b.do(b.giveUp)
 	}
-	select {
-	case <-done: // in the same moment
-		return atWork, nil
-	default:
-	}
-	b.do(b.giveUp)
 	select {
 	case <-done:
 	case <-b.stopped:
