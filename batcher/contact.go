@@ -8,8 +8,8 @@ import (
 )
 
 // contactOverhead is what the window charges for a pending contact besides its
-// bytes: the struct, its map entry, its strings and the allocator's rounding.
-const contactOverhead = 560
+// bytes: the struct, its map entries, its strings and the allocator's rounding.
+const contactOverhead = 600
 
 // sourceBytes is what the window charges for each event that a contact comes from.
 const sourceBytes = 24
@@ -42,7 +42,8 @@ type contact struct {
 	newer   *contact // in a request, and this state arrived meanwhile
 	deleted counter  // in a request, and a delete arrived meanwhile: what counts its events then
 
-	prev, next *contact
+	prev, next             *contact // in the list where it waits
+	sameIDPrev, sameIDNext *contact // of the same id in other streams: see index
 }
 
 // rank is the place of an event among those that want to be sent. No two are equal.

@@ -117,6 +117,14 @@ func (l *eventLog) hints(now time.Time, ev *event.Event, ignored []string) {
 	}
 }
 
+// unnamed notes a tombstone whose key names nobody.
+func (l *eventLog) unnamed(now time.Time, ev *event.Event) {
+	if l.due(now, "unnamed tombstones") {
+		l.add(slog.LevelWarn, "a tombstone's key names no contact, so it deletes nothing: want streamId/contactId, a contact's id, or JSON with id and streamId",
+			"position", ev.Record.String(), "key_bytes", len(ev.Record.Key))
+	}
+}
+
 // stale notes an event that was dropped.
 func (l *eventLog) stale(now time.Time, ev *event.Event) {
 	if l.due(now, "stale events") {

@@ -237,13 +237,13 @@ func (s *harness) wantEnded(want ...int64) {
 // events are of testClaim, which is assigned and has caught up.
 type testWindow struct {
 	*Window
-	t      *testing.T
+	t      testing.TB
 	set    *metrics.Set
 	now    time.Time
 	offset int64 // of the next event
 }
 
-func newTestWindow(t *testing.T, change func(*Config)) *testWindow {
+func newTestWindow(t testing.TB, change func(*Config)) *testWindow {
 	t.Helper()
 	cfg := DefaultConfig()
 	if change != nil {

@@ -20,6 +20,8 @@ type pending struct {
 	// removed meanwhile: what comes after the delete waits for that.
 	late map[contactKey]time.Time
 
+	index index
+
 	arrived  uint64 // contacts so far
 	bytes    int64  // what the window charges for all of them
 	contacts int    // those in flight, and what arrived behind them, included
@@ -39,7 +41,7 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source)
 	case c == nil:
 		st := p.schedule.stream(ev.Contact.Stream, ev.Contact.Account)
 		c = p.add(now, st, ev, src)
-		st.contacts[c.id] = c
+		p.index.put(c)
 		p.enter(now, c)
 	case !c.inFlight():
 		p.merge(now, c, ev, src)
@@ -194,7 +196,7 @@ func (p *pending) reclaim(now time.Time, c *contact) bool {
 	}
 	if len(c.sources) == 0 {
 		p.left(c)
-		delete(c.stream.contacts, c.id)
+		p.index.drop(c)
 		p.free(c)
 		return false
 	}
@@ -319,8 +321,9 @@ func (p *pending) remove(streamName, id string, v version, reason counter) {
 // removeAnywhere removes a contact from every stream that it is pending in.
 func (p *pending) removeAnywhere(id string, v version, reason counter) {
 	p.seen.note("", id, v) // for the streams in which it is not
-	for _, st := range p.schedule.sorted(func(st *stream) bool { return st.contacts[id] != nil }) {
-		p.remove(st.name, id, v, reason)
+	for c, next := p.index.named(id), (*contact)(nil); c != nil; c = next {
+		next = c.sameIDNext
+		p.remove(c.stream.name, id, v, reason)
 	}
 }
 
@@ -334,7 +337,7 @@ func (p *pending) discard(c *contact, reason counter) {
 	} else {
 		p.left(c)
 		p.unlink(c)
-		delete(c.stream.contacts, c.id)
+		p.index.drop(c)
 	}
 	p.skipAll(c, reason)
 	p.free(c)
@@ -350,7 +353,7 @@ func (p *pending) skipAll(c *contact, reason counter) {
 func (p *pending) forget() {
 	clear(p.late) // the next generation waits for all that may be applied
 	for _, st := range p.schedule.streams {
-		for id, c := range st.contacts {
+		for _, c := range st.contacts {
 			if c.newer != nil {
 				p.free(c.newer)
 				c.newer = nil
@@ -358,7 +361,7 @@ func (p *pending) forget() {
 			if !c.inFlight() {
 				p.unlink(c)
 				p.free(c)
-				delete(st.contacts, id)
+				p.index.drop(c)
 			}
 		}
 		st.retries = retries{}
@@ -375,10 +378,10 @@ func (p *pending) unlink(c *contact) {
 // end ends a contact that waits nowhere any more. What arrived behind it while it was
 // in flight takes its place.
 func (p *pending) end(c *contact) {
-	delete(c.stream.contacts, c.id)
+	p.index.drop(c)
 	if newer := c.newer; newer != nil {
 		c.newer = nil
-		c.stream.contacts[newer.id] = newer
+		p.index.put(newer)
 		p.enqueue(newer)
 	}
 	p.free(c)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -210,27 +211,102 @@ func TestPending_Deletes(t *testing.T) {
 // A tombstone whose key names no stream ends the contact in all of them.
 func TestPending_TombstoneWithoutStream(t *testing.T) {
 	t.Parallel()
-	tombstone := func(w *testWindow, key string) {
-		ev := w.event(key)
-		ev.Kind, ev.Contact, ev.Record.Key, ev.Record.Value = event.Tombstone, event.Contact{}, []byte(key), nil
+	tombstone := func(w *testWindow, stream, id string) {
+		ev := w.event("x")
+		ev.Kind, ev.Contact = event.Tombstone, event.Contact{Stream: stream, ID: id}
 		w.Add(w.now, ev)
 	}
 	for _, tt := range []struct {
-		key   string
-		ended []int64
+		stream, id string
+		ended      []int64
 	}{
-		{"x", []int64{0, 1, 2, 4}},
-		{"two/x", []int64{1, 4}},
-		{"four/x", []int64{4}},
-		{"nobody's key", []int64{4}},
+		{"", "x", []int64{0, 1, 2, 4}},
+		{"two", "x", []int64{1, 4}},
+		{"four", "x", []int64{4}},
+		{"", "", []int64{4}},
 	} {
 		w := newTestWindow(t, nil)
 		w.add("one/x", "two/x", "three/x", "three/y")
-		tombstone(w, tt.key)
+		tombstone(w, tt.stream, tt.id)
 		w.wantEnded(tt.ended...)
 		if want := 5 - len(tt.ended); w.pending.contacts != want {
-			t.Errorf("key %q: %d contacts are pending, want %d", tt.key, w.pending.contacts, want)
+			t.Errorf("key %s/%s: %d contacts are pending, want %d", tt.stream, tt.id, w.pending.contacts, want)
 		}
+	}
+}
+
+// The index that tombstones without a stream are looked up in follows what is pending,
+// however contacts come and go.
+func TestPending_IndexFollowsTheContacts(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.Linger, c.MaxRows = 0, 3 })
+	check := func() {
+		t.Helper()
+		got, want := map[*contact]string{}, map[*contact]string{}
+		for id, c := range w.pending.index.byID {
+			for ; c != nil; c = c.sameIDNext {
+				got[c] = id
+			}
+		}
+		for _, st := range w.schedule.streams {
+			for id, c := range st.contacts {
+				want[c] = id
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Fatalf("the index has %v, want %v", got, want)
+		}
+	}
+	w.add("s0/x")
+	w.pending.index.named("nobody") // from here on there is one
+	random := rand.New(rand.NewPCG(1, 2))
+	var requests []*Request
+	for range 3000 {
+		key := fmt.Sprintf("s%d/%c", random.IntN(4), 'a'+rune(random.IntN(4)))
+		switch ev := w.event(key); random.IntN(9) {
+		case 0, 1, 2, 3:
+			w.Add(w.now, ev)
+		case 4:
+			ev.Kind = event.Tombstone
+			w.Add(w.now, ev)
+		case 5:
+			ev.Kind, ev.Contact.Stream = event.Tombstone, ""
+			w.Add(w.now, ev)
+		case 6:
+			if req := w.Next(w.now); req != nil {
+				requests = append(requests, req)
+			}
+		case 7:
+			for _, req := range requests {
+				r := allDelivered(req.Batch)
+				for i := range r.Rows {
+					r.Rows[i] = contactsync.Outcome{Verdict: contactsync.Verdict(random.IntN(3)), Reason: "no"}
+				}
+				w.Settle(w.now, req, r)
+			}
+			requests = nil
+		case 8:
+			w.now = w.now.Add(time.Second)
+		}
+		check()
+	}
+	w.Forget(w.now)
+	check()
+}
+
+// A tombstone without a stream costs the contacts that it names, and no look at the others.
+func BenchmarkPending_TombstoneWithoutStream(b *testing.B) {
+	w := newTestWindow(b, nil)
+	for i := range 100_000 {
+		w.add(fmt.Sprintf("st-%d/c%d", i, i))
+	}
+	w.pending.index.named("nobody")
+	n := 0
+	for b.Loop() {
+		ev := w.event(fmt.Sprintf("x/c%d", n%100_000))
+		ev.Kind, ev.Contact.Stream = event.Tombstone, ""
+		w.Add(w.now, ev)
+		n++
 	}
 }
 

@@ -36,7 +36,8 @@ type contactKey struct{ stream, id string }
 // seen is the newest accepted state of the contacts seen last. It bounds its own size,
 // and knows what it has forgotten.
 type seen struct {
-	known *simplelru.LRU[contactKey, version] // nil: nothing is remembered
+	known *simplelru.LRU[contactKey, remembered] // nil: nothing is remembered
+	noted uint64                                 // states so far
 	// unwritten is the same of states that may have been applied and became dead letters,
 	// until Kafka has these: they are forgotten with the generation, because its events are
 	// read again.
@@ -44,11 +45,18 @@ type seen struct {
 	forgot    map[contactsync.TopicPartition]int64 // by partition, over all generations: the highest offset of what was forgotten
 }
 
+// remembered is an accepted state and its place among those that were noted.
+type remembered struct {
+	version
+
+	noted uint64
+}
+
 // newSeen remembers at most so many contacts.
 func newSeen(most int) seen {
 	s := seen{unwritten: map[contactKey]version{}, forgot: map[contactsync.TopicPartition]int64{}}
 	if most > 0 {
-		s.known, _ = simplelru.NewLRU(most, func(_ contactKey, v version) {
+		s.known, _ = simplelru.NewLRU(most, func(_ contactKey, v remembered) {
 			p := v.Origin.TopicPartition
 			s.forgot[p] = max(s.forgot[p], v.read)
 		}) // it fails only for a size below 1
@@ -63,7 +71,19 @@ func (s *seen) find(stream, id string) (version, bool) {
 	if v, ok := s.unwritten[contactKey{stream, id}]; ok {
 		return v, true
 	}
-	return s.known.Get(contactKey{stream, id})
+	known, ok := s.known.Get(contactKey{stream, id})
+	return known.version, ok
+}
+
+// deletedSince reports whether a tombstone that named no stream came after the state that is
+// known of a contact: then what follows is a new contact, and may count from the beginning.
+func (s *seen) deletedSince(stream, id string) bool {
+	if _, ok := s.unwritten[contactKey{stream, id}]; ok {
+		return false
+	}
+	known, _ := s.known.Peek(contactKey{stream, id})
+	gone, ok := s.known.Peek(contactKey{"", id})
+	return ok && gone.noted > known.noted
 }
 
 // note remembers an accepted state. A tombstone that names no stream has an empty one.
@@ -71,7 +91,8 @@ func (s *seen) note(stream, id string, v version) {
 	if s.known == nil {
 		return
 	}
-	s.known.Add(contactKey{stream, id}, v)
+	s.noted++
+	s.known.Add(contactKey{stream, id}, remembered{v, s.noted})
 }
 
 // noteUnwritten remembers the state of a dead letter until it is written, or forgotten.
@@ -148,6 +169,9 @@ func (w *Window) acceptable(c *contact, ev *event.Event, src source) bool {
 	newest, known := c.newest()
 	if !known {
 		newest, known = w.seen.find(ev.Contact.Stream, ev.Contact.ID)
+		if known && versionOf(ev).olderThan(newest) && w.seen.deletedSince(ev.Contact.Stream, ev.Contact.ID) {
+			known = false
+		}
 	}
 	if from := newest.Origin; known && ev.Replay == nil && !newest.replayed && from.TopicPartition != ev.Record.TopicPartition {
 		w.m.ContactsRepartitioned.Inc()

@@ -133,7 +133,7 @@ func TestBatcher_ReplayNeverBeatsANewerState(t *testing.T) {
 			s.addWith(replayOf(2, 10), "a")
 		}, nil, 1},
 		{"newer was a tombstone", func(s *harness) {
-			s.addWith(func(ev *event.Event) { ev.Kind, ev.Record.Key = event.Tombstone, []byte("st/a") }, "a")
+			s.addWith(func(ev *event.Event) { ev.Kind = event.Tombstone }, "a")
 			s.addWith(replayOf(2, 10), "a")
 		}, nil, 1},
 		{"newer comes after it", func(s *harness) { s.addWith(replayOf(2, 10), "a"); s.add("a") }, []string{"500ms a"}, 0},
@@ -217,8 +217,7 @@ func TestBatcher_ReplayAfterATombstoneWithoutStream(t *testing.T) {
 				before(s)
 				calls := len(s.calls)
 				s.addWith(func(ev *event.Event) {
-					ev.Kind, ev.Contact = event.Tombstone, event.Contact{}
-					ev.Record.Key, ev.Record.Value = []byte("a"), nil
+					ev.Kind, ev.Contact = event.Tombstone, event.Contact{ID: "a"}
 				}, "a")
 				s.addWith(replayOf(2, 10), "a")
 				s.at(5 * time.Second)
@@ -226,6 +225,29 @@ func TestBatcher_ReplayAfterATombstoneWithoutStream(t *testing.T) {
 					t.Errorf("the contact was brought back: %d requests, %v stale", len(s.calls)-calls, s.stale())
 				}
 			})
+		})
+	}
+}
+
+// What is recreated after a tombstone may count from the beginning, whatever the tombstone
+// named.
+func TestBatcher_RecreatedAfterATombstone(t *testing.T) {
+	for _, named := range []event.Contact{{Stream: "st", ID: "a"}, {ID: "a"}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newHarness(t, func(c *Config) { c.Linger = 0 })
+			s.addWith(numbered(17), "a")
+			s.at(time.Second)
+			s.addWith(numbered(16), "a")
+			s.addWith(func(ev *event.Event) { ev.Kind, ev.Contact = event.Tombstone, named }, "a")
+			s.addWith(numbered(1), "a")
+			s.at(2 * time.Second)
+			s.addWith(numbered(0), "a") // which is older than what came after the tombstone
+			s.at(3 * time.Second)
+			s.wantCalls("0s a", "1s a")
+			s.wantEnded(0, 1, 2, 3, 4)
+			if s.stale() != 2 {
+				t.Errorf("after a tombstone for %+v: %v stale, want what is older on either side of it", named, s.stale())
+			}
 		})
 	}
 }
@@ -425,6 +447,25 @@ func TestBatcher_OrderHintsThatAreNotUsedAreCountedAndToldOnceAMinute(t *testing
 	})
 }
 
+func TestBatcher_TombstonesThatNameNobodyAreCountedAndToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t, func(c *Config) { c.Linger = 0 })
+		for range 3 {
+			s.addWith(func(ev *event.Event) {
+				ev.Kind, ev.Contact, ev.Record.Key = event.Tombstone, event.Contact{}, []byte("a name of somebody")
+			}, "a")
+		}
+		s.at(time.Second)
+		s.wantEnded(0, 1, 2)
+		if n := testutil.ToFloat64(s.m.Batcher.Skipped.WithLabelValues("unnamed_tombstone")); n != 3 {
+			t.Errorf("%v counted, want 3", n)
+		}
+		if log := s.log.String(); strings.Count(log, "names no contact") != 1 || !strings.Contains(log, "position=contacts/1@0 key_bytes=18") {
+			t.Errorf("logged as\n%s", log)
+		}
+	})
+}
+
 func TestBatcher_TombstoneInFlightIsCountedAsOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.Linger = 0 })
@@ -433,7 +474,7 @@ func TestBatcher_TombstoneInFlightIsCountedAsOne(t *testing.T) {
 			return contactsync.Result{Kind: contactsync.Unavailable}
 		}
 		s.add("a")
-		s.addWith(func(ev *event.Event) { ev.Kind, ev.Record.Key = event.Tombstone, []byte("st/a") }, "a")
+		s.addWith(func(ev *event.Event) { ev.Kind = event.Tombstone }, "a")
 		s.at(5 * time.Second)
 		s.wantEnded(0, 1)
 		if n := testutil.ToFloat64(s.m.Batcher.Skipped.WithLabelValues("tombstone")); n != 2 {

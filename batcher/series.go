@@ -21,17 +21,18 @@ const (
 // series are the window's counters, looked up once.
 type series struct {
 	*metrics.Batcher
-	completed                                     []counter
-	batches                                       []counter // by reason
-	retried                                       []counter // by the kind of answer
-	probes                                        [holdKinds]counter
-	skippedTombstone, skippedDelete, skippedStale counter
+	completed                                                     []counter
+	batches                                                       []counter // by reason
+	retried                                                       []counter // by the kind of answer
+	probes                                                        [holdKinds]counter
+	skippedTombstone, skippedUnnamed, skippedDelete, skippedStale counter
 }
 
 func newSeries(m *metrics.Batcher) series {
 	s := series{
 		Batcher:          m,
 		skippedTombstone: m.Skipped.WithLabelValues("tombstone"),
+		skippedUnnamed:   m.Skipped.WithLabelValues("unnamed_tombstone"),
 		skippedDelete:    m.Skipped.WithLabelValues("delete"),
 		skippedStale:     m.Skipped.WithLabelValues("stale"),
 	}

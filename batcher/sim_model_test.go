@@ -184,8 +184,15 @@ func (m *simModel) add(e *simEvent, claim contactsync.Claim, fate string) {
 			m.remove(c, "tombstone")
 			m.remember(c.key, e.order)
 		}
-		if e.key.id != "" {
-			m.remember(e.key, e.order)
+		if e.key.id == "" {
+			m.skip("unnamed_tombstone", r)
+			break
+		}
+		m.remember(e.key, e.order)
+		for k := range m.seen { // what comes after it is a new contact
+			if e.key.stream == "" && k.id == e.key.id {
+				m.seen[k] = e.order
+			}
 		}
 		m.skip("tombstone", r)
 	case fate == simStale:

@@ -68,6 +68,9 @@ func (m *simModel) fate(e *simEvent, cl *simClaim) (must string, may []string) {
 	case forgets:
 		may = []string{simUnverifiable, simTaken}
 	}
+	if may != nil && deleted { // the tombstone may be forgotten, and what it deleted not
+		may = append(may, simStale)
+	}
 	return must, may
 }
 

@@ -41,7 +41,7 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[string]*stream{}}
 	w.health = health{cfg: &w.cfg, rand: rand.New(rand.NewPCG(seed, seed)), m: &w.m, log: &w.log, schedule: &w.schedule}
 	w.outbox = outbox{m: &w.m, seen: &w.seen}
-	w.pending = pending{m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, late: map[contactKey]time.Time{}}
+	w.pending = pending{m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, late: map[contactKey]time.Time{}, index: index{schedule: &w.schedule}}
 	return w
 }
 
@@ -115,14 +115,17 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 			w.outbox.skip(src, w.m.skippedDelete)
 		}
 	case event.Tombstone:
-		switch stream, id := event.TombstoneKey(ev.Record.Key); {
+		reason := w.m.skippedTombstone
+		switch stream, id := ev.Contact.Stream, ev.Contact.ID; {
 		case id == "":
+			reason = w.m.skippedUnnamed
+			w.log.unnamed(w.now, ev)
 		case stream == "": // it can mean one in any stream
-			w.pending.removeAnywhere(id, versionOf(ev), w.m.skippedTombstone)
+			w.pending.removeAnywhere(id, versionOf(ev), reason)
 		default:
-			w.pending.remove(stream, id, versionOf(ev), w.m.skippedTombstone)
+			w.pending.remove(stream, id, versionOf(ev), reason)
 		}
-		w.outbox.skip(src, w.m.skippedTombstone)
+		w.outbox.skip(src, reason)
 	case event.Broken:
 		fallthrough
 	default:

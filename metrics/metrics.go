@@ -102,7 +102,7 @@ var (
 	BatchFaults   = []string{"corrupt", "too_large", "unsupported"}
 	States        = []string{"catching_up", "reading", "waiting", "unavailable", "forbidden", "missing", "halted"}
 	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}
-	SkipReasons   = []string{"tombstone", "delete", "stale"}
+	SkipReasons   = []string{"tombstone", "unnamed_tombstone", "delete", "stale"}
 	IgnoredHints  = []string{"version_unreadable", "occurred_at_unreadable", "occurred_at_ahead"}
 	HoldKinds     = []string{"unauthorized", "stream_gone", "rejecting"}
 	BatchReasons  = []string{"rows", "bytes", "linger", "retry"}

@@ -116,7 +116,7 @@ func newBatcher(m *maker) Batcher {
 			"Events completed, by outcome. A superseded event was merged into a newer one of its contact; one that ended `before` had ended under an earlier owner of its partition.", "", Label{Name: "outcome", Values: Outcomes}),
 		Skipped: m.counters("batcher_events_skipped_total",
 			"Events skipped because there is nothing to send, by reason.",
-			"A high rate of `stale` means that producers write out of order.", Label{Name: "reason", Values: SkipReasons}),
+			"A high rate of `stale` means that producers write out of order. `unnamed_tombstone` is a tombstone whose key names no contact, so it deletes nothing: the log names one a minute.", Label{Name: "reason", Values: SkipReasons}),
 		Released: m.counter("batcher_events_released_total",
 			"Events released uncompleted because their partition was revoked. The next owner reads them again.", ""),
 		Late: m.counter("batcher_late_results_total",

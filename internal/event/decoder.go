@@ -69,6 +69,7 @@ func (d *Decoder) Decode(rec contactsync.Record) (e Event) {
 		e.Err = newDecodeError(contactsync.ReasonUndecodable, "the key has %d bytes: at most %d", len(rec.Key), d.maxBytes)
 	case rec.Value == nil:
 		e.Kind = Tombstone
+		e.Contact.Stream, e.Contact.ID = d.tombstoneKey(rec.Key, 0)
 	case len(rec.Value) == 0:
 		e.Err = newDecodeError(contactsync.ReasonUndecodable, "the value is empty: a tombstone has none")
 	case len(rec.Value) > d.maxBytes:

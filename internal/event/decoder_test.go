@@ -264,7 +264,7 @@ func TestDecode_Tombstone(t *testing.T) {
 	t.Parallel()
 	d := newTestDecoder(t, func(c *Config) { c.MaxEventBytes = 1 << 10 })
 	e := d.Decode(contactsync.Record{Key: []byte("s/a")})
-	if e.Kind != Tombstone || e.Err != nil || string(e.Record.Key) != "s/a" || e.Contact.Stream != "" {
+	if e.Kind != Tombstone || e.Err != nil || string(e.Record.Key) != "s/a" || e.Contact.Stream != "s" || e.Contact.ID != "a" {
 		t.Errorf("%+v: want a tombstone", e)
 	}
 	e = d.Decode(contactsync.Record{Key: make([]byte, 1025)})
@@ -313,12 +313,14 @@ func TestNames_AreBounded(t *testing.T) {
 	}
 }
 
-func TestTombstoneKey(t *testing.T) {
+func TestDecode_TombstoneKeys(t *testing.T) {
 	t.Parallel()
+	const mongo = "6964af60450340957c61a2b3"
+	d := newTestDecoder(t, nil)
 	for _, c := range []struct{ key, stream, id string }{
 		{"st-1/a_B", "st-1", "a_B"},
 		{"st-1:a", "st-1", "a"},
-		{"6964af60450340957c61a2b3", "", "6964af60450340957c61a2b3"},
+		{mongo, "", mongo},
 		{"", "", ""},
 		{"/", "", ""},
 		{"st-1/", "", ""},
@@ -327,12 +329,53 @@ func TestTombstoneKey(t *testing.T) {
 		{"st-1:a/b", "", ""},
 		{"../a", "", ""},
 		{"a b", "", ""},
-		{`{"id":"a"}`, "", ""},
 		{strings.Repeat("a", 65), "", ""},
 		{"st-1/" + strings.Repeat("a", 65), "", ""},
+
+		// As connectors write them.
+		{`"` + mongo + `"`, "", mongo},
+		{`"st-1/a"`, "st-1", "a"},
+		{`"st-1:\u0061" `, "st-1", "a"},
+		{`{"id":"` + mongo + `"}`, "", mongo},
+		{` { "id" : "a" } `, "", "a"},
+		{`{"streamId":"st-1","id":"a"}`, "st-1", "a"},
+		{`{"id":"a","tenant":[{"x":null}],"streamId":"st-1"}`, "st-1", "a"},
+		{`{"streamId":null,"id":"a"}`, "", "a"},
+		{`{"schema":{"type":"string","optional":false},"payload":"a"}`, "", "a"},
+		{`{"schema":{"type":"struct","fields":[{"type":"string","field":"id"}]},"payload":{"id":"a"}}`, "", "a"},
+		{`{"payload":{"id":"a","streamId":"st-1"},"schema":null}`, "st-1", "a"},
+		{`"{\"schema\":null,\"payload\":{\"id\":\"a\",\"streamId\":\"st-1\"}}"`, "st-1", "a"},
+		{`{"schema":null,"payload":{"id":"{\"$oid\": \"` + mongo + `\"}"}}`, "", mongo},
+		{`{"_id":{"$oid":"` + mongo + `"}}`, "", mongo},
+		{`{"_id":{"$oid":"` + mongo + `"},"id":"a"}`, "", "a"},
+		{`{"id":"a","_id":"b"}`, "", "a"},
+		{`{"id":"st-1/a"}`, "st-1", "a"},
+
+		// What names nobody.
+		{`{}`, "", ""},
+		{`{"ID":"a"}`, "", ""},
+		{`{"id":1}`, "", ""},
+		{`{"id":null}`, "", ""},
+		{`{"id":["a"]}`, "", ""},
+		{`{"id":"a","id":"b"}`, "", ""},
+		{`{"id":"a"`, "", ""},
+		{`{"id":"a"} x`, "", ""},
+		{`{"id":"../a"}`, "", ""},
+		{`{"id":"st-1/a","streamId":"st-2"}`, "", ""},
+		{`{"id":"a","streamId":""}`, "", ""},
+		{`{"id":"a","streamId":1}`, "", ""},
+		{`{"id":"a","streamId":"st-1/b"}`, "", ""},
+		{`{"payload":null}`, "", ""},
+		{`"a`, "", ""},
+		{`"a"b`, "", ""},
+		{`["a"]`, "", ""},
+		{strings.Repeat(`{"payload":`, 100_000), "", ""},
+		{strings.Repeat(`{"payload":`, 9) + `"a"` + strings.Repeat(`}`, 9), "", ""},
+		{"\x00\x00\x00\x00\x07\x0ast-1", "", ""},
 	} {
-		if stream, id := TombstoneKey([]byte(c.key)); stream != c.stream || id != c.id {
-			t.Errorf("%q names %q, %q: want %q, %q", c.key, stream, id, c.stream, c.id)
+		e := d.Decode(contactsync.Record{Key: []byte(c.key)[:min(len(c.key), 256<<10)]})
+		if e.Kind != Tombstone || e.Contact.Stream != c.stream || e.Contact.ID != c.id {
+			t.Errorf("%.100q is a %v that names %q, %q: want %q, %q", c.key, e.Kind, e.Contact.Stream, e.Contact.ID, c.stream, c.id)
 		}
 	}
 }

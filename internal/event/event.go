@@ -1,7 +1,6 @@
 package event
 
 import (
-	"bytes"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -15,7 +14,7 @@ const (
 	Broken    Kind = iota // no event that could be sent: see Err
 	Update                // the contact has the state in Contact.Body
 	Delete                // the contact is gone
-	Tombstone             // the record has no value; see TombstoneKey
+	Tombstone             // the record has no value; its key names a contact, see tombstoneKey
 	kindCount
 )
 
@@ -80,7 +79,8 @@ type Event struct {
 	// Contact is complete in an update. A delete has the members that its record
 	// has, Stream and ID among them. In a broken event whose reason is invalid,
 	// Stream and ID hold what could be read of them; in an unmapped one it is complete;
-	// in an undecodable one, and in a tombstone, it is zero.
+	// in an undecodable one it is zero. A tombstone has Stream and ID as far as its key
+	// names them: without Stream it means the contact of any stream, and without ID nobody.
 	Contact Contact
 	Err     *DecodeError // of a broken event; else nil
 	// Replay is set where the record is a replay.
@@ -102,20 +102,3 @@ type DecodeError struct {
 
 // Error returns the reason and the detail.
 func (e *DecodeError) Error() string { return string(e.Reason) + ": " + e.Detail }
-
-// TombstoneKey reads the contact that a tombstone's key names. The key is
-// "<streamId>/<contactId>", "<streamId>:<contactId>", or a contact's id alone, in
-// which case stream is empty. Both results are empty where the key is none of
-// these or a name has characters outside A-Z, a-z, 0-9, _ and -, or more than 64.
-func TombstoneKey(key []byte) (stream, id string) {
-	if at := bytes.IndexAny(key, "/:"); at >= 0 {
-		if !contactsync.IsName(key[:at]) || !contactsync.IsName(key[at+1:]) {
-			return "", ""
-		}
-		return string(key[:at]), string(key[at+1:])
-	}
-	if !contactsync.IsName(key) {
-		return "", ""
-	}
-	return "", string(key)
-}

@@ -167,12 +167,11 @@ func (s *scan) record(rec contactsync.Record) {
 	case event.Update, event.Delete:
 		s.see(contactKey{e.Contact.Stream, e.Contact.ID}, e)
 	case event.Tombstone:
-		stream, id := event.TombstoneKey(rec.Key)
-		if stream != "" {
-			s.see(contactKey{stream, id}, e)
+		if e.Contact.Stream != "" {
+			s.see(contactKey{e.Contact.Stream, e.Contact.ID}, e)
 			return
 		}
-		for _, c := range s.byID[id] { // as in the service: it may mean the contact of any stream
+		for _, c := range s.byID[e.Contact.ID] { // as in the service: it may mean the contact of any stream
 			c.see(e)
 		}
 	}
