@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -126,31 +127,44 @@ func longestGap(calls []stub.Call) (longest time.Duration, stream string) {
 }
 
 // besideFrozenBroker starts a replica while the broker that its settings name first
-// accepts connections and answers nothing.
+// accepts connections and answers nothing. The group has its coordinator elsewhere: how long
+// Kafka takes to name another one is not the replica's doing.
 func besideFrozenBroker(t *testing.T, cluster *kafka.Cluster) {
+	if _, err := binary(); err != nil { // which takes a while the first time
+		t.Fatal(err)
+	}
 	r := newRun(t, cluster, runOptions{})
 	r.feed(func(c *feed.Config) { c.Events, c.Contacts, c.Streams, c.InTurn = 2_000, 400, 4, true })
-	if err := cluster.PauseNode(1); err != nil {
+	frozen := 1
+	until(t, "the group to have a coordinator", func() bool {
+		node, err := cluster.Coordinator(t.Context(), r.Group)
+		if node == frozen {
+			frozen = 2
+		}
+		return err == nil
+	})
+	if err := cluster.PauseNode(frozen); err != nil {
 		if errors.Is(err, kafka.ErrNotOwned) {
 			t.Skip(err)
 		}
 		t.Fatal(err)
 	}
-	defer func() { _ = cluster.ResumeNode(1) }()
+	defer func() { _ = cluster.ResumeNode(frozen) }()
+	brokers := slices.Clone(r.Brokers)
+	brokers[0], brokers[frozen-1] = brokers[frozen-1], brokers[0]
 	began := time.Now()
-	p := r.start(1)[0]
-	started := time.Since(began)
+	p := r.startWith("CONTACTSYNC_KAFKA_BROKERS=" + strings.Join(brokers, ","))
 	until(t, "the replica to own all", func() bool { return p.series("consumer_assigned_partitions") == 6 })
 	joined := time.Since(began)
 	until(t, "the first rows", func() bool { return r.api.Stats().AppliedRows > 0 })
 	first := time.Since(began)
 	until(t, "all contacts", func() bool { return r.api.Stats().AppliedRows >= 400 })
-	t.Logf("FRESH REPLICA beside a frozen broker: started after %v, owned all partitions after %v, first delivery after %v, all after %v",
-		started.Round(10*time.Millisecond), joined.Round(10*time.Millisecond), first.Round(10*time.Millisecond), time.Since(began).Round(10*time.Millisecond))
-	if joined > time.Minute {
+	t.Logf("FRESH REPLICA beside a frozen broker: owned all partitions after %v, first delivery after %v, all after %v",
+		joined.Round(10*time.Millisecond), first.Round(10*time.Millisecond), time.Since(began).Round(10*time.Millisecond))
+	if joined > 10*time.Second { // of which Kafka waits three for other members
 		t.Errorf("it joined %v after its start", joined)
 	}
-	if err := cluster.ResumeNode(1); err != nil {
+	if err := cluster.ResumeNode(frozen); err != nil {
 		t.Fatal(err)
 	}
 	r.drain()

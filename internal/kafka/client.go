@@ -74,6 +74,9 @@ func NewOn(transport kafkago.RoundTripper, brokers []string, requestTimeout time
 
 func newClient(cfg Config, log *slog.Logger) *Client {
 	addr := kafkago.TCP(cfg.Brokers...)
+	if len(cfg.Brokers) > 1 {
+		addr = kafkago.TCP(anyBroker)
+	}
 	c := &Client{
 		cfg: cfg, log: log, addr: addr, decoding: newDecoding(defaultMaxBatch), cancel: func() {},
 		sockets: map[*socket]struct{}{},
@@ -86,7 +89,7 @@ func newClient(cfg Config, log *slog.Logger) *Client {
 // newTransport returns a transport whose goroutines end with ctx.
 func (c *Client) newTransport(ctx context.Context, topics []string) *kafkago.Transport {
 	t := &kafkago.Transport{
-		Dial:           c.dial,
+		Dial:           c.connect,
 		DialTimeout:    c.cfg.DialTimeout,
 		IdleTimeout:    idleTimeout,
 		MetadataTTL:    c.cfg.MetadataTTL,

@@ -1,6 +1,7 @@
 package kafka_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -186,6 +187,46 @@ func TestDialer_GivesUpOnASilentBroker(t *testing.T) {
 	cfg.SASL = kafka.SASL{Mechanism: kafka.ScramSHA256, Username: "u", PasswordFile: write(t, t.TempDir(), "password", []byte("p"))}
 	if _, err := newClient(t, cfg).Dialer().Dial("tcp", cfg.Brokers[0]); err == nil {
 		t.Error("connected to a broker that never answered")
+	}
+}
+
+// Brokers that accept connections and say nothing cost a moment, wherever they are in the
+// list: the one that answers is found long before the dial time-out.
+func TestClient_FindsTheBrokerThatAnswers(t *testing.T) {
+	t.Parallel()
+	brokers := newCluster(t, kfake.SeedTopics(1, "contacts"), kfake.EnableSASL(), kfake.Superuser("PLAIN", "user", "pass")).ListenAddrs()
+	for range 3 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		brokers = append([]string{listener.Addr().String()}, brokers...)
+	}
+	cfg := configFor(brokers...)
+	cfg.DialTimeout = time.Minute
+	cfg.SASL = kafka.SASL{
+		Mechanism: kafka.Plain, Username: "user", AllowPlaintext: true, PasswordFile: write(t, t.TempDir(), "password", []byte("pass")),
+	}
+	for range 3 { // the order is drawn
+		c := newClient(t, cfg, "contacts")
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		if _, err := c.Partitions(ctx, "contacts"); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.CheckVersions(ctx); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	// Where none answers, each is named.
+	dead := configFor("127.0.0.1:1", "127.0.0.1:2")
+	err := newClient(t, dead).CheckVersions(t.Context())
+	for _, broker := range dead.Brokers {
+		if err == nil || !strings.Contains(err.Error(), broker) {
+			t.Errorf("%v does not name %s", err, broker)
+		}
 	}
 }
 

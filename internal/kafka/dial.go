@@ -1,15 +1,22 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
+	"sync"
 	"time"
+
+	"github.com/segmentio/kafka-go/protocol"
+	"github.com/segmentio/kafka-go/protocol/apiversions"
 )
 
 // maxFile bounds what is read of a certificate, key or password file.
@@ -77,6 +84,87 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, fmt.Errorf("TLS with %s as %q: %w", address, settings.ServerName, err)
 	}
 	return secure, nil
+}
+
+// anyBroker is the address by which kafka-go is told to connect to whichever broker of the
+// settings answers first. Given their list, it would take one that accepts connections
+// and answers nothing for as good as any, and wait for it until the dial time-out.
+const anyBroker = "any-broker:0"
+
+// hedgeAfter is how long a broker is waited for before the next one is asked as well.
+const hedgeAfter = 300 * time.Millisecond
+
+// connect is dial for kafka-go.
+func (c *Client) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	if address != anyBroker {
+		return c.dial(ctx, network, address)
+	}
+	brokers := slices.Clone(c.cfg.Brokers)
+	rand.Shuffle(len(brokers), func(i, j int) { brokers[i], brokers[j] = brokers[j], brokers[i] })
+	address, err := firstAnswer(ctx, brokers, func(ctx context.Context, address string) (string, error) {
+		return address, c.ping(ctx, network, address)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c.dial(ctx, network, address)
+}
+
+// ping reports whether a broker answers. The connection is not kept: kafka-go asks for the
+// versions by itself, and a broker with logins takes that question once.
+func (c *Client) ping(ctx context.Context, network, address string) error {
+	conn, err := c.dial(ctx, network, address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	if _, err := protocol.NewConn(conn, c.cfg.ClientID).RoundTrip(&apiversions.Request{}); err != nil {
+		return fmt.Errorf("ask broker %s for its protocol versions: %w", address, cmp.Or(context.Cause(ctx), err))
+	}
+	return nil
+}
+
+// firstAnswer asks brokers in turn, each when the one before has failed or has not answered
+// for a moment, and returns what the first one says that answers. Its error says of
+// each why it does not. Nothing that it has started goes on when it returns.
+func firstAnswer[T any](ctx context.Context, brokers []string, ask func(ctx context.Context, address string) (T, error)) (T, error) {
+	type answer struct {
+		of  int
+		is  T
+		err error
+	}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan answer, len(brokers))
+	failed := make([]error, len(brokers))
+	hedge := time.NewTimer(0)
+	defer hedge.Stop()
+	for asked, left := 0, len(brokers); left > 0; {
+		select {
+		case <-hedge.C:
+			if asked < len(brokers) {
+				i := asked
+				asked++
+				asking.Go(func() {
+					is, err := ask(ctx, brokers[i])
+					answers <- answer{i, is, err}
+				})
+				hedge.Reset(hedgeAfter)
+			}
+		case a := <-answers:
+			if a.err == nil {
+				return a.is, nil
+			}
+			failed[a.of] = a.err
+			left--
+			hedge.Reset(0)
+		}
+	}
+	var none T
+	return none, errors.Join(failed...)
 }
 
 // load reads the files into a configuration of its own for one connection; nil

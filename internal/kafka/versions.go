@@ -114,18 +114,21 @@ func (c *Client) CheckVersions(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// checkBootstrap connects to the first configured broker that answers, and checks it: without the
+// checkBootstrap connects to the configured brokers until one answers, and checks it: without the
 // versions of one, even the list of brokers could not be asked for.
 func (c *Client) checkBootstrap(ctx context.Context) error {
-	var failed []error
-	for _, address := range c.cfg.Brokers {
-		offered, err := c.apiVersions(ctx, address)
-		if err == nil {
-			return checkOffered(address, offered)
-		}
-		failed = append(failed, err)
+	type broker struct {
+		address string
+		offered []kafkago.ApiVersion
 	}
-	return fmt.Errorf("no broker answers: check brokers, tls and sasl: %w", errors.Join(failed...))
+	b, err := firstAnswer(ctx, c.cfg.Brokers, func(ctx context.Context, address string) (broker, error) {
+		offered, err := c.apiVersions(ctx, address)
+		return broker{address, offered}, err
+	})
+	if err != nil {
+		return fmt.Errorf("no broker answers: check brokers, tls and sasl: %w", err)
+	}
+	return checkOffered(b.address, b.offered)
 }
 
 func checkOffered(address string, offered []kafkago.ApiVersion) error {
@@ -144,14 +147,19 @@ func checkOffered(address string, offered []kafkago.ApiVersion) error {
 // apiVersions asks one broker on a connection of its own.
 func (c *Client) apiVersions(ctx context.Context, address string) ([]kafkago.ApiVersion, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
-	defer cancel()
-	conn, err := c.dialer().DialContext(ctx, "tcp", address)
+	defer cancel() // and close the connection: the answer is in, or the error is
+	d := c.dialer()
+	d.DialFunc = func(dialing context.Context, network, address string) (net.Conn, error) {
+		conn, err := c.dial(dialing, network, address)
+		if err == nil {
+			context.AfterFunc(ctx, func() { _ = conn.Close() }) // also while kafka-go logs in
+		}
+		return conn, err
+	}
+	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("ask broker %s for its protocol versions: %w", address, err)
 	}
-	defer func() { _ = conn.Close() }() // the answer is in, or the error is
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	defer stop()
 	offered, err := conn.ApiVersions()
 	if err != nil {
 		return nil, fmt.Errorf("ask broker %s for its protocol versions: %w", address, err)

@@ -18,9 +18,11 @@ type coordinator struct {
 	avoid    string    // the one that failed last
 	failures int       // of coordinators in a row
 
-	brokers []string // that metadata has named
-	good    string   // the broker that was last to know the coordinator
+	brokers []string             // that metadata has named
+	good    string               // the broker that was last to know the coordinator
+	silent  map[string]time.Time // brokers that did not answer, and until when others are asked in their stead
 	tries   int
+	unheard int // tries in a row without an answer
 	findAt  time.Time
 
 	probeAt    time.Time
@@ -39,28 +41,52 @@ func (c *coordinator) find(now time.Time) {
 	if c.address != "" || !c.idle(kindFind) || !c.due(now, c.findAt) {
 		return
 	}
-	list := c.candidates()
-	c.send(now, kindFind, list[c.tries%len(list)], &findRequest{c.cfg.Group}, c.cfg.patient(c.tries/len(list)))
+	list, all := c.candidates(now)
+	c.send(now, kindFind, list[c.tries%len(list)], &findRequest{c.cfg.Group}, c.cfg.patient(c.unheard/all))
 }
 
 // candidates are the brokers to ask: first the one that knew it last, then those
 // that metadata named and those of the settings; at the end the one that failed last.
-func (c *coordinator) candidates() []string {
-	var list []string
-	for _, b := range slices.Concat([]string{c.good}, c.brokers, c.cfg.Brokers) {
-		if b != "" && b != c.avoid && !slices.Contains(list, b) {
+// Those that have not answered are left out while there are others: each time that it
+// is their turn costs as much as it takes to give them up. all is how many brokers are known.
+func (c *coordinator) candidates(now time.Time) (list []string, all int) {
+	var silent []string
+	add := func(b string) {
+		switch {
+		case b == "" || slices.Contains(list, b) || slices.Contains(silent, b):
+		case now.Before(c.silent[b]):
+			silent = append(silent, b)
+		default:
 			list = append(list, b)
 		}
 	}
-	if c.avoid != "" || len(list) == 0 {
-		list = append(list, c.avoid)
+	for _, b := range slices.Concat([]string{c.good}, c.brokers, c.cfg.Brokers) {
+		if b != c.avoid {
+			add(b)
+		}
 	}
-	return list
+	add(c.avoid)
+	all = len(list) + len(silent)
+	if len(list) == 0 {
+		list = silent
+	}
+	return list, all
+}
+
+// heard notes whether a broker has answered a question that any broker answers.
+func (c *coordinator) heard(now time.Time, k *call, err error) {
+	if err != nil {
+		c.silent[k.to] = now.Add(c.cfg.Session)
+	} else {
+		delete(c.silent, k.to)
+	}
 }
 
 func (c *coordinator) onFind(now time.Time, k *call, res response, err error) {
 	c.tries++
+	c.heard(now, k, err)
 	if err == nil {
+		c.unheard = 0
 		f := res.(*findResponse)
 		switch {
 		case f.code == codeOK && f.host != "" && f.port > 0:
@@ -74,8 +100,11 @@ func (c *coordinator) onFind(now time.Time, k *call, res response, err error) {
 			err = fmt.Errorf("broker %s: %w", k.to, f.code)
 			c.findAt = now.Add(c.backoff(c.tries, firstFatal, lastFatal))
 		}
-	} else if n := len(c.candidates()); c.tries%n == 0 {
-		c.findAt = now.Add(c.backoff(c.tries/n, firstRetry, lastRetry))
+	} else {
+		c.unheard++
+		if _, all := c.candidates(now); c.unheard%all == 0 {
+			c.findAt = now.Add(c.backoff(c.unheard/all, firstRetry, lastRetry))
+		}
 	}
 	c.trouble(fmt.Errorf("find the coordinator of group %q: %w", c.cfg.Group, err))
 }
@@ -100,7 +129,7 @@ func (c *coordinator) drop(now time.Time) {
 	c.epoch++
 	c.failures++
 	c.proven = false
-	c.findAt, c.tries = now, 0
+	c.findAt, c.tries, c.unheard = now, 0, 0
 }
 
 // works notes that the coordinator has done what a call asked for.

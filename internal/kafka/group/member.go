@@ -57,7 +57,7 @@ type Todo struct {
 func New(cfg Config) *Member {
 	b := &base{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0)), id: identity{generation: -1}, calls: map[int]*call{}}
 	m := &Member{
-		base: b, coordinator: &coordinator{base: b}, entry: entry{base: b}, round: round{base: b}, lease: lease{base: b},
+		base: b, coordinator: &coordinator{base: b, silent: map[string]time.Time{}}, entry: entry{base: b}, round: round{base: b}, lease: lease{base: b},
 		watch: watch{base: b}, recheck: recheck{base: b}, offsets: offsets{base: b}, owned: claims{generation: -1},
 	}
 	m.entry.protocols = offer(cfg.Topics, m.owned)
@@ -78,7 +78,7 @@ func (m *Member) Poll(now time.Time) Todo {
 	case phasePlan, phaseSync, phaseAccept:
 		m.sync(now)
 	case phaseHold:
-		m.watch.look(now, m.coordinator.candidates())
+		m.watch.look(now, m.coordinator)
 		m.recheck.ask(now, m.coordinator)
 	case phaseRelease, phaseLeave, phaseOut, phaseDone:
 	}
@@ -123,6 +123,7 @@ func (m *Member) Answer(now time.Time, id int, res response, err error) {
 			m.finish()
 		}
 	case kindLook:
+		m.coordinator.heard(now, c, err)
 		if !late {
 			m.onLook(now, res, err)
 		}

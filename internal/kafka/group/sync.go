@@ -61,7 +61,7 @@ func (m *Member) sync(now time.Time) {
 		m.send(now, kindSync, m.coordinator.address, m.round.request(), m.cfg.long())
 	}
 	if !m.watch.looked {
-		m.watch.look(now, m.coordinator.candidates())
+		m.watch.look(now, m.coordinator)
 	}
 	// The assignment is accepted once the lease has begun, and the topics are known or
 	// cannot be had soon.

@@ -157,6 +157,43 @@ func TestMember_FirstBrokerFrozen(t *testing.T) {
 	s.owned(time.Second, m)
 }
 
+// While the others answer, a frozen broker is asked once in a session: each time costs as
+// long as it takes to give it up, and nothing else is asked meanwhile.
+func TestMember_AsksAFrozenBrokerOnce(t *testing.T) {
+	t.Parallel()
+	s := newSim(t)
+	s.brokers["b1:1"].frozen = true
+	s.coord = "b2:2"
+	elected := s.now.Add(10 * time.Second)
+	finds, looks := 0, 0
+	s.before = func(_ *simMember, c Call, reply func(response, error)) bool {
+		switch c.Request.(type) {
+		case *findRequest:
+			if c.To == "b1:1" {
+				finds++
+			} else if s.now.Before(elected) {
+				s.after(s.latency, func() { reply(&findResponse{code: codeNotAvailable}, nil) })
+				return true
+			}
+		case *metadataRequest:
+			if c.To == "b1:1" {
+				looks++
+			}
+		}
+		return false
+	}
+	m := s.join("m", nil)
+	if d := s.owned(30*time.Second, m) - 10*time.Second; d > lastRetry*5/4 {
+		t.Errorf("joined %v after there was a coordinator", d)
+	}
+	if finds != 1 || looks != 0 {
+		t.Errorf("asked %d times for the coordinator and %d for the topics, want one and none", finds, looks)
+	}
+	// Where nobody else answers, it is asked again.
+	s.brokers["b2:2"].frozen, s.brokers["b3:3"].frozen = true, true
+	s.until("it is asked", time.Minute, func() bool { return finds > 1 })
+}
+
 // K-7: a member that was frozen beyond its session starts nothing when it goes on.
 func TestMember_FrozenBeyondItsSession(t *testing.T) {
 	t.Parallel()

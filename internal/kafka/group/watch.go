@@ -30,11 +30,12 @@ func (w *watch) names() []string {
 }
 
 // look asks one of the brokers for the partitions.
-func (w *watch) look(now time.Time, brokers []string) {
+func (w *watch) look(now time.Time, of *coordinator) {
 	if !w.idle(kindLook) || !w.due(now, w.at) {
 		return
 	}
-	w.send(now, kindLook, brokers[w.next%len(brokers)], &metadataRequest{w.names()}, w.cfg.patient(w.failures/len(brokers)))
+	brokers, all := of.candidates(now)
+	w.send(now, kindLook, brokers[w.next%len(brokers)], &metadataRequest{w.names()}, w.cfg.patient(w.failures/all))
 	w.next++
 }
 
