@@ -102,7 +102,7 @@ func (c *Client) connect(ctx context.Context, network, address string) (net.Conn
 	brokers := slices.Clone(c.cfg.Brokers)
 	rand.Shuffle(len(brokers), func(i, j int) { brokers[i], brokers[j] = brokers[j], brokers[i] })
 	address, err := firstAnswer(ctx, brokers, func(ctx context.Context, address string) (string, error) {
-		return address, c.ping(ctx, network, address)
+		return address, ping(ctx, c, network, address)
 	})
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (c *Client) connect(ctx context.Context, network, address string) (net.Conn
 
 // ping reports whether a broker answers. The connection is not kept: kafka-go asks for the
 // versions by itself, and a broker with logins takes that question once.
-func (c *Client) ping(ctx context.Context, network, address string) error {
+func ping(ctx context.Context, c *Client, network, address string) error {
 	conn, err := c.dial(ctx, network, address)
 	if err != nil {
 		return err
