@@ -27,9 +27,17 @@ func (in *Input) Kafka(ctx context.Context, brokers []string, group, deadLetters
 	return err
 }
 
-// Stub reads the counters, states and logs of stubs in the same process. Where there
+// API is one API that the service has called. Any model of the vendor's API will do
+// that can tell what it received and applied in the words of the stub's log.
+type API interface {
+	Calls() []stub.Call
+	State() map[string]map[string]int64
+	Stats() stub.Stats
+}
+
+// APIs reads the counters, states and logs of APIs in the same process. Where there
 // are several, each must have streams of its own: their clocks and orders differ.
-func (in *Input) Stub(all ...*stub.Server) {
+func (in *Input) APIs(all ...API) {
 	in.Stats, in.State, in.Calls = new(stub.Stats), map[string]map[string]int64{}, []stub.Call{}
 	for _, s := range all {
 		in.Stats.Add(s.Stats())

@@ -59,7 +59,7 @@ func TestRun_OnARealHistory(t *testing.T) {
 	if err := in.Kafka(ctx, b.Addrs(), "group", "dead"); err != nil {
 		t.Fatal(err)
 	}
-	in.Stub(api)
+	in.APIs(api)
 	r := Run(in)
 	if !r.OK() || r.Truth.Events != 600 || r.DeadLetters == 0 || r.Truth.Classes[feed.Aborted] == 0 {
 		t.Fatal(r)

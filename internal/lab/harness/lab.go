@@ -78,7 +78,7 @@ func (l *Lab) Secret(name, text string) (string, error) {
 
 // Account returns an account of the API with the lab's credentials, for
 // Config.Upstream.Accounts. 0 requests are no limit.
-func (l *Lab) Account(id string, api *stub.Server, requests int, window time.Duration, streams ...string) upstream.Account {
+func (l *Lab) Account(id string, api API, requests int, window time.Duration, streams ...string) upstream.Account {
 	return upstream.Account{
 		ID: id, Host: api.URL(), AllowPlaintext: true, Streams: streams,
 		Credentials: upstream.Credentials{ClientID: stub.LabAppID, ClientSecretFile: filepath.Join(l.dir, "client-secret")},

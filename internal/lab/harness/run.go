@@ -21,12 +21,19 @@ type Run struct {
 	DeadLetters string // topic
 	Group       string
 
-	APIs []*stub.Server
+	APIs []API
 	// Manifest is everything that Produce and Put have written. It must not be read
 	// while one of them is at work.
 	Manifest feed.Manifest
 
 	mu sync.Mutex // guards Manifest
+}
+
+// API is a model of the vendor's API on an address of its own: a stub.Server or a Vendor.
+type API interface {
+	check.API
+	URL() string
+	Close() error
 }
 
 // AddAPI starts a stub. Its address is one that no other process takes while the
@@ -113,11 +120,15 @@ func (r *Run) Uncommitted(ctx context.Context) (int64, error) {
 // Input collects what is known of the run. The committed offsets are read first:
 // while the service runs, what is read after them can only be more.
 func (r *Run) Input(ctx context.Context) (check.Input, error) {
+	var apis []check.API
 	in := check.Input{Manifest: &r.Manifest}
 	if err := in.Kafka(ctx, r.Brokers, r.Group, r.DeadLetters); err != nil {
 		return check.Input{}, err
 	}
-	in.Stub(r.APIs...)
+	for _, api := range r.APIs {
+		apis = append(apis, api)
+	}
+	in.APIs(apis...)
 	return in, nil
 }
 

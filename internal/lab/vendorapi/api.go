@@ -2,6 +2,7 @@ package vendorapi
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -26,6 +27,7 @@ type API struct {
 
 // New returns an API without requests.
 func New(cfg Config) *API {
+	cfg.Rules = slices.Clone(cfg.Rules) // Turn changes them
 	return &API{
 		cfg: cfg, start: time.Now(), closed: make(chan struct{}), used: make([]int, len(cfg.Rules)),
 		contacts: make(map[name]*contact), numbers: make(map[name]name), working: make(map[name][]*request),
@@ -117,7 +119,7 @@ func (a *API) work(q *request) *reply {
 				break
 			}
 			a.changes = append(a.changes, Change{
-				N: len(a.changes) + 1, Call: q.call.N, At: now, Stream: q.call.Stream, ID: row.id, Sent: row.raw, Late: q.late(),
+				N: len(a.changes) + 1, Call: q.call.N, Row: i, At: now, Stream: q.call.Stream, ID: row.id, Sent: row.raw, Late: q.late(),
 			})
 		case ways[i] == Abort:
 			return u.refused(failures[i].why)

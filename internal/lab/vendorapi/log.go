@@ -8,15 +8,17 @@ import (
 
 // Call is one request, as the API saw it.
 type Call struct {
-	N        int // from 1
-	At, End  time.Time
+	N        int       // from 1
+	At, End  time.Time // End: before the answer is written
+	Gone     time.Time // when the client went away without an answer; zero: it did not
 	Method   string
 	Path     string
 	Stream   string
 	Account  string // that it acted for; empty: it was not let in
 	IDs      []string
-	Status   int  // 0: no answer was begun
-	Cut      bool // the answer was not complete
+	Sent     []json.RawMessage // the rows, beside IDs
+	Status   int               // 0: no answer was begun
+	Cut      bool              // the answer was not complete
 	Rule     string
 	LimitHit bool // it was refused by the rate limit
 }
@@ -25,6 +27,7 @@ type Call struct {
 type Change struct {
 	N      int // from 1: the order in which they were applied
 	Call   int
+	Row    int // of the call, from 0
 	At     time.Time
 	Stream string
 	ID     string          // as sent

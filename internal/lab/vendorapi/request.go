@@ -30,6 +30,7 @@ type request struct {
 	isArray   bool
 	duplicate string // an id that is there twice
 	answered  bool   // or given up
+	unwatch   func() bool
 }
 
 func (q *request) late() bool { return q.answered || q.ctx.Err() != nil }
@@ -44,13 +45,14 @@ func (a *API) begin(w http.ResponseWriter, r *http.Request) *request {
 	}
 	q := &request{w: w, r: r, ctx: r.Context(), body: body}
 	q.rows, q.isArray = parseRows(body)
+	q.unwatch = context.AfterFunc(q.ctx, func() { a.gone(q) })
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	q.call = &Call{N: len(a.calls) + 1, At: at, Method: r.Method, Path: r.URL.EscapedPath(), Stream: streamOf(r.URL)}
 	a.calls = append(a.calls, q.call)
 	here := make(map[name]bool, len(q.rows))
 	for _, row := range q.rows {
-		q.call.IDs = append(q.call.IDs, row.id)
+		q.call.IDs, q.call.Sent = append(q.call.IDs, row.id), append(q.call.Sent, row.raw)
 		n := nameOf(q.call.Stream, row.id)
 		if row.id == "" {
 			continue
@@ -171,8 +173,18 @@ func (a *API) reply(q *request, answer *reply) {
 	answer.write(q.w, 1, answer.status == http.StatusGatewayTimeout) // the gateway's connection is not kept for the work that goes on
 }
 
+// gone notes that the client of a request has gone.
+func (a *API) gone(q *request) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !q.answered {
+		q.call.Gone = time.Now()
+	}
+}
+
 // answering ends a request for the client: what it sends from now on does not overlap with it.
 func (a *API) answering(q *request, status int, cut bool) {
+	q.unwatch()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if q.answered {

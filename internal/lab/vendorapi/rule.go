@@ -21,6 +21,7 @@ type Rule struct {
 	From     time.Duration // since the API began
 	Until    time.Duration // 0: for ever
 	Times    int           // so many requests at most; 0: any number
+	Off      bool          // it matches nothing until it is turned on
 
 	Do      Deed
 	Applied bool          // the rows are applied all the same, except where a client is refused at the door
@@ -47,6 +48,19 @@ const (
 	Slow      Deed = "slow"   // Delay and nothing else
 )
 
+// Turn turns the rules of a name on or off, and reports whether there is one.
+func (a *API) Turn(name string, on bool) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	found := false
+	for i := range a.cfg.Rules {
+		if a.cfg.Rules[i].Name == name {
+			a.cfg.Rules[i].Off, found = !on, true
+		}
+	}
+	return found
+}
+
 // rule finds the rule that breaks a whole request.
 func (a *API) rule(q *request) *Rule {
 	a.mu.Lock()
@@ -69,7 +83,7 @@ func (a *API) broken(c *Call, body []byte, rows []row, rowwise bool) *Rule {
 	for i := range a.cfg.Rules {
 		r := &a.cfg.Rules[i]
 		switch {
-		case r.rowwise() != rowwise,
+		case r.Off, r.rowwise() != rowwise,
 			r.Stream != "" && !matches(r.Stream, c.Stream),
 			len(rows) < r.MinRows,
 			since < r.From, r.Until > 0 && since >= r.Until,
