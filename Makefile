@@ -19,7 +19,7 @@ demo: ## the whole service in one process, with an API that breaks, and the chec
 
 PROVE := $(GO) test -tags proof -count=1 -timeout 10m -v ./e2e/proof -run
 
-answers: ## play every answer of docs/answers.md to the service, and check how the events end
+answers: ## play every answer of docs/answers.md, and every variant of the vendor's page, to the service, and check how the events end
 	$(PROVE) '^TestAnswers'
 
 poison: ## bad events, rows and answers beside healthy traffic, and what they cost it

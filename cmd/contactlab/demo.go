@@ -57,7 +57,9 @@ To see the checker find something, plant a bug:
 	fl.DurationVar(&o.Limit, "limit", o.Limit, "fail when the run takes longer")
 	fl.StringVar(&o.Bug, "plant", "", "plant a bug for the checker to find")
 	fl.StringVar(&o.logFile, "log", "", "write the service's log to this file")
-	fl.StringVar(&o.scenario, "scenario", "", "file with further faults of the API (docs/scenarios.md)")
+	fl.StringVar(&o.API, "api", o.API, "model of the API: stub, or vendor (made from the vendor's page alone)")
+	fl.StringVar(&o.Variant, "variant", "", "with --api vendor: a variant that contactlab vendor --help lists")
+	fl.StringVar(&o.scenario, "scenario", "", "with --api stub: file with further faults (docs/scenarios.md)")
 	return cmd
 }
 

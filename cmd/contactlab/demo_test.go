@@ -18,6 +18,8 @@ func TestDemo_PrintsTheReportAndExitsByIt(t *testing.T) {
 		stderr string
 	}{
 		{"every check holds", nil, 0, []string{"backlog of 2000 events", "every check holds", "\n0 lost, 0 order violations, calls / floor "}, ""},
+		{"every check holds with the vendor's API", []string{"--api", "vendor", "--variant", "string-counters"}, 0, []string{"every check holds"}, ""},
+		{"an unknown variant", []string{"--api", "vendor", "--variant", "none"}, 1, nil, "no variant \"none\""},
 		{"a planted bug", []string{"--plant", "trust-status"}, 1, []string{"planted: ", "VIOLATION  I1"}, "the checker found violations"},
 		{"an unknown bug", []string{"--plant", "none"}, 1, nil, "commit-max, drop-dead-letters"},
 		{"a scenario that is none", []string{"--scenario", "../../docs/scenarios.md"}, 2, nil, "wrong usage"},

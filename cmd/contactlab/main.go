@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
-	root.AddCommand(demoCommand(), stubCommand(), produceCommand(), brokerCommand())
+	root.AddCommand(demoCommand(), stubCommand(), vendorCommand(), produceCommand(), brokerCommand())
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0

@@ -74,9 +74,10 @@ func TestStub_RunsUntilTheSignal(t *testing.T) {
 	}
 }
 
+// call sends one contact with the secret of the file, as account acc.
 func call(t *testing.T, base string) int {
 	t.Helper()
-	const body = `[{"id":"a","firstName":"x","lastName":"y","salutation":"mr","cellPhone":{"extension":"+","phoneNumber":"1","countryCode":"+1"},"seq":1}]`
+	const body = `[{"id":"6964af60450340957c6aaaaa","firstName":"x","lastName":"y","salutation":"mr","cellPhone":{"extension":"+","phoneNumber":"1","countryCode":"+1"},"seq":1}]`
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, base+"/agentassist/api/v1/public/st-0000/contacts/bulk-update", strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
@@ -88,6 +89,7 @@ func call(t *testing.T, base string) int {
 	}
 	req.Header.Set("auth", token)
 	req.Header.Set("accountId", "acc")
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		t.Fatal(err)
@@ -111,6 +113,8 @@ func TestRun_Faults(t *testing.T) {
 		{"no secret file", []string{"stub", "--secret-file", "/nonexistent"}, 1, "read the secret"},
 		{"no scenario", []string{"stub", "--scenario", "/nonexistent"}, 1, "read the scenario"},
 		{"bad scenario", []string{"stub", "--scenario", write(t, "s.yaml", "rules: [{name: a}]")}, 2, "needs an answer or rows"},
+		{"no variant", []string{"vendor", "--variant", "none"}, 2, "no variant"},
+		{"no address", []string{"vendor", "--listen", "127.0.0.1:-1"}, 1, "start the vendor's API"},
 		{"bad address", []string{"stub", "--listen", "127.0.0.1:-1"}, 1, "start the stub"},
 		{"no partitions", []string{"broker", "--topics", "a=0"}, 2, "a=0"},
 		{"bad share", []string{"produce", "--poison", "2"}, 2, "share of poison"},

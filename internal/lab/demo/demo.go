@@ -29,9 +29,17 @@ type Options struct {
 	Throttle time.Duration // how long it throttles after that
 	Limit    time.Duration // the run fails when it takes longer
 	Bug      string        // of package plant; empty: none
-	Scenario stub.Scenario // further faults of the API
+	API      string        // which model of the API: Stub or Vendor
+	Scenario stub.Scenario // further faults of the stub
+	Variant  string        // of the vendor's API, as package vendorapi names it; empty: the page, read plainly
 	Log      *slog.Logger  // of the service; nil: discarded
 }
+
+// The models of the API.
+const (
+	Stub   = "stub"
+	Vendor = "vendor"
+)
 
 // DefaultOptions is a run of half a minute.
 func DefaultOptions() Options {
@@ -39,7 +47,7 @@ func DefaultOptions() Options {
 	f.Events, f.Contacts, f.Streams = 100_000, 40_000, 20
 	f.PoisonShare, f.RejectShare, f.TombstoneShare = 0.0005, 0.001, 0.0005
 	return Options{
-		Feed: f, Requests: 60, Window: time.Second,
+		API: Stub, Feed: f, Requests: 60, Window: time.Second,
 		Outage: 4 * time.Second, Throttle: 2 * time.Second, Limit: 55 * time.Second,
 	}
 }
@@ -73,8 +81,14 @@ const live = 1000
 type run struct {
 	Options
 	*harness.Lab
-	api     *stub.Server
+	api     breakable
 	display Display
+}
+
+// breakable is an API whose rules are turned on and off.
+type breakable interface {
+	harness.API
+	Turn(rule string, on bool) bool
 }
 
 // Run runs the demo. The report is nil where the run could not be judged; the
@@ -92,14 +106,7 @@ func Run(ctx context.Context, o Options, display Display) (report *check.Report,
 	}
 	defer func() { err = errors.Join(err, lab.Close()) }()
 	r := &run{Options: o, Lab: lab, display: display}
-	api := stub.DefaultConfig()
-	api.RateLimit, api.RateWindow = harness.RateLimit(o.Requests, 1), o.Window
-	api.Latency, api.Jitter = 15*time.Millisecond, 10*time.Millisecond
-	api.Scenario.Rules = append(o.Scenario.Rules,
-		stub.Rule{Name: down, Off: true, Answer: &stub.Answer{Status: 503, Body: stub.HTML}},
-		stub.Rule{Name: throttling, Off: true, Answer: &stub.Answer{Status: 429, Body: stub.RateLimitText}},
-	)
-	if r.api, err = r.AddAPI(api); err != nil {
+	if r.api, err = r.startAPI(); err != nil {
 		return nil, err
 	}
 	display.Say("embedded broker on %s, API on %s: %d calls in %v", r.Brokers[0], r.api.URL(), o.Requests, o.Window)
@@ -108,7 +115,7 @@ func Run(ctx context.Context, o Options, display Display) (report *check.Report,
 	}
 	truth := r.Manifest.Sum()
 	display.Say("backlog of %d events about %d contacts in %d streams", truth.Events, truth.Distinct(), o.Feed.Streams)
-	r.Config.Upstream.Accounts = append(r.Config.Upstream.Accounts, r.Account("demo", r.api, o.Requests, o.Window, "st-*"))
+	r.Config.Upstream.Accounts = append(r.Config.Upstream.Accounts, r.Account(account, r.api, o.Requests, o.Window, "st-*"))
 	if _, err := r.Start(ctx, wiring); err != nil {
 		return nil, err
 	}
@@ -207,7 +214,7 @@ func (r *run) check(ctx context.Context, running bool) (check.Report, error) {
 		return check.Report{}, err
 	}
 	in.Running, in.MaxRows = running, r.Config.Batcher.MaxRows
-	if len(r.Scenario.Rules) > 0 { // it may refuse any row, and hide that it has applied one
+	if len(r.Scenario.Rules) > 0 || r.Variant != "" { // it may refuse any row, and hide that it has applied one
 		in.AllowReasons = []contactsync.Reason{
 			contactsync.ReasonRejected, contactsync.ReasonBadRequest, contactsync.ReasonTooLarge, contactsync.ReasonUnresolved,
 		}

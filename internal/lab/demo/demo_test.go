@@ -36,8 +36,16 @@ func (s *said) Show(State) {}
 
 func TestRun_EveryCheckHolds(t *testing.T) {
 	t.Parallel()
+	for _, api := range []string{Stub, Vendor} {
+		t.Run(api, func(t *testing.T) { everyCheckHolds(t, api) })
+	}
+}
+
+func everyCheckHolds(t *testing.T, api string) {
 	var out said
-	report, err := Run(t.Context(), small(), &out)
+	o := small()
+	o.API = api
+	report, err := Run(t.Context(), o, &out)
 	if err != nil || !report.OK() {
 		t.Fatalf("%v\n%v", err, report)
 	}
@@ -48,6 +56,23 @@ func TestRun_EveryCheckHolds(t *testing.T) {
 	for _, want := range []string{"the API is down", "the API is throttling", "the API is up again"} {
 		if !slices.Contains(out.lines, want) {
 			t.Errorf("%q was not said: %q", want, out.lines)
+		}
+	}
+}
+
+func TestRun_RefusesWhatNoAPIHas(t *testing.T) {
+	t.Parallel()
+	scenario := stub.Scenario{Rules: []stub.Rule{{Name: "x", Answer: &stub.Answer{Status: 500}}}}
+	for want, change := range map[string]func(*Options){
+		`there is no API "mock": stub or vendor`: func(o *Options) { o.API = "mock" },
+		`only the API "vendor" has variants`:     func(o *Options) { o.Variant = "page" },
+		`the API has no variant "none"`:          func(o *Options) { o.API, o.Variant = Vendor, "none" },
+		`only the API "stub" has scenarios`:      func(o *Options) { o.API, o.Scenario = Vendor, scenario },
+	} {
+		o := small()
+		change(&o)
+		if _, err := Run(t.Context(), o, &said{}); err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
 		}
 	}
 }

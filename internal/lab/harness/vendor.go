@@ -33,15 +33,23 @@ func VendorAccount(id string, streams ...string) vendorapi.Account {
 
 // AddVendor starts the second model of the API.
 func (r *Run) AddVendor(cfg vendorapi.Config) (*Vendor, error) {
+	v, err := StartVendor("127.0.0.1:0", cfg)
+	if err == nil {
+		r.APIs = append(r.APIs, v)
+	}
+	return v, err
+}
+
+// StartVendor starts the second model of the API without a run.
+func StartVendor(addr string, cfg vendorapi.Config) (*Vendor, error) {
 	var lc net.ListenConfig
-	ln, err := lc.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	ln, err := lc.Listen(context.Background(), "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("start the vendor's API: %w", err)
 	}
 	v := &Vendor{start: time.Now(), url: "http://" + ln.Addr().String(), ended: make(chan error, 1), API: vendorapi.New(cfg)}
 	v.http = &http.Server{Handler: v, ReadHeaderTimeout: 10 * time.Second}
 	go func() { v.ended <- v.http.Serve(ln) }()
-	r.APIs = append(r.APIs, v)
 	return v, nil
 }
 

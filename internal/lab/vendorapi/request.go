@@ -45,11 +45,11 @@ func (a *API) begin(w http.ResponseWriter, r *http.Request) *request {
 	}
 	q := &request{w: w, r: r, ctx: r.Context(), body: body}
 	q.rows, q.isArray = parseRows(body)
-	q.unwatch = context.AfterFunc(q.ctx, func() { a.gone(q) })
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	q.call = &Call{N: len(a.calls) + 1, At: at, Method: r.Method, Path: r.URL.EscapedPath(), Stream: streamOf(r.URL)}
 	a.calls = append(a.calls, q.call)
+	q.unwatch = context.AfterFunc(q.ctx, func() { a.gone(q) })
 	here := make(map[name]bool, len(q.rows))
 	for _, row := range q.rows {
 		q.call.IDs, q.call.Sent = append(q.call.IDs, row.id), append(q.call.Sent, row.raw)

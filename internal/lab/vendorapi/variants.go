@@ -2,6 +2,7 @@ package vendorapi
 
 import (
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -10,6 +11,16 @@ type Variant struct {
 	Name     string
 	Question string
 	Set      func(*Config)
+}
+
+// Find returns the variant of a name.
+func Find(name string) (Variant, bool) {
+	all := Variants()
+	i := slices.IndexFunc(all, func(v Variant) bool { return v.Name == name })
+	if i < 0 {
+		return Variant{}, false
+	}
+	return all[i], true
 }
 
 // Variants returns all of them, beginning with the plainest reading of the page.
@@ -25,7 +36,7 @@ func Variants() []Variant {
 	}
 	budget := func(set func(*Budget)) func(*Config) {
 		return func(c *Config) {
-			c.Budget.Requests, c.Budget.Window = 20, time.Second // the sixty of a minute, made shorter
+			c.Budget.Requests, c.Budget.Window = 40, time.Second // the sixty of a minute, made shorter
 			set(&c.Budget)
 		}
 	}

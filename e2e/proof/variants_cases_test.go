@@ -1,0 +1,102 @@
+//go:build proof
+
+package proof
+
+import (
+	"cmp"
+	"net/http"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/vendorapi"
+)
+
+// variantCase is a variant of the API that was written from the vendor's page, and how
+// the events must end there. Unless it says otherwise, each contact that the API knows
+// ends in its last state, applied once, and each other one becomes a dead letter.
+type variantCase struct {
+	vendorapi.Variant
+
+	letters contactsync.Reason // of the contacts that the API does not know; empty: rejected
+	again   string             // why the API applies some states again; empty: it does not
+	open    string             // what the service does not do; then the case is played and shown, and proves nothing
+}
+
+// variantCases are the variants of the page, and faults of the API beside them.
+func variantCases() []variantCase {
+	const (
+		hidden   = "the answer does not say what was applied"
+		perRow   = "one contact keeps its stream"
+		notSplit = "requests do not get smaller"
+	)
+	exceptions := map[string]variantCase{
+		"failed-index":     {letters: contactsync.ReasonUnresolved}, // from 0 or from 1?
+		"failed-null-id":   {letters: contactsync.ReasonUnresolved},
+		"failed-sentence":  {letters: contactsync.ReasonUnresolved},
+		"silent-bad-row":   {letters: contactsync.ReasonUnresolved},
+		"partial-400":      {letters: contactsync.ReasonBadRequest, again: hidden},
+		"whole-400":        {letters: contactsync.ReasonBadRequest},
+		"whole-412":        {letters: contactsync.ReasonBadRequest},
+		"whole-422":        {letters: contactsync.ReasonBadRequest},
+		"abort-at-bad-row": {letters: contactsync.ReasonBadRequest, again: hidden},
+		"whole-404":        {open: perRow},
+		"whole-500":        {open: perRow},
+		"rows-truncated":   {open: notSplit},
+		"rows-reset":       {open: notSplit},
+		"rows-504":         {open: notSplit, again: hidden},
+		"contact-403":      {open: perRow},
+		"contact-500":      {open: perRow},
+		"contact-reset":    {open: perRow},
+		"contact-hang":     {open: perRow},
+		"contact-cut":      {open: perRow, again: hidden},
+		"contact-unusable": {open: perRow, again: hidden},
+	}
+	var all []variantCase
+	for _, v := range append(vendorapi.Variants(), variantFaults()...) {
+		c := exceptions[v.Name]
+		c.Variant, c.letters = v, cmp.Or(c.letters, contactsync.ReasonRejected)
+		if v.Question == repeated {
+			c.again = hidden
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+const repeated = "a fault now and then" // after which the service cannot know what was applied
+
+// variantFaults are faults by rule.
+func variantFaults() []vendorapi.Variant {
+	var all []vendorapi.Variant
+	add := func(question, name string, rules ...vendorapi.Rule) {
+		all = append(all, vendorapi.Variant{Name: name, Question: question, Set: func(c *vendorapi.Config) { c.Rules = rules }})
+	}
+	const contact = "6964af60????????00000007" // one of the first stream
+	const once = "a fault of one contact"
+	add(once, "contact-403", vendorapi.Rule{Contact: contact, Do: vendorapi.Forbid})
+	add(once, "contact-500", vendorapi.Rule{Contact: contact, Do: vendorapi.Answer, Status: http.StatusInternalServerError})
+	add(once, "contact-reset", vendorapi.Rule{Contact: contact, Do: vendorapi.Reset})
+	add(once, "contact-hang", vendorapi.Rule{Contact: contact, Do: vendorapi.Hang})
+	add(once, "contact-cut", vendorapi.Rule{Contact: contact, Do: vendorapi.Cut})
+	add(once, "contact-unusable", vendorapi.Rule{Contact: contact, Do: vendorapi.Answer, Status: 200, Body: `{"totalReq`, Applied: true})
+
+	const fraction = 0.25
+	add(repeated, "some-reset-applied", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Reset, Applied: true})
+	add(repeated, "some-shut-applied", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Shut, Applied: true})
+	add(repeated, "some-cut", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Cut})
+	add(repeated, "some-hang-applied", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Hang, Applied: true})
+	add(repeated, "some-applied-late", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Slow, Delay: 1300 * time.Millisecond}) // 300 ms after it was given up
+	add(repeated, "some-unusable-200", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Answer, Status: 200, Kind: "text/html", Body: "<html>", Applied: true})
+	add(repeated, "some-502-applied", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Answer, Status: http.StatusBadGateway, Kind: "text/html", Body: "<html>", Applied: true})
+	const harmless = "a fault before anything is applied"
+	add(harmless, "some-403", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Forbid})
+	add(harmless, "some-503", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Answer, Status: http.StatusServiceUnavailable, Kind: "text/html", Body: "<html>"})
+	add(harmless, "outage", vendorapi.Rule{Until: 3 * time.Second, Do: vendorapi.Answer, Status: http.StatusServiceUnavailable})
+	add(harmless, "slow", vendorapi.Rule{Do: vendorapi.Slow, Delay: 300 * time.Millisecond})
+
+	all = append(all,
+		vendorapi.Variant{Name: "jti-enforced", Question: "the token", Set: func(c *vendorapi.Config) { c.EnforceJTI = true }},
+		vendorapi.Variant{Name: "short-tokens", Question: "the token", Set: func(c *vendorapi.Config) { c.MaxTokenLife = 5 * time.Minute }},
+	)
+	return all
+}
