@@ -14,6 +14,7 @@ type DeadLetter struct {
 
 	sources []source
 	charge  int64
+	key     contactKey
 	applied *version // of a state that the API may have applied; else nil
 }
 
@@ -121,7 +122,7 @@ func (o *outbox) acked(letters []*DeadLetter) {
 			o.staleInFlight--
 		}
 		if d.applied != nil && live(d.sources) {
-			o.seen.written(d.Stream, d.Contact, *d.applied)
+			o.seen.written(d.key, *d.applied)
 		}
 		for _, s := range d.sources {
 			if o.end(s, true) {

@@ -28,9 +28,9 @@ type pending struct {
 }
 
 // find returns a contact, or nil where it is not pending.
-func (p *pending) find(streamName, id string) *contact {
-	if st := p.schedule.streams[streamName]; st != nil {
-		return st.contacts[id]
+func (p *pending) find(key contactKey) *contact {
+	if st := p.schedule.streams[key.stream]; st != nil {
+		return st.contacts[key.id]
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func (p *pending) deliver(c *contact) {
 		}
 	}
 	if c.deleted == nil { // else what came after it is known already
-		p.seen.note(c.stream.name, c.id, c.version)
+		p.seen.note(c.key(), c.version)
 	}
 	p.end(c)
 }
@@ -265,7 +265,7 @@ func (p *pending) deadLetter(now time.Time, c *contact, reason contactsync.Reaso
 func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason, detail string, status int) {
 	var applied *version
 	if c.maybeApplied && live(c.sources) { // whatever the API says now: nothing older may come after it
-		p.seen.noteUnwritten(c.stream.name, c.id, c.version)
+		p.seen.noteUnwritten(c.key(), c.version)
 		v := c.version
 		applied = &v
 	}
@@ -286,7 +286,7 @@ func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason,
 			Record: record, Stream: c.stream.name, Contact: c.id, Reason: reason, Detail: detail,
 			Status: status, Attempts: c.sends, First: first, Last: now,
 		},
-		sources: c.sources, applied: applied,
+		sources: c.sources, key: c.key(), applied: applied,
 	})
 }
 
@@ -311,19 +311,29 @@ func (p *pending) expire(now time.Time, st *stream, waited time.Duration, most i
 }
 
 // remove notes that a contact was deleted, and ends what is pending of it.
-func (p *pending) remove(streamName, id string, v version, reason counter) {
-	if c := p.find(streamName, id); c != nil {
+func (p *pending) remove(key contactKey, v version, reason counter) {
+	if c := p.find(key); c != nil {
 		p.discard(c, reason)
 	}
-	p.seen.note(streamName, id, v)
+	p.seen.note(key, v)
 }
 
-// removeAnywhere removes a contact from every stream that it is pending in.
-func (p *pending) removeAnywhere(id string, v version, reason counter) {
-	p.seen.note("", id, v) // for the streams in which it is not
-	for c, next := p.index.named(id), (*contact)(nil); c != nil; c = next {
+// removeNamed does so for the contacts that a tombstone means: it names no account, and perhaps no
+// stream either.
+func (p *pending) removeNamed(key contactKey, v version, reason counter) {
+	p.seen.note(key, v)
+	if key.stream.name != "" {
+		for _, a := range p.schedule.accounts {
+			key.stream.account = a.id
+			if c := p.find(key); c != nil {
+				p.discard(c, reason)
+			}
+		}
+		return
+	}
+	for c, next := p.index.named(key.id), (*contact)(nil); c != nil; c = next {
 		next = c.sameIDNext
-		p.remove(c.stream.name, id, v, reason)
+		p.discard(c, reason)
 	}
 }
 

@@ -112,7 +112,7 @@ func TestPending_MergesStates(t *testing.T) {
 			if fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("%s, %s: sent %s, want %s", tt.name, how, f.Batch.Rows[0].Body, tt.want)
 			}
-			if st := w.schedule.streams["st"]; st.queue.bytes != 0 || f.bytes != int64(len(f.Batch.Rows[0].Body)+1) {
+			if st := w.schedule.streams[streamKey{"a", "st"}]; st.queue.bytes != 0 || f.bytes != int64(len(f.Batch.Rows[0].Body)+1) {
 				t.Errorf("%s, %s: %d bytes queued, %d in the request", tt.name, how, st.queue.bytes, f.bytes)
 			}
 			w.settle(f, allDelivered(f.Batch))
@@ -377,7 +377,7 @@ func TestPending_TakesUpToTheLimits(t *testing.T) {
 		for i := range tt.queue {
 			w.add(fmt.Sprint("c", i))
 		}
-		f := w.pending.take(w.now, w.schedule.streams["st"], tt.rows, tt.bytes)
+		f := w.pending.take(w.now, w.schedule.streams[streamKey{"a", "st"}], tt.rows, tt.bytes)
 		if ids(f) != tt.want || f.Reason != tt.reason || f.bytes != row*int64(len(f.rows)) {
 			t.Errorf("%s: %q because of %v, %d bytes; want %q because of %v", tt.name, ids(f), f.Reason, f.bytes, tt.want, tt.reason)
 		}

@@ -18,13 +18,10 @@ func (w *Window) resume(ev *event.Event, src source) bool {
 		return false
 	case ev.Before == contactsync.SetAside, ev.Kind == event.Broken:
 		// It does not count as seen: what was set aside must not stop an older state.
-	case w.pending.find(ev.Contact.Stream, ev.Contact.ID) != nil:
+	case w.pending.find(keyOf(ev)) != nil:
 		return false
 	default:
-		v := versionOf(ev)
-		if known, ok := w.seen.find(ev.Contact.Stream, ev.Contact.ID); !ok || !v.olderThan(known) {
-			w.seen.note(ev.Contact.Stream, ev.Contact.ID, v)
-		}
+		w.seen.noteNewer(keyOf(ev), versionOf(ev))
 	}
 	if w.outbox.end(src, ev.Before == contactsync.SetAside) {
 		w.m.completed[endedBefore].Inc()

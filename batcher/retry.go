@@ -115,7 +115,7 @@ func (r *retries) remove(i int) *group {
 
 // enter lets a new contact wait, also for requests of it that may still be applied.
 func (p *pending) enter(now time.Time, c *contact) {
-	key := contactKey{c.stream.name, c.id}
+	key := c.key()
 	until := p.late[key]
 	delete(p.late, key)
 	if c.sources[0].claim.catching || !until.After(now) {
@@ -131,6 +131,6 @@ func (p *pending) enter(now time.Time, c *contact) {
 // left notes that a delete has removed a contact.
 func (p *pending) left(c *contact) {
 	if !c.lateUntil.IsZero() {
-		p.late[contactKey{c.stream.name, c.id}] = c.lateUntil
+		p.late[c.key()] = c.lateUntil
 	}
 }

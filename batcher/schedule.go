@@ -69,6 +69,12 @@ type account struct {
 	others   int        // requests since one of a stream on hold
 }
 
+// streamKey names a queue: a stream that lies in two accounts has one for each, because
+// nothing may be sent with the other's credentials.
+type streamKey struct{ account, name string }
+
+func (st *stream) key() streamKey { return streamKey{st.account.id, st.name} }
+
 // schedule decides which stream sends next, and when. Whoever changes a stream calls
 // touch; the stream is placed anew before the next decision.
 type schedule struct {
@@ -76,21 +82,22 @@ type schedule struct {
 	gates func(account string) (Gate, bool)
 	m     *series
 
-	streams    map[string]*stream
+	streams    map[streamKey]*stream
 	accounts   []*account
 	touched    []*stream
 	collecting bool // a partition catches up: its contacts may share a request, so only full ones are sent
 }
 
-// stream returns the stream of a name, which is made where it is new.
+// stream returns the stream of a name in an account, which is made where it is new.
 func (s *schedule) stream(name, accountID string) *stream {
-	st := s.streams[name]
+	key := streamKey{accountID, name}
+	st := s.streams[key]
 	if st == nil {
 		st = &stream{
 			name: name, account: s.account(accountID), contacts: map[string]*contact{},
 			index: -1, due: never, rank: lastRank,
 		}
-		s.streams[name] = st
+		s.streams[key] = st
 	}
 	return st
 }
@@ -120,7 +127,9 @@ func (s *schedule) sorted(match func(*stream) bool) []*stream {
 			found = append(found, st)
 		}
 	}
-	slices.SortFunc(found, func(a, b *stream) int { return cmp.Compare(a.name, b.name) })
+	slices.SortFunc(found, func(a, b *stream) int {
+		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.account.id, b.account.id))
+	})
 	return found
 }
 
@@ -128,7 +137,7 @@ func (s *schedule) sorted(match func(*stream) bool) []*stream {
 func (s *schedule) drop(st *stream) {
 	st.retries = retries{} // whose rows have ended: it may still be touched, and must not be placed
 	st.account.remove(st)
-	delete(s.streams, st.name)
+	delete(s.streams, st.key())
 }
 
 // dropEmpty forgets every stream that is empty.

@@ -24,7 +24,7 @@ func newTestSchedule() *testSchedule {
 	cfg.MaxRows, cfg.MaxInFlight, cfg.Linger = 3, 2, time.Second
 	m := newSeries(&metrics.New(prometheus.NewRegistry()).Batcher)
 	return &testSchedule{
-		schedule{cfg: &cfg, gates: func(string) (Gate, bool) { return open{}, true }, m: &m, streams: map[string]*stream{}},
+		schedule{cfg: &cfg, gates: func(string) (Gate, bool) { return open{}, true }, m: &m, streams: map[streamKey]*stream{}},
 		time.Unix(1_700_000_000, 0),
 	}
 }
@@ -243,7 +243,7 @@ func TestSchedule_MovesWhatWasTouched(t *testing.T) {
 			g.remove(g.head)
 			s.touch(st)
 			s.drop(st)
-			other := s.streams["other"]
+			other := s.streams[streamKey{"a", "other"}]
 			other.queue.remove(other.queue.head)
 			s.touch(other)
 		}, ""},
@@ -298,7 +298,7 @@ func TestSchedule_DropsWhatIsEmpty(t *testing.T) {
 		st := s.stream("st", "a")
 		tt.change(s, st)
 		s.dropEmpty(s.now)
-		if kept := s.streams["st"] != nil; kept != tt.kept {
+		if kept := s.streams[streamKey{"a", "st"}] != nil; kept != tt.kept {
 			t.Errorf("%s: kept %v, want %v", name, kept, tt.kept)
 		}
 	}

@@ -30,8 +30,23 @@ func (v version) olderThan(known version) bool {
 	return known.NewerThan(v.Version)
 }
 
-// contactKey is the unit of order.
-type contactKey struct{ stream, id string }
+// contactKey is the unit of order. Of what a tombstone has deleted the account is empty,
+// because it names none, and perhaps the stream is too.
+type contactKey struct {
+	stream streamKey
+	id     string
+}
+
+func keyOf(ev *event.Event) contactKey {
+	return contactKey{streamKey{ev.Contact.Account, ev.Contact.Stream}, ev.Contact.ID}
+}
+
+func (c *contact) key() contactKey { return contactKey{c.stream.key(), c.id} }
+
+// tombstones returns the keys of the tombstones that may have deleted a contact.
+func (k contactKey) tombstones() [2]contactKey {
+	return [...]contactKey{{streamKey{"", k.stream.name}, k.id}, {streamKey{}, k.id}}
+}
 
 // seen is the newest accepted state of the contacts seen last. It bounds its own size,
 // and knows what it has forgotten.
@@ -64,52 +79,60 @@ func newSeen(most int) seen {
 	return s
 }
 
-func (s *seen) find(stream, id string) (version, bool) {
+func (s *seen) find(key contactKey) (version, bool) {
 	if s.known == nil {
 		return version{}, false
 	}
-	if v, ok := s.unwritten[contactKey{stream, id}]; ok {
+	if v, ok := s.unwritten[key]; ok {
 		return v, true
 	}
-	known, ok := s.known.Get(contactKey{stream, id})
+	known, ok := s.known.Get(key)
 	return known.version, ok
 }
 
-// deletedSince reports whether a tombstone that named no stream came after the state that is
-// known of a contact: then what follows is a new contact, and may count from the beginning.
-func (s *seen) deletedSince(stream, id string) bool {
-	if _, ok := s.unwritten[contactKey{stream, id}]; ok {
+// deletedSince reports whether a tombstone came after the state that is known of a contact:
+// then what follows is a new contact, and may count from the beginning.
+func (s *seen) deletedSince(key contactKey) bool {
+	if _, ok := s.unwritten[key]; ok {
 		return false
 	}
-	known, _ := s.known.Peek(contactKey{stream, id})
-	gone, ok := s.known.Peek(contactKey{"", id})
-	return ok && gone.noted > known.noted
+	known, _ := s.known.Peek(key)
+	for _, tombstone := range key.tombstones() {
+		if gone, ok := s.known.Peek(tombstone); ok && gone.noted > known.noted {
+			return true
+		}
+	}
+	return false
 }
 
-// note remembers an accepted state. A tombstone that names no stream has an empty one.
-func (s *seen) note(stream, id string, v version) {
+// note remembers an accepted state.
+func (s *seen) note(key contactKey, v version) {
 	if s.known == nil {
 		return
 	}
 	s.noted++
-	s.known.Add(contactKey{stream, id}, remembered{v, s.noted})
+	s.known.Add(key, remembered{v, s.noted})
 }
 
 // noteUnwritten remembers the state of a dead letter until it is written, or forgotten.
-func (s *seen) noteUnwritten(stream, id string, v version) {
+func (s *seen) noteUnwritten(key contactKey, v version) {
 	if s.known != nil {
-		s.unwritten[contactKey{stream, id}] = v
+		s.unwritten[key] = v
 	}
 }
 
 // written remembers the state of a dead letter for good.
-func (s *seen) written(stream, id string, v version) {
-	key := contactKey{stream, id}
+func (s *seen) written(key contactKey, v version) {
 	if s.unwritten[key] == v {
 		delete(s.unwritten, key)
 	}
-	if known, ok := s.find(stream, id); !ok || !v.olderThan(known) {
-		s.note(stream, id, v)
+	s.noteNewer(key, v)
+}
+
+// noteNewer remembers a state unless a newer one of its contact is known.
+func (s *seen) noteNewer(key contactKey, v version) {
+	if known, ok := s.find(key); !ok || !v.olderThan(known) || s.deletedSince(key) {
+		s.note(key, v)
 	}
 }
 
@@ -142,8 +165,10 @@ func (s *seen) judge(ev *event.Event, newest version, known bool, first int64) a
 	if !v.replayed {
 		return accepted
 	}
-	if gone, known := s.find("", ev.Contact.ID); known && v.olderThan(gone) {
-		return stale // a tombstone that named no stream
+	for _, tombstone := range keyOf(ev).tombstones() {
+		if gone, known := s.find(tombstone); known && v.olderThan(gone) {
+			return stale
+		}
 	}
 	if !s.verifiable(ev, first) {
 		return unverifiable
@@ -168,8 +193,8 @@ func (s *seen) verifiable(ev *event.Event, first int64) bool {
 func (w *Window) acceptable(c *contact, ev *event.Event, src source) bool {
 	newest, known := c.newest()
 	if !known {
-		newest, known = w.seen.find(ev.Contact.Stream, ev.Contact.ID)
-		if known && versionOf(ev).olderThan(newest) && w.seen.deletedSince(ev.Contact.Stream, ev.Contact.ID) {
+		newest, known = w.seen.find(keyOf(ev))
+		if known && versionOf(ev).olderThan(newest) && w.seen.deletedSince(keyOf(ev)) {
 			known = false
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // waits describes what waits in the stream st: the queue, then each set of rows with
 // its delay and what waits for the answer to it.
 func (w *testWindow) waits() string {
-	st := w.schedule.streams["st"]
+	st := w.schedule.streams[streamKey{"a", "st"}]
 	if st == nil {
 		return ""
 	}
@@ -94,7 +94,7 @@ func TestSettle_TheRemainderIsSentApart(t *testing.T) {
 	w.add("b")
 	w.add("d")
 	w.settle(f, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Delivered}}})
-	st := w.schedule.streams["st"]
+	st := w.schedule.streams[streamKey{"a", "st"}]
 	if st.queue.ids() != "db" || len(st.retries.groups) != 1 || st.retries.groups[0].ids() != "c" {
 		t.Fatalf("%q waits", w.waits())
 	}
@@ -145,7 +145,7 @@ func TestSettle_RefusedRowsAreRetained(t *testing.T) {
 		if n := testutil.ToFloat64(w.m.RejectedRowsRetained); n != retained {
 			t.Errorf("%s: %v rows counted as retained, want %v", tt.name, n, retained)
 		}
-		if on := w.schedule.streams["st"].health.hold; (on != nil) != (retained > 0) || on != nil && (on.kind != holdRejecting || on.detail != "no") {
+		if on := w.schedule.streams[streamKey{"a", "st"}].health.hold; (on != nil) != (retained > 0) || on != nil && (on.kind != holdRejecting || on.detail != "no") {
 			t.Errorf("%s: hold %+v", tt.name, on)
 		}
 	}
@@ -188,7 +188,7 @@ func TestSettle_MayHaveBeenApplied(t *testing.T) {
 		if len(w.TakeDeadLetters()) != 1 {
 			t.Fatalf("%s: no dead letter", name)
 		}
-		if _, known := w.seen.find("st", "x"); known != tt.want {
+		if _, known := w.seen.find(contactKey{streamKey{"a", "st"}, "x"}); known != tt.want {
 			t.Errorf("%s: remembered %v, want %v", name, known, tt.want)
 		}
 	}
@@ -238,7 +238,7 @@ func TestSettle_RejectingHold(t *testing.T) {
 	}
 	f := w.send()
 	w.settle(f, no)
-	st := w.schedule.streams["st"]
+	st := w.schedule.streams[streamKey{"a", "st"}]
 	for left := 3; left > 0; left-- {
 		if !st.health.onHold(holdRejecting) {
 			t.Fatalf("%d rows are left, and the hold has ended", left)

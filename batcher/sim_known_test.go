@@ -141,24 +141,6 @@ func TestSim_StrikesCountWhateverTheHoldWasBefore(t *testing.T) {
 	}
 }
 
-// An event names another account than those of its stream before it did.
-// Right: it is sent with that account's credentials (I12): queues are by account and stream.
-func TestSim_Known_StreamOfTwoAccounts(t *testing.T) {
-	t.Parallel()
-	s, k := newSimScript(t, 1), simKey{"s0", "c0"}
-	s.put(k, event.Update, 0, "f")
-	ev := s.decoder.Decode(contactsync.Record{
-		Position:   contactsync.Position{TopicPartition: simPartition(0), Offset: 1},
-		Generation: s.generation, Value: []byte(`{"streamId":"s0","contact":{"id":"c1"}}`),
-	})
-	ev.Contact.Account = "a1"
-	s.window.Add(s.now, &ev)
-	r := s.window.Next(s.now)
-	if r == nil || len(r.Batch.Rows) != 2 || r.Batch.Account != "a0" {
-		t.Errorf("a request %+v: turn this test", r)
-	}
-}
-
 // Half of a refused request waits for the answer to the other half, and all of that one
 // is deleted.
 // Right: the half that is left gives its stream its turn, and is counted for the age of

@@ -106,7 +106,7 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 		s.fail("metrics", "the oldest of %d contacts has age %v, want %v", pending, age, s.now.Sub(oldest).Seconds())
 	}
 	if m.cfg.RememberContacts > 1000 {
-		check("remembered contacts", b.RememberedContacts, float64(len(m.seen)))
+		check("remembered contacts", b.RememberedContacts, float64(len(m.seen)+len(m.gone)))
 	}
 	accounts := 0
 	for _, a := range m.accounts {

@@ -18,7 +18,8 @@ type simModel struct {
 	now    time.Time
 	cells  map[simKey]*simCell
 	claims map[contactsync.Claim]*simClaim
-	seen   map[simKey]simOrder // the newest accepted state of contacts, by id alone too
+	seen   map[simKey]simOrder // the newest accepted state of contacts
+	gone   map[simKey]simOrder // the newest tombstones, by id alone too
 	drain  bool
 	turns  int // given so far
 
@@ -118,7 +119,7 @@ type simLetter struct {
 
 func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 	m := &simModel{
-		cfg: cfg, now: w.now, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, unwritten: map[simKey]simOrder{}, late: map[simKey]time.Time{}, seen: map[simKey]simOrder{},
+		cfg: cfg, now: w.now, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, unwritten: map[simKey]simOrder{}, late: map[simKey]time.Time{}, seen: map[simKey]simOrder{}, gone: map[simKey]simOrder{},
 		ids: w.ids, byName: map[string]*simStream{}, ended: map[contactsync.Ended]bool{}, count: map[string]float64{},
 	}
 	for i := range w.plan.accounts {
@@ -182,15 +183,16 @@ func (m *simModel) add(e *simEvent, claim contactsync.Claim, fate string) {
 	case e.kind == event.Tombstone:
 		for _, c := range m.named(e.key) {
 			m.remove(c, "tombstone")
-			m.remember(c.key, e.order)
 		}
 		if e.key.id == "" {
 			m.skip("unnamed_tombstone", r)
 			break
 		}
-		m.remember(e.key, e.order)
+		if m.cfg.RememberContacts > 0 {
+			m.gone[e.key] = e.order
+		}
 		for k := range m.seen { // what comes after it is a new contact
-			if e.key.stream == "" && k.id == e.key.id {
+			if k == e.key || e.key.stream == "" && k.id == e.key.id {
 				m.seen[k] = e.order
 			}
 		}

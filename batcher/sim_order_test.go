@@ -52,7 +52,10 @@ func (m *simModel) fate(e *simEvent, cl *simClaim) (must string, may []string) {
 	if !ordered {
 		known, ordered = m.seen[e.key]
 	}
-	gone, deleted := m.seen[simKey{"", e.key.id}]
+	gone, deleted := m.gone[simKey{"", e.key.id}]
+	if here, ok := m.gone[e.key]; ok && (!deleted || e.order.older(here)) {
+		gone, deleted = here, true
+	}
 	must = simTaken
 	switch {
 	case ordered && e.order.older(known), e.order.replayed && deleted && e.order.older(gone):

@@ -200,7 +200,7 @@ func (w *Window) Status(now time.Time) Status {
 		status.Accounts = append(status.Accounts, s.account(a))
 	}
 	slices.SortFunc(s.onHold, func(a, b *stream) int {
-		return cmp.Or(a.health.hold.since.Compare(b.health.hold.since), cmp.Compare(a.name, b.name))
+		return cmp.Or(a.health.hold.since.Compare(b.health.hold.since), cmp.Compare(a.name, b.name), cmp.Compare(a.account.id, b.account.id))
 	})
 	shown := min(len(s.onHold), mostHoldsShown)
 	for _, st := range s.onHold[:shown] {

@@ -35,7 +35,7 @@ func crowded(t *testing.T) *testWindow {
 func TestSnapshot_Gauges(t *testing.T) {
 	t.Parallel()
 	w := crowded(t)
-	w.schedule.streams["live"].health.backoff = w.now.Add(time.Hour)
+	w.schedule.streams[streamKey{"a", "live"}].health.backoff = w.now.Add(time.Hour)
 	w.Observe(w.now)
 	m := &w.set.Batcher
 	for name, tt := range map[string]struct {
@@ -53,7 +53,7 @@ func TestSnapshot_Gauges(t *testing.T) {
 		"streams on hold":    {testutil.ToFloat64(m.StreamsOnHold.WithLabelValues("a", "stream_gone")), 1},
 		"none of that kind":  {testutil.ToFloat64(m.StreamsOnHold.WithLabelValues("a", "unauthorized")), 0},
 		"contacts on hold":   {testutil.ToFloat64(m.ContactsOnHold.WithLabelValues("a", "stream_gone")), 2},
-		"longest hold":       {testutil.ToFloat64(m.OldestHoldAge.WithLabelValues("a", "stream_gone")), w.now.Sub(w.schedule.streams["gone"].health.hold.since).Seconds()},
+		"longest hold":       {testutil.ToFloat64(m.OldestHoldAge.WithLabelValues("a", "stream_gone")), w.now.Sub(w.schedule.streams[streamKey{"a", "gone"}].health.hold.since).Seconds()},
 		"accounts on hold":   {testutil.ToFloat64(m.AccountsOnHold), 0},
 		"rows of a request":  {testutil.ToFloat64(m.RequestMaxRows.WithLabelValues("a")), 2},
 		"bytes of a request": {testutil.ToFloat64(m.RequestMaxBytes.WithLabelValues("a")), float64(DefaultConfig().MaxBytes)},
@@ -84,7 +84,7 @@ func TestSnapshot_OldestEvent(t *testing.T) {
 		"in the back of a hold": func(w *testWindow) {
 			w.add("x")
 			w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone})
-			st := w.schedule.streams["st"]
+			st := w.schedule.streams[streamKey{"a", "st"}]
 			young := w.now
 			w.now = young.Add(time.Second)
 			w.add("y")
@@ -142,7 +142,7 @@ func TestSnapshot_Status(t *testing.T) {
 	if len(s.Holds) != 1 || len(s.Accounts) != 1 {
 		t.Fatalf("status %+v", s)
 	}
-	st := w.schedule.streams["gone"]
+	st := w.schedule.streams[streamKey{"a", "gone"}]
 	if got, want := s.Holds[0], (HoldStatus{
 		Kind: "stream_gone", Account: "a", Stream: "gone", Since: st.health.hold.since, NextProbe: later(st.health.backoff, w.now),
 		Contacts: 2, Events: 3, Status: 404, Detail: "no such stream",

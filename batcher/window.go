@@ -38,7 +38,7 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 		cfg: cfg, m: newSeries(m), claims: newClaims(), seen: newSeen(cfg.RememberContacts), log: newEventLog(),
 		requests: map[*Request]struct{}{},
 	}
-	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[string]*stream{}}
+	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[streamKey]*stream{}}
 	w.health = health{cfg: &w.cfg, rand: rand.New(rand.NewPCG(seed, seed)), m: &w.m, log: &w.log, schedule: &w.schedule}
 	w.outbox = outbox{m: &w.m, seen: &w.seen}
 	w.pending = pending{m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, late: map[contactKey]time.Time{}, index: index{schedule: &w.schedule}}
@@ -106,24 +106,21 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 	}
 	switch ev.Kind {
 	case event.Update:
-		if c := w.pending.find(ev.Contact.Stream, ev.Contact.ID); w.acceptable(c, ev, src) {
+		if c := w.pending.find(keyOf(ev)); w.acceptable(c, ev, src) {
 			w.pending.update(w.now, c, ev, src)
 		}
 	case event.Delete:
-		if c := w.pending.find(ev.Contact.Stream, ev.Contact.ID); w.acceptable(c, ev, src) {
-			w.pending.remove(ev.Contact.Stream, ev.Contact.ID, versionOf(ev), w.m.skippedDelete)
+		if c := w.pending.find(keyOf(ev)); w.acceptable(c, ev, src) {
+			w.pending.remove(keyOf(ev), versionOf(ev), w.m.skippedDelete)
 			w.outbox.skip(src, w.m.skippedDelete)
 		}
 	case event.Tombstone:
 		reason := w.m.skippedTombstone
-		switch stream, id := ev.Contact.Stream, ev.Contact.ID; {
-		case id == "":
+		if ev.Contact.ID == "" {
 			reason = w.m.skippedUnnamed
 			w.log.unnamed(w.now, ev)
-		case stream == "": // it can mean one in any stream
-			w.pending.removeAnywhere(id, versionOf(ev), reason)
-		default:
-			w.pending.remove(stream, id, versionOf(ev), reason)
+		} else {
+			w.pending.removeNamed(keyOf(ev), versionOf(ev), reason)
 		}
 		w.outbox.skip(src, reason)
 	case event.Broken:

@@ -88,7 +88,7 @@ func (d *Decoder) Decode(rec contactsync.Record) (e Event) {
 	if !e.Contact.OccurredAt.IsZero() {
 		e.dropAhead()
 	}
-	if e.Kind == Update && d.route != nil {
+	if d.route != nil && (e.Kind == Update || e.Kind == Delete) {
 		d.assign(&e)
 	}
 	return e
@@ -115,13 +115,14 @@ func (e *Event) dropAhead() {
 	}
 }
 
-// assign gives an update the account of its stream.
+// assign gives an event the account of its stream. A delete is sent to nobody, so it needs none.
 func (d *Decoder) assign(e *Event) {
 	account, ok := d.route(e.Contact.Stream, e.Contact.Account)
-	if !ok {
+	switch {
+	case ok:
+		e.Contact.Account = account
+	case e.Kind == Update:
 		e.Kind, e.Err = Broken, newDecodeError(contactsync.ReasonUnmapped,
 			"no account in upstream.accounts takes stream %q of account %q", e.Contact.Stream, e.Contact.Account)
-		return
 	}
-	e.Contact.Account = account
 }

@@ -413,8 +413,11 @@ func TestDecode_RoutesUpdates(t *testing.T) {
 			t.Errorf("an update that no account takes: %v, %+v, %v", e.Kind, e.Contact, e.Err)
 		}
 		checkDetail(t, e.Err)
-		if e := d.Decode(contactsync.Record{Value: []byte(`{"streamId":"st-1","accountId":"other","op":"delete","contact":{"id":"a"}}`)}); e.Kind != Delete {
+		if e := d.Decode(contactsync.Record{Value: []byte(`{"streamId":"st-1","accountId":"other","op":"delete","contact":{"id":"a"}}`)}); e.Kind != Delete || e.Contact.Account != "other" {
 			t.Errorf("a delete is sent to no account: %v, %v", e.Kind, e.Err)
+		}
+		if e := d.Decode(contactsync.Record{Value: []byte(`{"streamId":"st-1","op":"delete","contact":{"id":"a"}}`)}); e.Kind != Delete || e.Contact.Account != "st-1's" {
+			t.Errorf("a delete is of account %q, want that of updates", e.Contact.Account)
 		}
 		if e := d.Decode(contactsync.Record{Value: []byte("{")}); e.Kind != Broken || e.Err.Reason != contactsync.ReasonUndecodable {
 			t.Errorf("an undecodable record: %v, %v", e.Kind, e.Err)

@@ -14,7 +14,7 @@ import (
 )
 
 // contactKey names a contact.
-type contactKey struct{ stream, id string }
+type contactKey struct{ account, stream, id string }
 
 // candidate is a chosen dead letter and what is known of its contact.
 type candidate struct {
@@ -122,10 +122,11 @@ func (r *Replayer) load(ctx context.Context, c *candidate, bounds map[string][]k
 	if e.Kind != event.Update {
 		return Undeliverable, fmt.Sprintf("the record is a %v, which is never sent", e.Kind), nil
 	}
-	if _, ok := r.deps.Route(e.Contact.Stream, e.Contact.Account); !ok {
+	account, ok := r.deps.Route(e.Contact.Stream, e.Contact.Account)
+	if !ok {
 		return Undeliverable, "no account in upstream.accounts takes its stream", nil
 	}
-	c.contact = contactKey{e.Contact.Stream, e.Contact.ID}
+	c.contact = contactKey{account, e.Contact.Stream, e.Contact.ID}
 	c.version, c.replays = e.Version(), origin.Count
 	c.version.Origin, c.version.Time = origin.Origin, origin.OriginTime
 	return "", "", nil

@@ -76,6 +76,10 @@ func TestRun_Skips(t *testing.T) {
 	expect("newer than a replay that is behind it", deadLetter(topic.event("d1", 2, "")), replay.Replayed)
 	topic.produce(0, "d1", first.Value, event.Replay{Count: 1, Of: first.Position, Origin: first.Position, OriginTime: first.Time}.Headers()...)
 	expect("the one that was replayed", deadLetter(first), replay.AlreadyReplayed)
+	expect("a newer update of the stream's other account", deadLetter(topic.event("c3", 1, "")), replay.Replayed)
+	topic.event("c3", 2, `,"accountId":"other"`)
+	expect("a newer tombstone of a stream in two accounts", deadLetter(topic.event("c4", 1, `,"accountId":"other"`)), replay.Superseded)
+	topic.produce(0, "st-1/c4", nil)
 
 	var all []*deadletter.Entry
 	for _, c := range cases {

@@ -14,6 +14,7 @@ import (
 type scan struct {
 	log     *kafka.Client
 	decoder *event.Decoder
+	route   event.Route
 	topics  []string
 	parts   map[contactsync.TopicPartition]*part
 	records int // read
@@ -30,7 +31,7 @@ type part struct{ from, next int64 }
 
 func newScan(deps Deps, candidates []*candidate) *scan {
 	s := &scan{
-		log: deps.Log, decoder: deps.Decoder, topics: deps.Topics, parts: map[contactsync.TopicPartition]*part{},
+		log: deps.Log, decoder: deps.Decoder, route: deps.Route, topics: deps.Topics, parts: map[contactsync.TopicPartition]*part{},
 		newest: map[contactKey]*candidate{}, byID: map[string][]*candidate{}, byRecord: map[contactsync.Position]*candidate{},
 		sources: map[contactsync.Position]*candidate{}, present: map[contactsync.Position]bool{},
 	}
@@ -165,23 +166,25 @@ func (s *scan) record(rec contactsync.Record) {
 	}
 	switch e.Kind {
 	case event.Update, event.Delete:
-		s.see(contactKey{e.Contact.Stream, e.Contact.ID}, e)
-	case event.Tombstone:
-		if e.Contact.Stream != "" {
-			s.see(contactKey{e.Contact.Stream, e.Contact.ID}, e)
+		if account, ok := s.route(e.Contact.Stream, e.Contact.Account); ok {
+			s.see(s.newest[contactKey{account, e.Contact.Stream, e.Contact.ID}], e)
 			return
 		}
-		for _, c := range s.byID[e.Contact.ID] { // as in the service: it may mean the contact of any stream
-			c.see(e)
+	case event.Tombstone:
+	case event.Broken:
+		return
+	}
+	for _, c := range s.byID[e.Contact.ID] { // as in the service: it may mean the contact of any account, or of any stream
+		if e.Contact.Stream == "" || e.Contact.Stream == c.contact.stream {
+			s.see(c, e)
 		}
 	}
 }
 
-// see takes in an event of a contact. One that is part of a candidate counts as old as
+// see takes in an event of a candidate's contact. One that is part of a candidate counts as old as
 // that candidate, unless the producer declares it newer: by the records' times it could
 // be newer than the dead letter into which the service has merged it.
-func (s *scan) see(key contactKey, e event.Event) {
-	c := s.newest[key]
+func (s *scan) see(c *candidate, e event.Event) {
 	if c == nil {
 		return
 	}

@@ -1,6 +1,7 @@
 package replay_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -202,7 +203,7 @@ func (topic *testTopic) run(o replay.Options, onOutcome func(replay.Outcome)) (*
 	return replay.New(replay.Deps{
 		Log:    kafka.NewOn(topic.transport, topic.broker.Addrs(), 5*time.Second, slog.New(slog.DiscardHandler)),
 		Topics: topic.topics, Decoder: decoder, Logger: slog.New(slog.DiscardHandler),
-		Route: func(stream, _ string) (string, bool) { return "acme", stream == "st-1" },
+		Route: func(stream, account string) (string, bool) { return cmp.Or(account, "acme"), stream == "st-1" },
 		OnOutcome: func(o replay.Outcome) {
 			if other, ok := outcomes[o.Entry.Record.Position]; ok {
 				topic.t.Errorf("dead letter %v ends twice: %s and %s", o.Entry.Record.Position, other.Result, o.Result)
