@@ -27,6 +27,7 @@ type model struct {
 	ids        int
 	rebalances int // join phases that began
 	persisted  *model
+	journal    []journaled          // what the offsets topic holds, in its order
 	touched    map[string]time.Time // when it last had a sign of life, by member id
 
 	joinVersion int16 // what the broker and the members share
@@ -444,7 +445,7 @@ func (g *model) commit(r *commitRequest) *commitResponse {
 			o.Code = codeUnknownTopicID
 		}
 		if o.Code == codeOK {
-			g.offsets[o.TopicPartition] = o
+			g.keep(o)
 			g.accepted(r, o)
 		}
 		res.results = append(res.results, o)
@@ -478,13 +479,14 @@ func (g *model) describe() *describeResponse {
 // persist keeps what the offsets topic would hold.
 func (g *model) persist() {
 	c := *g
-	c.persisted, c.members, c.static = nil, map[string]*modelMember{}, maps.Clone(g.static)
+	c.persisted, c.journal, c.members, c.static = nil, nil, map[string]*modelMember{}, maps.Clone(g.static)
 	for id, m := range g.members {
 		p := *m
 		p.join, p.sync = nil, nil
 		c.members[id] = &p
 	}
 	g.persisted = &c
+	g.journal = append(g.journal, journaled{group: &c})
 }
 
 // reload is what another coordinator finds: the last stable generation, each member

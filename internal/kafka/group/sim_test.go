@@ -25,6 +25,7 @@ type sim struct {
 	scala    bool      // answers SyncGroup with 27 while it loads
 	group    *model
 	topics   map[string]Topic
+	cluster  string // its id
 	checkIDs bool
 	commits  []commitSeen
 	members  []*simMember
@@ -80,7 +81,7 @@ var brokerNames = []string{"b1:1", "b2:2", "b3:3"}
 func newSim(t simT) *sim {
 	s := &sim{
 		t: t, now: time.Unix(1_800_000_000, 0), latency: 2 * time.Millisecond, brokers: map[string]*simBroker{}, coord: "b1:1",
-		topics: map[string]Topic{"a": {TopicID{1}, 6}},
+		topics: map[string]Topic{"a": {TopicID{1}, 6}}, cluster: "here",
 	}
 	for _, b := range brokerNames {
 		s.brokers[b] = &simBroker{}
@@ -177,7 +178,7 @@ func (s *sim) send(from *simMember, c Call) {
 func (s *sim) receive(from *simMember, c Call, reply func(response, error)) {
 	b := s.brokers[c.To]
 	switch {
-	case b == nil || b.down:
+	case b == nil || b.down || from.cluster != s.cluster:
 		reply(nil, errRefused)
 	case b.frozen:
 		b.queue = append(b.queue, func() { s.receive(from, c, reply) })
@@ -199,7 +200,7 @@ func (s *sim) serve(c Call, reply func(response, error)) {
 		reply(&findResponse{host: fmt.Sprint("b", n), port: n}, nil)
 		return
 	case *metadataRequest:
-		res := &metadataResponse{}
+		res := &metadataResponse{cluster: s.cluster}
 		for i, name := range brokerNames {
 			if !s.brokers[name].down {
 				res.brokers = append(res.brokers, broker{fmt.Sprint("b", i+1), int32(i + 1)})
@@ -314,16 +315,17 @@ func (s *sim) thaw(address string) {
 
 // simMember is a member with its process and its owner.
 type simMember struct {
-	s      *sim
-	name   string
-	m      *Member
-	open   map[int]string // address by call
-	wake   int            // counts, so that an old alarm is not heard
-	held   *Assigned
-	lost   bool
-	log    []string
-	events []Event
-	last   map[string]time.Time // of each kind of event
+	s       *sim
+	name    string
+	cluster string // the one that it is connected to
+	m       *Member
+	open    map[int]string // address by call
+	wake    int            // counts, so that an old alarm is not heard
+	held    *Assigned
+	lost    bool
+	log     []string
+	events  []Event
+	last    map[string]time.Time // of each kind of event
 
 	owner   func(Event)   // takes the events; nil for one that only owns and commits
 	drain   time.Duration // how long the owner takes to give back
@@ -349,7 +351,7 @@ func (s *sim) join(name string, change func(*Config)) *simMember {
 		change(&cfg)
 	}
 	m := &simMember{
-		s: s, name: name, m: New(cfg), open: map[int]string{}, last: map[string]time.Time{}, drain: 500 * time.Millisecond,
+		s: s, name: name, cluster: s.cluster, m: New(cfg), open: map[int]string{}, last: map[string]time.Time{}, drain: 500 * time.Millisecond,
 		tickets: map[int]string{}, results: map[string]Done{},
 	}
 	s.members = append(s.members, m)

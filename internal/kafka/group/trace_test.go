@@ -56,7 +56,7 @@ func TestTrace04_LateMemberID(t *testing.T) {
 			s := newSim(t)
 			s.brokers["b1:1"].frozen = false
 			var held []func()
-			s.before = func(_ *simMember, c Call, reply func(response, error)) bool {
+			s.before = func(from *simMember, c Call, reply func(response, error)) bool {
 				r, ok := c.Request.(*joinRequest)
 				if !ok || r.member != "" || held != nil {
 					// The coordinator answers nothing at all for a while.
@@ -65,7 +65,7 @@ func TestTrace04_LateMemberID(t *testing.T) {
 					}
 					return false
 				}
-				held = append(held, func() { s.receive(nil, c, reply) })
+				held = append(held, func() { s.receive(from, c, reply) })
 				return true
 			}
 			m := s.join("m", nil)
@@ -97,9 +97,9 @@ func TestTrace04_SurplusMemberID(t *testing.T) {
 	t.Parallel()
 	s := newSim(t)
 	var late func()
-	s.before = func(_ *simMember, c Call, reply func(response, error)) bool {
+	s.before = func(from *simMember, c Call, reply func(response, error)) bool {
 		if r, ok := c.Request.(*joinRequest); ok && r.member == "" && late == nil {
-			late = func() { s.receive(nil, c, reply) }
+			late = func() { s.receive(from, c, reply) }
 			return true
 		}
 		_, probe := c.Request.(*findRequest)

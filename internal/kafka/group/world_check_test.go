@@ -16,7 +16,7 @@ func (w *world) checkCommit(r *commitRequest, o Offset) {
 	if !ok {
 		w.fail("I2", "%s commits %v at %d, which no replica has asked for", r.member, o.TopicPartition, o.Offset)
 	}
-	if of := taken.by.assigned.Generation; r.generation != of {
+	if of := taken.of.g.assigned.Generation; r.generation != of {
 		w.fail("I2", "%s commits %v of generation %d in generation %d", r.member, o.TopicPartition, of, r.generation)
 	}
 	if id := w.topics[o.Topic].ID; id != o.TopicID && (o.TopicID != TopicID{}) {
@@ -29,7 +29,7 @@ func (w *world) checkCommit(r *commitRequest, o Offset) {
 	if e := l.open(o.Offset); e != nil {
 		w.fail("I2", "%s commits %v at %d, and state %d of %v at %d has not ended", r.member, o.TopicPartition, o.Offset, e.n, e.contact, e.offset)
 	}
-	w.checkAhead(l, o)
+	w.checkAhead(l, o, taken.of.source)
 	taken.accepted = w.now
 	l.commit = taken
 	w.logf("%v is committed at %d of %d by %s in generation %d", o.TopicPartition, o.Offset, l.end, r.member, r.generation)
@@ -37,8 +37,8 @@ func (w *world) checkCommit(r *commitRequest, o Offset) {
 }
 
 // checkAhead holds what a commit says to have ended beyond its offset against what has.
-func (w *world) checkAhead(l *worldLog, o Offset) {
-	ahead, err := progress.Parse(o.Metadata, o.Offset, progress.NewLog("", o.TopicID))
+func (w *world) checkAhead(l *worldLog, o Offset, source progress.Log) {
+	ahead, err := progress.Parse(o.Metadata, o.Offset, source)
 	if err != nil {
 		w.fail("progress", "%v@%d: %v", o.TopicPartition, o.Offset, err)
 	}
@@ -69,7 +69,7 @@ type worldCommitKey struct {
 // worldSnapshot is what was committed of a partition.
 type worldSnapshot struct {
 	at, accepted time.Time
-	by           *worldGeneration
+	of           *worldFetcher
 	whole        bool // all that had ended then is in it
 	last         bool // of its generation
 	atWork       time.Duration
@@ -79,6 +79,7 @@ type worldSnapshot struct {
 // crash, what the API had not answered yet, or what no commit had held, is sent once more.
 func (w *world) checkAgain(q *worldRequest, row worldRow) {
 	c, g := row.contact, q.g
+	c.sent = w.now
 	if d := g.deleted[c]; d > row.n {
 		w.fail("I3", "%s sends state %d of %v after it has read its delete %d", g.r, row.n, c, d)
 	}
@@ -97,7 +98,7 @@ func (w *world) checkAgain(q *worldRequest, row worldRow) {
 	if n, ok := g.open[c]; ok && n < row.n {
 		return // what came before it had not ended
 	}
-	if held.by == c.answeredTo && held.at.After(c.answeredAt) && held.accepted.Before(g.began) && (held.whole || e.offset < c.log.committed) {
+	if held.of != nil && held.of.g == c.answeredTo && held.at.After(c.answeredAt) && held.accepted.Before(g.began) && (held.whole || e.offset < c.log.committed) {
 		w.fail("I10", "%s sends state %d of %v at %d again, which is in the commit of %d", g.r, row.n, c, e.offset, c.log.committed)
 	}
 }
@@ -124,6 +125,9 @@ func (w *world) checkEnd() {
 		for _, e := range l.records {
 			if !l.ended(e) {
 				w.fail("I1", "state %d of %v at %v@%d is lost", e.n, e.contact, l.partition, e.offset)
+			}
+			if c := e.contact; !e.again.IsZero() && !e.dead && c.deleted < e.n && !c.sent.After(e.again) {
+				w.fail("I1", "state %d of %v at %v@%d is not sent again, as an operator has asked for", e.n, c, l.partition, e.offset)
 			}
 		}
 	}

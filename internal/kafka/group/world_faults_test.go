@@ -10,6 +10,7 @@ import (
 type worldFault struct {
 	name string
 	do   func(w *world) bool
+	asks bool // it begins, and counts itself if it happens in the end
 }
 
 // worldFaultList are all of them. What lasts ends by itself, or when all faults end. That
@@ -21,15 +22,15 @@ var worldFaultList = []worldFault{
 			r.kill()
 			w.after(w.between(100*time.Millisecond, 20*time.Second), func() { w.start(r.number) })
 		})
-	}},
+	}, false},
 	{"restart in order", func(w *world) bool {
 		return w.toOne(func(r *replica) {
 			r.stop(func() { w.after(w.between(100*time.Millisecond, 10*time.Second), func() { w.start(r.number) }) })
 		})
-	}},
-	{"rolling restart", func(w *world) bool { w.restartFrom(0); return true }},
-	{"freeze within a session", func(w *world) bool { return w.freezeOne(time.Second, worldSession) }},
-	{"freeze beyond a session", func(w *world) bool { return w.freezeOne(worldSession, 2*worldSession) }},
+	}, false},
+	{"rolling restart", func(w *world) bool { w.restartFrom(0); return true }, false},
+	{"freeze within a session", func(w *world) bool { return w.freezeOne(time.Second, worldSession) }, false},
+	{"freeze beyond a session", func(w *world) bool { return w.freezeOne(worldSession, 2*worldSession) }, false},
 	{"an instance id is taken over", func(w *world) bool {
 		if !w.static {
 			return false
@@ -39,35 +40,35 @@ var worldFaultList = []worldFault{
 			w.after(w.between(100*time.Millisecond, worldSession), func() { w.start(r.number) })
 			w.lasts(time.Second, 2*worldSession, r.thaw)
 		})
-	}},
+	}, false},
 	{"cut off from Kafka", func(w *world) bool {
 		return w.toOne(func(r *replica) {
 			r.cut = true
 			w.lasts(2*time.Second, 2*worldSession, func() { r.cut = false })
 		})
-	}},
+	}, false},
 	{"answers of Kafka lost or late", func(w *world) bool {
 		w.lossy = 2 + w.rand.IntN(4)
 		w.lasts(3*time.Second, 20*time.Second, func() { w.lossy = 0 })
 		return true
-	}},
+	}, false},
 	{"heartbeats lost", func(w *world) bool { // and nothing else: they have a connection of their own, which breaks without a word
 		return w.toOne(func(r *replica) {
 			w.mute = r.member
 			w.lasts(4*time.Second, 2*worldSession, func() { w.mute = nil })
 		})
-	}},
+	}, false},
 	{"coordinator moves", func(w *world) bool {
 		w.failover(w.otherBroker(), w.between(0, 8*time.Second))
 		return true
-	}},
+	}, false},
 	{"coordinator dies", func(w *world) bool {
 		old := w.coord
 		w.kill(old)
 		w.after(w.between(100*time.Millisecond, 8*time.Second), func() { w.failover(w.otherBroker(), w.between(0, 8*time.Second)) })
 		w.lasts(10*time.Second, 20*time.Second, func() { w.brokers[old].down = false })
 		return true
-	}},
+	}, false},
 	{"coordinator freezes", func(w *world) bool {
 		old := w.coord
 		if w.brokers[old].down {
@@ -77,54 +78,54 @@ var worldFaultList = []worldFault{
 		w.after(w.between(time.Second, 8*time.Second), func() { w.failover(w.otherBroker(), w.between(0, 8*time.Second)) })
 		w.lasts(10*time.Second, 20*time.Second, func() { w.thaw(old) })
 		return true
-	}},
+	}, false},
 	{"another client in the group", func(w *world) bool {
 		protocols := [][]string{{ranges}, {cooperative}, {ranges, cooperative}, {sticky}}[w.rand.IntN(4)]
 		m := w.joinJava(protocols[0] == cooperative, protocols...)
 		w.lasts(5*time.Second, 30*time.Second, m.leave)
 		return true
-	}},
+	}, false},
 	{"replica added", func(w *world) bool {
 		if len(w.replicas) > 4 {
 			return false
 		}
 		w.start(len(w.replicas))
 		return true
-	}},
+	}, false},
 	{"replica taken away", func(w *world) bool {
 		return w.working() > 1 && w.toOne(func(r *replica) { r.stop(nil) })
-	}},
+	}, false},
 	{"API down", func(w *world) bool {
 		w.api.down = true
 		w.lasts(time.Second, 20*time.Second, func() { w.api.down = false })
 		return true
-	}},
+	}, false},
 	{"API does not answer in time", func(w *world) bool {
 		w.api.silent = true
 		w.lasts(3*time.Second, 20*time.Second, func() { w.api.silent = false })
 		return true
-	}},
+	}, false},
 	{"API is slow", func(w *world) bool {
 		w.api.slow = true
 		w.lasts(3*time.Second, 30*time.Second, func() { w.api.slow = false })
 		return true
-	}},
+	}, false},
 	{"API refuses rows for a while", func(w *world) bool {
 		w.api.rejects = true
 		w.lasts(time.Second, 10*time.Second, func() { w.api.rejects = false })
 		return true
-	}},
+	}, false},
 	{"dead letters are not taken", func(w *world) bool {
 		w.noLetters = true
 		w.lasts(time.Second, 20*time.Second, func() { w.noLetters = false })
 		return true
-	}},
+	}, false},
 	{"logs are compacted", func(w *world) bool {
 		for _, l := range w.logs {
 			l.compact(w.rand.Int64N(l.end + 1))
 		}
 		return true
-	}},
+	}, false},
 	{"log cut off", func(w *world) bool {
 		l := w.logs[w.rand.IntN(len(w.logs))]
 		if len(l.records) == 0 {
@@ -132,15 +133,18 @@ var worldFaultList = []worldFault{
 		}
 		l.cut(l.end - min(l.end, 1+w.rand.Int64N(20)))
 		return true
-	}},
-	{"topic recreated", func(w *world) bool { return w.recreate() }},
+	}, false},
+	{groupLogCut, (*world).cutGroupLog, true},
+	{offsetsSetBack, (*world).resetOffsets, true},
+	{"the cluster is lost, and its mirror goes on", (*world).toMirror, false},
+	{"topic recreated", func(w *world) bool { return w.recreate() }, false},
 	{"partition added", func(w *world) bool {
 		if len(w.logs) > 6 || w.missing {
 			return false
 		}
 		w.addPartition()
 		return true
-	}},
+	}, false},
 }
 
 // worldFaults are the names, in their order.
@@ -156,7 +160,7 @@ func worldFaults() []string {
 func (w *world) do(f worldFault) bool {
 	w.logf("FAULT: %s", f.name)
 	ok := f.do(w)
-	if ok {
+	if ok && !f.asks {
 		w.faults[f.name]++
 	}
 	return ok
@@ -290,7 +294,7 @@ func (w *world) onCall(from *simMember, c Call, reply func(response, error)) boo
 // recreate deletes the topic, and creates it again a while later. Where brokers take commits
 // by name, only what is kept with them says of which topic they are.
 func (w *world) recreate() bool {
-	if w.missing || !w.checkIDs && w.room < progress.MaxText {
+	if w.missing || w.topics["a"].ID == (TopicID{}) || !w.checkIDs && w.room < progress.MaxText {
 		return false
 	}
 	old := w.topics["a"]
@@ -301,6 +305,7 @@ func (w *world) recreate() bool {
 		l.lose(func(*worldRecord) bool { return true })
 		delete(w.group.offsets, l.partition)
 	}
+	w.group.journal = nil // the deletion is in it, and nothing before is looked at
 	w.lasts(time.Second, 4*time.Second, func() {
 		w.missing = false
 		w.topics["a"] = Topic{TopicID{old.ID[0] + 1}, old.Partitions}

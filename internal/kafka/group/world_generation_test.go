@@ -48,6 +48,7 @@ type worldFetcher struct {
 	claim    contactsync.Claim
 	tracker  *progress.Tracker
 	source   progress.Log
+	topic    TopicID   // of it
 	before   time.Time // nothing is sent before
 	position int64
 	read     int64 // up to where the broker has told it what there is
@@ -187,7 +188,7 @@ func (g *worldGeneration) commit(until time.Time, last bool) bool {
 			g.commits = append(g.commits, worldCommit{f, c})
 			c.Log, c.Released, c.AtWork = f.source, last, f.atWork()
 			text, whole := c.Text(r.w.room)
-			r.w.snapshots[worldCommitKey{f.claim.TopicPartition, c.Offset, text}] = worldSnapshot{at: r.w.now, by: g, whole: whole, last: last, atWork: c.AtWork}
+			r.w.snapshots[worldCommitKey{f.claim.TopicPartition, c.Offset, text}] = worldSnapshot{at: r.w.now, of: f, whole: whole, last: last, atWork: c.AtWork}
 			offsets = append(offsets, Offset{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, LeaderEpoch: -1, Metadata: text})
 		}
 	}

@@ -11,13 +11,19 @@ import (
 // resume takes over from the owner before: consumer/resume.go.
 func (f *worldFetcher) resume(o Offset) {
 	w := f.g.r.w
-	f.source = progress.NewLog("", o.TopicID)
+	f.source, f.topic = progress.NewLog(f.g.assigned.Cluster, o.TopicID), o.TopicID
 	ahead, err := progress.Parse(o.Metadata, o.Offset, f.source)
+	taken, ours := w.snapshots[worldCommitKey{o.TopicPartition, o.Offset, o.Metadata}]
+	ours = ours && taken.of.topic == f.topic && taken.of.g.assigned.Cluster == f.g.assigned.Cluster
 	switch {
 	case errors.Is(err, progress.OtherLog):
 		f.lost = true
-	case err != nil && !errors.Is(err, progress.UnknownLog): // no broker told the topic's id in time
+	case err != nil && ours:
 		w.fail("progress", "%v@%d: %v", o.TopicPartition, o.Offset, err)
+	case err != nil: // of another offset or cluster, or no broker told the ids in time
+		f.log.commit = worldSnapshot{}
+	case ahead != nil && !ours:
+		w.fail("progress", "%v@%d: %q is believed, which nobody has committed there", o.TopicPartition, o.Offset, o.Metadata)
 	}
 	f.tracker.Resume(o.Offset, ahead)
 	f.before = f.g.r.atWork
@@ -29,7 +35,6 @@ func (f *worldFetcher) resume(o Offset) {
 	if ahead == nil {
 		return
 	}
-	taken := w.snapshots[worldCommitKey{o.TopicPartition, o.Offset, o.Metadata}]
 	if ahead.Released != taken.last || ahead.AtWork < taken.atWork.Truncate(time.Millisecond) {
 		w.fail("progress", "%v@%d: released %v, at work for %v; committed was %v, %v", o.TopicPartition, o.Offset, ahead.Released, ahead.AtWork, taken.last, taken.atWork)
 	}
@@ -119,10 +124,18 @@ func (f *worldFetcher) outOfRange() {
 	}
 }
 
-// waitsFor reports whether this process has come in the place of another one, and sends
-// nothing before that one's lease has ended.
-func (r *replica) waitsFor(other *replica) bool {
-	return r.w.static && r.number == other.number && r.life > other.life
+// waitsFor reports whether this process sends nothing of a log before the lease of another
+// one has ended: it has come in its place, or has its partition from who has.
+func (r *replica) waitsFor(other *replica, l *worldLog) bool {
+	switch {
+	case !r.w.static:
+		return false
+	case r.number == other.number:
+		return r.life > other.life
+	case r.w.replicas[other.number] == other:
+		return false
+	}
+	return r.gen == nil || r.gen.state == genFetching || slices.ContainsFunc(r.gen.fetchers, func(f *worldFetcher) bool { return f.log == l && r.w.now.Before(f.before) })
 }
 
 // told reports whether the partitions of a request were committed since they were assigned.

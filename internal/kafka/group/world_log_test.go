@@ -29,7 +29,8 @@ type worldRecord struct {
 	n       int // counts the contact's events
 	value   []byte
 	written time.Time
-	dead    bool // a dead letter has ended it
+	again   time.Time // when an operator has asked for it again
+	dead    bool      // a dead letter has ended it
 	deletes bool
 	gone    bool // compacted, cut off, or of a topic that was deleted
 	blind   bool // written, after the log was cut off, below what was read and committed of it before
@@ -45,6 +46,7 @@ type worldContact struct {
 	newest     int            // of what it ever held
 	overtaken  bool
 	refused    map[int]bool // states that the API has refused, and might have taken
+	sent       time.Time    // the last time
 	answered   int          // of what it has said to hold
 	answeredAt time.Time
 	answeredTo *worldGeneration

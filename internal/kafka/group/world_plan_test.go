@@ -143,7 +143,11 @@ func newWorld(seed uint64, traced bool) *world {
 	}
 	w.room = []int{progress.MaxText, progress.MaxText, 120, 0}[w.rand.IntN(4)]
 	partitions := 1 + w.rand.IntN(5)
-	w.topics = map[string]Topic{"a": {TopicID{1}, partitions}}
+	topic := Topic{TopicID{1}, partitions}
+	if w.chance(4) { // brokers before Kafka 2.8 have none
+		topic.ID, w.checkIDs = TopicID{}, false
+	}
+	w.topics = map[string]Topic{"a": topic}
 	for range partitions {
 		w.addLog()
 	}

@@ -21,8 +21,11 @@ func (w *world) play() {
 	}
 	for range 1 + w.rand.IntN(4) {
 		w.after(w.between(8*time.Second, busy), func() {
-			for !w.quiet && !w.do(worldFaultList[w.rand.IntN(len(worldFaultList))]) {
-				continue // it cannot happen now: another one
+			for !w.quiet {
+				f := worldFaultList[w.rand.IntN(len(worldFaultList))]
+				if w.do(f) && !f.asks {
+					break
+				} // else it cannot happen now, or may not in the end: another one
 			}
 		})
 	}

@@ -332,7 +332,7 @@ func (r *replica) startRequest(req *batcher.Request) {
 	}
 	for _, row := range q.rows {
 		c := row.contact
-		if of := w.owner[c.log.partition]; (of.replica != r || of.number != g.assigned.Number) && !of.replica.waitsFor(r) {
+		if of := w.owner[c.log.partition]; (of.replica != r || of.number != g.assigned.Number) && !of.replica.waitsFor(r, c.log) {
 			w.fail("I4", "%s sends %v of %v, which %s was assigned", r, c, c.log.partition, of.replica)
 		}
 		if g.lost {
