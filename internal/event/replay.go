@@ -53,7 +53,7 @@ var errHeaderMissing = errors.New("it is missing")
 // and an error where a header is missing or malformed. The error names the header and
 // not its value.
 func ReadReplay(headers []contactsync.Header) (*Replay, error) {
-	if !isReplay(headers) {
+	if !IsReplay(headers) {
 		return nil, nil
 	}
 	in := replayReader{headers: headers}
@@ -128,8 +128,8 @@ func number(err error) error {
 	return nil
 }
 
-// isReplay looks for a header that does not stay with a record.
-func isReplay(headers []contactsync.Header) bool {
+// IsReplay reports whether a record is a replay: it has a header that does not stay with a record.
+func IsReplay(headers []contactsync.Header) bool {
 	for i := range headers {
 		if headers[i].Key == HeaderReplayOf {
 			return true
