@@ -44,6 +44,8 @@ type Ahead struct {
 	// Lost says that events before Offset were lost in Kafka, and that the owner waited for
 	// an operator. It is over where another offset is set.
 	Lost bool
+	// Feed is there where most events could not be read, and says what was decided.
+	Feed *Feed
 	// Released says that its owner gave the partition back in order, so that it
 	// starts no request any more.
 	Released bool
@@ -58,6 +60,14 @@ type Ahead struct {
 	partial  bool  // more had ended beyond End
 	open     spans // in [Offset, End)
 	setAside spans // ended as dead letters, likewise
+}
+
+// Feed says how a partition goes on whose events cannot be read.
+type Feed struct {
+	Waits bool // everything from Offset on waits for an operator
+	// Offset is otherwise that below which unreadable events become dead letters, however
+	// many they are; math.MaxInt64 where they do until most events can be read.
+	Offset int64
 }
 
 // Kept is where a record was kept, and what it was.

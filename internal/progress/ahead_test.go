@@ -3,7 +3,9 @@ package progress
 import (
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -213,6 +215,33 @@ func TestParse_BelievesOnlyWhatBelongsToTheOffset(t *testing.T) {
 		a, err := Parse(c.text, c.committed, c.log)
 		if !errors.Is(err, c.want) || a != nil {
 			t.Errorf("%s: %v, %v; want %v", name, a, err, c.want)
+		}
+	}
+}
+
+// TestText_SaysHowAFeedGoesOn: of events that cannot be read. A record of its own, which
+// may be older, says nothing of it.
+func TestText_SaysHowAFeedGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, want := range []*Feed{nil, {Waits: true}, {Waits: true, Offset: 120}, {Offset: 50_000}, {Offset: math.MaxInt64}} {
+		tr := NewTracker()
+		tr.Resume(100, nil)
+		for o := int64(100); o < 5000; o++ { // runs of every length
+			tr.Opened([]int64{o})
+			if o%7 < 3 {
+				tr.Done([]contactsync.Ended{{Offset: o}})
+			}
+		}
+		c := tr.ToCommit(TextRuns)
+		c.Feed = want
+		text, _ := c.Text(MaxText)
+		got, err := Parse(text, 101, Log{})
+		if err != nil || !reflect.DeepEqual(got.Feed, want) || got.state(107) != contactsync.Completed || got.state(103) != contactsync.Open {
+			t.Errorf("%+v is read as %+v, %v", want, got, err)
+		}
+		record, _ := c.Bytes()
+		if kept, ok := decode(record); !ok || kept.Feed != nil {
+			t.Errorf("a record of its own has %+v, %v", kept.Feed, ok)
 		}
 	}
 }

@@ -26,6 +26,8 @@ const (
 	flagDeflated = 1 << 1
 	flagLost     = 1 << 2
 	flagKept     = 1 << 3
+	flagFeed     = 1 << 4
+	flagWaits    = 1 << 5 // of the feed
 
 	// maxRecord is what a topic takes unless its max.message.bytes is set lower, less what
 	// Kafka adds.
@@ -78,7 +80,8 @@ func (a *Ahead) fit(most int, text bool) (body []byte, whole bool) {
 	}
 }
 
-// encode writes a checksum and what it is of. Only a text names a record that holds more.
+// encode writes a checksum and what it is of. Only a text names a record that holds more,
+// and says how the feed goes on.
 func (a *Ahead) encode(text bool) []byte {
 	var flags byte
 	if a.Released {
@@ -90,6 +93,13 @@ func (a *Ahead) encode(text bool) []byte {
 	kept := a.Kept
 	if kept != nil && text {
 		flags |= flagKept
+	}
+	feed := a.Feed
+	if feed != nil && text {
+		flags |= flagFeed
+		if feed.Waits {
+			flags |= flagWaits
+		}
 	}
 	runs := a.runs()
 	if len(runs) > worthDeflating {
@@ -107,6 +117,9 @@ func (a *Ahead) encode(text bool) []byte {
 		body = binary.AppendUvarint(body, uint64(kept.Partition))
 		body = binary.AppendUvarint(body, uint64(kept.Offset))
 		body = append(body, kept.Sum[:]...)
+	}
+	if flags&flagFeed != 0 {
+		body = binary.AppendUvarint(body, uint64(feed.Offset))
 	}
 	body = append(body, runs...)
 	sum := binary.BigEndian.AppendUint32(nil, crc32.Checksum(body, checksum))
@@ -242,6 +255,9 @@ func decode(data []byte) (*Ahead, bool) {
 	if flags&flagKept != 0 {
 		a.Kept = &Kept{Partition: int32(r.int(math.MaxInt32)), Offset: r.int(math.MaxInt64)}
 		copy(a.Kept.Sum[:], r.take(len(a.Kept.Sum)))
+	}
+	if flags&flagFeed != 0 {
+		a.Feed = &Feed{Waits: flags&flagWaits != 0, Offset: r.int(math.MaxInt64)}
 	}
 	if flags&flagDeflated != 0 {
 		const most = RecordRuns * 2 * binary.MaxVarintLen64
