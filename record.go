@@ -1,6 +1,7 @@
 package contactsync
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -56,23 +57,37 @@ func (e Ended) Position() Position { return Position{e.TopicPartition, e.Offset}
 
 // ParsePosition reads what Position.String prints.
 func ParsePosition(text string) (Position, error) {
-	fail := func(problem string) (Position, error) {
-		return Position{}, fmt.Errorf("read position: %s: want topic/partition@offset", problem)
-	}
 	partitionText, offset, ok := strings.Cut(text, "@")
-	slash := strings.LastIndexByte(partitionText, '/')
-	if !ok || slash < 1 {
-		return fail("a part is missing")
+	partition, err := ParseTopicPartition(partitionText)
+	fail := func(problem error) (Position, error) {
+		return Position{}, fmt.Errorf("read position: %w: want topic/partition@offset", problem)
 	}
-	partition, err := strconv.ParseUint(partitionText[slash+1:], 10, 31)
-	if err != nil {
-		return fail("the partition is not a number")
+	switch {
+	case !ok:
+		return fail(errPartMissing)
+	case err != nil:
+		return fail(err)
 	}
 	n, err := strconv.ParseUint(offset, 10, 63)
 	if err != nil {
-		return fail("the offset is not a number")
+		return fail(errors.New("the offset is not a number"))
 	}
-	return Position{TopicPartition{partitionText[:slash], int32(partition)}, int64(n)}, nil
+	return Position{partition, int64(n)}, nil
+}
+
+var errPartMissing = errors.New("a part is missing")
+
+// ParseTopicPartition reads what TopicPartition.String prints.
+func ParseTopicPartition(text string) (TopicPartition, error) {
+	slash := strings.LastIndexByte(text, '/')
+	if slash < 1 {
+		return TopicPartition{}, errPartMissing
+	}
+	partition, err := strconv.ParseUint(text[slash+1:], 10, 31)
+	if err != nil {
+		return TopicPartition{}, errors.New("the partition is not a number")
+	}
+	return TopicPartition{text[:slash], int32(partition)}, nil
 }
 
 // Header is one header of a Kafka record.

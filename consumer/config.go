@@ -71,6 +71,11 @@ type Config struct {
 	// is corrupt, too large or of an unsupported form: halt (its partition waits for an
 	// operator) or set_aside (a dead letter describes it, and the partition goes on).
 	OnUnreadableBatch string `yaml:"on_unreadable_batch"`
+	// OnUnreadableFeed is what happens when most of the last events of a partition, at least
+	// 20, are undecodable or invalid, as where a topic holds another format: halt (the
+	// partition waits for an operator, or for events that can be read), skip (each becomes a
+	// dead letter, and the log and /status say so) or off (nobody looks).
+	OnUnreadableFeed string `yaml:"on_unreadable_feed"`
 	// PartitionCheckInterval is the time between checks for new partitions, and between
 	// attempts to read a partition that is halted or whose committed offset is not known.
 	PartitionCheckInterval time.Duration `yaml:"partition_check_interval"`
@@ -79,12 +84,13 @@ type Config struct {
 	StallAfter time.Duration `yaml:"stall_after"`
 }
 
-// The policies for a committed offset that does not exist, and for a batch that cannot be
-// read.
+// The policies for a committed offset that does not exist, for a batch that cannot be
+// read, and for a partition most of whose events cannot.
 const (
 	Halt     = "halt"
 	Skip     = "skip"
 	SetAside = "set_aside"
+	Off      = "off"
 )
 
 // DefaultConfig returns the defaults. Topics and Group have none.
@@ -103,6 +109,7 @@ func DefaultConfig() Config {
 		CatchupMax:             60 * time.Second,
 		OnOffsetLoss:           Halt,
 		OnUnreadableBatch:      Halt,
+		OnUnreadableFeed:       Halt,
 		PartitionCheckInterval: 30 * time.Second,
 		StallAfter:             2 * time.Minute,
 	}
@@ -195,6 +202,9 @@ func (c Config) Validate() []setting.Error {
 	}
 	if c.OnUnreadableBatch != Halt && c.OnUnreadableBatch != SetAside {
 		errs.Add("on_unreadable_batch", "%q is unknown: halt or set_aside", c.OnUnreadableBatch)
+	}
+	if c.OnUnreadableFeed != Halt && c.OnUnreadableFeed != Skip && c.OnUnreadableFeed != Off {
+		errs.Add("on_unreadable_feed", "%q is unknown: halt, skip or off", c.OnUnreadableFeed)
 	}
 	return errs
 }

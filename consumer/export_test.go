@@ -6,3 +6,6 @@ func (c *Consumer) Tracked() int {
 	defer c.trackers.mu.Unlock()
 	return len(c.trackers.byClaim)
 }
+
+// SetFeedPolicy changes consumer.on_unreadable_feed for generations to come.
+func (c *Consumer) SetFeedPolicy(policy string) { c.cfg.OnUnreadableFeed = policy }

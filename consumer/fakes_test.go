@@ -48,7 +48,10 @@ type fakes struct {
 	calls    []string
 	nexts    int
 	caughtUp int
-	before   []contactsync.State // of the events that were added
+	before   []contactsync.State                        // of the events that were added
+	broken   []contactsync.Position                     // those that are no events
+	values   func(partition int32, offset int64) string // of the log
+	furthest int64                                      // offset that was fetched
 	registry *prometheus.Registry
 	last     kafka.Committed  // what was committed, where the test notes it
 	first    *kafka.Committed // of the first generation
@@ -73,7 +76,7 @@ func newFakesWith(t *testing.T, change func(*consumer.Config)) *fakes {
 	t.Helper()
 	f := &fakes{
 		registry: prometheus.NewRegistry(), atWork: func() time.Time { return time.Time{} },
-		keep: -1, stable: records, end: func() int64 { return records },
+		keep: -1, stable: records, values: func(int32, int64) string { return "{}" }, end: func() int64 { return records },
 		commit: func(*kafka.Generation, kafka.Committed) error { return nil },
 	}
 	f.size.Store(records)
@@ -187,6 +190,9 @@ func (f *fakes) Add(_ context.Context, events []event.Event) error {
 	for _, e := range events {
 		f.mu.Lock()
 		f.before = append(f.before, e.Before)
+		if e.Err != nil {
+			f.broken = append(f.broken, e.Record.Position)
+		}
 		f.mu.Unlock()
 		if e.Err != nil && e.Err.Reason == contactsync.ReasonUnreadable {
 			f.note("dead letter of %d: %s", e.Record.Offset, e.Err.Detail)
@@ -254,6 +260,17 @@ func (f *fakes) value(name, label string) (v float64) {
 	return v
 }
 
+// gauge is that of a gauge without labels.
+func (f *fakes) gauge(name string) (v float64) {
+	families, _ := f.registry.Gather()
+	for _, family := range families {
+		if family.GetName() == name {
+			v = family.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	return v
+}
+
 // RoundTrip is the log: five records in each partition.
 func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) (kafkago.Response, error) {
 	switch req := req.(type) {
@@ -279,6 +296,10 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		asked := req.Topics[0].Partitions[0]
 		part := kmsg.NewFetchResponseTopicPartition()
 		stable := min(f.stable, f.size.Load())
+		f.mu.Lock()
+		f.furthest = max(f.furthest, asked.FetchOffset)
+		values := f.values
+		f.mu.Unlock()
 		if f.batches != nil {
 			part.RecordBatches = f.batches(asked.FetchOffset)
 		}
@@ -290,7 +311,7 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		case asked.FetchOffset < stable:
 			var all []kmsg.Record
 			for o := asked.FetchOffset; o < stable; o++ {
-				all = append(all, kmsg.Record{OffsetDelta: int32(o - asked.FetchOffset), Value: []byte("{}")})
+				all = append(all, kmsg.Record{OffsetDelta: int32(o - asked.FetchOffset), Value: []byte(values(asked.Partition, o))})
 			}
 			part.RecordBatches = kafkatest.Batch(kmsg.RecordBatch{FirstOffset: asked.FetchOffset}, all...)
 		case !kafka.Sleep(ctx, time.Duration(req.MaxWaitMillis)*time.Millisecond):

@@ -41,6 +41,8 @@ type fetcher struct {
 	bad     atomic.Pointer[kafka.Unreadable] // the batch that cannot be read; nil where there is none
 	decided chan decision                    // of an operator
 
+	feed feedGuard
+
 	lost    loss                    // what is known of the log before it is looked at
 	halted  atomic.Bool             // for lost events, until an operator decides: it goes with the commits
 	located atomic.Bool             // the tracker's start is known, so its watermark may be committed
@@ -67,18 +69,17 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 		return // ctx has ended
 	}
 	f.lost = "" // it was of the committed offset
+	f.feed.takeOver(offset)
 	f.tracker.Start(offset)
 	f.located.Store(true)
 	retry := kafka.NewRetry()
 	for ctx.Err() == nil {
 		f.beat.Store(time.Now().UnixNano())
-		next, err := f.once(ctx, offset)
+		next, err := f.step(ctx, offset)
 		offset = next
 		f.checkCaughtUp(offset)
 		if err == nil {
 			retry.Reset()
-			f.works()
-			f.c.losses.over(f.claim.TopicPartition)
 			continue
 		}
 		if ctx.Err() != nil {
@@ -121,15 +122,10 @@ func (f *fetcher) giveUpCatchingUp() {
 // once makes one fetch and hands its events to the sink. It returns the offset to
 // go on from, which is right also where it returns an error.
 func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
-	cfg := f.c.cfg
-	fetched, err := f.c.deps.Kafka.Fetch(ctx, kafka.FetchRequest{
-		Partition: f.claim.TopicPartition, Offset: offset,
-		MinBytes: cfg.FetchMinBytes, MaxBytes: cfg.FetchMaxBytes, MaxWait: cfg.FetchMaxWait,
-	})
+	fetched, err := f.fetch(ctx, offset)
 	if err != nil {
 		return offset, err
 	}
-	f.end.Store(fetched.HighWatermark)
 	if f.target < 0 {
 		// What the previous owner can have delivered lies below the last stable
 		// offset of now; beyond it nothing is read before its transaction ends.
@@ -149,13 +145,14 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	var addErr error
 	counts := tally{}
 	readErr := fetched.Each(ctx, func(rec contactsync.Record) {
-		if addErr != nil {
+		if addErr != nil || f.feed.fuse.holds(rec.Offset) {
 			return
 		}
 		rec.Generation = f.claim.Generation
 		ev := f.decode(rec)
 		ev.Before = f.tracker.Inherited(rec.Offset, fetched.Epoch)
 		counts.add(&ev)
+		f.feed.judge(&ev)
 		if events == nil {
 			events = make([]event.Event, 0, chunkEvents)
 		}
@@ -177,8 +174,26 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	m.FetchedBytes.Add(float64(fetched.Bytes))
 	m.AbortedRecords.Add(float64(fetched.Aborted))
 	m.ControlBatches.Add(float64(fetched.ControlBatches))
-	f.tracker.Passed(fetched.Next)
-	return fetched.Next, readErr
+	next := fetched.Next
+	if f.feed.fuse.holds(next) { // from somewhere in this answer on
+		next, readErr = f.feed.fuse.waits.Load(), nil
+	}
+	f.tracker.Passed(next)
+	f.feed.passed(next)
+	return next, readErr
+}
+
+// fetch makes one fetch.
+func (f *fetcher) fetch(ctx context.Context, offset int64) (*kafka.Fetched, error) {
+	cfg := f.c.cfg
+	fetched, err := f.c.deps.Kafka.Fetch(ctx, kafka.FetchRequest{
+		Partition: f.claim.TopicPartition, Offset: offset,
+		MinBytes: cfg.FetchMinBytes, MaxBytes: cfg.FetchMaxBytes, MaxWait: cfg.FetchMaxWait,
+	})
+	if err == nil {
+		f.end.Store(fetched.HighWatermark)
+	}
+	return fetched, err
 }
 
 // hand gives events to the sink, which may block. It fails where the generation is over.

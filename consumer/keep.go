@@ -37,6 +37,7 @@ func (f *fetcher) toCommit(stop, keeping context.Context, now time.Time, last bo
 	}
 	c := f.tracker.ToCommit(runs)
 	a := c.Ahead
+	a.Feed = f.feed.fuse.kept(c.Offset)
 	a.Log, a.Lost, a.Released, a.AtWork = f.log, f.halted.Load(), last, max(f.atWork().Sub(now), 0)
 	most := int(f.c.maxText.Load())
 	if most == 0 {

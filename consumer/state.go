@@ -20,15 +20,22 @@ type State string
 const (
 	CatchingUp  State = "catching_up" // read up to the end that it had at assignment; its contacts wait
 	Reading     State = "reading"
-	Waiting     State = "waiting"     // the window is full
-	Unavailable State = "unavailable" // it has no leader, or the leader does not answer
-	Forbidden   State = "forbidden"   // Kafka does not let this client read it
-	Missing     State = "missing"     // the topic, or the partition, does not exist
-	Halted      State = "halted"      // events were lost, or cannot be read
+	Waiting     State = "waiting"      // the window is full
+	Unavailable State = "unavailable"  // it has no leader, or the leader does not answer
+	Forbidden   State = "forbidden"    // Kafka does not let this client read it
+	Missing     State = "missing"      // the topic, or the partition, does not exist
+	Halted      State = "halted"       // events were lost, or a batch cannot be read
+	FeedHalted  State = "feed_halted"  // most of its last events cannot be read, so the rest waits
+	FeedSkipped State = "feed_skipped" // most of its last events cannot be read, and become dead letters
 )
 
 // read reports whether events of the partition are handled, now or in a moment.
-func (s State) read() bool { return s == CatchingUp || s == Reading || s == Waiting }
+func (s State) read() bool {
+	return s == CatchingUp || s == Reading || s == Waiting || s == FeedSkipped
+}
+
+// waits reports whether an operator has to decide.
+func (s State) waits() bool { return s == Halted || s == FeedHalted }
 
 // Partition is what is known of an owned partition.
 type Partition struct {
@@ -43,6 +50,8 @@ type Partition struct {
 	Lag       int64     `json:"lag"`             // records not completed; -1 where it is not known
 	// Unreadable is the batch that the partition is halted at.
 	Unreadable *kafka.Unreadable `json:"unreadable,omitzero"`
+	// Feed is there where most of the last events cannot be read.
+	Feed *Feed `json:"feed,omitzero"`
 }
 
 // problem is why a partition is not read.
@@ -60,11 +69,13 @@ func (f *fetcher) status(now time.Time) Partition {
 	t := f.tracker.State()
 	p := Partition{
 		Topic: f.claim.Topic, Partition: f.claim.Partition, State: Reading,
-		Committed: t.Last, Next: t.Next, End: f.end.Load(), Lag: -1, Unreadable: f.bad.Load(),
+		Committed: t.Last, Next: t.Next, End: f.end.Load(), Lag: -1, Unreadable: f.bad.Load(), Feed: f.feed.known.Load(),
 	}
 	switch trouble, adding := f.problem.Load(), f.adding.Load(); {
 	case trouble != nil:
 		p.State, p.Reason, p.Since = trouble.state, trouble.reason, trouble.since
+	case p.Feed != nil && p.Feed.Until != 0:
+		p.State, p.Reason, p.Since = FeedSkipped, p.Feed.reason, p.Feed.since
 	case adding != 0 && now.Sub(time.Unix(0, adding)) >= waitsAfter:
 		p.State = Waiting
 	case !f.caughtUp.Load():
@@ -101,11 +112,11 @@ func (f *fetcher) fails(s State, reason string) bool {
 		return false
 	}
 	f.problem.Store(&problem{s, reason, time.Now()})
-	halted := before != nil && before.state == Halted
+	halted := before != nil && before.state.waits()
 	switch {
-	case s == Halted && !halted:
+	case s.waits() && !halted:
 		f.c.deps.Metrics.Halted.Inc()
-	case s != Halted && halted:
+	case !s.waits() && halted:
 		f.c.deps.Metrics.Halted.Dec()
 	}
 	return true
@@ -118,7 +129,7 @@ func (f *fetcher) works() {
 	if before == nil {
 		return
 	}
-	if before.state == Halted {
+	if before.state.waits() {
 		f.c.deps.Metrics.Halted.Dec()
 	}
 	f.c.deps.Log.Info("the partition is read again", "topic", f.claim.Topic, "partition", f.claim.Partition,

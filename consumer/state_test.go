@@ -10,7 +10,7 @@ import (
 // TestLabels_AreThoseThatTheMetricsKnow: a series with another one would stay at zero.
 func TestLabels_AreThoseThatTheMetricsKnow(t *testing.T) {
 	t.Parallel()
-	for _, s := range []State{CatchingUp, Reading, Waiting, Unavailable, Forbidden, Missing, Halted} {
+	for _, s := range []State{CatchingUp, Reading, Waiting, Unavailable, Forbidden, Missing, Halted, FeedHalted, FeedSkipped} {
 		if !slices.Contains(metrics.States, string(s)) {
 			t.Errorf("%s is no state of the metrics: %v", s, metrics.States)
 		}

@@ -31,6 +31,7 @@ type Consumer struct {
 	ProgressCut     prometheus.Counter
 	OffsetsLost     *prometheus.CounterVec // reason
 	OffsetsSetAside *prometheus.CounterVec // reason
+	UnreadableFeeds *prometheus.CounterVec // policy
 	Halted          prometheus.Gauge
 	DrainTimeouts   prometheus.Counter
 	PendingRecords  *prometheus.GaugeVec // topic, partition
@@ -100,7 +101,8 @@ var (
 	Ignored       = []string{"foreign", "version", "damaged", "other_offset", "other_log", "other_cluster", "unknown_log", "replaced"}
 	LostReasons   = []string{"below_log_start", "beyond_end", "recreated"}
 	BatchFaults   = []string{"corrupt", "too_large", "unsupported"}
-	States        = []string{"catching_up", "reading", "waiting", "unavailable", "forbidden", "missing", "halted"}
+	FeedPolicies  = []string{"halt", "skip"}
+	States        = []string{"catching_up", "reading", "waiting", "unavailable", "forbidden", "missing", "halted", "feed_halted", "feed_skipped"}
 	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}
 	SkipReasons   = []string{"tombstone", "unnamed_tombstone", "delete", "stale"}
 	IgnoredHints  = []string{"version_unreadable", "occurred_at_unreadable", "occurred_at_ahead"}

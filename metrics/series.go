@@ -68,6 +68,9 @@ func newConsumer(m *maker) Consumer {
 		OffsetsSetAside: m.counters("consumer_offsets_set_aside_total",
 			"Offsets of record batches that could not be read, and were set aside by an operator or by `consumer.on_unreadable_batch`.",
 			"Each batch is a dead letter with the reason `unreadable`, which names its offsets; its events were not sent.", Label{Name: "reason", Values: BatchFaults}),
+		UnreadableFeeds: m.counters("consumer_unreadable_feeds_total",
+			"Times that most of the last events of a partition could not be read, by `consumer.on_unreadable_feed`.",
+			"Alert on any increase: a topic holds another format, or a producer has changed. The log names the first event and what the feed looks like; [operations.md](operations.md#a-feed-that-cannot-be-read) says what to do.", Label{Name: "policy", Values: FeedPolicies}),
 		Halted: m.gauge("consumer_halted_partitions",
 			"Assigned partitions that wait for an operator's decision.",
 			"Alert on more than 0; the log names the partition and the setting that decides."),
@@ -85,7 +88,7 @@ func newConsumer(m *maker) Consumer {
 			"Next offset to read.", "", topic, partition),
 		PartitionState: m.gauges("consumer_partition_state",
 			"1 for the state that an owned partition is in, 0 for the others.",
-			"Alert where `unavailable`, `forbidden`, `missing` or `halted` lasts: nothing of the partition is read. `/status` has the reason.", topic, partition, Label{Name: "state", Values: States}),
+			"Alert where `unavailable`, `forbidden`, `missing`, `halted` or `feed_halted` lasts: nothing of the partition is read; and on `feed_skipped`. `/status` has the reason.", topic, partition, Label{Name: "state", Values: States}),
 	}
 }
 

@@ -50,6 +50,7 @@ func newGroup(t *testing.T, brokers []string, partitions int32, configs map[stri
 		t.Fatal(err)
 	}
 	g.cfg = consumer.DefaultConfig()
+	g.cfg.OnUnreadableFeed = consumer.Off // the values are numbers
 	g.cfg.Topics, g.cfg.Group = []string{g.topic}, g.id
 	g.cfg.SessionTimeout, g.cfg.RebalanceTimeout, g.cfg.HeartbeatInterval = 6*time.Second, 10*time.Second, 200*time.Millisecond
 	g.cfg.DrainTimeout = 2 * time.Second

