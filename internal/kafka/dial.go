@@ -117,7 +117,7 @@ func ping(ctx context.Context, c *Client, network, address string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }() // the answer is in, or the error is
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	if _, err := protocol.NewConn(conn, c.cfg.ClientID).RoundTrip(&apiversions.Request{}); err != nil {
 		return fmt.Errorf("ask broker %s for its protocol versions: %w", address, cmp.Or(context.Cause(ctx), err))
