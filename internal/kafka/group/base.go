@@ -38,12 +38,13 @@ type Call struct {
 
 // call is a Call that was sent.
 type call struct {
-	kind  kind
-	to    string
-	sent  time.Time
-	by    identity
-	epoch int
-	ask   ask // of the owner; for commits and fetches
+	kind   kind
+	to     string
+	sent   time.Time
+	by     identity
+	epoch  int
+	ask    ask      // of the owner; for commits and fetches
+	leaves []string // member ids, for LeaveGroup
 }
 
 type kind int

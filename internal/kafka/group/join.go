@@ -194,7 +194,7 @@ func (m *Member) onLateJoin(r *joinResponse) {
 		return
 	}
 	if !m.cfg.static() && r.member != m.id.member {
-		m.surplus = append(m.surplus, r.member)
+		m.exit.surplus = append(m.exit.surplus, r.member)
 	}
 }
 

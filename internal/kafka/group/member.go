@@ -19,6 +19,7 @@ type Member struct {
 	watch       watch   // of the partitions
 	recheck     recheck // of the first assignment of a static member
 	offsets     offsets // to commit and to fetch
+	exit        exit    // out of the group
 
 	phase    phase
 	after    phase // what follows Released
@@ -27,9 +28,6 @@ type Member struct {
 	hold   *holding // nil where the owner has nothing
 	number int32    // of the last assignment
 	owned  claims   // in the last assignment
-
-	leaveBy time.Time
-	surplus []string // ids that were given and are not used: to be left
 }
 
 type phase int
@@ -58,7 +56,7 @@ func New(cfg Config) *Member {
 	b := &base{cfg: cfg, rand: rand.New(rand.NewPCG(cfg.Seed, 0)), id: identity{generation: -1}, calls: map[int]*call{}}
 	m := &Member{
 		base: b, coordinator: &coordinator{base: b, silent: map[string]time.Time{}}, entry: entry{base: b}, round: round{base: b}, lease: lease{base: b},
-		watch: watch{base: b}, recheck: recheck{base: b}, offsets: offsets{base: b}, owned: claims{generation: -1},
+		watch: watch{base: b}, recheck: recheck{base: b}, offsets: offsets{base: b}, exit: exit{base: b}, owned: claims{generation: -1},
 	}
 	m.entry.protocols = offer(cfg.Topics, m.owned)
 	return m
@@ -117,10 +115,8 @@ func (m *Member) Answer(now time.Time, id int, res response, err error) {
 	case kindBeat:
 		m.onBeat(now, c, late, res, err)
 	case kindLeave:
-		if err != nil {
+		if m.exit.take(now, c, res, err) {
 			m.drop(now, c)
-		} else if m.phase == phaseLeave && m.surplus == nil {
-			m.finish()
 		}
 	case kindLook:
 		m.coordinator.heard(now, c, err)
@@ -189,7 +185,7 @@ func (m *Member) next(now time.Time) {
 		// Within a session this one, or its successor, comes back to the same assignment.
 		m.finish()
 	default:
-		m.phase, m.leaveBy = phaseLeave, now.Add(2*m.cfg.short())
+		m.phase, m.exit.by = phaseLeave, now.Add(2*m.cfg.short())
 	}
 }
 
@@ -240,27 +236,4 @@ func (m *Member) drop(now time.Time, c *call) {
 	m.free(kindProbe, kindJoin, kindSync, kindProof, kindBeat, kindDescribe)
 	m.coordinator.drop(now)
 	m.lease.beatAt, m.lease.proveAt = now, now
-}
-
-// leave sends LeaveGroup for this member once it stops, and at any time for ids
-// that it was given and does not use: the group would wait for them.
-func (m *Member) leave(now time.Time) {
-	var members []leaver
-	for _, id := range m.surplus {
-		members = append(members, leaver{member: id})
-	}
-	stops := m.phase == phaseLeave
-	if stops && m.id.member != "" {
-		members = append(members, leaver{member: m.id.member})
-	}
-	switch {
-	case !m.idle(kindLeave):
-	case len(members) == 0 && stops && m.idle(kindJoin): // else it may bring an id
-		m.finish()
-	case stops && m.due(now, m.leaveBy):
-		m.finish()
-	case len(members) > 0 && m.coordinator.ready(now):
-		m.send(now, kindLeave, m.coordinator.address, &leaveRequest{m.cfg.Group, members}, m.cfg.short())
-		m.surplus = nil
-	}
 }

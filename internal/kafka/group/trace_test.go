@@ -120,6 +120,63 @@ func TestTrace04_SurplusMemberID(t *testing.T) {
 	}
 }
 
+// A member that stops while an id is left that it did not use leaves, too, and whatever
+// the coordinator answers that has not done it.
+func TestMember_LeavesUntilItHasLeft(t *testing.T) {
+	t.Parallel()
+	answers := map[string]func(s *sim) response{
+		"not the coordinator any more": func(s *sim) response { s.failover("b2:2", 0); return &leaveResponse{code: codeNotCoordinator} },
+		"the coordinator loads":        func(*sim) response { return &leaveResponse{code: codeLoading} },
+		"a member alone":               func(*sim) response { return &leaveResponse{members: []Code{codeLoading}} },
+		"no answer":                    func(*sim) response { return nil },
+		"it may not":                   func(*sim) response { return &leaveResponse{code: codeGroupForbidden} },
+	}
+	for name, answer := range answers {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newSim(t)
+			m := s.join("m", nil)
+			s.owned(20*time.Second, m)
+			var left []string
+			answered := false
+			s.before = func(_ *simMember, c Call, reply func(response, error)) bool {
+				r, ok := c.Request.(*leaveRequest)
+				if !ok {
+					return false
+				}
+				if len(r.members) == 1 && r.members[0].member == "surplus" {
+					s.after(1500*time.Millisecond, func() { reply(&leaveResponse{members: []Code{codeUnknownMember}}, nil) })
+					return true
+				}
+				left = append(left, r.members[0].member)
+				if answered {
+					return false
+				}
+				answered = true
+				s.after(s.latency, func() {
+					if res := answer(s); res != nil {
+						reply(res, nil)
+					} else {
+						reply(nil, errRefused)
+					}
+				})
+				return true
+			}
+			m.do(func() { m.m.exit.surplus = []string{"surplus"} })
+			s.run(500 * time.Millisecond)
+			m.stop()
+			s.until("it ends", 5*time.Second, func() bool { return m.count("Left") == 1 })
+			want := 0
+			if name == "it may not" {
+				want = 1
+			}
+			if len(s.group.members) != want || len(left) != 2-want {
+				t.Errorf("asked to take out %q; %d members remain\n%s", left, len(s.group.members), s.story())
+			}
+		})
+	}
+}
+
 // Trace 6: the owner needs three heartbeats to give back. They go on, its commit is
 // accepted, and only then it joins.
 func TestTrace06_DrainIsLong(t *testing.T) {
