@@ -83,6 +83,7 @@ type Consumer struct {
 	present   atomic.Pointer[generation]
 	notBefore atomic.Int64 // Unix nanoseconds; see NotBefore
 	joining   atomic.Int64 // Unix nanoseconds of the last attempt to join the group; 0 before the first
+	readAt    atomic.Int64 // Unix nanoseconds; when an owned partition was read last; 0 before
 }
 
 // New returns a consumer; Run starts it.

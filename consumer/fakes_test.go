@@ -60,6 +60,7 @@ type fakes struct {
 	forbidden  int32        // a partition that may not be read; 0 for none
 	size       atomic.Int64 // records in each partition's log
 	away       atomic.Bool  // no broker says where a partition ends
+	broken     atomic.Bool  // no broker leads a partition: fetches fail
 }
 
 func (f *fakes) LeaseUntil() time.Time { return time.Time{} }
@@ -247,13 +248,13 @@ func (f *fakes) befores() []contactsync.State {
 	return slices.Clone(f.before)
 }
 
-// value is that of a counter with one label, or of all where that is empty.
+// value is that of a counter or gauge with one label, or of all where that is empty.
 func (f *fakes) value(name, label string) (v float64) {
 	families, _ := f.registry.Gather()
 	for _, family := range families {
 		for _, m := range family.GetMetric() {
 			if family.GetName() == name && (label == "" || len(m.GetLabel()) > 0 && m.GetLabel()[0].GetValue() == label) {
-				v += m.GetCounter().GetValue()
+				v += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 			}
 		}
 	}
@@ -305,6 +306,8 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		}
 		part.HighWatermark, part.LastStableOffset = f.size.Load(), stable
 		switch {
+		case f.broken.Load():
+			part.ErrorCode = int16(kafkago.NotLeaderForPartition)
 		case part.RecordBatches != nil:
 		case asked.FetchOffset > f.size.Load():
 			part.ErrorCode = int16(kafkago.OffsetOutOfRange)

@@ -51,7 +51,7 @@ type fetcher struct {
 
 // run reads from the committed offset until ctx ends. Every error is retried.
 func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafka.Committed) {
-	defer func() { f.fails(Unavailable, "the partition is given back") }() // a halt ends with the generation
+	defer f.over()
 	for committed.Err != nil {
 		f.unread("the committed offset is not known; retried", committed.Err)
 		f.beat.Store(time.Now().UnixNano())
@@ -203,6 +203,7 @@ func (f *fetcher) hand(ctx context.Context, events []event.Event, offsets []int6
 	}
 	f.adding.Store(time.Now().UnixNano())
 	defer f.adding.Store(0)
+	defer f.c.wasRead() // a full window is no fault of the partition
 	return f.c.sink.Add(ctx, events)
 }
 

@@ -61,6 +61,9 @@ func (c *Consumer) generation(stop context.Context, assigned *kafka.Generation) 
 	c.deps.Log.Info(why+": releasing partitions", "generation", g.Group, "cause", context.Cause(ctx))
 	running.Wait()
 	g.drain()
+	if why, _ := c.notRead(); why == "" {
+		c.wasRead()
+	}
 	c.present.CompareAndSwap(g, nil)
 	g.close()
 }

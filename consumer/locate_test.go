@@ -96,8 +96,14 @@ func TestConsumer_AHaltOutlivesTheGrowthOfTheLog(t *testing.T) {
 		if got := f.consumer.Partitions(); len(got) != 1 || got[0].State != consumer.Halted {
 			t.Errorf("after a rebalance: %+v", got)
 		}
+		if n := f.value("contactsync_consumer_halted_partitions", ""); n != 1 {
+			t.Errorf("%v partitions are counted as halted, want one", n)
+		}
 		if err := stop(); err != nil {
 			t.Error(err)
+		}
+		if n := f.value("contactsync_consumer_halted_partitions", ""); n != 0 {
+			t.Errorf("%v partitions are counted as halted when none is owned", n)
 		}
 		if got := f.value("contactsync_consumer_offsets_lost_total", "beyond_end"); got != 4 {
 			t.Errorf("%v offsets are counted over two generations, want 4", got)

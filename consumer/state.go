@@ -124,6 +124,7 @@ func (f *fetcher) fails(s State, reason string) bool {
 
 // works notes that the partition is read.
 func (f *fetcher) works() {
+	f.c.wasRead()
 	f.bad.Store(nil)
 	before := f.problem.Swap(nil)
 	if before == nil {
@@ -134,6 +135,14 @@ func (f *fetcher) works() {
 	}
 	f.c.deps.Log.Info("the partition is read again", "topic", f.claim.Topic, "partition", f.claim.Partition,
 		"was", before.state, "reason", before.reason, "for", time.Since(before.since).Round(time.Millisecond))
+}
+
+// over ends a halt with its generation. The state stays as it was while the partition is
+// given back.
+func (f *fetcher) over() {
+	if p := f.problem.Load(); p != nil && p.state == Halted {
+		f.c.deps.Metrics.Halted.Dec()
+	}
 }
 
 // Partitions returns what is known of the owned partitions, in order.
@@ -162,28 +171,46 @@ func (c *Consumer) MissingTopics() []string {
 	return g.Missing
 }
 
-// NotReady returns why no event is read: before the first assignment, where none of the
-// owned partitions can be read, and where none of the topics exists. It returns the empty
-// string otherwise, also where this replica owns none because there are more replicas
-// than partitions.
+// readyFor is how long a replica stays ready although no event is read: a rebalance, or
+// leaders that move, are nothing that it should be taken out for.
+const readyFor = time.Minute
+
+// NotReady returns why no event is read: before the first assignment, once none of the
+// owned partitions has been read for readyFor, at once where all of them are halted, and
+// where none of the topics exists. It returns the empty string otherwise, also where this
+// replica owns none because there are more replicas than partitions.
 func (c *Consumer) NotReady() string {
+	why, halted := c.notRead()
+	if why == "" || !halted && time.Since(time.Unix(0, c.readAt.Load())) < readyFor {
+		return ""
+	}
+	return why
+}
+
+// notRead returns why no event is read now, and whether all partitions are halted.
+func (c *Consumer) notRead() (why string, halted bool) {
 	g := c.present.Load()
 	if g == nil {
-		return "no partitions assigned yet"
+		return "no partitions are assigned: the group is joined, or rebalances", false
 	}
 	var reasons []string
 	all := c.Partitions()
+	halted = len(all) > 0
 	for _, p := range all {
 		if p.State.read() {
-			return ""
+			return "", false
 		}
+		halted = halted && p.State == Halted
 		reasons = append(reasons, contactsync.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String()+" is "+string(p.State)+": "+p.Reason)
 	}
 	if len(all) == 0 && (g.All > 0 || len(g.Missing) == 0) {
-		return ""
+		return "", false
 	}
 	for _, t := range g.Missing {
 		reasons = append(reasons, "topic "+t+" does not exist, or DESCRIBE on it is missing")
 	}
-	return "none of the owned partitions is read:\n" + strings.Join(reasons, "\n")
+	return "none of the owned partitions is read:\n" + strings.Join(reasons, "\n"), halted
 }
+
+// wasRead notes that a partition is read now.
+func (c *Consumer) wasRead() { c.readAt.Store(time.Now().UnixNano()) }

@@ -4,8 +4,8 @@
 //
 // /livez fails only if a restart would help: a loop has stopped, or there is work
 // that nothing would ever start. An outage of the API or of Kafka is not such a
-// reason. /readyz fails before the first assignment, while a partition is halted,
-// and as soon as a stop is requested. /status shows in JSON what is pending, what is
+// reason. /readyz fails before the first assignment, where no partition has been
+// read for a while or all are halted, and as soon as a stop is requested. /status shows in JSON what is pending, what is
 // on hold and why. No page contains a secret or a contact value.
 //
 // Serve owns the server's goroutines and waits for them.
