@@ -6,6 +6,7 @@
 //   - pending: the contacts that have not ended, newer states merged over older ones;
 //   - schedule: which stream sends next, and when;
 //   - policy: what each kind of answer leads to, as one table;
+//   - strangers: which streams were accepted, and what that means for the others;
 //   - health: holds, back-off, the dead-letter budget and the size of requests;
 //   - retry: sets of rows that are sent apart from the others of their stream;
 //   - outbox: dead letters that Kafka has not acknowledged, and events that have ended;
@@ -20,7 +21,8 @@
 //     with its position was acknowledged, or it was skipped and counted: it is a
 //     delete or a tombstone, one of these came after it, or it is older than what
 //     is known of its contact (I1, I2);
-//   - of the streams that may be sent, the one with the oldest event goes first;
+//   - of the streams that may be sent, the one with the oldest event goes first, and
+//     those that were refused take at most a quarter of the calls from the others;
 //   - an answer that says nothing about a row keeps the row (I6).
 //
 // Batcher is the thin loop around it. Run owns the window and is the only

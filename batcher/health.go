@@ -52,6 +52,8 @@ type streamHealth struct {
 	failures           int       // requests in a row that did not settle anything
 	backoff            time.Time // nothing is sent before it
 	credentialsRefused bool      // by the last answer
+	accepted           bool      // the API has answered about its rows, as far as that is remembered
+	strange            bool      // it was refused before it was ever accepted
 	hold               *hold     // nil where the stream is not on hold
 	answered           lastMinute
 }
@@ -91,6 +93,9 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 	st.health.credentialsRefused = d.credentialsRefused
 	if d.rowsAnswered {
 		h.onRowsAnswered(now, st)
+	}
+	if d.credentialsRefused || d.hold != noHold {
+		st.account.strangers.refuse(st)
 	}
 	if d.hold != noHold {
 		h.putOnHold(now, st, d.hold, r)
@@ -147,7 +152,7 @@ func (h *health) countProbe(on *hold) {
 // than before: what its hold was until then does not matter.
 func (h *health) recordStrike(now time.Time, st *stream) {
 	a := &st.account.health
-	if a.held || slices.Contains(a.strikes, st.name) {
+	if a.held || slices.Contains(a.strikes, st.name) || !st.account.strangers.count(now, st, h.cfg.HoldProbeMax) {
 		return
 	}
 	if a.strikes = append(a.strikes, st.name); len(a.strikes) >= accountStrikes {
@@ -177,6 +182,7 @@ func (h *health) endHold(now time.Time, st *stream, why string) {
 // name are good, it need not wait, and what was put on hold before was not its account's
 // fault. Where the account was on hold, its other streams on hold may probe immediately.
 func (h *health) onRowsAnswered(now time.Time, st *stream) {
+	st.account.strangers.accept(now, st)
 	switch s := &st.health; {
 	case s.hold == nil:
 		h.resetBackoff(st)

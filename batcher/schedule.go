@@ -62,11 +62,14 @@ type account struct {
 	gate   Gate
 	health accountHealth
 
-	ready    streamHeap // oldest pending event first
-	waiting  streamHeap // soonest due first
-	again    time.Time  // the gate refused until then
-	inFlight int        // requests
-	others   int        // requests since one of a stream on hold
+	strangers strangers
+
+	ready     streamHeap // oldest pending event first
+	waiting   streamHeap // soonest due first
+	again     time.Time  // the gate refused until then
+	inFlight  int        // requests
+	others    int        // requests of regular streams since one of another
+	newcomers int        // requests of streams that were never accepted since one of a stream on hold
 }
 
 // streamKey names a queue: a stream that lies in two accounts has one for each, because
@@ -97,6 +100,7 @@ func (s *schedule) stream(name, accountID string) *stream {
 			name: name, account: s.account(accountID), contacts: map[string]*contact{},
 			index: -1, due: never, rank: lastRank,
 		}
+		st.health.accepted = st.account.strangers.accepted.Contains(name)
 		s.streams[key] = st
 	}
 	return st
@@ -112,7 +116,7 @@ func (s *schedule) account(id string) *account {
 	if !ok {
 		gate = noGate{}
 	}
-	a := &account{id: id, gate: gate, ready: streamHeap{ready: true}, health: accountHealth{size: newRequestSize(s.cfg)}}
+	a := &account{id: id, gate: gate, strangers: newStrangers(), ready: streamHeap{ready: true}, health: accountHealth{size: newRequestSize(s.cfg)}}
 	s.m.account(id)
 	s.accounts = append(s.accounts, a)
 	return a
@@ -180,10 +184,16 @@ func (s *schedule) collect(collecting bool) {
 
 // started and settled count a request of a stream.
 func (s *schedule) started(st *stream) {
+	a, held := st.account, st.health.hold != nil
 	st.inFlight++
-	st.account.inFlight++
-	if st.account.others++; st.health.hold != nil {
-		st.account.others = 0
+	a.inFlight++
+	if a.others++; st.standing() != regular {
+		a.others = 0
+	}
+	if held {
+		a.newcomers = 0
+	} else if !st.health.accepted {
+		a.newcomers++
 	}
 	s.touch(st)
 }
@@ -216,35 +226,6 @@ func (s *schedule) next(now time.Time) *stream {
 
 // refused notes that an account's gate lets nothing through before again.
 func (a *account) refused(now, again time.Time) { a.again = later(again, now.Add(time.Millisecond)) }
-
-// othersFirst is how many requests of other streams go before a stream on hold
-// may probe, where they are ready: however many streams are on hold, three
-// quarters of the account's calls are for the others.
-const othersFirst = 3
-
-// turn is the ready stream of an account that goes first: the one with the oldest
-// event. Streams on hold have old events, so they take turns with the others. While the
-// account is on hold it is one that was not refused yet, because its answer says more,
-// and of those the one with the youngest event: streams that work have young ones.
-func (a *account) turn() *stream {
-	first := a.ready.streams[0]
-	if !a.health.held && (first.health.hold == nil || a.others >= othersFirst) {
-		return first
-	}
-	var others []*stream
-	for _, st := range a.ready.streams {
-		if st.health.hold == nil {
-			others = append(others, st)
-		}
-	}
-	switch {
-	case len(others) == 0:
-		return first
-	case a.health.held:
-		return slices.MaxFunc(others, compareRanks)
-	}
-	return slices.MinFunc(others, compareRanks)
-}
 
 // mayStart is when the account as a whole lets a request start, but for its gate:
 // now, a time, or never where only a result can change it.

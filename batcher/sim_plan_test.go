@@ -31,7 +31,7 @@ type simPlan struct {
 func drawPlan(t *rapid.T) simPlan {
 	has := func(name string) bool { return rapid.Bool().Draw(t, name) }
 	p := simPlan{
-		theme:      rapid.SampledFrom([]string{"all", "all", "halves", "holds", "rejecting", "takeovers", "replays", "sizes"}).Draw(t, "theme"),
+		theme:      rapid.SampledFrom([]string{"all", "all", "halves", "holds", "strangers", "rejecting", "takeovers", "replays", "sizes"}).Draw(t, "theme"),
 		accounts:   rapid.IntRange(1, 3).Draw(t, "accounts"),
 		streams:    rapid.SampledFrom([]int{1, 2, 4}).Draw(t, "streams"),
 		contacts:   rapid.SampledFrom([]int{2, 4, 12}).Draw(t, "contacts"),
@@ -55,6 +55,8 @@ func drawPlan(t *rapid.T) simPlan {
 		p.poisons = []string{"400", "400", "413"}
 	case "holds":
 		p.accounts, p.streams, p.moods, p.poison = 1, 4, true, false
+	case "strangers":
+		p.accounts, p.streams, p.contacts, p.moods, p.poison = 1, 24, 2, true, false
 	case "rejecting":
 		p.accounts, p.streams, p.poison, p.moods, p.faults = 1, 2, true, true, false
 		p.poisons = []string{"rejected"}
@@ -88,7 +90,7 @@ func drawConfig(t *rapid.T, p simPlan) batcher.Config {
 	c.DeadLetterMaxRatio = rapid.SampledFrom([]float64{0.5, 0, 1}).Draw(t, "dead letter max ratio")
 	c.RememberContacts = rapid.SampledFrom([]int{100_000, 100_000, 100_000, 2, 0}).Draw(t, "remember contacts")
 	switch p.theme {
-	case "holds":
+	case "holds", "strangers":
 		c.BackoffMin, c.HoldProbeMax = 500*time.Millisecond, 20*time.Second
 	case "halves":
 		c.MaxRows, c.MaxBytes, c.DeadLetterMaxPerMinute = max(c.MaxRows, 4), 10_000, 1000

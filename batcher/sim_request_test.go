@@ -34,7 +34,8 @@ func (s *simRun) started(r *batcher.Request) {
 		s.fail("I12", "a request of %s for account %s", b.Stream, b.Account)
 	}
 	st := m.byName[b.Stream]
-	if st.hold != nil && st.hold.passed(s.cfg) && s.held(st.name) == "" {
+	reviewed := st.hold != nil && st.hold.passed(s.cfg) && s.held(st.name) == "" // when its turn was decided
+	if reviewed {
 		st.hold = nil
 		st.calm()
 	}
@@ -42,7 +43,9 @@ func (s *simRun) started(r *batcher.Request) {
 	if started := a.admitted - a.reports - st.account.requests; started != 1 {
 		s.fail("I7", "a request of %s took %d permits", b.Account, started)
 	}
-	s.checkTurn(st)
+	if !reviewed {
+		s.checkTurn(st)
+	}
 	q := &simRequest{req: r, stream: st, warned: st.refused, overlap: s.overlap}
 	size := 0
 	for i, row := range b.Rows {
@@ -70,8 +73,13 @@ func (s *simRun) started(r *batcher.Request) {
 	st.requests++
 	st.account.requests++
 	st.account.others++
-	if st.hold != nil {
+	if st.yields() == simYes {
 		st.account.others = 0
+	}
+	if st.hold != nil {
+		st.account.newcomers = 0
+	} else if !st.account.strangers.accepted[st.name] {
+		st.account.newcomers++
 	}
 	s.requests = append(s.requests, q)
 	m.count["batches "+r.Reason.String()]++
@@ -178,18 +186,20 @@ func (s *simRun) checkTurn(st *simStream) {
 		}
 	}
 	for _, other := range s.model.streams {
-		if other == st || other.account != a || other.hold != nil {
+		if other == st || other.account != a {
 			continue
 		}
 		at, newest := s.ready(other)
 		switch {
 		case at.After(s.now):
-		case a.held && st.hold != nil:
-			s.fail("hold", "%s probes for its account, although it was refused and %s was not", st.name, other.name)
+		case a.held && st.mustWait(other):
+			s.fail("hold", "%s probes for its account, and %s is ready, which says more", st.name, other.name)
 		case a.held:
-		case st.hold != nil && a.others < simOthersFirst:
-			s.fail("hold", "%s probes after %d requests of others, and %s is ready", st.name, a.others, other.name)
-		case st.hold == nil && newest.Before(oldest):
+		case st.yields() == simYes && other.yields() == simNo && a.others < simOthersFirst:
+			s.fail("hold", "%s goes first after %d requests of others, and %s is ready, which need not yield", st.name, a.others, other.name)
+		case st.yields() == simYes && other.yields() == simYes && (st.hold != nil) != (other.hold != nil) && (st.hold != nil) == (a.newcomers < simOthersFirst):
+			s.fail("hold", "%s goes although it is the turn of %s, on hold %v and %v, after %d new ones", st.name, other.name, st.hold, other.hold, a.newcomers)
+		case st.yields() != simUnsure && st.yields() == other.yields() && st.hold == nil && other.hold == nil && newest.Before(oldest):
 			s.fail("turn", "%s goes first, whose oldest contact has the rank of %v; %s has that of %v", st.name, oldest, other.name, newest)
 		}
 	}

@@ -32,6 +32,7 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 		m.again(q, r, time.Time{})
 	case contactsync.Unauthorized:
 		st.refused = simYes
+		st.refuse()
 		const kind = "unauthorized"
 		switch {
 		case q.warned == simYes, st.account.held, q.warned == simUnsure && s.held(st.name) == kind && (st.hold == nil || st.hold.kind != kind):
@@ -41,6 +42,7 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 		}
 		m.again(q, r, time.Time{})
 	case contactsync.StreamGone:
+		st.refuse()
 		m.putOnHold(st, "stream_gone", r.Status)
 		m.again(q, r, time.Time{})
 	default:

@@ -64,6 +64,7 @@ type simStream struct {
 	wait     simWait
 	hold     *simHold
 	refused  simMaybe // the last answer refused the credentials
+	strange  simMaybe // it was refused, and never accepted
 	answers  []simAnswers
 }
 
@@ -112,7 +113,10 @@ type simAccount struct {
 	held     bool
 	probe    simWait
 	letters  []simAnswers
-	others   int // requests since the last one of a stream on hold
+	others   int // requests since the last one of a stream that yields, at most
+
+	strangers simStrangers
+	newcomers int // requests of streams that were never accepted since one of a stream on hold
 
 	rows, bytes             int // the largest request, as learned
 	leastRows, leastBytes   int // that it ever was
@@ -152,6 +156,9 @@ func (m *simModel) idle() {
 			if st.refused == simYes {
 				st.refused = simUnsure
 			}
+			if st.strange == simYes {
+				st.strange = simUnsure
+			}
 		}
 	}
 }
@@ -170,7 +177,7 @@ func (m *simModel) putOnHold(st *simStream, kind string, status int) {
 	if h.kind != kind && (h.kind == "rejecting" || kind == "rejecting") {
 		h.since, h.tried = m.now, nil
 	}
-	if h.kind != kind && kind != "rejecting" { // whatever it was before
+	if h.kind != kind && kind != "rejecting" && m.strikes(st) { // whatever it was before
 		a.strike(st.name)
 	}
 	h.kind, h.status = kind, status
@@ -201,6 +208,7 @@ func (a *simAccount) strike(stream string) {
 // rowsAnswered notes that the API has looked at rows of a stream.
 func (m *simModel) rowsAnswered(st *simStream) {
 	a := st.account
+	st.accept(m.now)
 	switch {
 	case st.hold == nil:
 		st.calm()

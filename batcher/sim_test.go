@@ -58,7 +58,7 @@ func (s *simRun) step() {
 		{5, s.acknowledge},
 		{3, s.tick},
 		{5, s.commit},
-		{weight(p.moods || p.faults, 3) + weight(p.theme == "holds", 5), s.setMood},
+		{weight(p.moods || p.faults, 3) + weight(p.theme == "holds" || p.theme == "strangers", 5), s.setMood},
 		{weight(p.limits, 3), s.setLimits},
 		{weight(p.budget, 3), s.setBudget},
 		{weight(p.kafkaAway, 2), func() { s.kafkaDown = s.chance(2) }},
