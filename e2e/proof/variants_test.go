@@ -239,13 +239,14 @@ func (r *variantRun) judge(i int) (line string, faults []string) {
 	}
 	wrong(open, "%d contacts have not ended")
 	wrong(good, "%d good contacts became dead letters")
-	again, by := 0, map[string]int{} // the call that applied a state
+	again, by := 0, map[string]time.Time{} // when the call came that applied a state
 	for _, change := range log.Changes {
-		first, applied := by[string(change.Sent)]
-		if applied && log.Calls[first-1].Gone.IsZero() { // otherwise the answer came too late on a busy machine
+		at := log.Calls[change.Call-1].At
+		before, applied := by[string(change.Sent)]
+		if applied && at.Sub(before) < r.Config.Upstream.Timeout { // otherwise a busy machine let the answer come too late
 			again++
 		}
-		by[string(change.Sent)] = change.Call
+		by[string(change.Sent)] = at
 	}
 	if c.again == "" {
 		wrong(again, "%d states were applied again")
