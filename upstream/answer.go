@@ -14,6 +14,7 @@ type answer struct {
 	rows        []contactsync.Outcome // one per row of the batch, in its order
 	mismatch    string                // what does not fit the batch, in numbers only; empty if all does
 	rateLimited bool                  // no row was applied, and every reason is the rate limit
+	partial     bool                  // each list names rows, without a doubt
 	ids         idCounts
 }
 
@@ -131,6 +132,7 @@ func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets []stri
 		}
 		o.Reason = excerpt
 	}
+	ans.partial = t.count(rowDone) > 0 && !successes && t.count(rowFailed) > 0 && !failures
 	ans.rateLimited = delivered == 0 && failed > 0 && limited == failed
 	return ans
 }

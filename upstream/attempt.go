@@ -6,7 +6,7 @@ import "time"
 type attempt struct {
 	sendError   sendError
 	status      int           // HTTP status; 0 if no answer came
-	body        bodyState     // of a 200 or 207
+	body        bodyState     // of a 200 or 207, or usable where a refusal tells rows apart
 	rateLimited bool          // the body contains the vendor's rate-limit text
 	retryAfter  time.Duration // 0 if absent or unusable
 	called      bool          // the round trip was started
@@ -31,7 +31,7 @@ const (
 	sendCut                      // transport error after something was sent
 )
 
-// bodyState is what the body of a 200 or 207 can be used for.
+// bodyState is what a body can be used for.
 type bodyState uint8
 
 const (

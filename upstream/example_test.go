@@ -16,6 +16,7 @@ func ExampleTable() {
 	}
 	// Output:
 	// 200, 207 with an answer to a bulk update: answered, the vendor documents 200; others answer 207 if rows differ
+	// 400, 404, 409, 412, 422 with an answer that lists applied rows beside failed ones: answered, the vendor documents no status for a request that failed in part, and what was applied is not sent again
 	// 413: too_large, the vendor documents no limit, so it is learned
 }
 

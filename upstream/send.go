@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,10 +120,27 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 		c.readAnswer(a, buf.Bytes(), b.Rows, err)
 		return
 	}
-	// The status decides; as much of the body as can be read explains it.
-	_ = readBody(resp, maxErrorBody, buf)
-	a.rateLimited = bodyErrors(buf.Bytes()).isRateLimit()
-	a.detail = refusalDetail(resp, buf.Bytes())
+	c.readRefusal(a, resp, buf, b.Rows)
+}
+
+// readRefusal interprets an answer with another status. The status decides, and as much of
+// the body as can be read explains it, unless the body tells the rows that were applied from
+// those that failed: then the status is explained by these.
+func (c *Client) readRefusal(a *attempt, resp *http.Response, buf *bytes.Buffer, rows []contactsync.Row) {
+	limit, aboutRows := int64(maxErrorBody), slices.Contains(refusals, a.status)
+	if aboutRows {
+		limit = int64(c.cfg.MaxAnswerBytes)
+	}
+	err := readBody(resp, limit, buf)
+	start := buf.Bytes()[:min(buf.Len(), maxErrorBody)]
+	a.rateLimited = bodyErrors(start).isRateLimit()
+	a.detail = refusalDetail(resp, start)
+	if err != nil || !aboutRows {
+		return
+	}
+	if answer, err := c.answers.read(buf.Bytes(), rows, a.secrets); err == nil && answer.partial {
+		a.answer, a.body = answer, bodyUsable
+	}
 }
 
 // failed records a transport error. The caller's stop is checked first: it ends

@@ -18,6 +18,9 @@ type Rule struct {
 	match func(*attempt) bool
 }
 
+// refusals are the statuses that may tell of rows as well as of the request.
+var refusals = []int{400, 404, 409, 412, 422}
+
 // Table returns the rules for everything that can come back from a request. The
 // first rule that matches applies; the last one matches everything.
 func Table() []Rule {
@@ -94,6 +97,11 @@ func Table() []Rule {
 			"redirects are not followed: contacts and token would go to a host that is not configured", false, class(3),
 		},
 
+		{
+			"400, 404, 409, 412, 422 with an answer that lists applied rows beside failed ones", contactsync.Answered,
+			"the vendor documents no status for a request that failed in part, and what was applied is not sent again", false,
+			func(a *attempt) bool { return a.body == bodyUsable && slices.Contains(refusals, a.status) },
+		},
 		{
 			"400, 412, 422", contactsync.BadRequest,
 			"the vendor answers 400 and 412 to a malformed body, and a single row can make it so", false, status(400, 412, 422),

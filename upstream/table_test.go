@@ -34,6 +34,10 @@ func TestTable(t *testing.T) {
 		{"200, 207 with a body that is empty, HTML, truncated, too long or in an unknown encoding", contactsync.Unavailable, false, []attempt{is(200), is(207)}},
 		{"other 2xx", contactsync.Unknown, false, []attempt{is(201), is(202), is(204), {status: 299, body: bodyUsable}}},
 		{"3xx", contactsync.Unavailable, false, []attempt{is(300), is(301), is(304), is(308)}},
+		{
+			"400, 404, 409, 412, 422 with an answer that lists applied rows beside failed ones", contactsync.Answered, false,
+			[]attempt{{status: 400, body: bodyUsable}, {status: 404, body: bodyUsable}, {status: 409, body: bodyUsable}, {status: 412, body: bodyUsable}, {status: 422, body: bodyUsable}},
+		},
 		{"400, 412, 422", contactsync.BadRequest, false, []attempt{is(400), is(412), is(422)}},
 		{"401, 403", contactsync.Unauthorized, false, []attempt{is(401), is(403)}},
 		{"404, 410", contactsync.StreamGone, false, []attempt{is(404), is(410)}},

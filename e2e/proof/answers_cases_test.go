@@ -105,6 +105,14 @@ func answerCases(canary string) []answerCase {
 	for _, p := range rowCases() {
 		add(p)
 	}
+	yes := true
+	for _, code := range []int{400, 404, 409, 412, 422} {
+		add(answerCase{
+			condition: "400, 404, 409, 412, 422 with an answer that lists applied rows beside failed ones", name: strconv.Itoa(code) + ", one row of three failed",
+			events: 3, calls: 1, answer: &stub.Answer{Status: code, Apply: &yes}, rows: &stub.Rows{Fail: []string{"c1"}, Reason: "Duplicate phone number"},
+			deadLetters: map[int]contactsync.Reason{1: contactsync.ReasonRejected},
+		})
+	}
 
 	const odd = "200, 207 with JSON that is no answer to a bulk update"
 	keep(odd, "200 {}", 2, text(`{}`))
@@ -144,7 +152,6 @@ func answerCases(canary string) []answerCase {
 	statuses("409", 1, 409)
 	statuses("414, 431", 1, 414, 431)
 	statuses("502, 504, 524", 1, 502, 504, 524)
-	yes := true
 	add(answerCase{
 		condition: "502, 504, 524", name: "504, applied 200 ms later, newer events meanwhile", times: 1, calls: 2, newer: true,
 		answer: &stub.Answer{Status: 504, Apply: &yes, ApplyAfter: 200 * time.Millisecond},

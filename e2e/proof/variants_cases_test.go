@@ -34,7 +34,6 @@ func variantCases() []variantCase {
 		"failed-null-id":   {letters: contactsync.ReasonUnresolved},
 		"failed-sentence":  {letters: contactsync.ReasonUnresolved},
 		"silent-bad-row":   {letters: contactsync.ReasonUnresolved},
-		"partial-400":      {letters: contactsync.ReasonBadRequest, again: hidden},
 		"whole-400":        {letters: contactsync.ReasonBadRequest},
 		"whole-412":        {letters: contactsync.ReasonBadRequest},
 		"whole-422":        {letters: contactsync.ReasonBadRequest},
@@ -84,8 +83,8 @@ func variantFaults() []vendorapi.Variant {
 	add(repeated, "some-reset-applied", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Reset, Applied: true})
 	add(repeated, "some-shut-applied", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Shut, Applied: true})
 	add(repeated, "some-cut", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Cut})
-	add(repeated, "some-hang-applied", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Hang, Applied: true})
-	add(repeated, "some-applied-late", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Slow, Delay: 1300 * time.Millisecond}) // 300 ms after it was given up
+	add(repeated, "some-hang-applied", vendorapi.Rule{Fraction: fraction / 2, Do: vendorapi.Hang, Applied: true})
+	add(repeated, "some-applied-late", vendorapi.Rule{Fraction: fraction / 2, Do: vendorapi.Slow, Delay: variantTimeout + 300*time.Millisecond}) // after it was given up
 	add(repeated, "some-unusable-200", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Answer, Status: 200, Kind: "text/html", Body: "<html>", Applied: true})
 	add(repeated, "some-502-applied", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Answer, Status: http.StatusBadGateway, Kind: "text/html", Body: "<html>", Applied: true})
 	const harmless = "a fault before anything is applied"

@@ -125,6 +125,7 @@ func (s *Server) body(c *call, a Answer, fired *rule) []byte {
 		return nil
 	case a.Body == RateLimitText:
 		return refusal{a.Status, rateLimitText, 0}.body()
+	case fired != nil && fired.Rows != nil: // which show in the vendor's answer only
 	case a.Status >= 300 && a.Status != http.StatusPreconditionFailed:
 		return refusal{a.Status, http.StatusText(a.Status), 0}.body()
 	case a.Status == http.StatusPreconditionFailed:
