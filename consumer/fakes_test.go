@@ -60,7 +60,7 @@ type fakes struct {
 	forbidden  int32        // a partition that may not be read; 0 for none
 	size       atomic.Int64 // records in each partition's log
 	away       atomic.Bool  // no broker says where a partition ends
-	broken     atomic.Bool  // no broker leads a partition: fetches fail
+	adrift     atomic.Bool  // no broker leads a partition: fetches fail
 }
 
 func (f *fakes) LeaseUntil() time.Time { return time.Time{} }
@@ -306,7 +306,7 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		}
 		part.HighWatermark, part.LastStableOffset = f.size.Load(), stable
 		switch {
-		case f.broken.Load():
+		case f.adrift.Load():
 			part.ErrorCode = int16(kafkago.NotLeaderForPartition)
 		case part.RecordBatches != nil:
 		case asked.FetchOffset > f.size.Load():

@@ -72,7 +72,7 @@ func TestConsumer_StaysReadyForAWhileWithoutALeader(t *testing.T) {
 		f := newFakes(t)
 		stop, _ := f.runOnce(t, 0)
 		kafka.Sleep(t.Context(), time.Hour)
-		f.broken.Store(true) // for all fetches
+		f.adrift.Store(true) // for all fetches
 		kafka.Sleep(t.Context(), 50*time.Second)
 		if got := f.consumer.Partitions(); got[0].State != consumer.Unavailable || f.consumer.NotReady() != "" {
 			t.Errorf("%+v, not ready: %q", got, f.consumer.NotReady())
@@ -81,7 +81,7 @@ func TestConsumer_StaysReadyForAWhileWithoutALeader(t *testing.T) {
 		if why := f.consumer.NotReady(); !strings.Contains(why, "contacts/0 is unavailable") {
 			t.Errorf("not ready: %q", why)
 		}
-		f.broken.Store(false)
+		f.adrift.Store(false)
 		kafka.Sleep(t.Context(), 10*time.Second)
 		if why := f.consumer.NotReady(); why != "" {
 			t.Errorf("not ready when it is read again: %s", why)
