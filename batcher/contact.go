@@ -16,7 +16,8 @@ const sourceBytes = 24
 
 // contact is the newest merged state of one contact that has not ended.
 type contact struct {
-	id     string
+	id     string // as it is spelled in the body
+	folded string // the same for all spellings: see contactsync.FoldID
 	stream *stream
 	in     *list // where it waits; nil while it is in a request, or behind one
 
@@ -39,8 +40,11 @@ type contact struct {
 	maybeApplied bool      // a request carrying it ended without a usable answer
 	lateUntil    time.Time // until when such a request may still be applied; zero where there is none
 
-	newer   *contact // in a request, and this state arrived meanwhile
-	deleted counter  // in a request, and a delete arrived meanwhile: what counts its events then
+	// newer is a state that arrived while this one was in a request, or whose id is spelled
+	// otherwise: it is sent when this one is settled. Each may have one behind it; newest is
+	// the last of them, where there are any.
+	newer, newest *contact
+	deleted       counter // in a request, and a delete arrived meanwhile: what counts its events then
 
 	prev, next             *contact // in the list where it waits
 	sameIDPrev, sameIDNext *contact // of the same id in other streams: see index
@@ -73,24 +77,54 @@ func (c *contact) failed(now time.Time) {
 	}
 }
 
-// newest is the version of the newest state of a contact, and false where that is not
+// last is the newest state of a contact.
+func (c *contact) last() *contact {
+	if c.newest != nil {
+		return c.newest
+	}
+	return c
+}
+
+// push lets a newer state wait behind the contact, and pop takes the oldest of those; nil
+// where there is none.
+func (c *contact) push(newer *contact) {
+	c.last().newer = newer
+	c.newest = newer
+}
+
+func (c *contact) pop() *contact {
+	newer := c.newer
+	if newer == nil {
+		return nil
+	}
+	if c.newer, newer.newer = newer.newer, nil; c.newer == nil {
+		c.newest = nil
+	}
+	return newer
+}
+
+// takes reports whether an event whose id is spelled so may be merged into a state of the
+// contact: bodies of two spellings never are, and what is in a request does not change.
+func (c *contact) takes(id string) bool {
+	last := c.last()
+	return last.id == id && (last != c || !c.inFlight())
+}
+
+// known is the version of the newest state of a contact, and false where that is not
 // pending. What is in a request of a generation that is over is not: should the request
 // fail, nobody sends it again.
-func (c *contact) newest() (version, bool) {
+func (c *contact) known() (version, bool) {
 	switch {
 	case c == nil, c.newer == nil && (c.deleted != nil || !live(c.sources)):
 		return version{}, false
-	case c.newer != nil:
-		return c.newer.version, true
 	}
-	return c.version, true
+	return c.last().version, true
 }
 
 // events is how many events are behind a contact.
-func (c *contact) events() int {
-	n := len(c.sources)
-	if c.newer != nil {
-		n += len(c.newer.sources)
+func (c *contact) events() (n int) {
+	for ; c != nil; c = c.newer {
+		n += len(c.sources)
 	}
 	return n
 }

@@ -117,6 +117,14 @@ func (l *eventLog) hints(now time.Time, ev *event.Event, ignored []string) {
 	}
 }
 
+// respelled notes an event whose contact's id was in other case before.
+func (l *eventLog) respelled(now time.Time, ev *event.Event) {
+	if l.due(now, "respelled contacts") {
+		l.add(slog.LevelWarn, "a contact's id comes in upper and in lower case, so its states are sent one after the other instead of merged; contactsync_batcher_contacts_respelled_total counts them",
+			"stream", ev.Contact.Stream, "position", ev.Record.String())
+	}
+}
+
 // unnamed notes a tombstone whose key names nobody.
 func (l *eventLog) unnamed(now time.Time, ev *event.Event) {
 	if l.due(now, "unnamed tombstones") {

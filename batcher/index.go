@@ -7,16 +7,16 @@ type index struct {
 	byID     map[string]*contact // the first of each id, linked through them; nil until a tombstone names no stream
 }
 
-// put makes a contact the one of its id in its stream, and drop ends that.
+// put makes a contact the one of its id, however that is spelled, in its stream, and drop ends that.
 func (x *index) put(c *contact) {
-	c.stream.contacts[c.id] = c
+	c.stream.contacts[c.folded] = c
 	if x.byID != nil {
 		x.link(c)
 	}
 }
 
 func (x *index) drop(c *contact) {
-	delete(c.stream.contacts, c.id)
+	delete(c.stream.contacts, c.folded)
 	if x.byID == nil {
 		return
 	}
@@ -27,20 +27,20 @@ func (x *index) drop(c *contact) {
 	case c.sameIDPrev != nil:
 		c.sameIDPrev.sameIDNext = c.sameIDNext
 	case c.sameIDNext != nil:
-		x.byID[c.id] = c.sameIDNext
+		x.byID[c.folded] = c.sameIDNext
 	default:
-		delete(x.byID, c.id)
+		delete(x.byID, c.folded)
 	}
 	c.sameIDPrev, c.sameIDNext = nil, nil
 }
 
 func (x *index) link(c *contact) {
-	first := x.byID[c.id]
+	first := x.byID[c.folded]
 	if first != nil {
 		first.sameIDPrev = c
 	}
 	c.sameIDNext = first
-	x.byID[c.id] = c
+	x.byID[c.folded] = c
 }
 
 // named returns the first of the contacts of an id, in any stream. Most feeds have no

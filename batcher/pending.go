@@ -43,18 +43,16 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source)
 		c = p.add(now, st, ev, src)
 		p.index.put(c)
 		p.enter(now, c)
-	case !c.inFlight():
-		p.merge(now, c, ev, src)
-	case c.newer == nil:
-		c.newer = p.add(now, c.stream, ev, src)
+	case c.takes(ev.Contact.ID):
+		p.merge(now, c.last(), ev, src)
 	default:
-		p.merge(now, c.newer, ev, src)
+		c.push(p.add(now, c.stream, ev, src))
 	}
 }
 
 func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *contact {
 	c := &contact{
-		id: ev.Contact.ID, stream: st, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape,
+		id: ev.Contact.ID, folded: keyOf(ev).id, stream: st, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape,
 		account: ev.Contact.Account, version: versionOf(ev), sources: []source{src},
 		rank: rank{src.claim.rank(now, ev), p.arrived}, since: now, oldest: ev.Record.Time,
 	}
@@ -80,6 +78,7 @@ func (p *pending) merge(now time.Time, c *contact, ev *event.Event, src source) 
 // mergeNewer lays the state that arrived behind a request over its contact.
 func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 	if len(c.sources) == 0 {
+		c.id = newer.id
 		c.body, c.shape, c.merged = newer.body, newer.shape, newer.merged
 		c.rank, c.since, c.oldest, c.attempts, c.sends, c.firstFail = newer.rank, newer.since, newer.oldest, 0, 0, time.Time{}
 	} else {
@@ -179,11 +178,9 @@ func (p *pending) takeQueue(st *stream, most int, mostBytes int64) ([]*contact, 
 }
 
 // reclaim brings a row back from a request that did not settle it, with what arrived
-// meanwhile merged into it. It reports whether the caller has to put the contact
+// meanwhile merged into it, unless the id is spelled otherwise there. It reports whether the caller has to put the contact
 // somewhere; otherwise nothing of it is left, or it is deferred.
 func (p *pending) reclaim(now time.Time, c *contact) bool {
-	newer := c.newer
-	c.newer = nil
 	if c.deleted != nil {
 		p.skipAll(c, c.deleted)
 		c.sources, c.deleted = nil, nil
@@ -191,8 +188,8 @@ func (p *pending) reclaim(now time.Time, c *contact) bool {
 	if !live(c.sources) {
 		c.sources = nil
 	}
-	if newer != nil {
-		p.mergeNewer(now, c, newer)
+	if c.newer != nil && (len(c.sources) == 0 || c.newer.id == c.id) {
+		p.mergeNewer(now, c, c.pop())
 	}
 	if len(c.sources) == 0 {
 		p.left(c)
@@ -340,17 +337,18 @@ func (p *pending) removeNamed(key contactKey, v version, reason counter) {
 // discard ends what is pending of a contact, because a delete came after it.
 func (p *pending) discard(c *contact, reason counter) {
 	if c.inFlight() {
-		if c.deleted = reason; c.newer == nil {
-			return
-		}
-		c, c.newer = c.newer, nil
+		c.deleted = reason
 	} else {
 		p.left(c)
 		p.unlink(c)
 		p.index.drop(c)
+		p.skipAll(c, reason)
+		p.free(c)
 	}
-	p.skipAll(c, reason)
-	p.free(c)
+	for newer := c.pop(); newer != nil; newer = c.pop() {
+		p.skipAll(newer, reason)
+		p.free(newer)
+	}
 }
 
 func (p *pending) skipAll(c *contact, reason counter) {
@@ -364,9 +362,8 @@ func (p *pending) forget() {
 	clear(p.late) // the next generation waits for all that may be applied
 	for _, st := range p.schedule.streams {
 		for _, c := range st.contacts {
-			if c.newer != nil {
-				p.free(c.newer)
-				c.newer = nil
+			for newer := c.pop(); newer != nil; newer = c.pop() {
+				p.free(newer)
 			}
 			if !c.inFlight() {
 				p.unlink(c)
@@ -385,12 +382,12 @@ func (p *pending) unlink(c *contact) {
 	p.schedule.touch(c.stream)
 }
 
-// end ends a contact that waits nowhere any more. What arrived behind it while it was
-// in flight takes its place.
+// end ends a contact that waits nowhere any more. The state behind it takes its place.
 func (p *pending) end(c *contact) {
 	p.index.drop(c)
-	if newer := c.newer; newer != nil {
-		c.newer = nil
+	if newer := c.pop(); newer != nil {
+		newer.newer, newer.newest = c.newer, c.newest
+		c.newer, c.newest = nil, nil
 		p.index.put(newer)
 		p.enqueue(newer)
 	}

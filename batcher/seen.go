@@ -30,7 +30,7 @@ func (v version) olderThan(known version) bool {
 	return known.NewerThan(v.Version)
 }
 
-// contactKey is the unit of order. Of what a tombstone has deleted the account is empty,
+// contactKey is the unit of order: a contact, however its id is spelled. Of what a tombstone has deleted the account is empty,
 // because it names none, and perhaps the stream is too.
 type contactKey struct {
 	stream streamKey
@@ -38,10 +38,10 @@ type contactKey struct {
 }
 
 func keyOf(ev *event.Event) contactKey {
-	return contactKey{streamKey{ev.Contact.Account, ev.Contact.Stream}, ev.Contact.ID}
+	return contactKey{streamKey{ev.Contact.Account, ev.Contact.Stream}, contactsync.FoldID(ev.Contact.ID)}
 }
 
-func (c *contact) key() contactKey { return contactKey{c.stream.key(), c.id} }
+func (c *contact) key() contactKey { return contactKey{c.stream.key(), c.folded} }
 
 // tombstones returns the keys of the tombstones that may have deleted a contact.
 func (k contactKey) tombstones() [2]contactKey {
@@ -191,7 +191,7 @@ func (s *seen) verifiable(ev *event.Event, first int64) bool {
 // acceptable reports whether an event may follow what is known of its contact; c is
 // what is pending of it. One that may not ends here.
 func (w *Window) acceptable(c *contact, ev *event.Event, src source) bool {
-	newest, known := c.newest()
+	newest, known := c.known()
 	if !known {
 		newest, known = w.seen.find(keyOf(ev))
 		if known && versionOf(ev).olderThan(newest) && w.seen.deletedSince(keyOf(ev)) {

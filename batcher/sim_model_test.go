@@ -125,7 +125,7 @@ func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 	for i := range w.plan.accounts {
 		m.accounts = append(m.accounts, &simAccount{
 			strangers: simStrangers{accepted: map[string]bool{}},
-			name: fmt.Sprint("a", i), rows: cfg.MaxRows, bytes: int(cfg.MaxBytes), leastRows: cfg.MaxRows, leastBytes: int(cfg.MaxBytes),
+			name:      fmt.Sprint("a", i), rows: cfg.MaxRows, bytes: int(cfg.MaxBytes), leastRows: cfg.MaxRows, leastBytes: int(cfg.MaxBytes),
 		})
 	}
 	for i, name := range w.streams {

@@ -107,6 +107,7 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 	switch ev.Kind {
 	case event.Update:
 		if c := w.pending.find(keyOf(ev)); w.acceptable(c, ev, src) {
+			w.noteSpelling(c, ev)
 			w.pending.update(w.now, c, ev, src)
 		}
 	case event.Delete:
@@ -127,6 +128,14 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 		fallthrough
 	default:
 		w.outbox.refuse(w.now, ev, src, ev.Err)
+	}
+}
+
+// noteSpelling counts an event whose contact is pending with the id in other case.
+func (w *Window) noteSpelling(c *contact, ev *event.Event) {
+	if c != nil && c.last().id != ev.Contact.ID {
+		w.m.ContactsRespelled.Inc()
+		w.log.respelled(w.now, ev)
 	}
 }
 

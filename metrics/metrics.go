@@ -70,6 +70,7 @@ type Batcher struct {
 	HintsIgnored          *prometheus.CounterVec // reason
 	RememberedContacts    prometheus.Gauge
 	ContactsRepartitioned prometheus.Counter
+	ContactsRespelled     prometheus.Counter
 }
 
 // Upstream holds the series of the calls to the API.

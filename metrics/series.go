@@ -161,6 +161,9 @@ func newBatcher(m *maker) Batcher {
 		ContactsRepartitioned: m.counter("batcher_contacts_repartitioned_total",
 			"Events whose contact was last seen in another partition. There is no order between the two.",
 			"Normal for a while after partitions were added; else key the topic by contact or by stream."),
+		ContactsRespelled: m.counter("batcher_contacts_respelled_total",
+			"Events whose contact was pending with its id, of 24 hexadecimal digits, in other case. Both mean one contact.",
+			"Each spelling costs a request of its own: have all producers write ids in one case."),
 	}
 }
 

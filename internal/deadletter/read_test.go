@@ -38,6 +38,7 @@ func TestSelection_Match(t *testing.T) {
 		{"one of two streams", deadletter.Selection{Streams: []string{"st-2", "st-1"}}, entry, true},
 		{"other stream", deadletter.Selection{Streams: []string{"st-2"}}, entry, false},
 		{"contact", deadletter.Selection{Contacts: []string{"c1"}}, entry, true},
+		{"contact in other case", deadletter.Selection{Contacts: []string{"6964AF60450340957C61A2B3"}}, &deadletter.Entry{DeadLetter: contactsync.DeadLetter{Contact: "6964af60450340957c61a2b3"}}, true},
 		{"other contact", deadletter.Selection{Contacts: []string{"c"}}, entry, false},
 		{"one of two reasons", deadletter.Selection{Reasons: []contactsync.Reason{"invalid", "rejected"}}, entry, true},
 		{"other reason", deadletter.Selection{Reasons: []contactsync.Reason{"invalid"}}, entry, false},

@@ -22,7 +22,7 @@ func (s Selection) Match(e *Entry) bool {
 	switch at := e.Failed(); {
 	case s.Record != contactsync.Position{} && s.Record != e.Record.Position,
 		len(s.Streams) > 0 && !slices.Contains(s.Streams, e.Stream),
-		len(s.Contacts) > 0 && !slices.Contains(s.Contacts, e.Contact),
+		len(s.Contacts) > 0 && !slices.ContainsFunc(s.Contacts, func(id string) bool { return contactsync.FoldID(id) == contactsync.FoldID(e.Contact) }),
 		len(s.Reasons) > 0 && !slices.Contains(s.Reasons, e.Reason),
 		!s.Since.IsZero() && at.Before(s.Since),
 		!s.Until.IsZero() && !at.Before(s.Until):

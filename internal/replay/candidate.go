@@ -13,7 +13,7 @@ import (
 	"github.com/contactsync/contactsync/internal/kafka"
 )
 
-// contactKey names a contact.
+// contactKey names a contact, however its id is spelled.
 type contactKey struct{ account, stream, id string }
 
 // candidate is a chosen dead letter and what is known of its contact.
@@ -126,7 +126,7 @@ func (r *Replayer) load(ctx context.Context, c *candidate, bounds map[string][]k
 	if !ok {
 		return Undeliverable, "no account in upstream.accounts takes its stream", nil
 	}
-	c.contact = contactKey{account, e.Contact.Stream, e.Contact.ID}
+	c.contact = contactKey{account, e.Contact.Stream, contactsync.FoldID(e.Contact.ID)}
 	c.version, c.replays = e.Version(), origin.Count
 	c.version.Origin, c.version.Time = origin.Origin, origin.OriginTime
 	return "", "", nil

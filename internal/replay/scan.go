@@ -167,14 +167,14 @@ func (s *scan) record(rec contactsync.Record) {
 	switch e.Kind {
 	case event.Update, event.Delete:
 		if account, ok := s.route(e.Contact.Stream, e.Contact.Account); ok {
-			s.see(s.newest[contactKey{account, e.Contact.Stream, e.Contact.ID}], e)
+			s.see(s.newest[contactKey{account, e.Contact.Stream, contactsync.FoldID(e.Contact.ID)}], e)
 			return
 		}
 	case event.Tombstone:
 	case event.Broken:
 		return
 	}
-	for _, c := range s.byID[e.Contact.ID] { // as in the service: it may mean the contact of any account, or of any stream
+	for _, c := range s.byID[contactsync.FoldID(e.Contact.ID)] { // as in the service: it may mean the contact of any account, or of any stream
 		if e.Contact.Stream == "" || e.Contact.Stream == c.contact.stream {
 			s.see(c, e)
 		}
