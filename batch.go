@@ -12,8 +12,29 @@ type Row struct {
 type Batch struct {
 	Stream  string
 	Account string
+	Purpose Purpose
 	Rows    []Row
 }
+
+// Purpose is what a request is for: how the calls of an account are shared out.
+type Purpose uint8
+
+// The purposes. Of several that fit the last one counts.
+const (
+	Delivery  Purpose = iota // rows that were not sent before
+	Retry                    // some that were
+	Isolation                // rows that are sent apart from the others of their stream, such as the halves of a refused request
+	Probe                    // a stream or an account that is on hold
+	purposeCount
+)
+
+// String returns the name that metrics use.
+func (p Purpose) String() string {
+	return [purposeCount]string{"delivery", "retry", "isolation", "probe"}[p]
+}
+
+// Purposes returns every purpose.
+func Purposes() []Purpose { return []Purpose{Delivery, Retry, Isolation, Probe} }
 
 // Kind classifies how a request ended. The zero value is the safe one: keep the
 // rows and send them again.

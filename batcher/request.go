@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -37,4 +38,17 @@ type Request struct {
 	group   *group // where the rows were a set of their own
 	warned  bool   // made after a refusal of the stream's credentials
 	report  func(now time.Time, r contactsync.Result)
+}
+
+// purpose is what the request is for.
+func (r *Request) purpose() contactsync.Purpose {
+	switch st := r.stream; {
+	case st.health.hold != nil || st.account.health.held:
+		return contactsync.Probe
+	case r.group != nil:
+		return contactsync.Isolation
+	case slices.ContainsFunc(r.rows, func(c *contact) bool { return c.sends > 1 }):
+		return contactsync.Retry
+	}
+	return contactsync.Delivery
 }

@@ -66,6 +66,7 @@ func (s *simRun) started(r *batcher.Request) {
 	}
 	s.checkSize(q, size)
 	s.checkTime(q)
+	s.checkPurpose(q)
 	for _, c := range q.cells {
 		c.request, c.notBefore = q, time.Time{}
 		c.sends++
@@ -140,6 +141,24 @@ func (s *simRun) checkSize(q *simRequest, size int) {
 		q.req.Reason == batcher.BatchRows && n != most,
 		q.req.Reason == batcher.BatchLinger && n == most:
 		s.fail("size", "a request of %d rows was cut because of %v", n, q.req.Reason)
+	}
+}
+
+// checkPurpose checks what a request says that it is for.
+func (s *simRun) checkPurpose(q *simRequest) {
+	want := contactsync.Delivery
+	switch sent := func(c *simCell) bool { return c.sends > 0 }; {
+	case q.stream.hold != nil || q.stream.account.held:
+		want = contactsync.Probe
+	case q.set != nil && q.set.loose: // it may have been taken apart
+		return
+	case q.set != nil:
+		want = contactsync.Isolation
+	case slices.ContainsFunc(q.cells, sent):
+		want = contactsync.Retry
+	}
+	if got := q.req.Batch.Purpose; got != want {
+		s.fail("purpose", "a request of %s is for %v, want %v", q.stream.name, got, want)
 	}
 }
 

@@ -169,6 +169,7 @@ func (w *Window) Next(now time.Time) *Request {
 		}
 		most, mostBytes := w.health.limits(w.now, st)
 		req := w.pending.take(w.now, st, most, mostBytes)
+		req.Batch.Purpose = req.purpose()
 		req.report, req.warned = report, st.health.credentialsRefused
 		w.schedule.started(st)
 		w.requests[req] = struct{}{}

@@ -75,7 +75,7 @@ type Batcher struct {
 
 // Upstream holds the series of the calls to the API.
 type Upstream struct {
-	Requests          *prometheus.CounterVec // account, kind
+	Requests          *prometheus.CounterVec // account, kind, purpose
 	Duration          prometheus.Histogram
 	Rows              *prometheus.CounterVec // account, result
 	AnswerIDs         *prometheus.CounterVec // account, ids

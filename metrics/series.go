@@ -170,8 +170,8 @@ func newBatcher(m *maker) Batcher {
 func newUpstream(m *maker) Upstream {
 	return Upstream{
 		Requests: m.counters("upstream_requests_total",
-			"Requests to the API, by account and the kind of the answer.",
-			"The kinds are explained in [answers.md](answers.md). Alert on the ratio of kinds other than `answered`.", account, Label{Name: "kind", Values: kindNames()}),
+			"Requests to the API, by account, the kind of the answer and what they were for: contacts that were not sent before (delivery), some that were (retry), rows that are sent apart to find those at fault (isolation), and streams or accounts on hold (probe).",
+			"The kinds are explained in [answers.md](answers.md). Alert on the ratio of kinds other than `answered`. Where most calls are not for `delivery`, see [holds.md](holds.md).", account, Label{Name: "kind", Values: kindNames()}, Label{Name: "purpose", Values: purposeNames()}),
 		Duration: m.histogram("upstream_request_duration_seconds",
 			"Time from the start of a request to the end of its answer.", "",
 			[]float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}),
@@ -229,6 +229,14 @@ func kindNames() []string {
 	var names []string
 	for _, k := range contactsync.Kinds() {
 		names = append(names, k.String())
+	}
+	return names
+}
+
+func purposeNames() []string {
+	var names []string
+	for _, p := range contactsync.Purposes() {
+		names = append(names, p.String())
 	}
 	return names
 }

@@ -95,7 +95,9 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 		breakers[host] = newBreaker(base.Host, c.cfg.Breaker, c.log, c.metrics.Breaker.WithLabelValues(base.Host))
 	}
 	for _, k := range contactsync.Kinds() {
-		c.metrics.Requests.WithLabelValues(a.ID, k.String()) // starts at zero, so that rate() sees the first
+		for _, p := range contactsync.Purposes() {
+			c.metrics.Requests.WithLabelValues(a.ID, k.String(), p.String()) // starts at zero, so that rate() sees the first
+		}
 	}
 	for _, result := range metrics.RowResults {
 		c.metrics.Rows.WithLabelValues(a.ID, result)

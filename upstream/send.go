@@ -39,13 +39,13 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 		result.Detail = c.redactor.excerpt(a.detail, a.secrets, b.Rows)
 	}
 	if a.called {
-		c.count(b.Account, result, a.answer.ids, time.Since(start))
+		c.count(b, result, a.answer.ids, time.Since(start))
 	}
 	return result
 }
 
-func (c *Client) count(account string, r contactsync.Result, ids idCounts, took time.Duration) {
-	c.metrics.Requests.WithLabelValues(account, r.Kind.String()).Inc()
+func (c *Client) count(b contactsync.Batch, r contactsync.Result, ids idCounts, took time.Duration) {
+	c.metrics.Requests.WithLabelValues(b.Account, r.Kind.String(), b.Purpose.String()).Inc()
 	c.metrics.Duration.Observe(took.Seconds())
 	if len(r.Rows) == 0 {
 		return
@@ -62,13 +62,13 @@ func (c *Client) count(account string, r contactsync.Result, ids idCounts, took 
 		}
 	}
 	for result, n := range map[string]int{"delivered": delivered, "failed": failed, "unresolved": unresolved} {
-		c.metrics.Rows.WithLabelValues(account, result).Add(float64(n))
+		c.metrics.Rows.WithLabelValues(b.Account, result).Add(float64(n))
 	}
 	for kind, n := range map[string]int{
 		"asked": ids.asked, "answered": ids.answered, "missing": ids.missing,
 		"repeated": ids.repeated, "unknown": ids.unknown, "respelled": ids.respelled,
 	} {
-		c.metrics.AnswerIDs.WithLabelValues(account, kind).Add(float64(n))
+		c.metrics.AnswerIDs.WithLabelValues(b.Account, kind).Add(float64(n))
 	}
 }
 

@@ -39,7 +39,7 @@ func TestSend_Golden(t *testing.T) {
 	if err := json.Unmarshal(request, &contacts); err != nil {
 		t.Fatal(err)
 	}
-	b := contactsync.Batch{Stream: testStream, Account: testAccount}
+	b := contactsync.Batch{Stream: testStream, Account: testAccount, Purpose: contactsync.Probe}
 	for _, raw := range contacts {
 		var id struct{ ID string }
 		if err := json.Unmarshal(raw, &id); err != nil {
@@ -74,15 +74,15 @@ func TestSend_Golden(t *testing.T) {
 		_, _ = w.Write(answer)
 	})
 	c := newTestClient(t, host, nil)
-	if n := testutil.CollectAndCount(c.metrics.Requests); n != len(contactsync.Kinds()) {
-		t.Errorf("%d series of requests before the first, want one for each kind", n)
+	if n := testutil.CollectAndCount(c.metrics.Requests); n != len(contactsync.Kinds())*len(contactsync.Purposes()) {
+		t.Errorf("%d series of requests before the first, want one for each kind and purpose", n)
 	}
 	got := c.Send(t.Context(), b)
 	if v, _ := verdicts(got.Rows); got.Kind != contactsync.Answered || v != "DD" || got.Detail != "" {
 		t.Errorf("got %+v", got)
 	}
 	for name, series := range map[string]float64{
-		"requests":  testutil.ToFloat64(c.metrics.Requests.WithLabelValues(testAccount, "answered")),
+		"requests":  testutil.ToFloat64(c.metrics.Requests.WithLabelValues(testAccount, "answered", "probe")),
 		"delivered": testutil.ToFloat64(c.metrics.Rows.WithLabelValues(testAccount, "delivered")) - 1,
 		"tokens":    testutil.ToFloat64(c.metrics.TokensIssued),
 	} {
@@ -223,9 +223,9 @@ func TestSend_NothingIsSent(t *testing.T) {
 	}
 	counted := 0.0
 	for _, kind := range contactsync.Kinds() {
-		counted += testutil.ToFloat64(c.metrics.Requests.WithLabelValues(testAccount, kind.String()))
+		counted += testutil.ToFloat64(c.metrics.Requests.WithLabelValues(testAccount, kind.String(), "delivery"))
 	}
-	if n := testutil.CollectAndCount(c.metrics.Requests); counted != 1 || n != len(contactsync.Kinds()) {
+	if n := testutil.CollectAndCount(c.metrics.Requests); counted != 1 || n != len(contactsync.Kinds())*len(contactsync.Purposes()) {
 		t.Errorf("%v requests counted in %d series, want the stopped one only", counted, n)
 	}
 }
