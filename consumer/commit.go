@@ -85,7 +85,7 @@ func (g *generation) commit(ctx context.Context, last bool) error {
 	results := g.c.deps.Metrics.Commits
 	failed, err := g.c.deps.Group.Commit(ctx, g.Generation, offsets)
 	if err != nil {
-		results.WithLabelValues("error").Inc()
+		results.WithLabelValues(failedAs(err)).Inc()
 		return err
 	}
 	for i, o := range offsets {
@@ -100,10 +100,18 @@ func (g *generation) commit(ctx context.Context, last bool) error {
 			results.WithLabelValues("error").Inc()
 			g.c.shrinkText(len(o.Metadata))
 		default:
-			results.WithLabelValues("error").Inc()
+			results.WithLabelValues(failedAs(failed[i])).Inc()
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// failedAs names the result of a commit that failed, and may be tried again.
+func failedAs(err error) string {
+	if errors.Is(err, kafka.ErrDenied) {
+		return "forbidden"
+	}
+	return "error"
 }
 
 // observe brings the gauges of the owned partitions up to date.

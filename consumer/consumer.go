@@ -81,9 +81,10 @@ type Consumer struct {
 	keeper    *kafka.Keeper // of the progress topic
 
 	present   atomic.Pointer[generation]
-	notBefore atomic.Int64 // Unix nanoseconds; see NotBefore
-	joining   atomic.Int64 // Unix nanoseconds of the last attempt to join the group; 0 before the first
-	readAt    atomic.Int64 // Unix nanoseconds; when an owned partition was read last; 0 before
+	notBefore atomic.Int64          // Unix nanoseconds; see NotBefore
+	joining   atomic.Int64          // Unix nanoseconds of the last attempt to join the group; 0 before the first
+	joinError atomic.Pointer[error] // why the group is not joined
+	readAt    atomic.Int64          // Unix nanoseconds; when an owned partition was read last; 0 before
 }
 
 // New returns a consumer; Run starts it.
@@ -125,6 +126,7 @@ func (c *Consumer) Run(ctx context.Context, sink Sink) error {
 			return nil
 		case err == nil:
 			retry.Reset()
+			c.joinError.Store(nil)
 			c.generation(ctx, gen)
 			continue
 		case errors.Is(err, kafka.ErrNoTopic):
@@ -132,6 +134,7 @@ func (c *Consumer) Run(ctx context.Context, sink Sink) error {
 		}
 		c.deps.Metrics.GroupErrors.Inc()
 		if !errors.Is(err, kafka.ErrRebalance) {
+			c.joinError.Store(&err)
 			c.deps.Log.Warn("joining the group failed; retried", "err", err)
 		}
 		kafka.Sleep(ctx, retry.NextBackOff())

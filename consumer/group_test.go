@@ -169,11 +169,11 @@ func TestConsumer_ReadsTheOthersWhereACommittedOffsetIsNotKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakes(t)
 		gen, _ := generation(1, 2)
-		gen.Owned[1].Err = errors.New("denied")
+		gen.Owned[1].Err = kafka.ErrDenied
 		start := time.Now()
 		f.ask = func() kafka.Committed {
 			if time.Since(start) < time.Minute {
-				return kafka.Committed{Err: errors.New("denied")}
+				return kafka.Committed{Err: kafka.ErrDenied}
 			}
 			return kafka.Committed{Offset: 2}
 		}
@@ -183,7 +183,7 @@ func TestConsumer_ReadsTheOthersWhereACommittedOffsetIsNotKnown(t *testing.T) {
 		if got := f.did(); got != "next, assign 2, commit contacts/0@5 in 1" {
 			t.Error(got)
 		}
-		if got := f.consumer.Partitions(); got[0].State != consumer.Reading || got[1].State != consumer.Unavailable || f.consumer.NotReady() != "" {
+		if got := f.consumer.Partitions(); got[0].State != consumer.Reading || got[1].State != consumer.Forbidden || f.consumer.NotReady() != "" {
 			t.Errorf("%+v, not ready: %q", got, f.consumer.NotReady())
 		}
 		kafka.Sleep(t.Context(), 2*time.Minute)
@@ -216,6 +216,36 @@ func TestConsumer_AFencedMemberGivesItsPartitionsUp(t *testing.T) {
 		kafka.Sleep(t.Context(), time.Minute)
 		if got := f.did(); got != "next, assign 1, commit contacts/0@5 in 1, release, commit contacts/0@5 in 1, next" {
 			t.Error(got)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A right that is missing is counted as that, and /readyz says why the group is not joined.
+func TestConsumer_NamesAMissingRight(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		denied := fmt.Errorf("%w: grant READ", kafka.ErrDenied)
+		f.commit = func(*kafka.Generation, kafka.Committed) error { return denied }
+		gen, end := generation(1, 1)
+		f.next = func(n int) (*kafka.Generation, error) {
+			if n > 1 {
+				return nil, denied
+			}
+			return gen, nil
+		}
+		stop := f.run(t)
+		kafka.Sleep(t.Context(), 20*time.Second)
+		if n := f.value("contactsync_consumer_commits_total", "forbidden"); n < 2 {
+			t.Errorf("%v commits are counted as forbidden", n)
+		}
+		end(kafka.ErrRebalance)
+		kafka.Sleep(t.Context(), 5*time.Minute)
+		if why := f.consumer.NotReady(); !strings.Contains(why, "grant READ") {
+			t.Errorf("not ready: %q", why)
 		}
 		if err := stop(); err != nil {
 			t.Error(err)

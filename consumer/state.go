@@ -96,13 +96,14 @@ func (f *fetcher) unread(what string, err error) {
 	case errors.Is(err, kafka.ErrNoTopic):
 		s = Missing
 	}
-	if f.fails(s, kafka.Cause(err)) {
+	reason := kafka.Reason(err)
+	if f.fails(s, reason) {
 		level = slog.LevelWarn
 	}
 	if s == Forbidden { // for as long as an operator lets it be
 		f.giveUpCatchingUp()
 	}
-	f.c.deps.Log.Log(context.Background(), level, what, "topic", f.claim.Topic, "partition", f.claim.Partition, "state", s, "reason", kafka.Cause(err), "err", err)
+	f.c.deps.Log.Log(context.Background(), level, what, "topic", f.claim.Topic, "partition", f.claim.Partition, "state", s, "reason", reason, "err", err)
 }
 
 // fails notes why the partition is not read, and reports whether that is new.
@@ -191,7 +192,11 @@ func (c *Consumer) NotReady() string {
 func (c *Consumer) notRead() (why string, halted bool) {
 	g := c.present.Load()
 	if g == nil {
-		return "no partitions are assigned: the group is joined, or rebalances", false
+		why := "the group is joined, or rebalances"
+		if e := c.joinError.Load(); e != nil {
+			why = (*e).Error()
+		}
+		return "no partitions are assigned: " + why, false
 	}
 	var reasons []string
 	all := c.Partitions()

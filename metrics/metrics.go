@@ -98,7 +98,7 @@ type DeadLetter struct {
 var (
 	RecordResults = []string{"update", "delete", "tombstone", "undecodable", "invalid", "unmapped"}
 	FetchReasons  = []string{"leader", "offset", "decode", "network", "other"}
-	CommitResults = []string{"ok", "refused", "error"}
+	CommitResults = []string{"ok", "refused", "forbidden", "error"}
 	Ignored       = []string{"foreign", "version", "damaged", "other_offset", "other_log", "other_cluster", "unknown_log", "replaced"}
 	LostReasons   = []string{"below_log_start", "beyond_end", "recreated"}
 	BatchFaults   = []string{"corrupt", "too_large", "unsupported"}

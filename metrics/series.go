@@ -56,7 +56,7 @@ func newConsumer(m *maker) Consumer {
 			"Assigned partitions not yet read up to the end that they had at assignment.", ""),
 		Commits: m.counters("consumer_commits_total",
 			"Offset commits, by result.",
-			"`refused` at a rebalance is normal: the next owner reads the events again.", Label{Name: "result", Values: CommitResults}),
+			"`refused` at a rebalance is normal: the next owner reads the events again. Where `forbidden` grows a right is missing, and the log says which.", Label{Name: "result", Values: CommitResults}),
 		ProgressIgnored: m.counters("consumer_progress_ignored_total",
 			"Committed offsets whose record of what ended beyond them was not believed, by reason. Those events are sent again.",
 			"`other_offset` is normal after an operator has reset offsets, `foreign` after another consumer had the group.", Label{Name: "reason", Values: Ignored}),

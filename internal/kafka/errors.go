@@ -6,6 +6,8 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
+
+	"github.com/contactsync/contactsync/internal/kafka/group"
 )
 
 // What the errors of this package are, beyond those that pass by themselves. They
@@ -14,7 +16,7 @@ var (
 	// ErrNoTopic says that a topic does not exist, or that this client may not see it.
 	ErrNoTopic = errors.New("the topic does not exist, or DESCRIBE on it is missing")
 	// ErrDenied says that a right is missing. Trying again does not help.
-	ErrDenied = errors.New("access to the topic is denied")
+	ErrDenied = errors.New("access is denied")
 	// ErrRefused says that a topic does not take a record as it is: it is too large,
 	// or has no key and the topic is compacted. Trying again does not help.
 	ErrRefused = errors.New("the topic refuses the record")
@@ -33,12 +35,61 @@ var (
 	ErrFenced = errors.New("commits of this member are refused: its partitions have another owner")
 )
 
-// denied says which right an error asks for.
+// deniedError is an ErrDenied that says what to grant.
+type deniedError struct {
+	grant string
+	err   error
+}
+
+func (e *deniedError) Error() string {
+	return fmt.Sprintf("%v: grant %s: %v", ErrDenied, e.grant, e.err)
+}
+func (e *deniedError) Unwrap() []error { return []error{ErrDenied, e.err} }
+
+// denied says which right on a topic an error asks for.
 func denied(err error, right string) error {
 	if errors.Is(err, kafkago.TopicAuthorizationFailed) || errors.Is(err, kafkago.ClusterAuthorizationFailed) {
-		return fmt.Errorf("%w: grant %s on it: %w", ErrDenied, right, err)
+		return &deniedError{right + " on the topic", err}
 	}
 	return err
+}
+
+// groupError says which right an error of the group's coordinator asks for.
+func groupError(err error, id string) error {
+	switch code, _ := errors.AsType[group.Code](err); code {
+	case group.CodeTopicForbidden:
+		return &deniedError{"READ on the topic", err}
+	case group.CodeGroupForbidden:
+		return &deniedError{fmt.Sprintf("READ on the group %q", id), err}
+	default:
+		return err
+	}
+}
+
+// Reason says in plain words why a partition is not read. It is the same for the same
+// reason: addresses and ports are left out.
+func Reason(err error) string {
+	if d, ok := errors.AsType[*deniedError](err); ok {
+		return "Kafka refuses it: grant " + d.grant
+	}
+	if errors.Is(err, ErrNoTopic) {
+		return ErrNoTopic.Error()
+	}
+	switch Cause(err) {
+	case CauseLeader:
+		return "it has no leader, or its leader has moved"
+	case CauseNetwork:
+		return "its leader does not answer"
+	case CauseOffset:
+		return "Kafka refuses to read an offset that lies within the partition"
+	}
+	if code, ok := errors.AsType[kafkago.Error](err); ok {
+		return "Kafka answers: " + code.Title()
+	}
+	if code, ok := errors.AsType[group.Code](err); ok {
+		return "Kafka answers: " + code.Error()
+	}
+	return "the request fails: see the log"
 }
 
 // topicError says what an error is where a broker that does not know the topic

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/setting"
@@ -56,7 +57,7 @@ func Cause(err error) string {
 	case errors.Is(err, ErrUnreadable), errors.Is(err, kafkago.InvalidMessage): // the broker cannot read it either
 		return CauseDecode
 	case errors.Is(err, kafkago.NotLeaderForPartition), errors.Is(err, kafkago.LeaderNotAvailable),
-		errors.Is(err, kafkago.UnknownTopicOrPartition), errors.Is(err, kafkago.FencedLeaderEpoch):
+		errors.Is(err, kafkago.UnknownTopicOrPartition), errors.Is(err, kafkago.FencedLeaderEpoch), errors.Is(err, protocol.ErrNoLeader):
 		return CauseLeader
 	case errors.Is(err, kafkago.OffsetOutOfRange):
 		return CauseOffset

@@ -143,7 +143,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 		return nil, fmt.Errorf("join group %q: %w: this process stays out: give each one an instance_id of its own, and restart it", g.cfg.ID, group.ErrFenced)
 	}
 	if t := g.trouble.Swap(nil); t != nil {
-		return nil, *t
+		return nil, groupError(*t, g.cfg.ID)
 	}
 	return nil, ErrRebalance
 }
@@ -228,7 +228,7 @@ func (g *Group) generation(ctx context.Context, gen *group.Generation) (*Generat
 	case gen.Current().Err() != nil:
 		return nil, ErrRebalance
 	case err != nil:
-		return nil, err
+		return nil, groupError(err, g.cfg.ID)
 	}
 	for _, o := range offsets {
 		out.Owned = append(out.Owned, g.committed(gen.Cluster, o))
@@ -239,7 +239,7 @@ func (g *Group) generation(ctx context.Context, gen *group.Generation) (*Generat
 func (g *Group) committed(cluster string, o group.Offset) Committed {
 	c := Committed{TopicPartition: o.TopicPartition, Offset: max(o.Offset, NoOffset), Metadata: o.Metadata, Cluster: cluster, TopicID: o.TopicID}
 	if o.Code != 0 {
-		c.Err = g.client.renewal.note(fmt.Errorf("ask for the committed offset of %v: %w", o.TopicPartition, o.Code))
+		c.Err = g.client.renewal.note(groupError(fmt.Errorf("ask for the committed offset of %v: %w", o.TopicPartition, o.Code), g.cfg.ID))
 	}
 	return c
 }
@@ -295,13 +295,13 @@ func (g *Group) Commit(ctx context.Context, gen *Generation, offsets []Committed
 	case errors.Is(err, group.ErrNotOwned):
 		return fence(err)
 	case err != nil:
-		return nil, fmt.Errorf("commit offsets of group %q: %w", g.cfg.ID, err)
+		return nil, groupError(fmt.Errorf("commit offsets of group %q: %w", g.cfg.ID, err), g.cfg.ID)
 	}
 	for _, r := range results {
 		if r.Code == 0 {
 			continue
 		}
-		err := g.client.renewal.note(fmt.Errorf("commit %v of group %q: %w", r.TopicPartition, g.cfg.ID, r.Code))
+		err := g.client.renewal.note(groupError(fmt.Errorf("commit %v of group %q: %w", r.TopicPartition, g.cfg.ID, r.Code), g.cfg.ID))
 		if r.Code == group.CodeMetadataTooLarge {
 			err = fmt.Errorf("%w: %w", ErrMetadataTooLarge, err)
 		}

@@ -252,3 +252,59 @@ func TestGroup_StartsWithoutSomeOfItsTopics(t *testing.T) {
 		}
 	}
 }
+
+// What the coordinator refuses for want of a right says what to grant, as it does elsewhere.
+func TestGroup_SaysWhichRightIsMissing(t *testing.T) {
+	t.Parallel()
+	b := newContacts(t, nil)
+	g := b.newMember()
+	gen := b.next(g)
+	defer b.leave(g)
+	for code, grant := range map[int16]string{29: "grant READ on the topic", 30: `grant READ on the group "group"`} {
+		b.broker.Cluster.ControlKey(int16(kmsg.OffsetFetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			res := req.ResponseKind().(*kmsg.OffsetFetchResponse)
+			for _, asked := range req.(*kmsg.OffsetFetchRequest).Groups {
+				answer := kmsg.NewOffsetFetchResponseGroup()
+				answer.Group = asked.Group
+				for _, topic := range asked.Topics {
+					t := kmsg.NewOffsetFetchResponseGroupTopic()
+					t.Topic, t.TopicID = topic.Topic, topic.TopicID
+					for _, p := range topic.Partitions {
+						of := kmsg.NewOffsetFetchResponseGroupTopicPartition()
+						of.Partition, of.ErrorCode = p, code
+						t.Partitions = append(t.Partitions, of)
+					}
+					answer.Topics = append(answer.Topics, t)
+				}
+				res.Groups = append(res.Groups, answer)
+			}
+			return res, nil, true
+		})
+		if code == 29 { // the other one is about the whole group, and asked again
+			if c := g.Committed(t.Context(), gen, partition(0)); !errors.Is(c.Err, kafka.ErrDenied) || !strings.Contains(kafka.Reason(c.Err), grant) {
+				t.Errorf("fetch of an offset: %v", c.Err)
+			}
+		}
+		b.broker.Cluster.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			res := req.ResponseKind().(*kmsg.OffsetCommitResponse)
+			for _, topic := range req.(*kmsg.OffsetCommitRequest).Topics {
+				t := kmsg.NewOffsetCommitResponseTopic()
+				t.Topic, t.TopicID = topic.Topic, topic.TopicID
+				for _, p := range topic.Partitions {
+					of := kmsg.NewOffsetCommitResponseTopicPartition()
+					of.Partition, of.ErrorCode = p.Partition, code
+					t.Partitions = append(t.Partitions, of)
+				}
+				res.Topics = append(res.Topics, t)
+			}
+			return res, nil, true
+		})
+		failed, err := g.Commit(t.Context(), gen, []kafka.Committed{{TopicPartition: partition(0), Offset: 1}})
+		if err == nil {
+			err = failed[0]
+		}
+		if !errors.Is(err, kafka.ErrDenied) || !strings.Contains(err.Error(), grant) {
+			t.Errorf("commit: %v, want %q", err, grant)
+		}
+	}
+}

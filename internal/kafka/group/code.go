@@ -21,8 +21,8 @@ const (
 	codeSessionTimeout       Code = 26
 	codeRebalance            Code = 27
 	codeInvalidOffsetSize    Code = 28
-	codeTopicForbidden       Code = 29
-	codeGroupForbidden       Code = 30
+	CodeTopicForbidden       Code = 29
+	CodeGroupForbidden       Code = 30
 	codeUnsupportedVersion   Code = 35
 	codeMemberIDRequired     Code = 79
 	codeGroupFull            Code = 81
@@ -46,8 +46,8 @@ var codeNames = map[Code]string{
 	codeSessionTimeout:       "INVALID_SESSION_TIMEOUT",
 	codeRebalance:            "REBALANCE_IN_PROGRESS",
 	codeInvalidOffsetSize:    "INVALID_COMMIT_OFFSET_SIZE",
-	codeTopicForbidden:       "TOPIC_AUTHORIZATION_FAILED",
-	codeGroupForbidden:       "GROUP_AUTHORIZATION_FAILED",
+	CodeTopicForbidden:       "TOPIC_AUTHORIZATION_FAILED",
+	CodeGroupForbidden:       "GROUP_AUTHORIZATION_FAILED",
 	codeUnsupportedVersion:   "UNSUPPORTED_VERSION",
 	codeMemberIDRequired:     "MEMBER_ID_REQUIRED",
 	codeGroupFull:            "GROUP_MAX_SIZE_REACHED",
@@ -61,15 +61,15 @@ var codeHints = map[Code]string{
 	codeInconsistentProtocol: "another member of the group shares no way of assigning partitions with this one, or the group is used for something else",
 	codeInvalidGroup:         "the group's name is not valid",
 	codeSessionTimeout:       "the session time-out lies outside of the brokers' group.min.session.timeout.ms and group.max.session.timeout.ms",
-	codeTopicForbidden:       "this user may not read the topic",
-	codeGroupForbidden:       "this user may not read the group: it needs READ on it",
+	CodeTopicForbidden:       "this user may not read the topic",
+	CodeGroupForbidden:       "this user may not read the group: it needs READ on it",
 	codeGroupFull:            "the group has as many members as the brokers' group.max.size allows",
 	codeFencedInstance:       "another process has joined with the same instance id",
 	CodeMetadataTooLarge:     "the brokers' offset.metadata.max.bytes is smaller than what is committed",
 }
 
 // Forbidden reports whether this user lacks a right.
-func (c Code) Forbidden() bool { return c == codeTopicForbidden || c == codeGroupForbidden }
+func (c Code) Forbidden() bool { return c == CodeTopicForbidden || c == CodeGroupForbidden }
 
 // Error prints the code's name and number, and what can be done about it.
 func (c Code) Error() string {

@@ -131,7 +131,7 @@ func (o *offsets) answered(a ask, res response) (what string, code Code, validat
 
 // severity orders the codes that are about the group, not about one offset.
 var severity = []Code{
-	codeOK, codeLoading, codeGroupForbidden, codeRequestTimedOut, codeNotAvailable, codeNotCoordinator,
+	codeOK, codeLoading, CodeGroupForbidden, codeRequestTimedOut, codeNotAvailable, codeNotCoordinator,
 	codeRebalance, codeIllegalGeneration, codeUnknownMember, codeFencedInstance,
 }
 

@@ -129,7 +129,7 @@ func TestMember_LeavesUntilItHasLeft(t *testing.T) {
 		"the coordinator loads":        func(*sim) response { return &leaveResponse{code: codeLoading} },
 		"a member alone":               func(*sim) response { return &leaveResponse{members: []Code{codeLoading}} },
 		"no answer":                    func(*sim) response { return nil },
-		"it may not":                   func(*sim) response { return &leaveResponse{code: codeGroupForbidden} },
+		"it may not":                   func(*sim) response { return &leaveResponse{code: CodeGroupForbidden} },
 	}
 	for name, answer := range answers {
 		t.Run(name, func(t *testing.T) {
@@ -538,7 +538,7 @@ func TestTrace27_Refusals(t *testing.T) {
 		codeSessionTimeout: func(s *sim, on bool) {
 			s.refuse(on, codeSessionTimeout)
 		},
-		codeGroupForbidden:       func(s *sim, on bool) { s.refuse(on, codeGroupForbidden) },
+		CodeGroupForbidden:       func(s *sim, on bool) { s.refuse(on, CodeGroupForbidden) },
 		codeInconsistentProtocol: func(s *sim, on bool) { s.refuse(on, codeInconsistentProtocol) },
 		Code(1234):               func(s *sim, on bool) { s.refuse(on, Code(1234)) },
 	} {

@@ -236,7 +236,7 @@ func samples() []sample {
 			r.Groups = []kmsg.DescribeGroupsResponseGroup{g}
 			return r
 		}, func(int16) response {
-			return &describeResponse{codeGroupForbidden, "Stable", "range", []describedMember{{"m", "i", []byte{1}, []byte{2}}}}
+			return &describeResponse{CodeGroupForbidden, "Stable", "range", []describedMember{{"m", "i", []byte{1}, []byte{2}}}}
 		}},
 		{commit, func(v int16) kmsg.Response {
 			r := kmsg.NewPtrOffsetCommitResponse()
