@@ -93,14 +93,17 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 			offset = f.unreadable(ctx, offset, err, wait)
 			continue
 		case kafka.CauseOffset:
-			next, err := f.locate(ctx, offset)
-			if err != nil {
+			next, ended := f.locate(ctx, offset)
+			if ended != nil {
 				return
 			}
 			if next < offset { // offsets that were read hold other events now
 				f.located.Store(false)
 				f.restart(errLogChanged)
 				return
+			}
+			if next == offset { // else it is gone, and the next attempt is another one
+				f.unread("fetch failed; retried", err)
 			}
 			offset = next
 			f.tracker.Passed(offset)
