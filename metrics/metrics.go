@@ -101,7 +101,7 @@ var (
 	CommitResults = []string{"ok", "refused", "forbidden", "error"}
 	Ignored       = []string{"foreign", "version", "damaged", "other_offset", "other_log", "other_cluster", "unknown_log", "replaced"}
 	LostReasons   = []string{"below_log_start", "beyond_end", "recreated"}
-	BatchFaults   = []string{"corrupt", "too_large", "unsupported"}
+	BatchFaults   = []string{"corrupt", "too_large", "headers", "unsupported"}
 	FeedPolicies  = []string{"halt", "skip"}
 	States        = []string{"catching_up", "reading", "waiting", "unavailable", "forbidden", "missing", "halted", "feed_halted", "feed_skipped"}
 	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}

@@ -16,7 +16,7 @@ import (
 
 // Unreadable is a record batch that cannot be read.
 type Unreadable struct {
-	Reason string `json:"reason"` // one of UnreadableReasons
+	Reason string `json:"reason"` // see UnreadableReason
 	First  int64  `json:"first"`  // the first offset that was not read
 	Last   int64  `json:"last"`   // the last offset of the batch; -1 where it is not known
 	Bytes  int64  `json:"bytes"`  // of the batch as Kafka sent it; 0 where Kafka does not send it
@@ -28,6 +28,7 @@ type Unreadable struct {
 const (
 	batchCorrupt     = "corrupt"     // not what was written
 	batchTooLarge    = "too_large"   // larger than the limit
+	batchHeaders     = "headers"     // with a record that has too many headers
 	batchUnsupported = "unsupported" // of an old format, or with an unknown codec
 )
 
@@ -36,6 +37,8 @@ func UnreadableReason(err error) string {
 	switch {
 	case errors.Is(err, batch.ErrTooLarge), errors.Is(err, errAnswerTooLarge):
 		return batchTooLarge
+	case errors.Is(err, batch.ErrHeaders):
+		return batchHeaders
 	case errors.Is(err, batch.ErrFormat):
 		return batchUnsupported
 	}

@@ -48,7 +48,7 @@ func TestUnreadableReason(t *testing.T) {
 	t.Parallel()
 	for err, want := range map[error]string{
 		batch.ErrCorrupt: "corrupt", batch.ErrTooLarge: "too_large", batch.ErrFormat: "unsupported",
-		errAnswerTooLarge: "too_large", kafkago.InvalidMessage: "corrupt",
+		errAnswerTooLarge: "too_large", batch.ErrHeaders: "headers", kafkago.InvalidMessage: "corrupt",
 	} {
 		if got := UnreadableReason(fmt.Errorf("%w: %w", ErrUnreadable, err)); got != want {
 			t.Errorf("%v is %q, want %q", err, got, want)

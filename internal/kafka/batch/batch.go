@@ -49,6 +49,8 @@ var (
 	ErrCorrupt = errors.New("the batch is corrupt")
 	// ErrTooLarge says that a batch is larger, once decompressed, than the limit.
 	ErrTooLarge = errors.New("the batch is too large")
+	// ErrHeaders says that a record has more headers than are read.
+	ErrHeaders = errors.New("a record has too many headers")
 	// ErrFormat says that a batch is in a form that is not read here.
 	ErrFormat = errors.New("the batch has a form that is not supported")
 )

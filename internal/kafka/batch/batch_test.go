@@ -254,7 +254,7 @@ func TestRecords_RefusesWhatLies(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, err := read(data)
-			if !errors.Is(err, batch.ErrCorrupt) && !errors.Is(err, batch.ErrTooLarge) && !errors.Is(err, batch.ErrFormat) {
+			if !errors.Is(err, batch.ErrCorrupt) && !errors.Is(err, batch.ErrTooLarge) && !errors.Is(err, batch.ErrFormat) && !errors.Is(err, batch.ErrHeaders) {
 				t.Errorf("error %v", err)
 			}
 		})
@@ -274,7 +274,7 @@ func TestNext_WaitsForTheRestOfABatch(t *testing.T) {
 func TestRecords_ErrorsNameTheOffset(t *testing.T) {
 	t.Parallel()
 	_, err := read(hostile()["more headers than are taken"])
-	if err == nil || !strings.Contains(err.Error(), "offset 100: ") || !strings.Contains(err.Error(), fmt.Sprint(batch.MaxHeaders)) {
+	if !errors.Is(err, batch.ErrHeaders) || errors.Is(err, batch.ErrCorrupt) || !strings.Contains(err.Error(), "offset 100: ") || !strings.Contains(err.Error(), fmt.Sprint(batch.MaxHeaders)) {
 		t.Errorf("%v", err)
 	}
 }

@@ -1,6 +1,9 @@
 package batch
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // reader takes values from the front of a batch's records, or of one of them. After a failure it returns
 // zeros.
@@ -46,7 +49,7 @@ func (r *reader) body(rec *Record) error {
 	case r.failed || count < 0 || count > int64(len(r.data)):
 		return corrupt("its lengths are wrong")
 	case count > MaxHeaders:
-		return corrupt("it has %d headers, more than %d", count, MaxHeaders)
+		return fmt.Errorf("%w: %d, more than %d", ErrHeaders, count, MaxHeaders)
 	}
 	kept := make([]byte, 0, len(key)+len(value))
 	if kept = append(kept, key...); key != nil {
