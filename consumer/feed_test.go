@@ -116,6 +116,9 @@ func TestConsumer_HaltsAFeedThatCannotBeRead(t *testing.T) {
 		if n := f.value("contactsync_consumer_unreadable_feeds_total", "halt"); n != 1 {
 			t.Errorf("%v halts are counted", n)
 		}
+		if n := f.value("contactsync_consumer_halted_partitions", ""); n != 0 {
+			t.Errorf("%v partitions are halted when none is owned", n)
+		}
 	})
 }
 

@@ -141,7 +141,7 @@ func (f *fetcher) works() {
 // over ends a halt with its generation. The state stays as it was while the partition is
 // given back.
 func (f *fetcher) over() {
-	if p := f.problem.Load(); p != nil && p.state == Halted {
+	if p := f.problem.Load(); p != nil && p.state.waits() {
 		f.c.deps.Metrics.Halted.Dec()
 	}
 }
@@ -205,7 +205,7 @@ func (c *Consumer) notRead() (why string, halted bool) {
 		if p.State.read() {
 			return "", false
 		}
-		halted = halted && p.State == Halted
+		halted = halted && p.State.waits()
 		reasons = append(reasons, contactsync.TopicPartition{Topic: p.Topic, Partition: p.Partition}.String()+" is "+string(p.State)+": "+p.Reason)
 	}
 	if len(all) == 0 && (g.All > 0 || len(g.Missing) == 0) {
