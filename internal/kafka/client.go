@@ -26,9 +26,11 @@ type Client struct {
 	client   *kafkago.Client // on the shared transport; each request is bounded by the request time-out
 
 	transport *kafkago.Transport // nil where the caller brought a transport of its own
-	cancel    context.CancelFunc
+	renewal   *renewal
 
-	renewal *renewal
+	life    context.Context // until Close
+	end     context.CancelFunc
+	running sync.WaitGroup // what lasts as long, and Close waits for
 
 	mu sync.Mutex
 	// guarded by mu
@@ -51,13 +53,11 @@ func New(cfg Config, log *slog.Logger, topics ...string) (*Client, error) {
 		return nil, fmt.Errorf("connect to kafka: %w", err)
 	}
 	c := newClient(cfg, log)
-	var ctx context.Context
-	ctx, c.cancel = context.WithCancel(context.Background())
-	c.transport = c.newTransport(ctx, topics)
+	c.transport = c.newTransport(c.life, topics)
 	c.client.Transport = c.transport
 	c.renewal.add(c.transport)
 	c.renewal.files = files
-	go c.renewal.run(ctx)
+	c.running.Go(func() { c.renewal.run(c.life) })
 	return c, nil
 }
 
@@ -78,10 +78,11 @@ func newClient(cfg Config, log *slog.Logger) *Client {
 		addr = kafkago.TCP(anyBroker)
 	}
 	c := &Client{
-		cfg: cfg, log: log, addr: addr, decoding: newDecoding(defaultMaxBatch), cancel: func() {},
+		cfg: cfg, log: log, addr: addr, decoding: newDecoding(defaultMaxBatch),
 		sockets: map[*socket]struct{}{},
 		client:  &kafkago.Client{Addr: addr, Timeout: cfg.RequestTimeout},
 	}
+	c.life, c.end = context.WithCancel(context.Background())
 	c.renewal = newRenewal(cfg, log, c.checkBootstrap)
 	return c
 }
@@ -130,7 +131,8 @@ func (c *Client) RequestTimeout() time.Duration { return c.cfg.RequestTimeout }
 
 // Close closes every connection that was made through c, those in use included:
 // their requests fail. So it comes last, after the readers, the producers and the
-// group. No new connection is made afterwards. It may be called again.
+// group, and ends what these have left behind. No new connection is made afterwards. It
+// may be called again.
 func (c *Client) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -138,7 +140,7 @@ func (c *Client) Close() {
 	c.sockets = map[*socket]struct{}{}
 	c.mu.Unlock()
 
-	c.cancel()
+	c.end()
 	if c.transport != nil {
 		c.transport.CloseIdleConnections()
 	}
@@ -146,4 +148,5 @@ func (c *Client) Close() {
 	for s := range open {
 		_ = s.Conn.Close()
 	}
+	c.running.Wait()
 }

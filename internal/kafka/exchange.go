@@ -29,7 +29,7 @@ type exchanger struct {
 }
 
 func newExchanger(c *Client) *exchanger {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(c.life)
 	t := c.newTransport(ctx, []string{}) // the layout of no topic
 	t.MetadataTTL = exchangeTTL
 	c.renewal.add(t)

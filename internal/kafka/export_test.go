@@ -26,4 +26,7 @@ func Renewals(c *Client) func(ctx context.Context, now time.Time) {
 	}
 }
 
+// Ended is closed when nothing of the membership runs any more.
+func (g *Group) Ended() <-chan struct{} { return g.inner.Ended() }
+
 const RefusalPause, RenewalPause = refusalPause, renewalPause

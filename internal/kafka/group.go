@@ -124,8 +124,8 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 			return nil, err
 		}
 		var run context.Context
-		run, g.abandon = context.WithCancel(context.Background())
-		go g.inner.Run(run)
+		run, g.abandon = context.WithCancel(g.client.life)
+		g.client.running.Go(func() { g.inner.Run(run) })
 	}
 	attempt, cancel := context.WithTimeout(ctx, g.cfg.SessionTimeout)
 	defer cancel()

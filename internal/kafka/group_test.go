@@ -212,6 +212,12 @@ func TestGroup_LeaveDoesNotWaitForASilentCoordinator(t *testing.T) {
 	if err := g.Leave(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Leave: %v", err)
 	}
+	b.kafka.Close()
+	select {
+	case <-g.Ended():
+	default:
+		t.Error("the membership goes on when the client is closed")
+	}
 	close(answer)
 }
 

@@ -1,0 +1,38 @@
+package kafka
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A renewal that is under way ends with the client, and before Close returns.
+func TestClient_CloseWaitsForARenewal(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultConfig()
+		cfg.Brokers = []string{"broker:1"}
+		c, err := New(cfg, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		trying := make(chan struct{})
+		var ended atomic.Bool
+		c.renewal.try = func(ctx context.Context) error {
+			close(trying)
+			<-ctx.Done()
+			Sleep(context.Background(), time.Second) // a connection is closed
+			ended.Store(true)
+			return context.Cause(ctx)
+		}
+		c.renewal.refused.Store(true)
+		<-trying
+		c.Close()
+		if !ended.Load() {
+			t.Error("it goes on")
+		}
+	})
+}
