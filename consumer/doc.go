@@ -10,6 +10,8 @@
 //     never passed over in silence;
 //   - a record batch that cannot be read halts its partition until an operator or
 //     policy sets it aside: it ends as one dead letter that has its offsets;
+//   - a partition most of whose events cannot be read halts before each of them is a dead
+//     letter, and goes on when they can be read, or as an operator decides;
 //   - a generation is given back as a whole, and only when nothing of it is in
 //     flight any more.
 //

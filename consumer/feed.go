@@ -10,7 +10,6 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
-	"github.com/contactsync/contactsync/internal/progress"
 )
 
 // Feed is why a partition waits, or why its events become dead letters: most of the last
@@ -268,23 +267,15 @@ func (g *feedGuard) passed(offset int64) {
 	}
 }
 
-// kept is what a commit of that offset tells the next owner.
-func (u *fuse) kept(committed int64) *progress.Feed {
-	if at := u.waits.Load(); at != nowhere {
-		return &progress.Feed{Waits: true, Offset: at}
-	}
-	if at := u.passes.Load(); at > committed {
-		return &progress.Feed{Offset: at}
-	}
-	return nil
-}
-
 var errFeedGoesOn = errors.New("the partition does not wait for events that can be read: its state in /status would be " + string(FeedHalted))
 
 // ResumeFeed has a partition go on whose events cannot be read, as an operator's decision:
 // so many records pass whatever they are, or all until most can be read. With neither it
 // halts again where the events still cannot be read.
 func (c *Consumer) ResumeFeed(p contactsync.TopicPartition, records int64, untilReadable bool) error {
+	if records < 0 {
+		return errors.New("a number of records is not negative")
+	}
 	g := c.present.Load()
 	if g == nil {
 		return errNotOwned

@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"bytes"
+	"cmp"
 	"slices"
 	"strings"
 	"testing"
@@ -251,6 +252,9 @@ func TestConsumer_ResumesAFeedForAnOperator(t *testing.T) {
 				if test.corrected {
 					f.turn(badBelow(0))
 				}
+				if err := f.consumer.ResumeFeed(partition0, -1, false); err == nil {
+					t.Error("taken for fewer records than none")
+				}
 				if err := f.consumer.ResumeFeed(partition0, test.records, test.readable); err != nil {
 					t.Fatal(err)
 				}
@@ -277,23 +281,25 @@ func TestConsumer_TheNextOwnerKnowsOfAFeed(t *testing.T) {
 		name    string
 		policy  string
 		decide  func(f *fakes) error // before the first owner ends
+		before  string               // the first owner's policy, where it is not halt
 		offset  int64                // that an operator sets meanwhile; 0 for none
 		want    int64
 		letters int
 		state   consumer.State
 		first   string // that cannot be read, where it is halted
 	}{
-		{"it waits", consumer.Halt, nil, 0, 20, 20, consumer.FeedHalted, "contacts/0@20"},
-		{"another offset is set", consumer.Halt, nil, 2000, 2020, 40, consumer.FeedHalted, "contacts/0@2000"},
-		{"the policy is skip now", consumer.Skip, nil, 0, 3000, 3000, consumer.FeedSkipped, ""},
-		{"nobody looks now", consumer.Off, nil, 0, 3000, 3000, consumer.Reading, ""},
-		{"some pass", consumer.Halt, func(f *fakes) error { return f.consumer.ResumeFeed(partition0, 2000, false) }, 0, 2021, 2021, consumer.FeedHalted, "contacts/0@1921"},
-		{"all pass until they can be read", consumer.Halt, func(f *fakes) error { return f.consumer.ResumeFeed(partition0, 0, true) }, 0, 3000, 3000, consumer.FeedSkipped, ""},
+		{"it waits", consumer.Halt, nil, "", 0, 20, 20, consumer.FeedHalted, "contacts/0@20"},
+		{"another offset is set", consumer.Halt, nil, "", 2000, 2020, 40, consumer.FeedHalted, "contacts/0@2000"},
+		{"the policy is skip now", consumer.Skip, nil, "", 0, 3000, 3000, consumer.FeedSkipped, ""},
+		{"nobody looks now", consumer.Off, nil, "", 0, 3000, 3000, consumer.Reading, ""},
+		{"some pass", consumer.Halt, func(f *fakes) error { return f.consumer.ResumeFeed(partition0, 2000, false) }, "", 0, 2021, 2021, consumer.FeedHalted, "contacts/0@1921"},
+		{"all pass until they can be read", consumer.Halt, func(f *fakes) error { return f.consumer.ResumeFeed(partition0, 0, true) }, "", 0, 3000, 3000, consumer.FeedSkipped, ""},
+		{"the policy was skip", consumer.Halt, nil, consumer.Skip, 0, 1020, 1020, consumer.FeedHalted, "contacts/0@1000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				f := newFakes(t)
+				f := newFakesWith(t, func(c *consumer.Config) { c.OnUnreadableFeed = cmp.Or(test.before, consumer.Halt) })
 				f.feed(1000, allBad)
 				end := f.generations(t)
 				f.first.Offset = 0
@@ -441,6 +447,100 @@ func TestConsumer_AHaltedFeedBeforeABatchThatCannotBeRead(t *testing.T) {
 		}
 		if n := f.gauge("contactsync_consumer_halted_partitions"); n != 0 {
 			t.Errorf("%v partitions are halted at the end", n)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Each event is a transaction of its own: its marker takes an offset.
+func TestConsumer_AFeedOfTransactions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		f.feed(0, badBelow(100))
+		f.batches = func(offset int64) (all []byte) {
+			for o := offset; o < min(offset+50, f.size.Load()); o++ {
+				b, r := kmsg.RecordBatch{FirstOffset: o, Attributes: 1 << 4, ProducerID: 7}, kmsg.Record{Value: []byte(f.values(0, o))}
+				if o%2 == 1 {
+					b.Attributes |= 1 << 5
+					r = kmsg.Record{Key: []byte{0, 0, 0, 1}, Value: make([]byte, 6)} // commit
+				}
+				all = append(all, kafkatest.Batch(b, r)...)
+			}
+			return all
+		}
+		f.cut(200)
+		end := f.generations(t)
+		f.first.Offset = 0
+		stop := f.run(t)
+		kafka.Sleep(t.Context(), time.Minute)
+		if p := f.consumer.Partitions()[0]; p.State != consumer.FeedHalted || p.Committed != 39 || p.Lag != 161 || f.letters(0) != 20 {
+			t.Errorf("%+v, %d dead letters", p, f.letters(0))
+		}
+		end(kafka.ErrRebalance)
+		kafka.Sleep(t.Context(), time.Minute)
+		if p := f.consumer.Partitions()[0]; p.State != consumer.FeedHalted || p.Feed.Ahead != 80 || f.letters(0) != 20 {
+			t.Errorf("the next owner: %+v, %+v", p, p.Feed)
+		}
+		f.cut(280) // 90 good events
+		kafka.Sleep(t.Context(), time.Minute)
+		if p := f.consumer.Partitions()[0]; p.State != consumer.Reading || p.Committed != 280 || p.Lag != 0 || f.letters(0) != 50 {
+			t.Errorf("at the end: %+v, %d dead letters", p, f.letters(0))
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// Nothing lies behind the offset at which the partition waits, so nothing ends by which
+// the committed offset would change.
+func TestConsumer_KeepsADecisionAboutAFeedAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		f.feed(20, allBad)
+		end := f.generations(t)
+		f.first.Offset = 0
+		stop := f.run(t)
+		kafka.Sleep(t.Context(), time.Minute)
+		if err := f.consumer.ResumeFeed(partition0, 0, true); err != nil {
+			t.Fatal(err)
+		}
+		kafka.Sleep(t.Context(), 10*time.Second)
+		end(kafka.ErrRebalance)
+		kafka.Sleep(t.Context(), time.Minute)
+		f.cut(60)
+		kafka.Sleep(t.Context(), time.Minute)
+		if p := f.consumer.Partitions()[0]; p.State != consumer.FeedSkipped || p.Committed != 60 {
+			t.Errorf("the next owner: %+v", p)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// The log ends before the committed offset, and is read from its start.
+func TestConsumer_ForgetsAHaltedFeedOfAnotherLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakesWith(t, func(c *consumer.Config) { c.OnOffsetLoss = consumer.Skip })
+		f.feed(1000, allBad)
+		end := f.generations(t)
+		f.first.Offset = 0
+		stop := f.run(t)
+		kafka.Sleep(t.Context(), time.Minute)
+		f.cut(10)
+		f.turn(badBelow(0))
+		end(kafka.ErrRebalance)
+		kafka.Sleep(t.Context(), time.Minute)
+		f.cut(60)
+		kafka.Sleep(t.Context(), time.Minute)
+		if p := f.consumer.Partitions()[0]; p.State != consumer.Reading || p.Committed != 60 {
+			t.Errorf("%+v", p)
 		}
 		if err := stop(); err != nil {
 			t.Error(err)

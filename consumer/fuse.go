@@ -6,6 +6,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/progress"
 )
 
 // What the fuse of a partition goes by.
@@ -71,6 +72,19 @@ func (u *fuse) wait(offset int64) {
 func (u *fuse) pass(below int64) {
 	u.passes.Store(below)
 	u.waits.Store(nowhere)
+}
+
+// kept is what a commit of that offset tells the next owner: what waits, or what an
+// operator lets pass. A policy is not kept, since it may be another one then.
+func (u *fuse) kept(committed int64) *progress.Feed {
+	waits, passes := u.waits.Load(), u.passes.Load()
+	switch {
+	case waits != nowhere:
+		return &progress.Feed{Waits: true, Offset: waits}
+	case passes > committed && u.policy == Halt:
+		return &progress.Feed{Offset: passes}
+	}
+	return nil
 }
 
 // look notes a record behind the offset at which the partition waits, and reports
