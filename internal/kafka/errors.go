@@ -26,8 +26,8 @@ var (
 	ErrFewReplicas = errors.New("fewer replicas are in sync than min.insync.replicas asks for")
 	// ErrUnreadable says that Kafka's answer holds something that is no record.
 	ErrUnreadable = errors.New("the record batch cannot be read")
-	// ErrRebalance says that the group rebalances: the generation has ended.
-	ErrRebalance = errors.New("the group rebalances")
+	// ErrRebalance says that a generation has ended, and why the next one is not there yet.
+	ErrRebalance = errors.New("the partitions are shared out anew")
 	// ErrMetadataTooLarge says that the brokers do not keep so much with an offset.
 	ErrMetadataTooLarge = errors.New("more than the brokers keep with an offset (offset.metadata.max.bytes)")
 	// ErrFenced says that Kafka refuses what this member commits: its partitions have

@@ -140,7 +140,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 		g.held = gen
 		return g.generation(ctx, gen)
 	case g.fenced.Load():
-		return nil, fmt.Errorf("join group %q: %w: this process stays out: give each one an instance_id of its own, and restart it", g.cfg.ID, group.ErrFenced)
+		return nil, fmt.Errorf("join group %q: %w: this process stays out: give each one an instance_id of its own, and restart it", g.cfg.ID, group.ErrTaken)
 	}
 	if t := g.trouble.Swap(nil); t != nil {
 		return nil, groupError(*t, g.cfg.ID)

@@ -9,13 +9,13 @@ import (
 // Why an assignment ends. The event that ends it carries one of these, or an error
 // that wraps one.
 var (
-	ErrRebalance  = errors.New("the group rebalances")
+	ErrRejoin     = errors.New("the group rebalances")
 	ErrPartitions = errors.New("a topic of the group has got other partitions")
 	ErrOutdated   = errors.New("the assignment is of other topics or partitions than there are now")
 	ErrStopped    = errors.New("the member stops")
 	ErrEvicted    = errors.New("the coordinator knows this member no more, or not in this generation")
 	ErrLease      = errors.New("no sign of life was confirmed for a session")
-	ErrFenced     = errors.New("another process has taken the instance id")
+	ErrTaken      = errors.New("another process has taken the instance id")
 )
 
 // Why a commit or a fetch of offsets has failed.
@@ -43,9 +43,6 @@ type Assigned struct {
 	// Topics are those of the own topics that exist. One may be missing although
 	// partitions of it are assigned, when no broker answered in time.
 	Topics map[string]Topic
-	// Replaced says that an earlier process with this instance id may have been
-	// replaced, and may be at work until its lease ends: one session from now.
-	Replaced bool
 }
 
 // Topic is what is known of a topic.

@@ -205,9 +205,9 @@ func (m *Member) fenced(now time.Time) {
 	m.id.member = ""
 	if m.entry.fencedItself(now) {
 		m.trouble(fmt.Errorf("group %q: %w, perhaps by a request of this process that it has given up", m.cfg.Group, codeFencedInstance))
-		m.lose(now, ErrFenced, phaseJoin)
+		m.lose(now, ErrTaken, phaseJoin)
 		return
 	}
-	m.lose(now, ErrFenced, phaseOut)
+	m.lose(now, ErrTaken, phaseOut)
 	m.emit(Fenced{})
 }

@@ -89,7 +89,7 @@ func (m *Member) onBeat(now time.Time, c *call, late bool, res response, err err
 		}
 	case codeRebalance:
 		m.validated(c, false)
-		m.rejoin(now, ErrRebalance)
+		m.rejoin(now, ErrRejoin)
 	default:
 		m.refused(now, c, "heartbeat", code)
 	}

@@ -173,7 +173,9 @@ func (a *ask) take(results []Offset) {
 func (m *Member) onAsk(now time.Time, c *call, res response, err error) {
 	if err != nil {
 		m.offsets.finish(c.ask, fmt.Errorf("%w: %w", ErrRetry, err))
-		m.drop(now, c)
+		if c.ask.until.Sub(c.sent) >= m.cfg.short() { // else it was the owner who could not wait
+			m.drop(now, c)
+		}
 		return
 	}
 	what, code, validated := m.offsets.answered(c.ask, res)
@@ -186,7 +188,7 @@ func (m *Member) onAsk(now time.Time, c *call, res response, err error) {
 	switch code {
 	case codeOK, codeLoading:
 	case codeRebalance:
-		m.rejoin(now, ErrRebalance)
+		m.rejoin(now, ErrRejoin)
 	default:
 		m.refused(now, c, what, code)
 	}

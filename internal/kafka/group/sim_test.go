@@ -327,14 +327,17 @@ type simMember struct {
 	events  []Event
 	last    map[string]time.Time // of each kind of event
 
-	owner   func(Event)   // takes the events; nil for one that only owns and commits
-	drain   time.Duration // how long the owner takes to give back
-	frozen  bool          // SIGSTOP: time passes, nothing happens
-	missed  []func()
-	dead    bool  // SIGKILL
-	offset  int64 // what is committed next
-	tickets map[int]string
-	results map[string]Done
+	owner func(Event) // takes the events; nil for one that only owns and commits
+	// replaced says that an earlier process with the instance id may be at work until its
+	// lease ends: one session from the assignment.
+	replaced bool
+	drain    time.Duration // how long the owner takes to give back
+	frozen   bool          // SIGSTOP: time passes, nothing happens
+	missed   []func()
+	dead     bool  // SIGKILL
+	offset   int64 // what is committed next
+	tickets  map[int]string
+	results  map[string]Done
 }
 
 func config(s *sim) Config {
@@ -439,6 +442,7 @@ func (m *simMember) on(e Event) {
 			m.s.t.Fatalf("%s is assigned again before it has given back\n%s", m.name, m.s.story())
 		}
 		m.held, m.lost = &e, false
+		m.replaced = m.m.recheck.state == checkAsk // it joined without a member id
 	case Release:
 		m.s.after(m.drain, func() {
 			m.do(func() {
@@ -471,7 +475,7 @@ func (m *simMember) owns() []contactsync.TopicPartition {
 		return nil
 	}
 	// An earlier process with the same instance id may be at work until its lease ends.
-	if m.held.Replaced && m.s.now.Before(m.last["Assigned"].Add(m.m.cfg.Session)) {
+	if m.replaced && m.s.now.Before(m.last["Assigned"].Add(m.m.cfg.Session)) {
 		return nil
 	}
 	return m.held.Partitions

@@ -123,7 +123,7 @@ func (m *Member) accept(now time.Time) {
 	m.emit(Assigned{
 		Cluster: m.watch.cluster,
 		Number:  m.number, Generation: m.id.generation, Member: m.id.member, Protocol: m.round.protocol, Leader: m.round.leader,
-		Partitions: m.round.got, Topics: topics, Replaced: m.entry.fresh,
+		Partitions: m.round.got, Topics: topics,
 	})
 	if m.entry.fresh {
 		m.recheck.begin(now)

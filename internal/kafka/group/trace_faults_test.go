@@ -194,6 +194,33 @@ func TestMember_AsksAFrozenBrokerOnce(t *testing.T) {
 	s.until("it is asked", time.Minute, func() bool { return finds > 1 })
 }
 
+// A commit that cannot wait for its answer says nothing of the coordinator.
+func TestMember_AHastyCommitKeepsTheCoordinator(t *testing.T) {
+	t.Parallel()
+	s := newSim(t)
+	m := s.join("m", nil)
+	s.owned(10*time.Second, m)
+	coordinator := m.m.coordinator.epoch
+	m.do(func() {
+		m.m.Commit(m.held.Number, []Offset{{TopicPartition: m.held.Partitions[0]}}, s.now.Add(time.Millisecond))
+	})
+	s.run(10 * time.Second)
+	if m.count("Done") != 1 || m.m.coordinator.epoch != coordinator {
+		t.Errorf("another coordinator was looked for\n%s", s.story())
+	}
+	s.before = func(_ *simMember, c Call, _ func(response, error)) bool {
+		_, commit := c.Request.(*commitRequest)
+		return commit
+	}
+	m.do(func() {
+		m.m.Commit(m.held.Number, []Offset{{TopicPartition: m.held.Partitions[0]}}, s.now.Add(time.Minute))
+	})
+	s.run(20 * time.Second)
+	if m.m.coordinator.epoch == coordinator {
+		t.Error("a coordinator that does not answer commits is kept")
+	}
+}
+
 // K-7: a member that was frozen beyond its session starts nothing when it goes on.
 func TestMember_FrozenBeyondItsSession(t *testing.T) {
 	t.Parallel()

@@ -292,7 +292,7 @@ func TestMember_BadAssignments(t *testing.T) {
 	// Partitions of a topic that it does not read: asked for again, then left alone.
 	bad = encodeAssignment([]contactsync.TopicPartition{tp("a", 1), tp("other", 0)})
 	before := s.group.generation
-	m.do(func() { m.m.rejoin(s.now, ErrRebalance) })
+	m.do(func() { m.m.rejoin(s.now, ErrRejoin) })
 	s.until("its own part", 20*time.Second, func() bool { return m.held != nil && len(m.owns()) == 1 })
 	if n := s.group.generation - before; n != 4 {
 		t.Errorf("joined %d times", n)

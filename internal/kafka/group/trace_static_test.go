@@ -56,7 +56,7 @@ func TestTrace15_StaticRestart(t *testing.T) {
 					s.run(3 * time.Second)
 					members[i] = s.joinStatic(i, nil)
 					s.until("it is back", 5*time.Second, func() bool { return members[i].held != nil })
-					if !slices.Equal(members[i].held.Partitions, before) || !members[i].held.Replaced {
+					if !slices.Equal(members[i].held.Partitions, before) || !members[i].replaced {
 						t.Errorf("%v becomes %+v", before, *members[i].held)
 					}
 					s.run(time.Minute)

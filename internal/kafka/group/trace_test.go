@@ -300,7 +300,7 @@ func TestTrace08_LateErrors(t *testing.T) {
 				}
 				s.group.prepare() // a rebalance for whatever reason
 				s.before = func(*simMember, Call, func(response, error)) bool { return false }
-				one.do(func() { one.m.rejoin(s.now, ErrRebalance) })
+				one.do(func() { one.m.rejoin(s.now, ErrRejoin) })
 				s.until("the next generation", 5*time.Second, func() bool { return one.count("Assigned") == 2 })
 				late(coded(req, code), nil)
 				before := len(one.events)
