@@ -46,6 +46,8 @@ type Group interface {
 	Commit(ctx context.Context, gen *kafka.Generation, offsets []kafka.Committed) ([]error, error)
 	// Committed asks again for what is committed for one partition of a generation.
 	Committed(ctx context.Context, gen *kafka.Generation, partition contactsync.TopicPartition) kafka.Committed
+	// TopicID asks which topic has a name now; zero where that is not known.
+	TopicID(ctx context.Context, topic string) ([16]byte, error)
 	// LeaseUntil is until when the generation is certainly this member's; zero where
 	// there is none. It may be called at any time.
 	LeaseUntil() time.Time

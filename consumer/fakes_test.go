@@ -41,6 +41,8 @@ type fakes struct {
 	atWork  func() time.Time          // what a release returns
 	batches func(offset int64) []byte // of an answer, where the test decides; nil for the usual ones
 
+	topic [16]byte // id of the topic by now
+
 	consumer *consumer.Consumer
 	log      bytes.Buffer // read it when Run has returned
 
@@ -181,6 +183,8 @@ func (f *fakes) Commit(_ context.Context, gen *kafka.Generation, offsets []kafka
 	}
 	return failed, nil
 }
+
+func (f *fakes) TopicID(context.Context, string) ([16]byte, error) { return f.topic, nil }
 
 func (f *fakes) Leave(context.Context) error { f.note("leave"); return nil }
 

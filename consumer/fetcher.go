@@ -25,7 +25,8 @@ type fetcher struct {
 	claim    contactsync.Claim
 	tracker  *progress.Tracker
 	log      progress.Log
-	kept     kept // the committing goroutine's
+	topicID  [16]byte // of the topic that is read; zero where it is not known
+	kept     kept     // the committing goroutine's
 	decode   func(contactsync.Record) event.Event
 	assigned time.Time
 

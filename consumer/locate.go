@@ -74,7 +74,9 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 				}
 				continue
 			}
-			why, lost = beyondEnd, committed-b.End
+			if why, lost = beyondEnd, committed-b.End; f.isRecreated(ctx) {
+				why, lost = recreated, 1
+			}
 		}
 		if why != earlier && f.c.losses.note(f.claim.TopicPartition, committed) {
 			f.c.deps.Metrics.OffsetsLost.WithLabelValues(string(why)).Add(float64(lost))
@@ -88,6 +90,16 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 		}
 		return 0, f.halt(ctx, why)
 	}
+}
+
+// isRecreated reports whether the topic is certainly another one than at the assignment.
+func (f *fetcher) isRecreated(ctx context.Context) bool {
+	id, err := f.c.deps.Group.TopicID(ctx, f.claim.Topic)
+	if err != nil {
+		f.c.deps.Log.Debug("whether the topic was recreated is not known", "topic", f.claim.Topic, "err", err)
+		return false
+	}
+	return id != f.topicID && id != [16]byte{} && f.topicID != [16]byte{}
 }
 
 // lossHint is what an operator can do about events that were lost.

@@ -51,6 +51,38 @@ func TestConsumer_BelievesThatAnOffsetIsLostOnlyWhenItStaysBeyondTheEnd(t *testi
 	}
 }
 
+// A topic that is recreated while it is read is one loss, and not of the offsets by which
+// the new one is shorter; where nobody knows, it is those.
+func TestConsumer_CountsATopicThatIsRecreatedWhileItIsRead(t *testing.T) {
+	t.Parallel()
+	for reason, id := range map[string][16]byte{"recreated": {2}, "beyond_end": {1}} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakes(t)
+				f.end = f.size.Load
+				f.topic = [16]byte{1}
+				f.generations(t)
+				stop := f.run(t)
+				kafka.Sleep(t.Context(), time.Minute)
+				f.topic = id
+				f.cut(2)
+				kafka.Sleep(t.Context(), time.Minute)
+				if p := f.consumer.Partitions()[0]; p.State != consumer.Halted || !strings.Contains(p.Reason, reason) {
+					t.Errorf("%+v", p)
+				}
+				if err := stop(); err != nil {
+					t.Error(err)
+				}
+				want := map[string]float64{"recreated": 1, "beyond_end": records - 2}[reason]
+				if n, all := f.value("contactsync_consumer_offsets_lost_total", reason), f.value("contactsync_consumer_offsets_lost_total", ""); n != want || all != n {
+					t.Errorf("%v lost offsets are counted as %s and %v in all, want %v", n, reason, all, want)
+				}
+			})
+		})
+	}
+}
+
 // An offset that exists, as Kafka says, and is refused again and again is none that is read.
 func TestConsumer_ShowsAFetchThatIsRefusedForAnOffsetThatExists(t *testing.T) {
 	t.Parallel()

@@ -21,7 +21,7 @@ func (f *fetcher) resume(from kafka.Committed) {
 		}
 		f.c.deps.Log.Warn(err.Error(), "topic", f.claim.Topic, "partition", f.claim.Partition, "committed", from.Offset)
 	}
-	f.log = log
+	f.log, f.topicID = log, from.TopicID
 	f.tracker.Resume(from.Offset, ahead)
 	f.inherited = ahead
 	f.notBefore = f.c.atWork

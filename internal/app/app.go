@@ -156,7 +156,7 @@ func (a *App) Run(ctx context.Context) error {
 	working.Go(func() { failed(a.batcher.Run(work)) })
 	working.Go(func() { a.upstream.Run(work) })
 	consuming.Go(func() { failed(a.consumer.Run(poll, a.batcher)) })
-	working.Go(func() { a.checkDeadLetterTopic(work) })
+	working.Go(func() { a.checkTopics(work) })
 	a.log.Info("started", "admin", a.Addr(), "group", a.cfg.Consumer.Group, "topics", a.cfg.Consumer.Topics)
 
 	<-poll.Done()
@@ -188,20 +188,31 @@ func (a *App) Run(ctx context.Context) error {
 	return nil
 }
 
-// checkDeadLetterTopic logs once that the dead-letter topic cannot be used. The
-// service runs without it: only events that need it, and the offsets behind them, wait.
-func (a *App) checkDeadLetterTopic(ctx context.Context) {
-	for ctx.Err() == nil {
-		_, err := a.kafka.Partitions(ctx, a.cfg.DeadLetter.Topic)
-		switch {
-		case err == nil:
-			return
-		case errors.Is(err, kafka.ErrNoTopic), errors.Is(err, kafka.ErrDenied):
-			a.log.Error("deadletter.topic cannot be used: events that have to be set aside wait for it, and so do the offsets behind them",
-				"topic", a.cfg.DeadLetter.Topic, "why", topicProblem(err))
-			return
+// checkTopics logs once that a topic cannot be used that the service writes to. It runs
+// without them: only events that have to be set aside, and the offsets behind them, wait
+// for the dead-letter topic, and nothing waits for the other one.
+func (a *App) checkTopics(ctx context.Context) {
+	if why := a.unusable(ctx, a.cfg.DeadLetter.Topic); why != nil {
+		a.log.Error("deadletter.topic cannot be used: events that have to be set aside wait for it, and so do the offsets behind them",
+			"topic", a.cfg.DeadLetter.Topic, "why", topicProblem(why))
+	}
+	if topic := a.cfg.Consumer.ProgressTopic; topic != "" {
+		if why := a.unusable(ctx, topic); why != nil {
+			a.log.Warn("consumer.progress_topic cannot be used: what ended and does not fit a commit is sent again after a restart", "topic", topic, "why", topicProblem(why))
 		}
 	}
+}
+
+// unusable returns why a topic cannot be used, once Kafka says so for certain, and nil
+// where it can, or ctx has ended.
+func (a *App) unusable(ctx context.Context, topic string) error {
+	for ctx.Err() == nil {
+		_, err := a.kafka.Partitions(ctx, topic)
+		if err == nil || errors.Is(err, kafka.ErrNoTopic) || errors.Is(err, kafka.ErrDenied) {
+			return err
+		}
+	}
+	return nil
 }
 
 // close closes the connections that are open.

@@ -18,10 +18,14 @@ func TestService_DeadLetterTopicIsMissing(t *testing.T) {
 	l := newLab(t)
 	l.DeadLetters = "created-later"
 	l.Config.DeadLetter.Topic = l.DeadLetters
+	l.Config.Consumer.ProgressTopic = "no-progress"
 	l.Config.Batcher.BackoffMin, l.Config.Batcher.BackoffMax = 50*time.Millisecond, 200*time.Millisecond
 	l.start()
 	l.until("the log to say so", func() bool {
 		return l.logged("deadletter.topic cannot be used", "topic=created-later", "does not exist: create it")
+	})
+	l.until("the log to name the other topic", func() bool {
+		return l.logged("level=WARN", "consumer.progress_topic cannot be used", "topic=no-progress", "does not exist: create it")
 	})
 	l.put(
 		event{stream: "st-1", id: "broken", seq: 1, key: "k", class: feed.Undecodable, value: "not JSON"},

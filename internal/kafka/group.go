@@ -259,6 +259,13 @@ func (g *Group) Committed(ctx context.Context, gen *Generation, partition contac
 	return g.committed(held.Cluster, offsets[0])
 }
 
+// TopicID asks which topic has a name now: one that was deleted and created again has
+// another id. It is zero where the brokers do not say it, and where there is none.
+func (g *Group) TopicID(ctx context.Context, topic string) ([16]byte, error) {
+	id, err := g.inner.TopicID(ctx, topic)
+	return id, err
+}
+
 // giveUp lets the membership go on to the next generation.
 func (g *Group) giveUp() {
 	if g.held != nil {

@@ -3,6 +3,7 @@ package group
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -166,6 +167,25 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// TopicID asks the brokers, one after the other, which topic has a name now. It is zero
+// where they do not say it, and where there is none.
+func (g *Group) TopicID(ctx context.Context, topic string) (TopicID, error) {
+	var failed []error
+	ask := func(broker string) (response, error) {
+		ctx, cancel := context.WithTimeout(ctx, g.member.cfg.short())
+		defer cancel()
+		return g.client.do(ctx, broker, &metadataRequest{[]string{topic}})
+	}
+	for _, b := range g.member.cfg.Brokers {
+		res, err := ask(b)
+		if err == nil {
+			return existing(res.(*metadataResponse))[topic].ID, nil
+		}
+		failed = append(failed, err)
+	}
+	return TopicID{}, fmt.Errorf("ask for the id of topic %s: %w", topic, errors.Join(failed...))
 }
 
 // in runs f in Run's goroutine.
