@@ -47,7 +47,8 @@ type Account struct {
 	// network unencrypted.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
 	// Streams that belong to the account, as names or patterns with *, ? and
-	// [a-z]. The most specific pattern of all accounts wins.
+	// [a-z]. Of several patterns that take a stream the one wins that all others contain;
+	// where two of different accounts take one, and neither contains the other, it is an error.
 	Streams []string `yaml:"streams"`
 	// Credentials sign the account's tokens.
 	Credentials Credentials `yaml:"credentials"`

@@ -1,11 +1,11 @@
 package upstream
 
 import (
-	"cmp"
-	"path"
-	"slices"
+	"fmt"
 	"strings"
 	"sync"
+
+	"github.com/contactsync/contactsync"
 )
 
 // maxCachedRoutes bounds a Router's cache. A full cache is cleared, which costs
@@ -14,55 +14,33 @@ const maxCachedRoutes = 10_000
 
 // Router finds the account of a stream. Safe for concurrent use.
 type Router struct {
-	patterns []pattern // most specific first
+	accounts *patterns
 
 	mu    sync.RWMutex // guards cache
 	cache map[route]string
-}
-
-type pattern struct {
-	text    string
-	literal int // bytes before the first wildcard
-	exact   bool
-	account string
 }
 
 type route struct{ stream, hint string }
 
 // NewRouter returns a router over the stream patterns of the accounts.
 func NewRouter(accounts []Account) *Router {
-	r := &Router{cache: map[route]string{}}
-	for _, a := range accounts {
-		for _, text := range a.Streams {
-			literal := strings.IndexAny(text, `*?[\`)
-			exact := literal < 0
-			if exact {
-				literal = len(text)
-			}
-			r.patterns = append(r.patterns, pattern{text, literal, exact, a.ID})
-		}
-	}
-	slices.SortFunc(r.patterns, func(a, b pattern) int {
-		if a.exact != b.exact {
-			if a.exact {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(
-			cmp.Compare(b.literal, a.literal),
-			// The rest only makes the order independent of the order in the file.
-			cmp.Compare(len(b.text), len(a.text)),
-			cmp.Compare(a.text, b.text),
-		)
-	})
-	return r
+	return &Router{accounts: newPatterns(streamPatterns(accounts)), cache: map[route]string{}}
 }
 
-// Route returns the account whose pattern matches the stream best: an exact name
-// before a wildcard, and a longer literal prefix before a shorter one. If the event
-// names an account (accountHint), only that account's patterns count, so a
-// mismatch has no route (I12).
+// streamPatterns returns the patterns of all accounts.
+func streamPatterns(accounts []Account) []pattern {
+	var all []pattern
+	for i, a := range accounts {
+		for j, text := range a.Streams {
+			all = append(all, pattern{text, fmt.Sprintf("accounts[%d].streams[%d]", i, j), a.ID})
+		}
+	}
+	return all
+}
+
+// Route returns the account whose pattern takes the stream: of those that match, the one
+// that every other one contains. If the event names an account (accountHint), only that
+// account's patterns count, so a mismatch has no route (I12).
 func (r *Router) Route(stream, accountHint string) (accountID string, ok bool) {
 	key := route{stream, accountHint}
 	r.mu.RLock()
@@ -71,14 +49,8 @@ func (r *Router) Route(stream, accountHint string) (accountID string, ok bool) {
 	if cached {
 		return accountID, accountID != ""
 	}
-	for _, p := range r.patterns {
-		if accountHint != "" && p.account != accountHint {
-			continue
-		}
-		if matched, err := path.Match(p.text, stream); err == nil && matched {
-			accountID = p.account
-			break
-		}
+	if found := r.accounts.match(stream, accountHint); len(found) > 0 {
+		accountID = found[0].owner
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -89,3 +61,28 @@ func (r *Router) Route(stream, accountHint string) (accountID string, ok bool) {
 	r.cache[route{strings.Clone(stream), strings.Clone(accountHint)}] = accountID
 	return accountID, accountID != ""
 }
+
+// Explain says in lines for a person which account takes a stream, and why.
+func (r *Router) Explain(stream string) []string {
+	found := r.accounts.match(stream, "")
+	if !contactsync.IsName(stream) {
+		return []string{fmt.Sprintf("stream %q: no name of a stream, so its events become dead letters (invalid)", stream)}
+	}
+	if len(found) == 0 {
+		return []string{fmt.Sprintf("stream %s: no account takes it, so its events become dead letters (unmapped)", stream)}
+	}
+	lines := []string{fmt.Sprintf("stream %s: account %s, by %s", stream, found[0].owner, found[0])}
+	named := map[string]bool{found[0].owner: true}
+	for _, other := range found[1:] {
+		line := fmt.Sprintf("  also in %s, which is less specific", other)
+		if !named[other.owner] {
+			named[other.owner] = true
+			line += fmt.Sprintf(": account %s, for events that name it as accountId", other.owner)
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// String names a pattern for a person.
+func (p pattern) String() string { return fmt.Sprintf("%q (upstream.%s)", p.text, p.key) }

@@ -2,6 +2,8 @@ package upstream
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -19,7 +21,7 @@ func TestRouter(t *testing.T) {
 			{"st-1", "", "st"},
 			{"st-eu-71", "", "eu"},
 			{"st-eu-7", "", "one"},
-			{"st-eu-8", "", "eu"}, // both begin alike and are as long: by the text
+			{"st-eu-8", "", "one"},
 			{"other", "", "eu"},
 			{"st-eu-7", "all", "all"},
 			{"st-eu-7", "eu", "eu"},
@@ -33,6 +35,27 @@ func TestRouter(t *testing.T) {
 				t.Errorf("%q of %q: got %q, %v, want %q", tt.stream, tt.hint, got, ok, tt.want)
 			}
 		}
+	}
+}
+
+func TestRouter_ExplainsWhoTakesAStream(t *testing.T) {
+	t.Parallel()
+	r := NewRouter([]Account{{ID: "all", Streams: []string{"*"}}, {ID: "st", Streams: []string{"other", "st-*", "st-1"}}})
+	for stream, want := range map[string][]string{
+		"x": {`stream x: account all, by "*" (upstream.accounts[0].streams[0])`},
+		"st-1": {
+			`stream st-1: account st, by "st-1" (upstream.accounts[1].streams[2])`,
+			`  also in "st-*" (upstream.accounts[1].streams[1]), which is less specific`,
+			`  also in "*" (upstream.accounts[0].streams[0]), which is less specific: account all, for events that name it as accountId`,
+		},
+		"../x": {`stream "../x": no name of a stream, so its events become dead letters (invalid)`},
+	} {
+		if got := r.Explain(stream); !slices.Equal(got, want) {
+			t.Errorf("%s\nwant %s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	if got := NewRouter(nil).Explain("x"); len(got) != 1 || got[0] != "stream x: no account takes it, so its events become dead letters (unmapped)" {
+		t.Errorf("without accounts: %q", got)
 	}
 }
 

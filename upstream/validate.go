@@ -18,7 +18,7 @@ func (c Config) Validate() []setting.Error {
 	if len(c.Accounts) == 0 {
 		problems.Add("accounts", "name at least one account")
 	}
-	ids, patterns := map[string]int{}, map[string]int{}
+	ids, overlapping := map[string]int{}, overlaps(streamPatterns(c.Accounts))
 	for i, a := range c.Accounts {
 		key := fmt.Sprintf("accounts[%d].", i)
 		switch first, seen := ids[a.ID]; {
@@ -33,13 +33,12 @@ func (c Config) Validate() []setting.Error {
 		}
 		for j, p := range a.Streams {
 			here := fmt.Sprintf("%sstreams[%d]", key, j)
-			if _, err := path.Match(p, ""); err != nil || p == "" {
+			if !isPattern(p) {
 				problems.Add(here, "%q is not a pattern: use a name, or *, ? and [a-z]", p)
 			}
-			if first, seen := patterns[p]; seen {
-				problems.Add(here, "%q is a pattern of accounts[%d] already: one stream belongs to one account", p, first)
+			for _, problem := range overlapping[here] {
+				problems.Add(here, "%s", problem)
 			}
-			patterns[p] = i
 		}
 		a.Credentials.validate(key+"credentials.", &problems)
 		a.Budget.validate(key+"budget.", &problems)
@@ -48,6 +47,36 @@ func (c Config) Validate() []setting.Error {
 	c.Breaker.validate(c.Timeout, &problems)
 	c.Answer.validate(&problems)
 	return problems
+}
+
+// overlaps returns what is wrong with patterns that have no winner, by their keys: both lines
+// are named.
+func overlaps(all []pattern) map[string][]string {
+	problems := map[string][]string{}
+	add := func(p pattern, format string, args ...any) {
+		problems[p.key] = append(problems[p.key], fmt.Sprintf(format, args...))
+	}
+	for _, c := range conflicts(slices.DeleteFunc(all, func(p pattern) bool { return !isPattern(p.text) })) {
+		if c.a.text == c.b.text {
+			first, _, _ := strings.Cut(c.a.key, ".streams")
+			add(c.b, "%q is a pattern of %s already: one stream belongs to one account", c.b.text, first)
+			continue
+		}
+		for _, p := range [][2]pattern{{c.a, c.b}, {c.b, c.a}} {
+			if c.stream == "" {
+				add(p[0], "%q and %q of %s are too complicated to compare: use fewer wildcards", p[0].text, p[1].text, p[1].key)
+				continue
+			}
+			add(p[0], "%q and %q of %s both take stream %q, and neither is more specific: say whose it is with a pattern for what both take",
+				p[0].text, p[1].text, p[1].key, c.stream)
+		}
+	}
+	return problems
+}
+
+func isPattern(text string) bool {
+	_, err := path.Match(text, "")
+	return err == nil && text != ""
 }
 
 func (c Config) validateLimits(problems *setting.Errors) {

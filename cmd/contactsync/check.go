@@ -11,6 +11,7 @@ import (
 func checkCommand(environ []string) *cobra.Command {
 	var file string
 	var connect, show bool
+	var stream string
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Check the settings and print every error at once, with its line",
@@ -49,7 +50,11 @@ when the settings themselves are wrong.`,
 			if app.FatalError(found) != nil {
 				return errReported
 			}
-			for _, line := range app.Summary(cfg) {
+			lines := app.Summary(cfg)
+			if stream != "" {
+				lines = app.ExplainStream(cfg, stream)
+			}
+			for _, line := range lines {
 				fmt.Fprintln(out, line)
 			}
 			if connect {
@@ -62,6 +67,7 @@ when the settings themselves are wrong.`,
 	}
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&connect, "connect", false, "also ask the brokers, the topics and the API's hosts")
+	cmd.Flags().StringVar(&stream, "stream", "", "say which account and credentials take a stream, and why")
 	cmd.Flags().BoolVar(&show, "print", false, "print the settings in force, from file, environment and defaults")
 	return cmd
 }

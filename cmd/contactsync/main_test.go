@@ -95,6 +95,14 @@ func TestCheck_Connect(t *testing.T) {
 	}
 }
 
+func TestCheck_SaysWhoTakesAStream(t *testing.T) {
+	t.Parallel()
+	code, stdout, _ := program(t, "check", "--stream", "st-42", "--config", settings(t, "dead"))
+	if code != 0 || !strings.HasPrefix(stdout, `stream st-42: account acme, by "*" (upstream.accounts[0].streams[0])`) {
+		t.Errorf("code %d\n%s", code, stdout)
+	}
+}
+
 func TestCheck_PrintShowsSettingsInForce(t *testing.T) {
 	t.Parallel()
 	code, stdout, _ := program(t, "check", "--print", "--config", settings(t, "dead"))

@@ -135,6 +135,11 @@ func FatalError(found []Finding) error {
 	return errors.Join(errs...)
 }
 
+// ExplainStream says which account and credentials take a stream, and why.
+func ExplainStream(cfg config.Config, stream string) []string {
+	return upstream.NewRouter(cfg.Upstream.Accounts).Explain(stream)
+}
+
 // Summary describes what is sent where, one line per account, so that an operator can
 // compare it with what was intended.
 func Summary(cfg config.Config) []string {

@@ -145,6 +145,10 @@ var badFiles = map[string][]string{
 	"one_word": {
 		":1: the file is a single value, but settings are expected here: write key: value, one per line",
 	},
+	"overlapping_streams": {
+		`:14: upstream.accounts[0].streams[1]: "st-*" and "*-eu" of accounts[1].streams[1] both take stream "st-eu", and neither is more specific: say whose it is with a pattern for what both take`,
+		`:22: upstream.accounts[1].streams[1]: "*-eu" and "st-*" of accounts[0].streams[1] both take stream "st-eu", and neither is more specific: say whose it is with a pattern for what both take`,
+	},
 	"policies": {
 		`:6: consumer.on_offset_loss: "set_aside" is unknown: halt or skip`,
 		`:7: consumer.on_unreadable_batch: "skip" is unknown: halt or set_aside`,

@@ -1,0 +1,160 @@
+package upstream
+
+import (
+	"cmp"
+	"path"
+	"slices"
+	"strings"
+)
+
+// pattern is one pattern of the settings, and whose it is.
+type pattern struct {
+	text  string
+	key   string // in the settings
+	owner string
+}
+
+// patterns finds the pattern that takes a stream: of those that match, the one that every
+// other one contains.
+type patterns struct {
+	exact map[string][]pattern // without a wildcard, by name
+	globs []pattern            // what is contained in another one stands before it
+}
+
+func newPatterns(all []pattern) *patterns {
+	p := &patterns{exact: map[string][]pattern{}}
+	for _, one := range all {
+		if name, ok := literal(one.text); ok {
+			p.exact[name] = append(p.exact[name], one)
+		} else {
+			p.globs = append(p.globs, one)
+		}
+	}
+	containers := make(map[pattern]int, len(p.globs)) // what contains another one has fewer of them
+	parsed := parseAll(p.globs)
+	for i, one := range p.globs {
+		for j, other := range p.globs {
+			if i != j && strings.HasPrefix(prefix(one.text), prefix(other.text)) && contains(parsed[j], parsed[i]) {
+				containers[one]++
+			}
+		}
+	}
+	slices.SortFunc(p.globs, func(a, b pattern) int {
+		// The rest only makes the order independent of the order in the file.
+		return cmp.Or(cmp.Compare(containers[b], containers[a]), cmp.Compare(a.text, b.text), cmp.Compare(a.owner, b.owner))
+	})
+	return p
+}
+
+func parseAll(all []pattern) []glob {
+	parsed := make([]glob, len(all))
+	for i, one := range all {
+		parsed[i] = parseGlob(one.text)
+	}
+	return parsed
+}
+
+// contains reports whether a pattern takes every name that another one takes.
+func contains(outer, inner glob) bool {
+	name, sure := exampleName([]glob{inner}, []glob{outer})
+	return sure && name == ""
+}
+
+// match returns the patterns that match a stream, the one that takes it first. With an
+// owner only its patterns count.
+func (p *patterns) match(stream, owner string) []pattern {
+	var found []pattern
+	for _, list := range [][]pattern{p.exact[stream], p.globs} {
+		for _, one := range list {
+			if owner != "" && one.owner != owner {
+				continue
+			}
+			if matched, err := path.Match(one.text, stream); err == nil && matched {
+				found = append(found, one)
+			}
+		}
+	}
+	return found
+}
+
+// conflict is two patterns of different owners that take a stream, neither of which is
+// the more specific one.
+type conflict struct {
+	a, b   pattern
+	stream string // such a one; empty where they are too complicated to compare
+}
+
+// conflicts returns every pair of patterns without a winner. Where both take a stream,
+// one has to be contained in the other, or there has to be a third one for
+// all such streams, which is contained in both.
+func conflicts(all []pattern) []conflict {
+	var found []conflict
+	var globs []pattern
+	exact := map[string]pattern{}
+	for _, one := range all {
+		name, ok := literal(one.text)
+		if !ok {
+			globs = append(globs, one)
+			continue
+		}
+		if other, is := exact[name]; is && other.owner != one.owner {
+			found = append(found, conflict{other, one, name})
+			continue
+		}
+		exact[name] = one
+	}
+	parsed := parseAll(globs)
+	for i, a := range globs {
+		for j := range i {
+			b := globs[j]
+			pa, pb := prefix(a.text), prefix(b.text)
+			if a.owner == b.owner || !strings.HasPrefix(pa, pb) && !strings.HasPrefix(pb, pa) {
+				continue
+			}
+			if stream, ok := undecided(parsed, i, j, slices.Concat(parsed, namesOf(exact, a.text, b.text))); !ok {
+				found = append(found, conflict{b, a, stream})
+			}
+		}
+	}
+	return found
+}
+
+// namesOf returns the names that two patterns match.
+func namesOf(exact map[string]pattern, a, b string) []glob {
+	var names []glob
+	for name := range exact {
+		inA, _ := path.Match(a, name)
+		if inB, _ := path.Match(b, name); inA && inB {
+			names = append(names, parseGlob(name))
+		}
+	}
+	return names
+}
+
+// undecided looks for a stream that two patterns take and for which neither wins. It
+// returns ok where there is none.
+func undecided(parsed []glob, i, j int, all []glob) (stream string, ok bool) {
+	a, b := parsed[i], parsed[j]
+	stream, sure := exampleName([]glob{a, b}, nil)
+	if stream == "" {
+		return "", sure
+	}
+	inA, inB := contains(b, a), contains(a, b)
+	if inA != inB {
+		return "", true
+	}
+	if inA { // both take the same streams
+		return stream, false
+	}
+	var within []glob
+	for _, other := range all {
+		if contains(a, other) && contains(b, other) {
+			within = append(within, other)
+		}
+	}
+	if len(within) == 0 {
+		return stream, false
+	}
+	stream, sure = exampleName([]glob{a, b}, within)
+	return stream, sure && stream == ""
+}
