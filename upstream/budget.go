@@ -12,6 +12,10 @@ const (
 	throttleStep  = 0.8  // each throttling multiplies the rate by it
 	minRateFactor = 0.2  // least rate that throttling leads to
 	recoveryStep  = 0.05 // rate regained per window without throttling
+	// spreadWindows is for how many windows after a throttling the account does without
+	// its burst: the API may allow one request a second where it says sixty a minute, and
+	// then each burst costs a wait of a whole window.
+	spreadWindows = 10
 	// recheckEvery bounds the wait until the next question, because a new share may
 	// admit a request earlier.
 	recheckEvery = time.Second
@@ -46,6 +50,7 @@ type budget struct {
 	bucket         *rate.Limiter
 	last           time.Time // time must not go back, or the bucket would add tokens
 	throttledUntil time.Time
+	spreadUntil    time.Time // the burst is one until then; zero if it is not
 	quietSince     time.Time // the last throttling or step of recovery
 }
 
@@ -108,6 +113,9 @@ func (b *budget) resize(now time.Time) {
 		reserve := max(b.burst, 3)
 		refill = min(refill, max(0, part*(b.requests-b.burst-reserve)))
 	}
+	if !b.spreadUntil.IsZero() { // with the same refill: the last burst is perhaps within this window
+		size = min(size, 1)
+	}
 	b.bucket.SetLimitAt(now, rate.Limit(refill/b.safeWindow().Seconds()))
 	b.bucket.SetBurstAt(now, int(size))
 }
@@ -125,6 +133,11 @@ func (b *budget) advance(now time.Time) time.Time {
 	if !b.reserveUntil.IsZero() && !now.Before(b.reserveUntil) {
 		at := b.reserveUntil
 		b.reserveUntil = time.Time{}
+		b.resize(at)
+	}
+	if !b.spreadUntil.IsZero() && !now.Before(b.spreadUntil) {
+		at := b.spreadUntil
+		b.spreadUntil = time.Time{}
 		b.resize(at)
 	}
 	if windows := now.Sub(b.quietSince) / b.window; b.rateFactor < 1 && windows > 0 {
@@ -164,7 +177,7 @@ func (b *budget) take(now time.Time) {
 }
 
 // throttle makes the account wait as long as asked, or for a window if asked is 0,
-// and lowers its rate, once per wait: answers to other requests that were in
+// lowers its rate and takes its burst away, once per wait: answers to other requests that were in
 // flight are the same event.
 func (b *budget) throttle(now time.Time, asked time.Duration) {
 	now = b.advance(now)
@@ -175,10 +188,14 @@ func (b *budget) throttle(now time.Time, asked time.Duration) {
 	}
 	if !now.Before(b.throttledUntil) && b.requests > 0 {
 		b.rateFactor = max(minRateFactor, b.rateFactor*throttleStep)
+		b.spreadUntil = now // and longer, as soon as the end of the wait is known
 		b.resize(now)
 	}
 	if end := now.Add(wait); end.After(b.throttledUntil) {
 		b.throttledUntil = end
+	}
+	if b.requests > 0 {
+		b.spreadUntil = b.throttledUntil.Add(spreadWindows * b.window)
 	}
 	b.quietSince = b.throttledUntil
 }

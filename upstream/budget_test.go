@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -285,5 +286,71 @@ func TestBudget_Throttle(t *testing.T) {
 	}
 	if b.next(now.Add(time.Hour)); b.perWindow() != 60 {
 		t.Errorf("recovered to %v", b.perWindow())
+	}
+}
+
+// An API that takes one request a second is one that allows sixty a minute, too. Each
+// burst costs a wait of a whole window there, in which the next one is saved up.
+func TestBudget_APIThatTakesOneRequestAtATime(t *testing.T) {
+	t.Parallel()
+	for _, jitter := range []time.Duration{0, 30 * time.Millisecond} { // on the way to the API
+		rng := rand.New(rand.NewPCG(1, 2))
+		now := time.Unix(1_767_951_304, 0)
+		b := newBudget(testBudget(60, 0, time.Minute, ShareFull), 5*time.Minute, now)
+		const rounds, work, rest = 12, 5 * time.Minute, 2 * time.Minute
+		taken, last := 0, time.Time{}
+		for range rounds {
+			now = now.Add(rest)
+			for end := now.Add(work); now.Before(end); {
+				if again := b.next(now); !again.IsZero() {
+					now = again
+					continue
+				}
+				b.take(now)
+				if arrived := now.Add(time.Duration(rng.Float64() * float64(jitter))); arrived.Sub(last) < time.Second {
+					b.throttle(now, 0)
+				} else {
+					taken++
+					last = arrived
+				}
+			}
+		}
+		most := int(rounds * work.Seconds())
+		if taken < most*6/10 {
+			t.Errorf("jitter %v: %d requests were taken, of %d", jitter, taken, most)
+		}
+	}
+}
+
+func TestBudget_BurstIsBackAfterTenQuietWindows(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_767_951_304, 0)
+	b := newBudget(testBudget(60, 0, time.Minute, ShareFull), 5*time.Minute, now)
+	b.throttle(now, time.Minute)
+	now = now.Add(10 * time.Minute)
+	if n := drain(b, now); n != 1 {
+		t.Errorf("%d requests at once after nine quiet windows, want one", n)
+	}
+	b.next(now.Add(time.Minute)) // the burst is back, and is to be saved up
+	if n := drain(b, now.Add(3*time.Minute)); n != 6 {
+		t.Errorf("%d requests at once, want a tenth of the budget", n)
+	}
+}
+
+// What the account may not start at once any more it may not start one by one either, as
+// long as its last burst lies within the window.
+func TestBudget_ThrottledAfterABurst(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_767_951_304, 0)
+	b := newBudget(testBudget(60, 30, time.Minute, ShareFull), 5*time.Minute, now)
+	now = now.Add(2 * time.Minute)
+	var starts []time.Time
+	for range drain(b, now) {
+		starts = append(starts, now)
+	}
+	b.throttle(now, time.Second)
+	starts = append(starts, greedy([]*budget{b}, now, now.Add(time.Minute))...)
+	if len(starts) > 60 || len(starts) < 40 {
+		t.Errorf("%d starts in a window of 60", len(starts))
 	}
 }

@@ -94,7 +94,8 @@ type Budget struct {
 	// Window is the length of the window. Default: 1m.
 	Window time.Duration `yaml:"window"`
 	// Burst is how many of the requests may be started at once after a pause; the
-	// others are spread over the window. 0 is a tenth of requests, at least one.
+	// others are spread over the window. 0 is a tenth of requests, at least one. For ten
+	// windows after a request was throttled, all are spread.
 	Burst int `yaml:"burst"`
 	// Share is this replica's part of the requests: split (in proportion to the
 	// partitions it owns) or full (no other replica calls the account). Default: split.
