@@ -4,6 +4,7 @@ package proof
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -17,9 +18,10 @@ import (
 type variantCase struct {
 	vendorapi.Variant
 
-	letters contactsync.Reason // of the contacts that the API does not know; empty: rejected
-	again   string             // why the API applies some states again; empty: it does not
-	open    string             // what the service does not do; then the case is played and shown, and proves nothing
+	letters contactsync.Reason                  // of the contacts that the API does not know; empty: rejected
+	again   string                              // why the API applies some states again; empty: it does not
+	number  func(contact int, seq int64) string // of a state; nil: each has its own
+	open    string                              // what the service does not do; then the case is played and shown, and proves nothing
 }
 
 // variantCases are the variants of the page, and faults of the API beside them.
@@ -28,27 +30,30 @@ func variantCases() []variantCase {
 		hidden   = "the answer does not say what was applied"
 		perRow   = "one contact keeps its stream"
 		notSplit = "requests do not get smaller"
+		onceOnly = "a row is not tried again after its neighbours"
 	)
 	exceptions := map[string]variantCase{
-		"failed-index":     {letters: contactsync.ReasonUnresolved}, // from 0 or from 1?
-		"failed-null-id":   {letters: contactsync.ReasonUnresolved},
-		"failed-sentence":  {letters: contactsync.ReasonUnresolved},
-		"silent-bad-row":   {letters: contactsync.ReasonUnresolved},
-		"whole-400":        {letters: contactsync.ReasonBadRequest},
-		"whole-412":        {letters: contactsync.ReasonBadRequest},
-		"whole-422":        {letters: contactsync.ReasonBadRequest},
-		"abort-at-bad-row": {letters: contactsync.ReasonBadRequest, again: hidden},
-		"whole-404":        {open: perRow},
-		"whole-500":        {open: perRow},
-		"rows-truncated":   {open: notSplit},
-		"rows-reset":       {open: notSplit},
-		"rows-504":         {open: notSplit, again: hidden},
-		"contact-403":      {open: perRow},
-		"contact-500":      {open: perRow},
-		"contact-reset":    {open: perRow},
-		"contact-hang":     {open: perRow},
-		"contact-cut":      {open: perRow, again: hidden},
-		"contact-unusable": {open: perRow, again: hidden},
+		"failed-index":       {letters: contactsync.ReasonUnresolved}, // from 0 or from 1?
+		"failed-null-id":     {letters: contactsync.ReasonUnresolved},
+		"failed-sentence":    {letters: contactsync.ReasonUnresolved},
+		"silent-bad-row":     {letters: contactsync.ReasonUnresolved},
+		"whole-400":          {letters: contactsync.ReasonBadRequest},
+		"whole-412":          {letters: contactsync.ReasonBadRequest},
+		"whole-422":          {letters: contactsync.ReasonBadRequest},
+		"abort-at-bad-row":   {letters: contactsync.ReasonBadRequest, again: hidden},
+		"unchanged-unlisted": {number: someUnchanged, again: hidden},
+		"unique-phones":      {number: handedOn, open: onceOnly},
+		"whole-404":          {open: perRow},
+		"whole-500":          {open: perRow},
+		"rows-truncated":     {open: notSplit},
+		"rows-reset":         {open: notSplit},
+		"rows-504":           {open: notSplit, again: hidden},
+		"contact-403":        {open: perRow},
+		"contact-500":        {open: perRow},
+		"contact-reset":      {open: perRow},
+		"contact-hang":       {open: perRow},
+		"contact-cut":        {open: perRow, again: hidden},
+		"contact-unusable":   {open: perRow, again: hidden},
 	}
 	var all []variantCase
 	for _, v := range append(vendorapi.Variants(), variantFaults()...) {
@@ -60,6 +65,22 @@ func variantCases() []variantCase {
 		all = append(all, c)
 	}
 	return all
+}
+
+// someUnchanged repeats the number of every other contact, so that its state only counts as new.
+func someUnchanged(contact int, seq int64) string {
+	if contact%2 == 0 {
+		seq = 1
+	}
+	return fmt.Sprintf("24%06d%04d", contact, seq)
+}
+
+// handedOn gives a contact the number that its successor has had, which comes after it in a request.
+func handedOn(contact int, seq int64) string {
+	if contact%2 == 0 && seq > 1 {
+		return fmt.Sprintf("24%06d%04d", contact+1, seq-1)
+	}
+	return fmt.Sprintf("24%06d%04d", contact, seq)
 }
 
 const repeated = "a fault now and then" // after which the service cannot know what was applied

@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -94,6 +95,8 @@ func variantContacts(i int) []feed.Contact {
 
 func unknownContact(c feed.Contact) bool { return strings.HasPrefix(c.ID, "bad0") }
 
+var phoneNumber = regexp.MustCompile(`"phoneNumber":"[0-9]+"`)
+
 // produce writes one state of each contact, or of those that the API knows.
 func (r *variantRun) produce(ctx context.Context, seq int64, unknown bool) error {
 	for i, c := range r.cases {
@@ -108,6 +111,9 @@ func (r *variantRun) produce(ctx context.Context, seq int64, unknown bool) error
 			}
 			ev := feed.NewUpdate(contact, n, seq, class)
 			ev.Key = []byte(contact.Stream) // one partition, so that they are read together
+			if c.number != nil {
+				ev.Value = phoneNumber.ReplaceAll(ev.Value, []byte(`"phoneNumber":"`+c.number(n, seq)+`"`))
+			}
 			events = append(events, ev)
 		}
 		m, err := r.Put(ctx, r.contacts[i], events)
@@ -135,7 +141,9 @@ func TestAnswers_Variants(t *testing.T) {
 			open = append(open, c)
 		}
 	}
-	hold(t, proveVariants(t, o, closed))
+	if len(closed) > 0 {
+		hold(t, proveVariants(t, o, closed))
+	}
 	if !o.small && len(open) > 0 {
 		fmt.Fprintln(o.out, "\nNot handled by the service, and so only shown:")
 		proveVariants(t, o, open)
@@ -199,8 +207,8 @@ func proveVariants(t *testing.T, o options, cases []variantCase) (faults []strin
 	for _, v := range report.Violations {
 		fmt.Fprintln(f.out, "VIOLATION  "+v)
 	}
-	fmt.Fprintf(f.out, "\n%d APIs, %d violations; %d events, %d lost, %d order violations, %d dead letters, in %v\n", len(cases), len(report.Violations),
-		report.Truth.Events, report.Lost, report.OutOfOrder+report.Overlaps, report.DeadLetters, time.Since(began).Round(100*time.Millisecond))
+	fmt.Fprintf(f.out, "\n%d APIs, %d violations; %d events, %d lost, %d order violations, %d left stale by what came late, %d dead letters, in %v\n", len(cases),
+		len(report.Violations), report.Truth.Events, report.Lost, report.OutOfOrder+report.Overlaps, report.LateStale, report.DeadLetters, time.Since(began).Round(100*time.Millisecond))
 	return append(faults, report.Violations...)
 }
 

@@ -84,6 +84,9 @@ func Variants() []Variant {
 		{"unnamed-stored", "members without a name on the page", unknown(func(u *Unknowns) { u.Unnamed = UnnamedStored })},
 		{"duplicates-refused", "a contact twice in a request", unknown(func(u *Unknowns) { u.Duplicates = DuplicatesRefused })},
 
+		{"unique-phones", "a number that another contact has", unknown(func(u *Unknowns) { u.Phones = true })},
+		{"long-text-refused", "the length of a member", unknown(func(u *Unknowns) { u.MaxText = 64 })},
+
 		{"rolling-429", "the rate limit", budget(func(*Budget) {})},
 		{"rolling-429-seconds", "the rate limit", budget(func(b *Budget) { b.RetryAfter = RetryAfterSeconds })},
 		{"fixed-429-date", "the rate limit", budget(func(b *Budget) { b.Kind, b.RetryAfter = Fixed, RetryAfterDate })},
