@@ -63,6 +63,7 @@ func newVariantRun(t *testing.T, cases []variantCase) *variantRun {
 	c.Upstream.Timeout, c.Upstream.ThrottleMax = variantTimeout, time.Second
 	c.Batcher.Linger = 100 * time.Millisecond
 	c.Batcher.BackoffMin, c.Batcher.BackoffMax = 50*time.Millisecond, 400*time.Millisecond
+	c.Batcher.AmbiguousRetryDelay = 1500 * time.Millisecond // more than any API here is late, on a busy machine too
 	c.Batcher.HoldProbeMax = time.Second
 	return r
 }
