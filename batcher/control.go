@@ -92,6 +92,23 @@ func (b *Batcher) do(f func(now time.Time)) {
 	}
 }
 
+// ReleaseHold ends the hold of a stream, as an operator's decision: its next request is
+// made at once, also where its account is on hold. account may be empty where the stream
+// lies in one only.
+func (b *Batcher) ReleaseHold(account, stream string) error {
+	err := errStopped
+	b.do(func(now time.Time) { err = decisions{b.window}.release(now, account, stream) })
+	return err
+}
+
+// SetHoldAside has the contacts that wait in a stream on hold become dead letters, as an
+// operator's decision.
+func (b *Batcher) SetHoldAside(account, stream, reason string) error {
+	err := errStopped
+	b.do(func(now time.Time) { err = decisions{b.window}.setAside(now, account, stream, reason) })
+	return err
+}
+
 // Status reports what is pending, and what is on hold and why.
 func (b *Batcher) Status() Status {
 	var s Status

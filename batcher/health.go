@@ -27,10 +27,13 @@ func (k holdKind) String() string {
 	return [...]string{"none", "unauthorized", "stream_gone", "rejecting"}[k]
 }
 
-// reason is that of dead letters whose hold has lasted too long.
+// reason is that of dead letters whose hold has lasted too long, or was given up.
 func (k holdKind) reason() contactsync.Reason {
-	if k == holdGone {
+	switch k {
+	case holdGone:
 		return contactsync.ReasonStreamGone
+	case holdRejecting:
+		return contactsync.ReasonRejected
 	}
 	return contactsync.ReasonUnauthorized
 }
@@ -45,6 +48,10 @@ type hold struct {
 	detail      string // of the last refusal
 	tried       trial  // of holdRejecting
 	deadLetters int    // made of its contacts since
+
+	// An operator's decision: what arrived before becomes a dead letter. 0 for none.
+	asideBelow   uint64
+	asideBecause string
 }
 
 // streamHealth is what the API's answers say of a stream.
@@ -167,6 +174,8 @@ const (
 	endedAnswer = "the API answers for its rows again"
 	endedRare   = "refusals are rare again"
 	endedEmpty  = "nothing of it is left to send"
+
+	endedByOperator = "an operator has released it"
 )
 
 // endHold ends the hold of a stream that is on hold.

@@ -291,17 +291,17 @@ func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason,
 // many does not double the window's memory.
 const expireAtOnce = 1000
 
-// expire makes dead letters of contacts of a stream on hold that have waited for so
-// long, of most at most, and returns of how many.
-func (p *pending) expire(now time.Time, st *stream, waited time.Duration, most int) (n int) {
+// expire makes dead letters of contacts that wait in a stream on hold and are due, of most
+// at most, and returns of how many.
+func (p *pending) expire(now time.Time, st *stream, most int, detail string, due func(*contact) bool) (n int) {
 	on := st.health.hold
 	for c, next := st.queue.head, (*contact)(nil); c != nil && n < most; c = next {
 		next = c.next
-		if now.Sub(c.since) < waited {
+		if !due(c) {
 			continue // not the last: rows that were put back are in front of older ones
 		}
 		c.failed(later(on.since, c.since))
-		p.deadLetter(now, c, on.kind.reason(), on.detail, on.status)
+		p.deadLetter(now, c, on.kind.reason(), detail, on.status)
 		n++
 	}
 	return n

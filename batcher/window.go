@@ -235,16 +235,19 @@ func (w *Window) Forget(now time.Time) {
 }
 
 // Expire ends what has lasted long enough: contacts that have waited for hold_max in a
-// stream whose hold has lasted as long become dead letters, holds of which nothing is
+// stream whose hold has lasted as long, or that an operator sets aside, become dead letters, holds of which nothing is
 // left end, and streams of which nothing is known any more are dropped. Call it every
 // second or so.
 func (w *Window) Expire(now time.Time) {
 	w.clock(now)
 	most := expireAtOnce
 	for _, st := range w.schedule.sorted(func(st *stream) bool { return w.health.expired(w.now, st) }) {
-		n := w.pending.expire(w.now, st, w.cfg.HoldMax, most)
+		n := w.pending.expire(w.now, st, most, st.health.hold.detail, func(c *contact) bool { return w.now.Sub(c.since) >= w.cfg.HoldMax })
 		w.health.countExpired(w.now, st, n)
 		most -= n
+	}
+	for _, st := range w.schedule.sorted(func(st *stream) bool { return st.health.hold != nil && st.health.hold.asideBelow > 0 }) {
+		most -= decisions{w}.goOn(st, most)
 	}
 	for _, st := range w.schedule.sorted(func(st *stream) bool { return st.idle(w.now) && st.health.hold != nil }) {
 		w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with

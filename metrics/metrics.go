@@ -65,6 +65,7 @@ type Batcher struct {
 	OldestHoldAge         *prometheus.GaugeVec // account, kind
 	AccountsOnHold        prometheus.Gauge
 	ProbesRefused         *prometheus.CounterVec // kind
+	HoldDecisions         *prometheus.CounterVec // decision
 	RequestMaxRows        *prometheus.GaugeVec   // account
 	RequestMaxBytes       *prometheus.GaugeVec   // account
 	HintsIgnored          *prometheus.CounterVec // reason
@@ -107,6 +108,7 @@ var (
 	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}
 	SkipReasons   = []string{"tombstone", "unnamed_tombstone", "delete", "stale"}
 	IgnoredHints  = []string{"version_unreadable", "occurred_at_unreadable", "occurred_at_ahead"}
+	HoldDecisions = []string{"release", "set_aside"}
 	HoldKinds     = []string{"unauthorized", "stream_gone", "rejecting"}
 	BatchReasons  = []string{"rows", "bytes", "linger", "retry"}
 	RowResults    = []string{"delivered", "failed", "unresolved"}

@@ -145,6 +145,8 @@ func newBatcher(m *maker) Batcher {
 		AccountsOnHold: m.gauge("batcher_accounts_on_hold",
 			"Accounts on hold as a whole: several of their streams were refused in a row.",
 			"Check the credentials of the account."),
+		HoldDecisions: m.counters("batcher_hold_decisions_total",
+			"Decisions of operators about streams on hold: `contactsync hold release` and `contactsync hold set-aside`.", "", Label{Name: "decision", Values: HoldDecisions}),
 		ProbesRefused: m.counters("batcher_hold_probes_refused_total",
 			"Probes of streams on hold that the API refused.", "", hold),
 		RequestMaxRows: m.gauges("batcher_request_max_rows",

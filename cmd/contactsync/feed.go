@@ -57,9 +57,9 @@ replica's own machine only.`,
 			case named && records < 1:
 				return usage("--records %d must be at least 1", records)
 			}
-			if err := asked.decide(cmd, environ, admin.ResumeFeedPath, p, url.Values{
+			if err := asked.decide(cmd, environ, admin.ResumeFeedPath, about(p, url.Values{
 				"records": {strconv.FormatInt(records, 10)}, "until_readable": {strconv.FormatBool(untilReadable)},
-			}); err != nil {
+			})); err != nil {
 				return err
 			}
 			how := "it halts again where most of its events still cannot be read"

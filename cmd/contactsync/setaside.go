@@ -41,9 +41,9 @@ replica's own machine only.`,
 			if last < first.Offset {
 				return usage("--last %d must be the last offset of the batch, and not before %d", last, first.Offset)
 			}
-			if err := asked.decide(cmd, environ, admin.SetAsidePath, first.TopicPartition, url.Values{
+			if err := asked.decide(cmd, environ, admin.SetAsidePath, about(first.TopicPartition, url.Values{
 				"first": {strconv.FormatInt(first.Offset, 10)}, "last": {strconv.FormatInt(last, 10)},
-			}); err != nil {
+			})); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "offsets %d to %d of %v are set aside: /status shows when the partition goes on\n", first.Offset, last, first.TopicPartition)

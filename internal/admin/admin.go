@@ -32,7 +32,10 @@ type Deps struct {
 	SetAside func(p contactsync.TopicPartition, first, last int64) error
 	// ResumeFeed takes one about a partition whose events cannot be read, likewise.
 	ResumeFeed func(p contactsync.TopicPartition, records int64, untilReadable bool) error
-	Log        *slog.Logger
+	// ReleaseHold and SetHoldAside take one about a stream on hold, likewise.
+	ReleaseHold  func(account, stream string) error
+	SetHoldAside func(account, stream, reason string) error
+	Log          *slog.Logger
 }
 
 // Server serves the pages on one listener.
@@ -94,6 +97,8 @@ func handler(deps Deps) http.Handler {
 	mux.Handle("GET /status", status(deps.Status))
 	mux.Handle("POST "+SetAsidePath, setAside(deps.SetAside))
 	mux.Handle("POST "+ResumeFeedPath, resumeFeed(deps.ResumeFeed))
+	mux.Handle("POST "+ReleaseHoldPath, releaseHold(deps.ReleaseHold))
+	mux.Handle("POST "+SetHoldAsidePath, setHoldAside(deps.SetHoldAside))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)

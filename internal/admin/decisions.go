@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"strconv"
@@ -18,18 +20,44 @@ const (
 	ResumeFeedPath = "/feed/resume"
 )
 
+// Paths that take one about a stream on hold: its parameters stream and account name it,
+// and the latter may be left out where the stream lies in one account only.
+const (
+	// ReleaseHoldPath has it tried at once.
+	ReleaseHoldPath = "/hold/release"
+	// SetHoldAsidePath has its contacts become dead letters; reason is the operator's own.
+	SetHoldAsidePath = "/hold/set-aside"
+)
+
 // decision answers 202 where decide takes an operator's decision, and otherwise why it
-// does not. Its numbers are parameters by name, each of which must be there. The port is
-// open to whoever may scrape it, so a decision must come from the machine itself: from the
-// replica's pod, or through a forwarded port, which is a right of its own. A page of another
-// site that is open in a browser there is none.
-func decision(numbers []string, decide func(p contactsync.TopicPartition, n map[string]int64, r *http.Request) error) http.Handler {
+// does not. The port is open to whoever may scrape it, so a decision must come from the
+// machine itself: from the replica's pod, or through a forwarded port, which is a right of
+// its own. A page of another site that is open in a browser there is none.
+func decision(decide func(r *http.Request) error) http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host, _, err := net.SplitHostPort(r.RemoteAddr)
 		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
 			http.Error(w, "decisions are taken from the replica's own machine only: run the command in its pod, or forward its port", http.StatusForbidden)
 			return
 		}
+		switch err := decide(r); {
+		case errors.Is(err, errIncomplete):
+			http.Error(w, err.Error(), http.StatusBadRequest)
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusConflict)
+		default:
+			w.WriteHeader(http.StatusAccepted)
+		}
+	}))
+}
+
+// errIncomplete says that a decision lacks what it is about.
+var errIncomplete = errors.New("the decision lacks a parameter")
+
+// partitionDecision is one about a partition. Its numbers are parameters by name, each of
+// which must be there.
+func partitionDecision(numbers []string, decide func(p contactsync.TopicPartition, n map[string]int64, r *http.Request) error) http.Handler {
+	return decision(func(r *http.Request) error {
 		partition, err := strconv.ParseInt(r.FormValue("partition"), 10, 32)
 		n := map[string]int64{}
 		for _, name := range numbers {
@@ -38,25 +66,41 @@ func decision(numbers []string, decide func(p contactsync.TopicPartition, n map[
 			}
 		}
 		if err != nil {
-			http.Error(w, "partition and the other numbers of the decision must be there: "+err.Error(), http.StatusBadRequest)
-			return
+			return fmt.Errorf("%w: partition and the other numbers must be there: %w", errIncomplete, err)
 		}
-		if err := decide(contactsync.TopicPartition{Topic: r.FormValue("topic"), Partition: int32(partition)}, n, r); err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
-			return
+		return decide(contactsync.TopicPartition{Topic: r.FormValue("topic"), Partition: int32(partition)}, n, r)
+	})
+}
+
+// holdDecision is one about a stream on hold.
+func holdDecision(decide func(account, stream string, r *http.Request) error) http.Handler {
+	return decision(func(r *http.Request) error {
+		stream := r.FormValue("stream")
+		if stream == "" {
+			return fmt.Errorf("%w: stream must be there", errIncomplete)
 		}
-		w.WriteHeader(http.StatusAccepted)
-	}))
+		return decide(r.FormValue("account"), stream, r)
+	})
 }
 
 func setAside(decide func(p contactsync.TopicPartition, first, last int64) error) http.Handler {
-	return decision([]string{"first", "last"}, func(p contactsync.TopicPartition, n map[string]int64, _ *http.Request) error {
+	return partitionDecision([]string{"first", "last"}, func(p contactsync.TopicPartition, n map[string]int64, _ *http.Request) error {
 		return decide(p, n["first"], n["last"])
 	})
 }
 
 func resumeFeed(decide func(p contactsync.TopicPartition, records int64, untilReadable bool) error) http.Handler {
-	return decision([]string{"records"}, func(p contactsync.TopicPartition, n map[string]int64, r *http.Request) error {
+	return partitionDecision([]string{"records"}, func(p contactsync.TopicPartition, n map[string]int64, r *http.Request) error {
 		return decide(p, n["records"], r.FormValue("until_readable") == "true")
+	})
+}
+
+func releaseHold(decide func(account, stream string) error) http.Handler {
+	return holdDecision(func(account, stream string, _ *http.Request) error { return decide(account, stream) })
+}
+
+func setHoldAside(decide func(account, stream, reason string) error) http.Handler {
+	return holdDecision(func(account, stream string, r *http.Request) error {
+		return decide(account, stream, r.FormValue("reason"))
 	})
 }

@@ -92,3 +92,41 @@ func TestResumeFeed_PassesADecisionOn(t *testing.T) {
 		})
 	}
 }
+
+func TestHolds_PassADecisionOn(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, url, from string
+		refusal         error
+		status          int
+		want            string
+	}{
+		{"release", "/hold/release?stream=st-1&account=a", "127.0.0.1:40000", nil, http.StatusAccepted, "release st-1 of a"},
+		{"set aside", "/hold/set-aside?stream=st-1&reason=closed", "[::1]:40000", nil, http.StatusAccepted, "set aside st-1 of : closed"},
+		{"refused", "/hold/release?stream=st-1", "127.0.0.1:40000", errors.New("it is not on hold"), http.StatusConflict, "release st-1 of "},
+		{"no stream", "/hold/release?account=a", "127.0.0.1:40000", nil, http.StatusBadRequest, ""},
+		{"another machine", "/hold/set-aside?stream=st-1", "10.1.2.3:40000", nil, http.StatusForbidden, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			got := ""
+			h := handler(Deps{
+				ReleaseHold: func(account, stream string) error {
+					got = "release " + stream + " of " + account
+					return test.refusal
+				},
+				SetHoldAside: func(account, stream, reason string) error {
+					got = "set aside " + stream + " of " + account + ": " + reason
+					return test.refusal
+				},
+			})
+			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, test.url, http.NoBody)
+			req.RemoteAddr = test.from
+			res := httptest.NewRecorder()
+			h.ServeHTTP(res, req)
+			if res.Code != test.status || got != test.want {
+				t.Errorf("status %d (%s), decided %q: want %d and %q", res.Code, res.Body, got, test.status, test.want)
+			}
+		})
+	}
+}

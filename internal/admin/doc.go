@@ -1,6 +1,7 @@
 // Package admin serves the pages for operators and Kubernetes: /metrics, /livez,
-// /readyz, /status and /debug/pprof. By POST to /set-aside and /feed/resume, from the machine
-// itself only, an operator decides about what cannot be read.
+// /readyz, /status and /debug/pprof. By POST to /set-aside, /feed/resume,
+// /hold/release and /hold/set-aside, from the machine itself only, an operator decides about
+// what cannot be read and about streams on hold.
 //
 // /livez fails only if a restart would help: a loop has stopped, or there is work
 // that nothing would ever start. An outage of the API or of Kafka is not such a

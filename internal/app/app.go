@@ -103,7 +103,8 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 	}
 	a.batcher = batcher.New(cfg.Batcher, deps)
 	a.admin, err = admin.Listen(ctx, cfg.Admin.Listen, admin.Deps{
-		Gatherer: o.Registry, Stuck: a.Stuck, NotReady: a.NotReady, Status: a.status, SetAside: a.consumer.SetAside, ResumeFeed: a.consumer.ResumeFeed, Log: o.Log,
+		Gatherer: o.Registry, Stuck: a.Stuck, NotReady: a.NotReady, Status: a.status, SetAside: a.consumer.SetAside, ResumeFeed: a.consumer.ResumeFeed,
+		ReleaseHold: a.batcher.ReleaseHold, SetHoldAside: a.batcher.SetHoldAside, Log: o.Log,
 	})
 	return err
 }

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+func TestHold_AsksTheReplica(t *testing.T) {
+	t.Parallel()
+	const (
+		held = `{"window": {"holds": [{"kind": "stream_gone", "account": "a", "stream": "st\n1", "since": "2026-03-04T05:06:07Z",
+			"next_probe": "2026-03-04T05:16:07Z", "probes_refused": 4, "contacts": 5, "events": 6, "status": 404, "detail": "no such stream"}], "holds_left": 7}}`
+		release, aside = "POST /hold/release", "POST /hold/set-aside"
+	)
+	for _, test := range []struct {
+		name   string
+		args   []string
+		status int
+		answer string
+		code   int
+		want   string // in the output
+		asked  string
+	}{
+		{"list", []string{"list"}, http.StatusOK, held, 0, "2026-03-04T05:06:07Z  stream_gone  a        \"st\\n1\"  5         6       4       2026-03-04T05:16:07Z  404     no such stream\ncontactsync: 7 younger holds", "GET /status?"},
+		{"list as JSON", []string{"list", "-o", "json"}, http.StatusOK, held, 0, `"kind":"stream_gone","account":"a","stream":"st\n1",`, "GET /status?"},
+		{"list of what is no status", []string{"list"}, http.StatusOK, "ok", 1, "read the replica's /status", "GET /status?"},
+		{"list otherwise", []string{"list", "-o", "xml"}, 0, "", 2, "table or json", ""},
+		{"release", []string{"release", "st-1"}, http.StatusAccepted, "", 0, "st-1 is tried at once", release + "?account=&stream=st-1"},
+		{"release of two", []string{"release", "st-1", "--account", "b"}, http.StatusAccepted, "", 0, "st-1 is tried at once", release + "?account=b&stream=st-1"},
+		{"refused", []string{"release", "st-2"}, http.StatusConflict, "no stream is on hold\n", 1, "409 Conflict): no stream is on hold", release + "?account=&stream=st-2"},
+		{"set aside", []string{"set-aside", "st-1"}, http.StatusAccepted, "", 0, "what waits in st-1 becomes dead letters", aside + "?account=&reason=&stream=st-1"},
+		{"why", []string{"set-aside", "st-1", "--reason", "closed in March"}, http.StatusAccepted, "", 0, "what waits in st-1", aside + "?account=&reason=closed+in+March&stream=st-1"},
+		{"no stream", []string{"release"}, 0, "", 2, "one argument, STREAM", ""},
+		{"no reason to release", []string{"release", "st-1", "--reason", "x"}, 0, "", 2, "--reason", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			asked := ""
+			replica := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked = r.Method + " " + r.URL.Path + "?" + r.URL.RawQuery
+				w.WriteHeader(test.status)
+				_, _ = w.Write([]byte(test.answer))
+			}))
+			defer replica.Close()
+			code, stdout, stderr := program(t, append([]string{"hold", test.args[0], "--admin", strings.TrimPrefix(replica.URL, "http://")}, test.args[1:]...)...)
+			if code != test.code || !strings.Contains(stdout+stderr, test.want) || asked != test.asked {
+				t.Errorf("exit code %d, asked %q:\n%s%s", code, asked, stdout, stderr)
+			}
+		})
+	}
+}
