@@ -39,6 +39,7 @@ type fakes struct {
 	stable  int64                     // the last stable offset of each partition
 	end     func() int64              // of each partition, as its bounds say
 	atWork  func() time.Time          // what a release returns
+	epoch   func(offset int64) int32  // of the leader that has written the record there
 	batches func(offset int64) []byte // of an answer, where the test decides; nil for the usual ones
 
 	topic [16]byte // id of the topic by now
@@ -79,7 +80,7 @@ func newFakesWith(t *testing.T, change func(*consumer.Config)) *fakes {
 	t.Helper()
 	f := &fakes{
 		registry: prometheus.NewRegistry(), atWork: func() time.Time { return time.Time{} },
-		keep: -1, stable: records, values: func(int32, int64) string { return "{}" }, end: func() int64 { return records },
+		keep: -1, stable: records, values: func(int32, int64) string { return "{}" }, end: func() int64 { return records }, epoch: func(int64) int32 { return 0 },
 		commit: func(*kafka.Generation, kafka.Committed) error { return nil },
 	}
 	f.size.Store(records)
@@ -128,6 +129,17 @@ func (f *fakes) once(gen *kafka.Generation) {
 
 // cut leaves so many records in each partition's log.
 func (f *fakes) cut(n int64) { f.size.Store(n) }
+
+// epochEnd is the offset behind what leaders up to and with epoch have written; -1 where no
+// later one has.
+func (f *fakes) epochEnd(epoch int32) int64 {
+	for o := range f.size.Load() {
+		if f.epoch(o) > epoch {
+			return o
+		}
+	}
+	return -1
+}
 
 func (f *fakes) note(format string, args ...any) {
 	f.mu.Lock()
@@ -297,6 +309,11 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		}
 		return &listoffsets.Response{Topics: []listoffsets.ResponseTopic{answer}}, nil
 	}
+	if req.ApiKey() == protocol.OffsetForLeaderEpoch {
+		return kafkatest.EpochEnd[protocol.Message](req, func(req *kmsg.OffsetForLeaderEpochRequest) *kmsg.OffsetForLeaderEpochResponse {
+			return kafkatest.EndOf(req, f.epochEnd(req.Topics[0].Partitions[0].LeaderEpoch))
+		})
+	}
 	return kafkatest.Fetch[protocol.Message](req, func(req *kmsg.FetchRequest) *kmsg.FetchResponse {
 		asked := req.Topics[0].Partitions[0]
 		part := kmsg.NewFetchResponseTopicPartition()
@@ -317,10 +334,11 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 			part.ErrorCode = int16(kafkago.OffsetOutOfRange)
 		case asked.FetchOffset < stable:
 			var all []kmsg.Record
-			for o := asked.FetchOffset; o < stable; o++ {
+			epoch := f.epoch(asked.FetchOffset)
+			for o := asked.FetchOffset; o < stable && f.epoch(o) == epoch; o++ {
 				all = append(all, kmsg.Record{OffsetDelta: int32(o - asked.FetchOffset), Value: []byte(values(asked.Partition, o))})
 			}
-			part.RecordBatches = kafkatest.Batch(kmsg.RecordBatch{FirstOffset: asked.FetchOffset}, all...)
+			part.RecordBatches = kafkatest.Batch(kmsg.RecordBatch{FirstOffset: asked.FetchOffset, PartitionLeaderEpoch: epoch}, all...)
 		case !kafka.Sleep(ctx, time.Duration(req.MaxWaitMillis)*time.Millisecond):
 			return nil
 		}

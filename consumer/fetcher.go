@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,7 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 	f.feed.takeOver(offset)
 	f.tracker.Start(offset)
 	f.located.Store(true)
+	begin := offset
 	retry := kafka.NewRetry()
 	for ctx.Err() == nil {
 		f.beat.Store(time.Now().UnixNano())
@@ -86,6 +88,19 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 		if ctx.Err() != nil {
 			return
 		}
+		if cut, ok := errors.AsType[cutOff](err); ok {
+			why, lost := f.beyond(ctx, offset-cut.end)
+			if f.lose(ctx, why, lost, offset, "end", cut.end) != nil {
+				return
+			}
+			if offset > begin || why == recreated {
+				f.takeUpAnew()
+				return
+			}
+			offset, begin = cut.end, cut.end
+			f.tracker.Start(offset)
+			continue
+		}
 		reason := kafka.Cause(err)
 		f.c.deps.Metrics.FetchErrors.WithLabelValues(reason).Inc()
 		wait := retry.NextBackOff()
@@ -98,16 +113,16 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 			if ended != nil {
 				return
 			}
-			if next < offset { // offsets that were read hold other events now
-				f.located.Store(false)
-				f.restart(errLogChanged)
+			if next < offset {
+				f.takeUpAnew()
 				return
 			}
 			if next == offset { // else it is gone, and the next attempt is another one
 				f.unread("fetch failed; retried", err)
+			} else {
+				f.tracker.Passed(next, -1)
 			}
 			offset = next
-			f.tracker.Passed(offset)
 		default:
 			f.unread("fetch failed; retried", err)
 		}
@@ -115,6 +130,13 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 			return
 		}
 	}
+}
+
+// takeUpAnew ends the generation without a commit of this partition: offsets that were read
+// hold other events now.
+func (f *fetcher) takeUpAnew() {
+	f.located.Store(false)
+	f.restart(errLogChanged)
 }
 
 // giveUpCatchingUp lets the other partitions go on without this one.
@@ -128,6 +150,9 @@ func (f *fetcher) giveUpCatchingUp() {
 func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	fetched, err := f.fetch(ctx, offset)
 	if err != nil {
+		return offset, err
+	}
+	if err := f.check(ctx, fetched, offset); err != nil {
 		return offset, err
 	}
 	if f.target < 0 {
@@ -182,7 +207,9 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	if f.feed.fuse.holds(next) { // from somewhere in this answer on
 		next, readErr = f.feed.fuse.waits.Load(), nil
 	}
-	f.tracker.Passed(next)
+	if next > offset {
+		f.tracker.Passed(next, fetched.Latest)
+	}
 	f.feed.passed(next)
 	return next, readErr
 }

@@ -74,22 +74,18 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 				}
 				continue
 			}
-			if why, lost = beyondEnd, committed-b.End; f.isRecreated(ctx) {
-				why, lost = recreated, 1
-			}
+			why, lost = f.beyond(ctx, committed-b.End)
 		}
-		if why != earlier && f.c.losses.note(f.claim.TopicPartition, committed) {
-			f.c.deps.Metrics.OffsetsLost.WithLabelValues(string(why)).Add(float64(lost))
-			f.c.deps.Log.Error("the committed offset does not exist: events were lost in Kafka, or the topic was recreated",
-				"topic", f.claim.Topic, "partition", f.claim.Partition, "committed", committed, "first", b.First, "end", b.End,
-				"lost", lost, "reason", why, "policy", f.c.cfg.OnOffsetLoss,
-				"hint", lossHint)
-		}
-		if f.c.cfg.OnOffsetLoss == Skip {
-			return b.First, nil
-		}
-		return 0, f.halt(ctx, why)
+		return b.First, f.lose(ctx, why, lost, committed, "first", b.First, "end", b.End)
 	}
+}
+
+// beyond is why so many offsets that were committed or read are of no log any more.
+func (f *fetcher) beyond(ctx context.Context, lost int64) (loss, int64) {
+	if f.isRecreated(ctx) {
+		return recreated, 1
+	}
+	return beyondEnd, lost
 }
 
 // isRecreated reports whether the topic is certainly another one than at the assignment.
@@ -100,6 +96,44 @@ func (f *fetcher) isRecreated(ctx context.Context) bool {
 		return false
 	}
 	return id != f.topicID && id != [16]byte{} && f.topicID != [16]byte{}
+}
+
+// lose counts and tells of a loss, and does what the policy says: it returns nil where
+// reading goes on, and an error once ctx has ended.
+func (f *fetcher) lose(ctx context.Context, why loss, lost, offset int64, now ...any) error {
+	if why != earlier && f.c.losses.note(f.claim.TopicPartition, offset) {
+		f.c.deps.Metrics.OffsetsLost.WithLabelValues(string(why)).Add(float64(lost))
+		args := append([]any{"topic", f.claim.Topic, "partition", f.claim.Partition, "offset", offset}, now...)
+		f.c.deps.Log.Error("an offset that was committed or read does not exist: events were lost in Kafka, or the topic was recreated",
+			append(args, "lost", lost, "reason", why, "policy", f.c.cfg.OnOffsetLoss, "hint", lossHint)...)
+	}
+	if f.c.cfg.OnOffsetLoss == Skip {
+		return nil
+	}
+	return f.halt(ctx, why)
+}
+
+// cutOff says that a log was cut off at end, below the offset to read from, and has grown
+// past that since.
+type cutOff struct{ end int64 }
+
+func (c cutOff) Error() string {
+	return fmt.Sprintf("the log was cut off at offset %d, and has grown again", c.end)
+}
+
+// check looks whether an answer goes on with the log that was read. What lies at its front
+// tells: where a later leader has written that, and the leaders before had ended below, it
+// is not what followed.
+func (f *fetcher) check(ctx context.Context, fetched *kafka.Fetched, offset int64) error {
+	leader := f.tracker.Leader()
+	if leader < 0 || fetched.First <= leader {
+		return nil
+	}
+	end, err := kafka.EpochEnd(ctx, f.c.deps.Kafka, f.claim.TopicPartition, leader)
+	if err == nil && end >= 0 && end < offset {
+		err = cutOff{end}
+	}
+	return err
 }
 
 // lossHint is what an operator can do about events that were lost.

@@ -99,6 +99,7 @@ func (f *fetcher) setAside(ctx context.Context, bad kafka.Unreadable, last int64
 	for o := bad.First; o <= last; o++ {
 		offsets = append(offsets, o)
 	}
+	f.tracker.Passed(bad.First, bad.Epoch) // what is handed over may be committed at once
 	if err := f.hand(ctx, []event.Event{ev}, offsets); err != nil {
 		return bad.First // the generation is over: nothing of it is committed
 	}

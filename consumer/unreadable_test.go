@@ -335,3 +335,48 @@ func TestConsumer_AFullWindowIsNotStuckWhereABatchIsSetAside(t *testing.T) {
 		_ = stop()
 	})
 }
+
+// TestConsumer_ABatchOfALaterLeaderThatIsSetAsideIsNoLoss, whether or not its leader is known.
+func TestConsumer_ABatchOfALaterLeaderThatIsSetAsideIsNoLoss(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(data []byte){
+		"its leader is known": func(data []byte) { data[len(data)-1] ^= 0xff },
+		"and is not":          func(data []byte) { data[16] = 1 }, // an older format
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { setAsideOfALaterLeader(t, damage) })
+		})
+	}
+}
+
+func setAsideOfALaterLeader(t *testing.T, damage func([]byte)) {
+	f := newFakesWith(t, func(c *consumer.Config) { c.OnUnreadableBatch = consumer.SetAside })
+	f.size.Store(6)
+	f.epoch = func(offset int64) int32 { return 3 + int32(offset/2) }
+	f.batches = func(offset int64) []byte {
+		if offset > 5 {
+			return nil
+		}
+		batchOf := func(first int64) []byte {
+			return kafkatest.Batch(kmsg.RecordBatch{FirstOffset: first, PartitionLeaderEpoch: f.epoch(first)}, kmsg.Record{Value: []byte("{}")})
+		}
+		data := batchOf(offset)
+		if offset == 2 {
+			damage(data)
+			data = append(data, batchOf(3)...)
+		}
+		return data
+	}
+	stop, _ := f.runOnce(t, 0)
+	kafka.Sleep(t.Context(), 10*time.Minute)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if got := len(f.befores()); got != 6 {
+		t.Errorf("%d events, want five and a dead letter\n%s", got, &f.log)
+	}
+	if got := f.value("contactsync_consumer_offsets_lost_total", ""); got != 0 {
+		t.Errorf("%v offsets are counted as lost", got)
+	}
+}

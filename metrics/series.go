@@ -63,7 +63,7 @@ func newConsumer(m *maker) Consumer {
 		ProgressCut: m.counter("consumer_progress_cut_total",
 			"Commits with which not all of what ended beyond the offset could be kept. After a crash the rest is sent again.", ""),
 		OffsetsLost: m.counters("consumer_offsets_lost_total",
-			"Offsets that Kafka deleted before they were read, or that were committed beyond the end of the partition; 1 for a topic that was recreated.",
+			"Offsets that Kafka deleted before they were read, or that were committed or read beyond where its log was cut off; 1 for a topic that was recreated.",
 			"Alert on any increase: events were lost in Kafka, or a topic was recreated.", Label{Name: "reason", Values: LostReasons}),
 		OffsetsSetAside: m.counters("consumer_offsets_set_aside_total",
 			"Offsets of record batches that could not be read, and were set aside by an operator or by `consumer.on_unreadable_batch`.",

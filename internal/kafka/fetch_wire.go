@@ -9,6 +9,8 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/fetch"
+
+	"github.com/contactsync/contactsync"
 )
 
 // fetchVersion is the one version of the fetch that is sent: Kafka 2.3 and later have it,
@@ -44,8 +46,13 @@ func (*fetchMessage) ApiKey() protocol.ApiKey { return protocol.Fetch }
 
 // Broker implements protocol.BrokerMessage: the leader.
 func (m *fetchMessage) Broker(cluster protocol.Cluster) (protocol.Broker, error) {
+	return leader(cluster, m.Partition)
+}
+
+// leader returns the broker that leads a partition.
+func leader(cluster protocol.Cluster, p contactsync.TopicPartition) (protocol.Broker, error) {
 	return (&fetch.Request{Topics: []fetch.RequestTopic{{
-		Topic: m.Partition.Topic, Partitions: []fetch.RequestPartition{{Partition: m.Partition.Partition}},
+		Topic: p.Topic, Partitions: []fetch.RequestPartition{{Partition: p.Partition}},
 	}}}).Broker(cluster)
 }
 

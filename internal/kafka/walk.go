@@ -16,7 +16,9 @@ type Fetched struct {
 	LastStable    int64 // the last stable offset; no record beyond it is in the answer
 
 	Next           int64 // the offset to ask for next; before Each, the one that was asked for
+	First          int32 // the epoch of the leader that wrote the first batch; -1 where that is not known
 	Epoch          int32 // of the leader that wrote the batch that is delivered; -1 where that is not known
+	Latest         int32 // of the leaders that wrote what lies between the asked offset and Next; -1 where that is not known
 	Aborted        int   // records of aborted transactions that were left out
 	ControlBatches int
 	Bytes          int // of the keys and values that were delivered
@@ -32,7 +34,7 @@ func newFetched(r FetchRequest, a fetchAnswer, d *decoding) *Fetched {
 	f := &Fetched{
 		HighWatermark: a.highWatermark, LastStable: a.lastStable, Next: r.Offset,
 		partition: r.Partition, records: a.records, decoding: d,
-		aborted: a.aborted, aborting: map[int64]bool{},
+		First: batch.EpochOf(a.records), Latest: -1, aborted: a.aborted, aborting: map[int64]bool{},
 	}
 	if f.LastStable < 0 { // the broker does not say
 		f.LastStable = f.HighWatermark
@@ -56,6 +58,7 @@ func (f *Fetched) Each(ctx context.Context, deliver func(contactsync.Record)) er
 			}
 		}
 		if err == nil {
+			f.Latest = max(f.Latest, b.Epoch)
 			err = f.batch(ctx, b, deliver)
 		}
 		if ctx.Err() != nil {

@@ -150,3 +150,17 @@ func TestDecoding_LargeBatchesOneAfterTheOther(t *testing.T) {
 		}
 	})
 }
+
+// TestFetched_KnowsTheLeadersOfWhatItPasses, of what it does not deliver too.
+func TestFetched_KnowsTheLeadersOfWhatItPasses(t *testing.T) {
+	t.Parallel()
+	f, _, err := walk(t, nil,
+		kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20, PartitionLeaderEpoch: 3}, values(2)...),
+		kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 22, ProducerID: 7, Attributes: control, PartitionLeaderEpoch: 5}, marker(1)))
+	if err != nil || f.First != 3 || f.Epoch != 3 || f.Latest != 5 {
+		t.Errorf("first %d, delivered %d, latest %d, %v", f.First, f.Epoch, f.Latest, err)
+	}
+	if f, _, _ := walk(t, nil); f.First != -1 || f.Latest != -1 {
+		t.Errorf("an answer without batches: first %d, latest %d", f.First, f.Latest)
+	}
+}

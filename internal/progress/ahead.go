@@ -40,6 +40,10 @@ type Ahead struct {
 	// that is not known. What a later one has written there came after it: the log was cut
 	// off, and has grown again.
 	Epoch int32
+	// Leader is the epoch of the leader that has written what lies before Offset, or of a
+	// later one that has written to the log; -1 where that is not known. Where a leader after
+	// that began below Offset, the log was cut off there.
+	Leader int32
 
 	// Lost says that events before Offset were lost in Kafka, and that the owner waited for
 	// an operator. It is over where another offset is set.

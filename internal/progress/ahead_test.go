@@ -74,7 +74,7 @@ func TestAhead_KnowsWhatEndedAndNoMore(t *testing.T) {
 					}
 				case 3:
 					if at < len(log) {
-						tr.Passed(log[at])
+						tr.Passed(log[at], -1)
 					}
 				case 4, 5, 6, 7:
 					for range rapid.IntRange(1, 10).Draw(t, "end") {

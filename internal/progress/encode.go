@@ -28,6 +28,7 @@ const (
 	flagKept     = 1 << 3
 	flagFeed     = 1 << 4
 	flagWaits    = 1 << 5 // of the feed
+	flagLeader   = 1 << 6 // it is another one than Epoch
 
 	// maxRecord is what a topic takes unless its max.message.bytes is set lower, less what
 	// Kafka adds.
@@ -101,6 +102,9 @@ func (a *Ahead) encode(text bool) []byte {
 			flags |= flagWaits
 		}
 	}
+	if a.Leader != a.Epoch && text {
+		flags |= flagLeader
+	}
 	runs := a.runs()
 	if len(runs) > worthDeflating {
 		flags |= flagDeflated
@@ -120,6 +124,9 @@ func (a *Ahead) encode(text bool) []byte {
 	}
 	if flags&flagFeed != 0 {
 		body = binary.AppendUvarint(body, uint64(feed.Offset))
+	}
+	if flags&flagLeader != 0 {
+		body = binary.AppendUvarint(body, uint64(a.Leader+1))
 	}
 	body = append(body, runs...)
 	sum := binary.BigEndian.AppendUint32(nil, crc32.Checksum(body, checksum))
@@ -258,6 +265,9 @@ func decode(data []byte) (*Ahead, bool) {
 	}
 	if flags&flagFeed != 0 {
 		a.Feed = &Feed{Waits: flags&flagWaits != 0, Offset: r.int(math.MaxInt64)}
+	}
+	if a.Leader = a.Epoch; flags&flagLeader != 0 {
+		a.Leader = int32(r.int(math.MaxInt32) - 1)
 	}
 	if flags&flagDeflated != 0 {
 		const most = RecordRuns * 2 * binary.MaxVarintLen64

@@ -21,6 +21,7 @@ type Tracker struct {
 	ended     int             // events ended since the last commit
 	last      int64           // the offset committed last; -1 before the first
 	epoch     int32           // the latest of the leaders that have written what was read; -1 where not known
+	leader    int32           // see Leader
 	inherited *Ahead          // what an earlier owner had ended; nil where nothing is known
 	bundles   map[int64]int64 // first and last offset of what ends together
 }
@@ -37,7 +38,7 @@ type chunk struct {
 }
 
 // NewTracker returns a tracker that reads from offset 0 on; nothing is committed.
-func NewTracker() *Tracker { return &Tracker{last: -1, epoch: -1} }
+func NewTracker() *Tracker { return &Tracker{last: -1, epoch: -1, leader: -1} }
 
 // Resume sets the offset that the group has committed, -1 for none, and what an earlier
 // owner had ended beyond it, nil where nothing is known. Nothing is open yet.
@@ -45,6 +46,9 @@ func (t *Tracker) Resume(committed int64, inherited *Ahead) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.next, t.last, t.inherited = max(committed, 0), committed, inherited
+	if t.leader = -1; inherited != nil {
+		t.leader = inherited.Leader
+	}
 }
 
 // Start sets the offset to read next, where nothing is open yet. What an earlier owner
@@ -55,6 +59,9 @@ func (t *Tracker) Start(next int64) {
 	t.next = next
 	if t.inherited != nil && t.inherited.Offset != next {
 		t.inherited = nil
+	}
+	if t.inherited == nil {
+		t.leader = -1
 	}
 }
 
@@ -111,11 +118,23 @@ func (t *Tracker) compact() {
 	}
 }
 
-// Passed notes that the read position has moved past offsets without events.
-func (t *Tracker) Passed(next int64) {
+// Passed notes that the read position has moved past offsets, with or without events. leader
+// is the epoch of the one that has written what lies before it, -1 where that is not known.
+func (t *Tracker) Passed(next int64, leader int32) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.next = max(t.next, next)
+	if t.leader = max(t.leader, leader); leader < 0 {
+		t.leader = -1
+	}
+}
+
+// Leader returns the epoch of the leader that has written what lies before the read
+// position, or of a later one that has written to this log; -1 where that is not known.
+func (t *Tracker) Leader() int32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.leader
 }
 
 // Done notes that events have ended, all of them in one step: whoever asks sees none of
@@ -170,7 +189,7 @@ func (t *Tracker) done(offset int64, setAside bool) {
 func (t *Tracker) Inherited(offset int64, epoch int32) contactsync.State {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.epoch = max(t.epoch, epoch)
+	t.epoch, t.leader = max(t.epoch, epoch), max(t.leader, epoch)
 	if in := t.inherited; in != nil && in.Epoch >= 0 && epoch > in.Epoch && offset < in.End {
 		in.cut(offset) // it was written after what the earlier owner had read there
 	}
@@ -246,7 +265,7 @@ func (t *Tracker) State() State {
 
 // ahead collects what has ended beyond the watermark.
 func (t *Tracker) ahead(runs int) Ahead {
-	a := Ahead{Offset: t.watermark(), End: t.next, Epoch: t.epoch}
+	a := Ahead{Offset: t.watermark(), End: t.next, Epoch: t.epoch, Leader: t.leader}
 	from := a.Offset
 	for i := range t.chunks {
 		c := &t.chunks[i]

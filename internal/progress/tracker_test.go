@@ -33,7 +33,7 @@ func TestTracker_WatermarkIsTheFirstOpenPosition(t *testing.T) {
 				}
 			case 2:
 				next += rapid.Int64Range(0, 2000).Draw(t, "passed")
-				l.Passed(next)
+				l.Passed(next, -1)
 			default:
 				if len(order) == 0 {
 					continue

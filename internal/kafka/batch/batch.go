@@ -59,6 +59,15 @@ func corrupt(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrCorrupt, fmt.Sprintf(format, args...))
 }
 
+// EpochOf returns the epoch of the leader that wrote the batch at the front of data; -1 where
+// there is none.
+func EpochOf(data []byte) int32 {
+	if len(data) <= magicAt || data[magicAt] != 2 {
+		return -1
+	}
+	return int32(binary.BigEndian.Uint32(data[lengthEnd:]))
+}
+
 // Next reads the batch at the front of data, and returns what follows it. It returns
 // nil where data ends before the batch does, as an answer may that is cut to its size.
 func Next(data []byte) (b *Batch, rest []byte, err error) {

@@ -127,7 +127,7 @@ func (f *worldFetcher) take(records []*worldRecord, next, end int64) {
 		}
 		r.window.Add(r.w.now, &ev)
 	}
-	f.tracker.Passed(next)
+	f.tracker.Passed(next, -1)
 	f.position = next
 	f.checkCaughtUp(false)
 	if len(records) == 0 {

@@ -28,6 +28,22 @@ func Metadata[M any](req any, answer func(*kmsg.MetadataRequest) *kmsg.MetadataR
 	return exchange[M](req, kmsg.NewPtrMetadataRequest(), func(req *kmsg.MetadataRequest) kmsg.Response { return answer(req) })
 }
 
+// EpochEnd answers a question for the end of a leader's epoch likewise.
+func EpochEnd[M any](req any, answer func(*kmsg.OffsetForLeaderEpochRequest) *kmsg.OffsetForLeaderEpochResponse) (M, error) {
+	return exchange[M](req, kmsg.NewPtrOffsetForLeaderEpochRequest(), func(req *kmsg.OffsetForLeaderEpochRequest) kmsg.Response { return answer(req) })
+}
+
+// EndOf is a response with one partition.
+func EndOf(req *kmsg.OffsetForLeaderEpochRequest, end int64) *kmsg.OffsetForLeaderEpochResponse {
+	part := kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
+	part.Partition, part.EndOffset = req.Topics[0].Partitions[0].Partition, end
+	topic := kmsg.NewOffsetForLeaderEpochResponseTopic()
+	topic.Topic, topic.Partitions = req.Topics[0].Topic, append(topic.Partitions, part)
+	res := kmsg.NewPtrOffsetForLeaderEpochResponse()
+	res.Topics = append(res.Topics, topic)
+	return res
+}
+
 // exchange answers one request on a connection, which is read into asked.
 func exchange[M any, R kmsg.Request](req any, asked R, answer func(R) kmsg.Response) (res M, err error) {
 	raw, ok := req.(interface {
