@@ -78,6 +78,19 @@ func TestWindow_AStreamOfTwoAccountsIsHeldInOne(t *testing.T) {
 	}
 }
 
+// What signs for a stream is known with the stream, and shown where that is on hold.
+func TestWindow_AHoldNamesTheCredential(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.schedule.credential = func(account, stream string) string { return account + " signs for " + stream }
+	w.addFor("a", "st/x", nil)
+	w.now = w.now.Add(time.Second)
+	w.settle(w.Next(w.now), contactsync.Result{Kind: contactsync.StreamGone, Status: 404})
+	if holds := w.Status(w.now).Holds; len(holds) != 1 || holds[0].Credential != "a signs for st" {
+		t.Errorf("holds %+v", holds)
+	}
+}
+
 // A delete is of its account, and a tombstone, which names none, of all.
 func TestWindow_DeletesInAStreamOfTwoAccounts(t *testing.T) {
 	t.Parallel()

@@ -32,10 +32,12 @@ type Acker interface {
 
 // Deps are the batcher's neighbours.
 type Deps struct {
-	Sender      Sender
-	Publisher   Publisher
-	Acker       Acker
-	Gates       func(account string) (gate Gate, ok bool) // ok is false for an account that is not configured
+	Sender    Sender
+	Publisher Publisher
+	Acker     Acker
+	Gates     func(account string) (gate Gate, ok bool) // ok is false for an account that is not configured
+	// Credential names the credential that signs for a stream; nil where accounts have one each.
+	Credential  func(account, stream string) string
 	Log         *slog.Logger
 	Metrics     *metrics.Batcher
 	DeadLetters *metrics.DeadLetter
@@ -87,7 +89,7 @@ func New(cfg Config, deps Deps) *Batcher {
 	if deps.NotBefore == nil {
 		deps.NotBefore = func() time.Time { return time.Time{} }
 	}
-	return &Batcher{
+	b := &Batcher{
 		cfg: cfg, deps: deps,
 		in:        make(chan []event.Event),
 		control:   make(chan func(time.Time)),
@@ -97,6 +99,8 @@ func New(cfg Config, deps Deps) *Batcher {
 		stopped:   make(chan struct{}),
 		window:    NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
 	}
+	b.window.schedule.credential = deps.Credential
+	return b
 }
 
 // Run owns the window until ctx ends. Requests still in flight are given up

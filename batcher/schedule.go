@@ -12,8 +12,9 @@ var never = time.Unix(1<<40, 0)
 
 // stream is all that is known of one stream of one account.
 type stream struct {
-	name    string
-	account *account
+	name       string
+	account    *account
+	credential string // that signs its requests; empty for the account's own
 
 	// Of pending.
 	contacts map[string]*contact // every contact that has not ended
@@ -83,7 +84,9 @@ func (st *stream) key() streamKey { return streamKey{st.account.id, st.name} }
 type schedule struct {
 	cfg   *Config
 	gates func(account string) (Gate, bool)
-	m     *series
+	// credential names what signs for a stream; nil where accounts have one each.
+	credential func(account, stream string) string
+	m          *series
 
 	streams    map[streamKey]*stream
 	accounts   []*account
@@ -101,6 +104,9 @@ func (s *schedule) stream(name, accountID string) *stream {
 			index: -1, due: never, rank: lastRank,
 		}
 		st.health.accepted = st.account.strangers.accepted.Contains(name)
+		if s.credential != nil {
+			st.credential = s.credential(accountID, name)
+		}
 		s.streams[key] = st
 	}
 	return st

@@ -176,16 +176,18 @@ type AccountStatus struct {
 
 // HoldStatus is one stream on hold.
 type HoldStatus struct {
-	Kind      string    `json:"kind"`
-	Account   string    `json:"account"`
-	Stream    string    `json:"stream"`
-	Since     time.Time `json:"since"`
-	NextProbe time.Time `json:"next_probe"`
-	Probes    int       `json:"probes_refused"`
-	Contacts  int       `json:"contacts"`
-	Events    int       `json:"events"` // behind the contacts
-	Status    int       `json:"status"`
-	Detail    string    `json:"detail,omitzero"`
+	Kind    string `json:"kind"`
+	Account string `json:"account"`
+	Stream  string `json:"stream"`
+	// Credential is the app of the account that signs for the stream, where one does.
+	Credential string    `json:"credential,omitzero"`
+	Since      time.Time `json:"since"`
+	NextProbe  time.Time `json:"next_probe"`
+	Probes     int       `json:"probes_refused"`
+	Contacts   int       `json:"contacts"`
+	Events     int       `json:"events"` // behind the contacts
+	Status     int       `json:"status"`
+	Detail     string    `json:"detail,omitzero"`
 }
 
 // Status looks at every stream: call it when somebody asks, not once an event.
@@ -232,7 +234,7 @@ func (s *snapshot) hold(st *stream) HoldStatus {
 		next = later(next, a.probe)
 	}
 	return HoldStatus{
-		Kind: on.kind.String(), Account: st.account.id, Stream: st.name, Since: on.since, NextProbe: next,
+		Kind: on.kind.String(), Account: st.account.id, Stream: st.name, Credential: st.credential, Since: on.since, NextProbe: next,
 		Probes: on.probes, Contacts: len(st.contacts), Events: st.events(), Status: on.status, Detail: on.detail,
 	}
 }

@@ -43,7 +43,7 @@ type Client struct {
 type account struct {
 	cfg    Account
 	base   *url.URL
-	tokens *tokenSource
+	tokens map[string]*tokenSource // by the name of the app; empty for the account's own
 	gate   *Gate
 }
 
@@ -105,9 +105,16 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 	for _, ids := range metrics.AnswerIDs {
 		c.metrics.AnswerIDs.WithLabelValues(a.ID, ids)
 	}
-	tokens := &tokenSource{account: a.ID, cfg: a.Credentials, log: c.log, issued: c.metrics.TokensIssued}
-	tokens.reload()
-	a.Credentials.warnReadable(c.log, a.ID)
+	tokens := map[string]*tokenSource{}
+	a.each(func(_, app string, credentials Credentials) {
+		log := c.log
+		if app != "" {
+			log = log.With("app", app)
+		}
+		tokens[app] = &tokenSource{account: a.ID, cfg: credentials, log: log, issued: c.metrics.TokensIssued}
+		tokens[app].reload()
+		credentials.warnReadable(log, a.ID)
+	})
 	if a.AllowPlaintext && base.Scheme == "http" {
 		c.log.Warn("host is called unencrypted", "account", a.ID, "host", host)
 	}
@@ -130,9 +137,11 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 func (c Config) CheckFiles() []setting.Error {
 	var problems setting.Errors
 	for i, a := range c.Accounts {
-		if _, err := readKey(a.Credentials); err != nil {
-			problems.Add(fmt.Sprintf("accounts[%d].credentials", i), "%v", err)
-		}
+		a.each(func(where, _ string, credentials Credentials) {
+			if _, err := readKey(credentials); err != nil {
+				problems.Add(fmt.Sprintf("accounts[%d].%s", i, where), "%v", err)
+			}
+		})
 	}
 	if _, err := readCA(c.CAFile); err != nil {
 		problems.Add("ca_file", "%v", err)
@@ -151,6 +160,11 @@ func (c *Client) Gate(account string) (gate *Gate, ok bool) {
 // Route returns the account of a stream; see Router.Route.
 func (c *Client) Route(stream, accountHint string) (accountID string, ok bool) {
 	return c.router.Route(stream, accountHint)
+}
+
+// Credential returns the name of the app that signs for a stream; see Router.Credential.
+func (c *Client) Credential(account, stream string) string {
+	return c.router.Credential(account, stream)
 }
 
 // SetShare sets every account's share of its budget; see Gate.SetShare.

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -47,13 +48,29 @@ type Account struct {
 	// network unencrypted.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
 	// Streams that belong to the account, as names or patterns with *, ? and
-	// [a-z]. Of several patterns that take a stream the one wins that all others contain;
+	// [a-z]; left out, those of its apps where it has no credentials besides, else all. Of several patterns that take a stream the one wins that all others contain;
 	// where two of different accounts take one, and neither contains the other, it is an error.
 	Streams []string `yaml:"streams"`
-	// Credentials sign the account's tokens.
+	// Credentials sign the account's tokens, but for the streams that one of its apps takes.
+	// They may be left out where apps take all of its streams.
 	Credentials Credentials `yaml:"credentials"`
+	// Apps are further credentials of the account, each for some of its streams. All of
+	// them share the account's budget.
+	Apps []App `yaml:"apps"`
 	// Budget limits the account's requests.
 	Budget Budget `yaml:"budget"`
+}
+
+// App is the credentials for some streams of an account. Kore.ai makes a JWT app for each
+// bot, so an account can have several.
+type App struct {
+	// Name is what the log and /status call the app; unique in its account.
+	Name string `yaml:"name"`
+	// Streams are those of the account whose requests the app signs, as names or patterns.
+	// Of several patterns that take a stream the one wins that all others contain.
+	Streams []string `yaml:"streams"`
+	// Credentials sign the tokens for these streams.
+	Credentials Credentials `yaml:"credentials"`
 }
 
 // Credentials sign the tokens of an account. Secrets are read from files only, and
@@ -172,10 +189,17 @@ func defaultAnswer() Answer {
 func (c *Config) SetDefaults() {
 	for i := range c.Accounts {
 		a := &c.Accounts[i]
+		takesAll := len(a.Streams) == 0
+		for j := range a.Apps {
+			a.Apps[j].Credentials.setDefaults()
+			if takesAll && a.appsOnly() {
+				a.Streams = append(a.Streams, a.Apps[j].Streams...)
+			}
+		}
 		if len(a.Streams) == 0 {
 			a.Streams = []string{"*"}
 		}
-		if a.Credentials.StaticTokenFile == "" {
+		if !a.appsOnly() {
 			a.Credentials.setDefaults()
 		}
 		if a.Budget.Requests == nil {
@@ -201,7 +225,27 @@ func (c *Config) SetDefaults() {
 	}
 }
 
+// appsOnly reports whether the account has no credentials besides those of its apps.
+func (a *Account) appsOnly() bool {
+	c := &a.Credentials
+	return len(a.Apps) > 0 && c.ClientID+c.ClientIDFile+c.ClientSecretFile+c.PrivateKeyFile+c.StaticTokenFile == ""
+}
+
+// each calls f for all credentials of an account: its own, if it has some, with an empty name,
+// and those of its apps.
+func (a *Account) each(f func(key, name string, c Credentials)) {
+	if !a.appsOnly() {
+		f("credentials", "", a.Credentials)
+	}
+	for i, app := range a.Apps {
+		f(fmt.Sprintf("apps[%d].credentials", i), app.Name, app.Credentials)
+	}
+}
+
 func (c *Credentials) setDefaults() {
+	if c.StaticTokenFile != "" {
+		return // which is sent as it is
+	}
 	if c.Algorithm == "" {
 		c.Algorithm = "HS256"
 	}

@@ -33,7 +33,7 @@ func TestConflicts_PatternsWithoutAWinner(t *testing.T) {
 		{"a:st-1 b:st-1", "st-1"},
 		{"a:st-* a:*-eu", ""}, // of one account
 		{"a:st-* b:*-eu", "st-eu"},
-		{"a:st-* b:*-eu c:st-*-eu", "st-eu"}, // which the third does not take
+		{"a:st-* b:*-eu c:st-*-eu", "st-eu"},      // which the third does not take
 		{"a:st-* b:*-eu c:st-*eu", "st-eu st-eu"}, // which takes more than both do
 		{"a:st-* b:*-eu c:st-*-eu a:st-eu", ""},
 		{"a:[ab]x b:[bc]x", "bx"},

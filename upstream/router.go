@@ -15,6 +15,7 @@ const maxCachedRoutes = 10_000
 // Router finds the account of a stream. Safe for concurrent use.
 type Router struct {
 	accounts *patterns
+	apps     map[string]*patterns // of each account
 
 	mu    sync.RWMutex // guards cache
 	cache map[route]string
@@ -24,7 +25,33 @@ type route struct{ stream, hint string }
 
 // NewRouter returns a router over the stream patterns of the accounts.
 func NewRouter(accounts []Account) *Router {
-	return &Router{accounts: newPatterns(streamPatterns(accounts)), cache: map[route]string{}}
+	r := &Router{accounts: newPatterns(streamPatterns(accounts)), apps: map[string]*patterns{}, cache: map[route]string{}}
+	for i := range accounts {
+		r.apps[accounts[i].ID] = newPatterns(appPatterns(fmt.Sprintf("accounts[%d].", i), &accounts[i]))
+	}
+	return r
+}
+
+// appPatterns returns the patterns of an account's apps.
+func appPatterns(key string, a *Account) []pattern {
+	var all []pattern
+	for i, app := range a.Apps {
+		for j, text := range app.Streams {
+			all = append(all, pattern{text, fmt.Sprintf("%sapps[%d].streams[%d]", key, i, j), app.Name})
+		}
+	}
+	return all
+}
+
+// Credential returns the name of the app that signs the requests of a stream of an
+// account; empty where the account's own credentials do.
+func (r *Router) Credential(account, stream string) string {
+	if apps := r.apps[account]; apps != nil {
+		if found := apps.match(stream, ""); len(found) > 0 {
+			return found[0].owner
+		}
+	}
+	return ""
 }
 
 // streamPatterns returns the patterns of all accounts.
@@ -72,14 +99,29 @@ func (r *Router) Explain(stream string) []string {
 		return []string{fmt.Sprintf("stream %s: no account takes it, so its events become dead letters (unmapped)", stream)}
 	}
 	lines := []string{fmt.Sprintf("stream %s: account %s, by %s", stream, found[0].owner, found[0])}
+	lines = append(lines, r.explainCredential(found[0].owner, stream)...)
 	named := map[string]bool{found[0].owner: true}
 	for _, other := range found[1:] {
 		line := fmt.Sprintf("  also in %s, which is less specific", other)
 		if !named[other.owner] {
 			named[other.owner] = true
 			line += fmt.Sprintf(": account %s, for events that name it as accountId", other.owner)
+			lines = append(append(lines, line), r.explainCredential(other.owner, stream)...)
+			continue
 		}
 		lines = append(lines, line)
+	}
+	return lines
+}
+
+func (r *Router) explainCredential(account, stream string) []string {
+	apps := r.apps[account].match(stream, "")
+	if len(apps) == 0 {
+		return []string{fmt.Sprintf("  credentials: those of account %s itself", account)}
+	}
+	lines := []string{fmt.Sprintf("  credentials: app %s of account %s, by %s", apps[0].owner, account, apps[0])}
+	for _, other := range apps[1:] {
+		lines = append(lines, fmt.Sprintf("  also in %s of app %s, which is less specific", other, other.owner))
 	}
 	return lines
 }

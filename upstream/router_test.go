@@ -40,13 +40,16 @@ func TestRouter(t *testing.T) {
 
 func TestRouter_ExplainsWhoTakesAStream(t *testing.T) {
 	t.Parallel()
-	r := NewRouter([]Account{{ID: "all", Streams: []string{"*"}}, {ID: "st", Streams: []string{"other", "st-*", "st-1"}}})
+	r := NewRouter([]Account{{ID: "all", Streams: []string{"*"}}, {ID: "st", Streams: []string{"other", "st-*", "st-1"}, Apps: []App{{Name: "many", Streams: []string{"st-*"}}, {Name: "one", Streams: []string{"st-1"}}}}})
 	for stream, want := range map[string][]string{
-		"x": {`stream x: account all, by "*" (upstream.accounts[0].streams[0])`},
+		"x": {`stream x: account all, by "*" (upstream.accounts[0].streams[0])`, "  credentials: those of account all itself"},
 		"st-1": {
 			`stream st-1: account st, by "st-1" (upstream.accounts[1].streams[2])`,
+			`  credentials: app one of account st, by "st-1" (upstream.accounts[1].apps[1].streams[0])`,
+			`  also in "st-*" (upstream.accounts[1].apps[0].streams[0]) of app many, which is less specific`,
 			`  also in "st-*" (upstream.accounts[1].streams[1]), which is less specific`,
 			`  also in "*" (upstream.accounts[0].streams[0]), which is less specific: account all, for events that name it as accountId`,
+			"  credentials: those of account all itself",
 		},
 		"../x": {`stream "../x": no name of a stream, so its events become dead letters (invalid)`},
 	} {

@@ -48,7 +48,9 @@ func (c *Client) run(ctx context.Context, events <-chan fsnotify.Event, errs <-c
 			reread.Reset(settleTime)
 		case <-reread.C:
 			for _, a := range c.accounts {
-				a.tokens.reload()
+				for _, tokens := range a.tokens {
+					tokens.reload()
+				}
 			}
 			if t, ok := c.transport.(*transport); ok {
 				t.renew(time.Now())
@@ -77,7 +79,7 @@ func (c *Client) watchFiles() *fsnotify.Watcher {
 		files = append(files, c.cfg.CAFile)
 	}
 	for _, a := range c.accounts {
-		files = append(files, a.cfg.Credentials.files()...)
+		a.cfg.each(func(_, _ string, credentials Credentials) { files = append(files, credentials.files()...) })
 	}
 	watched := map[string]bool{}
 	for _, file := range files {

@@ -58,7 +58,7 @@ func TestRun_SecretIsSwapped(t *testing.T) {
 		deps.Log = slog.New(slog.NewTextHandler(log, nil))
 	})
 	now := time.Now()
-	source := c.accounts[testAccount].tokens
+	source := c.accounts[testAccount].tokens[""]
 	claims(t, mustToken(t, source, now), []byte(testSecret), now)
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -106,7 +106,7 @@ func TestRun_ReadsFilesAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestClient(t, "http://api.test", nil)
-		source := c.accounts[testAccount].tokens
+		source := c.accounts[testAccount].tokens[""]
 		secrets := 0
 		// change writes another secret and reports whether it is used after a time.
 		change := func(after time.Duration) bool {

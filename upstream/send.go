@@ -84,12 +84,17 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 		a.sendError, a.detail = sendBadStream, "stream name is not valid: 1 to 64 letters, digits, - or _"
 		return
 	}
-	token, err := acc.tokens.token(time.Now())
+	tokens := acc.tokens[c.router.Credential(b.Account, b.Stream)]
+	if tokens == nil { // of no stream that the account takes
+		a.sendError, a.detail = sendNoToken, "sign token: no credentials of the account are for the stream"
+		return
+	}
+	token, err := tokens.token(time.Now())
 	if err != nil {
 		a.sendError, a.detail = sendNoToken, "sign token: "+err.Error()
 		return
 	}
-	a.secrets = acc.tokens.secrets(token)
+	a.secrets = tokens.secrets(token)
 	a.called = true
 
 	requestCtx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errAnswerTimeout)
@@ -107,7 +112,7 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 	a.status = resp.StatusCode
 	a.retryAfter = retryAfter(resp.Header, time.Now())
 	if a.status == http.StatusUnauthorized {
-		acc.tokens.invalidate(token)
+		tokens.invalidate(token)
 	}
 	buf := c.buffers.get()
 	defer c.buffers.put(buf)

@@ -25,7 +25,7 @@ const (
 // errNoToken reports an account without usable credentials.
 var errNoToken = errors.New("no token can be signed: see the log for the credential files")
 
-// tokenSource signs the tokens of one account and reuses each until it is due for
+// tokenSource signs the tokens of one account, or of one of its apps, and reuses each until it is due for
 // renewal. Safe for concurrent use.
 type tokenSource struct {
 	account string

@@ -18,7 +18,7 @@ func (c Config) Validate() []setting.Error {
 	if len(c.Accounts) == 0 {
 		problems.Add("accounts", "name at least one account")
 	}
-	ids, overlapping := map[string]int{}, overlaps(streamPatterns(c.Accounts))
+	ids, overlapping := map[string]int{}, overlaps(streamPatterns(c.Accounts), "one stream belongs to one account")
 	for i, a := range c.Accounts {
 		key := fmt.Sprintf("accounts[%d].", i)
 		switch first, seen := ids[a.ID]; {
@@ -40,7 +40,8 @@ func (c Config) Validate() []setting.Error {
 				problems.Add(here, "%s", problem)
 			}
 		}
-		a.Credentials.validate(key+"credentials.", &problems)
+		a.each(func(where, _ string, credentials Credentials) { credentials.validate(key+where+".", &problems) })
+		a.validateApps(key, &problems)
 		a.Budget.validate(key+"budget.", &problems)
 	}
 	c.validateLimits(&problems)
@@ -51,7 +52,7 @@ func (c Config) Validate() []setting.Error {
 
 // overlaps returns what is wrong with patterns that have no winner, by their keys: both lines
 // are named.
-func overlaps(all []pattern) map[string][]string {
+func overlaps(all []pattern, rule string) map[string][]string {
 	problems := map[string][]string{}
 	add := func(p pattern, format string, args ...any) {
 		problems[p.key] = append(problems[p.key], fmt.Sprintf(format, args...))
@@ -59,7 +60,7 @@ func overlaps(all []pattern) map[string][]string {
 	for _, c := range conflicts(slices.DeleteFunc(all, func(p pattern) bool { return !isPattern(p.text) })) {
 		if c.a.text == c.b.text {
 			first, _, _ := strings.Cut(c.a.key, ".streams")
-			add(c.b, "%q is a pattern of %s already: one stream belongs to one account", c.b.text, first)
+			add(c.b, "%q is a pattern of %s already: %s", c.b.text, first, rule)
 			continue
 		}
 		for _, p := range [][2]pattern{{c.a, c.b}, {c.b, c.a}} {
@@ -72,6 +73,71 @@ func overlaps(all []pattern) map[string][]string {
 		}
 	}
 	return problems
+}
+
+// validateApps checks the apps of an account, and that each of its streams has credentials.
+func (a *Account) validateApps(key string, problems *setting.Errors) {
+	names := map[string]int{}
+	all := appPatterns(key, a)
+	overlapping := overlaps(slices.Clone(all), "one app signs for a stream")
+	for i, app := range a.Apps {
+		here := fmt.Sprintf("%sapps[%d].", key, i)
+		switch first, seen := names[app.Name]; {
+		case !contactsync.IsName(app.Name):
+			problems.Add(here+"name", "%q is not a name: 1 to 64 letters, digits, - or _", app.Name)
+		case seen:
+			problems.Add(here+"name", "%q is the name of apps[%d] already", app.Name, first)
+		}
+		names[app.Name] = i
+		if len(app.Streams) == 0 {
+			problems.Add(here+"streams", "name the streams that the app signs for")
+		}
+	}
+	for _, p := range all {
+		if !isPattern(p.text) {
+			problems.Add(p.key, "%q is not a pattern: use a name, or *, ? and [a-z]", p.text)
+			continue
+		}
+		for _, problem := range overlapping[p.key] {
+			problems.Add(p.key, "%s", problem)
+		}
+		if !slices.ContainsFunc(a.Streams, func(stream string) bool { return meet(stream, p.text) }) {
+			problems.Add(p.key, "%q takes no stream of the account, whose streams are %s", p.text, strings.Join(a.Streams, ", "))
+		}
+	}
+	if !a.appsOnly() {
+		return
+	}
+	for _, stream := range a.Streams {
+		if name, sure := withoutApp(stream, all); name != "" || !sure {
+			problems.Add(key+"credentials", "streams like %q of %q have none: give the account credentials, or an app that takes them", name, stream)
+		}
+	}
+}
+
+// withoutApp returns a stream that a pattern takes and no app does.
+func withoutApp(stream string, apps []pattern) (name string, sure bool) {
+	if !isPattern(stream) {
+		return "", true // reported
+	}
+	var taken []glob
+	for _, app := range apps {
+		_, exact := literal(app.text)
+		// However many single names there are, they are not all that a star takes.
+		if isPattern(app.text) && (!exact || !strings.Contains(stream, "*") && meet(stream, app.text)) {
+			taken = append(taken, parseGlob(app.text))
+		}
+	}
+	return exampleName([]glob{parseGlob(stream)}, taken)
+}
+
+// meet reports whether two patterns take some stream both.
+func meet(a, b string) bool {
+	if !isPattern(a) || !isPattern(b) {
+		return false
+	}
+	name, sure := exampleName([]glob{parseGlob(a), parseGlob(b)}, nil)
+	return name != "" || !sure
 }
 
 func isPattern(text string) bool {

@@ -86,6 +86,7 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 	})
 	deps := batcher.Deps{
 		Sender: a.upstream, Publisher: a.deadLetters, Acker: a.consumer,
+		Credential:     a.upstream.Credential,
 		Gates:          func(account string) (batcher.Gate, bool) { return a.upstream.Gate(account) },
 		MayStart:       func(now time.Time) bool { return !now.Add(cfg.Upstream.Timeout).After(a.consumer.LeaseUntil()) },
 		NotBefore:      a.consumer.NotBefore,

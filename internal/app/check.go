@@ -150,6 +150,9 @@ func Summary(cfg config.Config) []string {
 			budget = fmt.Sprintf("%d requests in %v (%s)", *n, a.Budget.Window, a.Budget.Share)
 		}
 		lines = append(lines, fmt.Sprintf("account %s: streams %s to %s, %s", a.ID, strings.Join(a.Streams, ", "), a.Host, budget))
+		for _, app := range a.Apps {
+			lines = append(lines, fmt.Sprintf("  app %s signs for %s", app.Name, strings.Join(app.Streams, ", ")))
+		}
 	}
 	return append(lines, fmt.Sprintf("requests of at most %d contacts and %v, after %v at the latest; window %v",
 		cfg.Batcher.MaxRows, setting.Size(cfg.Batcher.MaxBytes), cfg.Batcher.Linger, setting.Size(cfg.Batcher.WindowBytes)))

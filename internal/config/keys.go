@@ -32,6 +32,8 @@ func Keys() []Key {
 	// An entry of a list has no default of its own; an empty one shows them.
 	c.Upstream.Accounts = []upstream.Account{{}}
 	c.Upstream.SetDefaults()
+	c.Upstream.Accounts[0].Apps = []upstream.App{{}}
+	c.Upstream.SetDefaults()
 	return keysOf(reflect.ValueOf(c), "")
 }
 
