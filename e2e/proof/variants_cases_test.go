@@ -116,6 +116,8 @@ func variantFaults() []vendorapi.Variant {
 
 	all = append(all,
 		vendorapi.Variant{Name: "jti-enforced", Question: "the token", Set: func(c *vendorapi.Config) { c.EnforceJTI = true }},
+		vendorapi.Variant{Name: "clock-ahead", Question: "the token", Set: func(c *vendorapi.Config) { c.Ahead = time.Minute }},
+		vendorapi.Variant{Name: "clock-behind", Question: "the token", Set: func(c *vendorapi.Config) { c.Ahead = -20 * time.Second }},
 		vendorapi.Variant{Name: "short-tokens", Question: "the token", Set: func(c *vendorapi.Config) { c.MaxTokenLife = 5 * time.Minute }},
 	)
 	return all

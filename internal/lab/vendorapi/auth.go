@@ -23,7 +23,7 @@ const (
 
 // authorize finds the account that a request acts for, or says why there is none.
 func (a *API) authorize(r *http.Request, c *Call) (*Account, *reply) {
-	stream, now := c.Stream, c.At
+	stream, now := c.Stream, c.At.Add(a.cfg.Ahead)
 	token := r.Header.Get("auth")
 	if token == "" {
 		a.fault(c, BadAuth, "no header auth")

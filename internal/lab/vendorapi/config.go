@@ -71,6 +71,7 @@ type Unknowns struct {
 	EnforceJTI   bool          // an option of the JWT app: each token has a jti, and is used once
 	MaxTokenLife time.Duration // 0: tokens without exp are taken, and any exp
 	Skew         time.Duration // how far the client's clock may be off
+	Ahead        time.Duration // of the client's clock, the API's; below 0: it is behind
 	ScopeMessage bool          // the missing scope is told as "message", and not as "msg"
 	WrongStream  int           // status for a stream that the account does not have: 0 is 400, as observed
 
