@@ -134,7 +134,7 @@ func (p *pending) caughtUp(now time.Time, cl *claim) {
 	for c := cl.deferred.head; c != nil; c = cl.deferred.head {
 		cl.deferred.remove(c)
 		c.since = now // it begins to linger now, not when it was read
-		p.enqueue(c)
+		p.enter(now, c)
 	}
 }
 

@@ -113,19 +113,24 @@ func (r *retries) remove(i int) *group {
 	return g
 }
 
-// enter lets a new contact wait, also for requests of it that may still be applied.
+// enter lets a contact wait that is new, or whose partition has caught up: behind the others
+// of its stream, and first for requests of it that may still be applied. That wait is the
+// contact's, whatever was deleted, or arrived from which partition, meanwhile.
 func (p *pending) enter(now time.Time, c *contact) {
 	key := c.key()
-	until := p.late[key]
-	delete(p.late, key)
-	if c.sources[0].claim.catching || !until.After(now) {
-		p.enqueue(c)
-		return
+	if until, ok := p.late[key]; ok {
+		c.lateUntil = until
+		delete(p.late, key)
 	}
-	c.lateUntil = until
-	g := newGroup([]*contact{c}, until)
-	g.loose = true
-	p.sendApart(c.stream, g)
+	switch {
+	case p.deferForCatchUp(c):
+	case !c.lateUntil.After(now):
+		p.enqueue(c)
+	default:
+		g := newGroup([]*contact{c}, c.lateUntil)
+		g.loose = true
+		p.sendApart(c.stream, g)
+	}
 }
 
 // left notes that a delete has removed a contact.

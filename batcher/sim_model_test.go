@@ -165,7 +165,9 @@ func (m *simModel) caughtUp(c contactsync.Claim) {
 	slices.SortFunc(cells, func(a, b *simCell) int { return a.turn - b.turn })
 	for _, c := range cells {
 		c.since = m.now
-		m.place(c)
+		if m.place(c); c.late.After(m.now) {
+			c.notBefore = c.late
+		}
 	}
 }
 
@@ -241,8 +243,10 @@ func (m *simModel) update(r simRead) {
 	switch c := m.cells[k]; {
 	case c == nil:
 		m.place(fresh)
-		if until := m.late[k]; fresh.deferred == nil && until.After(m.now) {
-			fresh.notBefore, fresh.late = until, until
+		if until := m.late[k]; until.After(m.now) {
+			if fresh.late = until; fresh.deferred == nil {
+				fresh.notBefore = until
+			}
 		}
 		delete(m.late, k)
 	case c.request != nil && c.behind == nil:
