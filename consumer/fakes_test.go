@@ -53,6 +53,7 @@ type fakes struct {
 	caughtUp int
 	before   []contactsync.State                        // of the events that were added
 	broken   []contactsync.Position                     // those that are no events
+	opened   []int64                                    // offsets of those that no earlier owner had ended
 	values   func(partition int32, offset int64) string // of the log
 	furthest int64                                      // offset that was fetched
 	registry *prometheus.Registry
@@ -207,6 +208,9 @@ func (f *fakes) Add(_ context.Context, events []event.Event) error {
 	for _, e := range events {
 		f.mu.Lock()
 		f.before = append(f.before, e.Before)
+		if e.Before == contactsync.Open {
+			f.opened = append(f.opened, e.Record.Offset)
+		}
 		if e.Err != nil {
 			f.broken = append(f.broken, e.Record.Position)
 		}
@@ -335,7 +339,7 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		case asked.FetchOffset < stable:
 			var all []kmsg.Record
 			epoch := f.epoch(asked.FetchOffset)
-			for o := asked.FetchOffset; o < stable && f.epoch(o) == epoch; o++ {
+			for o := asked.FetchOffset; o < min(stable, asked.FetchOffset+1000) && f.epoch(o) == epoch; o++ { // as fetch_max_bytes bounds it
 				all = append(all, kmsg.Record{OffsetDelta: int32(o - asked.FetchOffset), Value: []byte(values(asked.Partition, o))})
 			}
 			part.RecordBatches = kafkatest.Batch(kmsg.RecordBatch{FirstOffset: asked.FetchOffset, PartitionLeaderEpoch: epoch}, all...)

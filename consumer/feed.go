@@ -228,7 +228,7 @@ func (g *feedGuard) look(ctx context.Context, offset int64) error {
 
 // resumption is an operator's decision about a partition that waits.
 type resumption struct {
-	from     int64 // where it waits, and not where it did before
+	from     int64 // where it waits; what was decided about another place is over
 	records  int64 // how many offsets pass, whatever is there
 	readable bool  // everything passes until most events can be read
 }
@@ -267,7 +267,7 @@ func (g *feedGuard) passed(offset int64) {
 	}
 }
 
-var errFeedGoesOn = errors.New("the partition does not wait for events that can be read: its state in /status would be " + string(FeedHalted))
+var errFeedGoesOn = errors.New("the partition is not halted because of its feed: /status shows its state")
 
 // ResumeFeed has a partition go on whose events cannot be read, as an operator's decision:
 // so many records pass whatever they are, or all until most can be read. With neither it
