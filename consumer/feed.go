@@ -187,6 +187,9 @@ func (g *feedGuard) look(ctx context.Context, offset int64) error {
 	var looks event.Looks
 	fetched, err := g.f.fetch(ctx, max(u.next, offset))
 	if err == nil {
+		err = g.f.check(ctx, fetched, offset)
+	}
+	if err == nil {
 		err = fetched.Each(ctx, func(rec contactsync.Record) {
 			if u.left == 0 || end != nowhere {
 				return
@@ -257,6 +260,13 @@ func (g *feedGuard) letPass(offset, until int64) {
 	g.known.Store(&feed)
 	g.passed(offset)
 	g.f.tracker.Recommit()
+}
+
+// forget begins anew with another log.
+func (g *feedGuard) forget() {
+	g.fuse.recent = sample{}
+	g.fuse.pass(0)
+	g.known.Store(nil)
 }
 
 // passed notes that reading has got to an offset.

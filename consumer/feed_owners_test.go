@@ -268,6 +268,34 @@ func TestConsumer_KeepsADecisionAboutAFeedAtOnce(t *testing.T) {
 	})
 }
 
+// While the partition waits, its log is cut off below that and grows again.
+func TestConsumer_AHaltedFeedWhoseLogIsAnotherOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakesWith(t, func(c *consumer.Config) { c.OnOffsetLoss = consumer.Skip })
+		f.feed(300, allBad)
+		f.generations(t)
+		f.first.Offset = 0
+		log := f.regrows()
+		stop := f.run(t)
+		kafka.Sleep(t.Context(), time.Minute)
+		if p := f.consumer.Partitions()[0]; p.State != consumer.FeedHalted || p.Next != 20 {
+			t.Fatalf("%+v", p)
+		}
+		log.cut(f, 10, 400)
+		kafka.Sleep(t.Context(), time.Minute)
+		if p := f.consumer.Partitions()[0]; p.State != consumer.FeedHalted || p.Committed != 30 || p.Feed.First != "contacts/0@10" {
+			t.Errorf("want 20 events of the new log to be read from offset 10 on: %+v, %+v", p, p.Feed)
+		}
+		if n := f.value("contactsync_consumer_offsets_lost_total", "beyond_end"); n != 10 {
+			t.Errorf("%v offsets are counted as lost, want 10", n)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // The log ends before the committed offset, and is read from its start.
 func TestConsumer_ForgetsAHaltedFeedOfAnotherLog(t *testing.T) {
 	t.Parallel()

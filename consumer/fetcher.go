@@ -98,6 +98,7 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 				return
 			}
 			offset, begin = cut.end, cut.end
+			f.feed.forget()
 			f.tracker.Start(offset)
 			continue
 		}
