@@ -23,10 +23,10 @@ func (w *world) checkCommit(r *commitRequest, o Offset) {
 		w.logf("%v is committed at %d by %s, which has read another topic", o.TopicPartition, o.Offset, r.member)
 		return // its text says so to the next owner
 	}
-	for e := l.open(o.Offset); e != nil && e.written.After(taken.at); e = l.open(o.Offset) {
-		e.blind = true // the log was cut off, and has grown again since
-	}
-	if e := l.open(o.Offset); e != nil {
+	for _, e := range l.records[:l.at(o.Offset)] {
+		if l.ended(e) || e.written.After(taken.at) || taken.leader >= 0 && e.epoch > taken.leader {
+			continue // the log was cut off, and has grown since, which the next owner is to notice
+		}
 		w.fail("I2", "%s commits %v at %d, and state %d of %v at %d has not ended", r.member, o.TopicPartition, o.Offset, e.n, e.contact, e.offset)
 	}
 	w.checkAhead(l, o, taken.of.source)
@@ -73,6 +73,7 @@ type worldSnapshot struct {
 	whole        bool // all that had ended then is in it
 	last         bool // of its generation
 	atWork       time.Duration
+	leader       int32 // of what was read
 }
 
 // checkAgain looks at a row that is sent: is it sent again, and may it be (I10)? After a

@@ -52,9 +52,10 @@ var worldFaultList = []worldFault{
 		w.lasts(3*time.Second, 20*time.Second, func() { w.lossy = 0 })
 		return true
 	}, false},
-	{"heartbeats lost", func(w *world) bool { // and nothing else: they have a connection of their own, which breaks without a word
-		return w.toOne(func(r *replica) {
+	{"heartbeats lost", func(w *world) bool { // and nothing else, while another replica joins: they have a connection of their own, which breaks without a word
+		return len(w.replicas) <= 4 && w.toOne(func(r *replica) {
 			w.mute = r.member
+			w.after(w.between(0, 2*time.Second), func() { w.start(len(w.replicas)) })
 			w.lasts(4*time.Second, 2*worldSession, func() { w.mute = nil })
 		})
 	}, false},
@@ -301,7 +302,7 @@ func (w *world) recreate() bool {
 	w.missing = true
 	delete(w.topics, "a")
 	for _, l := range w.logs {
-		l.end, l.first, l.epoch, l.committed, l.commit = 0, 0, 0, 0, worldSnapshot{}
+		l.end, l.first, l.epoch, l.began, l.committed, l.commit = 0, 0, 0, nil, 0, worldSnapshot{}
 		l.lose(func(*worldRecord) bool { return true })
 		delete(w.group.offsets, l.partition)
 	}

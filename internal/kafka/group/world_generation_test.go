@@ -50,6 +50,7 @@ type worldFetcher struct {
 	source   progress.Log
 	topic    TopicID   // of it
 	before   time.Time // nothing is sent before
+	start    int64     // where it began to read
 	position int64
 	read     int64 // up to where the broker has told it what there is
 	told     bool  // something was committed since it was assigned
@@ -92,13 +93,13 @@ func (g *worldGeneration) begin(offsets []Offset) {
 }
 
 // take hands what was fetched to the window.
-func (f *worldFetcher) take(records []*worldRecord, next, end int64) {
-	if !f.runs() {
+func (f *worldFetcher) take(records []*worldRecord, next, end int64, leader int32) {
+	if !f.runs() || f.isCutOff(records) {
 		return
 	}
 	r := f.g.r
 	if r.window.Full() {
-		r.in(50*time.Millisecond, func() { f.take(records, next, end) })
+		r.in(50*time.Millisecond, func() { f.take(records, next, end, leader) })
 		return
 	}
 	if f.target < 0 {
@@ -127,7 +128,9 @@ func (f *worldFetcher) take(records []*worldRecord, next, end int64) {
 		}
 		r.window.Add(r.w.now, &ev)
 	}
-	f.tracker.Passed(next, -1)
+	if next > f.position {
+		f.tracker.Passed(next, leader)
+	}
 	f.position = next
 	f.checkCaughtUp(false)
 	if len(records) == 0 {
@@ -188,7 +191,7 @@ func (g *worldGeneration) commit(until time.Time, last bool) bool {
 			g.commits = append(g.commits, worldCommit{f, c})
 			c.Log, c.Released, c.AtWork = f.source, last, f.atWork()
 			text, whole := c.Text(r.w.room)
-			r.w.snapshots[worldCommitKey{f.claim.TopicPartition, c.Offset, text}] = worldSnapshot{at: r.w.now, of: f, whole: whole, last: last, atWork: c.AtWork}
+			r.w.snapshots[worldCommitKey{f.claim.TopicPartition, c.Offset, text}] = worldSnapshot{at: r.w.now, of: f, whole: whole, last: last, atWork: c.AtWork, leader: c.Leader}
 			offsets = append(offsets, Offset{TopicPartition: f.claim.TopicPartition, Offset: c.Offset, LeaderEpoch: -1, Metadata: text})
 		}
 	}

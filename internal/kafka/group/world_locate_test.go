@@ -35,6 +35,9 @@ func (f *worldFetcher) resume(o Offset) {
 	if ahead == nil {
 		return
 	}
+	if got := f.tracker.Leader(); got != taken.leader {
+		w.fail("progress", "%v@%d: what lies below was written by leader %d; committed was %d", o.TopicPartition, o.Offset, got, taken.leader)
+	}
 	if ahead.Released != taken.last || ahead.AtWork < taken.atWork.Truncate(time.Millisecond) {
 		w.fail("progress", "%v@%d: released %v, at work for %v; committed was %v, %v", o.TopicPartition, o.Offset, ahead.Released, ahead.AtWork, taken.last, taken.atWork)
 	}
@@ -66,10 +69,42 @@ func (f *worldFetcher) run(committed int64) {
 		l.commit = worldSnapshot{} // all of it is sent again
 	}
 	f.beyond = time.Time{}
-	f.position, f.read = committed, committed
-	f.tracker.Start(committed)
+	f.begin(committed)
+}
+
+// begin begins to read.
+func (f *worldFetcher) begin(offset int64) {
+	f.start, f.position, f.read = offset, offset, offset
+	f.tracker.Start(offset)
 	f.located = true
+	if f.tracker.Leader() < 0 {
+		for _, e := range f.log.records[:f.log.at(offset)] {
+			e.blind = e.blind || !f.log.ended(e) // the log was cut off, and nobody knows
+		}
+	}
 	f.next(0)
+}
+
+// isCutOff looks whether an answer goes on with what was read, and begins anew where it
+// does not: consumer/locate.go.
+func (f *worldFetcher) isCutOff(records []*worldRecord) bool {
+	leader := f.tracker.Leader()
+	if leader < 0 || len(records) == 0 || records[0].epoch <= leader {
+		return false
+	}
+	end := f.log.epochEnd(leader)
+	switch {
+	case end >= f.position:
+		return false
+	case f.position > f.start:
+		f.located = false
+		f.g.release("the log was cut off, and has grown")
+	default:
+		f.log.commit = worldSnapshot{}
+		f.begin(end)
+	}
+	f.g.r.w.cutsNoticed++
+	return true
 }
 
 // settles reports whether the log has ended below what was read for long enough.
@@ -97,9 +132,12 @@ func (f *worldFetcher) next(wait time.Duration) {
 			return
 		}
 		records, next := f.log.read(f.position, 1+w.rand.IntN(most))
-		end := f.log.end
+		end, leader := f.log.end, f.log.epoch
+		if next < end {
+			leader = records[len(records)-1].epoch
+		}
 		f.read = next
-		f.g.r.in(w.latency, func() { f.take(records, next, end) })
+		f.g.r.in(w.latency, func() { f.take(records, next, end, leader) })
 	})
 }
 

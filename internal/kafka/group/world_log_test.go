@@ -16,9 +16,16 @@ type worldLog struct {
 	first     int64 // of what retention has left
 	end       int64
 	epoch     int32          // of the leader
+	began     []worldEpoch   // where leaders have begun after the log was cut off
 	records   []*worldRecord // in the order of their offsets
 	committed int64          // accepted by the coordinator
 	commit    worldSnapshot  // what was committed
+}
+
+// worldEpoch is where a leader has begun to write.
+type worldEpoch struct {
+	epoch int32
+	start int64
 }
 
 // worldRecord is one event.
@@ -33,7 +40,7 @@ type worldRecord struct {
 	dead    bool      // a dead letter has ended it
 	deletes bool
 	gone    bool // compacted, cut off, or of a topic that was deleted
-	blind   bool // written, after the log was cut off, below what was read and committed of it before
+	blind   bool // written, after the log was cut off, below where somebody reads who cannot notice that
 }
 
 // worldContact is one contact, which is in one partition.
@@ -82,23 +89,30 @@ func (l *worldLog) produce(c *worldContact, deletes bool) {
 	l.end++
 }
 
-// hides reports whether an event that is written at an offset is not looked for there:
-// the log was longer before, and was read and committed beyond it.
+// hides reports whether somebody reads behind an offset, and will not notice that the log
+// was cut off before and has grown: he does not know which leader had written what lies there.
 func (l *worldLog) hides(offset int64) bool {
-	if l.committed > offset {
-		return true
-	}
 	for _, m := range l.w.processes {
 		if m.member.dead || m.gen == nil {
 			continue
 		}
 		for _, f := range m.gen.fetchers {
-			if f.log == l && f.read > offset {
+			if f.log == l && f.read > offset && f.tracker.Leader() < 0 {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// epochEnd is what the leader answers to the question for the end of an epoch.
+func (l *worldLog) epochEnd(epoch int32) int64 {
+	for _, e := range l.began {
+		if e.epoch > epoch {
+			return e.start
+		}
+	}
+	return l.end
 }
 
 // at returns the index of the first record at or after an offset.
@@ -113,15 +127,6 @@ func (l *worldLog) read(offset int64, n int) (records []*worldRecord, next int64
 		return records[:n], records[n-1].offset + 1
 	}
 	return records, l.end
-}
-
-// open returns an event below an offset that has not ended, or nil.
-func (l *worldLog) open(below int64) *worldRecord {
-	i := slices.IndexFunc(l.records, func(r *worldRecord) bool { return !l.ended(r) })
-	if i < 0 || l.records[i].offset >= below {
-		return nil
-	}
-	return l.records[i]
 }
 
 // ended reports whether the API has taken the event, or a newer one of its contact, a
@@ -156,5 +161,6 @@ func (l *worldLog) cut(end int64) {
 	l.w.logf("%v is cut off at %d of %d", l.partition, end, l.end)
 	l.epoch++
 	l.end = end
+	l.began = append(slices.DeleteFunc(l.began, func(e worldEpoch) bool { return e.start >= end }), worldEpoch{l.epoch, end})
 	l.lose(func(e *worldRecord) bool { return e.offset >= end })
 }

@@ -50,6 +50,8 @@ type world struct {
 	gate    worldBudget
 
 	produced, duplicates int
+	cutsNoticed          int  // logs that were cut off and have grown past where they were read
+	writes               bool // once more, when all faults are over
 	faults               map[string]int
 }
 

@@ -2,6 +2,7 @@ package group
 
 import (
 	"container/heap"
+	"slices"
 	"time"
 )
 
@@ -33,11 +34,29 @@ func (w *world) play() {
 	w.after(w.between(8*time.Second, busy), func() { w.start(len(w.replicas)) })
 	w.until(w.begin.Add(busy), func() bool { return false })
 	w.endFaults()
+	w.writes = true
+	w.after(12*time.Second, func() {
+		w.writes = false
+		for _, l := range w.logs {
+			l.writeOn()
+		}
+	})
 	// A join whose answer is lost, while its connection stands, is waited for that long.
 	if end := w.now.Add(2 * w.replicas[0].member.m.cfg.wait()); !w.until(end, w.settled) {
 		w.checkSettled()
 	}
 	w.checkEnd()
+}
+
+// writeOn writes past where a log that was cut off may have been read before: who reads there
+// notices it with the next event.
+func (l *worldLog) writeOn() {
+	i := slices.IndexFunc(l.w.contacts, func(c *worldContact) bool { return c.log == l })
+	for range 21 * l.epoch {
+		if i >= 0 {
+			l.produce(l.w.contacts[i], false)
+		}
+	}
 }
 
 // until lets time pass until something has happened, or to an end. It reports which.
@@ -56,6 +75,9 @@ func (w *world) until(end time.Time, ok func() bool) bool {
 
 // settled reports whether everything that was written is committed.
 func (w *world) settled() bool {
+	if w.writes {
+		return false
+	}
 	for _, l := range w.logs {
 		if l.committed < l.end {
 			return false

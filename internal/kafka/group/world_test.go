@@ -91,7 +91,7 @@ func playWorlds() (*worldSum, map[uint64]int) {
 type worldSum struct {
 	worlds, events, rebalances int
 	requests, duplicates       int
-	inherited                  int
+	inherited, cutsNoticed     int
 	virtual, took              time.Duration
 	with                       map[string]int // worlds with a fault of a kind
 	times                      map[string]int // how often it happened
@@ -109,6 +109,7 @@ func (s *worldSum) add(w *world) {
 	s.requests += w.api.requests
 	s.duplicates += w.duplicates
 	s.inherited += w.inherited
+	s.cutsNoticed += w.cutsNoticed
 	s.virtual += w.now.Sub(w.begin)
 	for _, kind := range worldFaults() {
 		if n := w.faults[kind]; n > 0 {
@@ -128,8 +129,8 @@ func (s *worldSum) add(w *world) {
 
 func (s *worldSum) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d worlds in %v (%v of their time): %d events, %d rebalances, %d requests, %d rows sent again, %d events had ended under an earlier owner\n",
-		s.worlds, s.took.Round(time.Millisecond), s.virtual.Round(time.Minute), s.events, s.rebalances, s.requests, s.duplicates, s.inherited)
+	fmt.Fprintf(&b, "%d worlds in %v (%v of their time): %d events, %d rebalances, %d requests, %d rows sent again, %d events had ended under an earlier owner, %d times a log was noticed that had been cut off and had grown\n",
+		s.worlds, s.took.Round(time.Millisecond), s.virtual.Round(time.Minute), s.events, s.rebalances, s.requests, s.duplicates, s.inherited, s.cutsNoticed)
 	for _, kind := range worldFaults() {
 		fmt.Fprintf(&b, "%6d times in %5d worlds: %s\n", s.times[kind], s.with[kind], kind)
 	}

@@ -173,7 +173,7 @@ func (w *world) toMirror() bool {
 		for i, e := range l.records {
 			e.offset, e.epoch = int64(i), 0
 		}
-		l.first, l.end, l.epoch = 0, int64(len(l.records)), 0
+		l.first, l.end, l.epoch, l.began = 0, int64(len(l.records)), 0, nil
 		l.setCommitted(0)
 		if ok {
 			w.group.keep(Offset{TopicPartition: l.partition, Offset: to, LeaderEpoch: -1, Metadata: o.Metadata})
