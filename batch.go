@@ -103,5 +103,6 @@ type Result struct {
 	Status     int           // HTTP status; 0 if no answer came
 	RetryAfter time.Duration // as the answer asks, at most a day; 0 if it does not
 	Ambiguous  bool          // the API may still apply the request
+	MayBeRows  bool          // what a row holds may be the cause: the request should be tried with fewer
 	Detail     string        // for the operator: bounded, without secrets and contact values
 }

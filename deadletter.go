@@ -16,6 +16,8 @@ const (
 	ReasonTooLarge    Reason = "too_large"   // the row alone is larger than the API or the limit takes
 	ReasonUnresolved  Reason = "unresolved"  // the API's answers never accounted for the row
 
+	ReasonUnanswered Reason = "unanswered" // requests with this row alone got no usable answer, while those with others did
+
 	ReasonUnauthorized Reason = "unauthorized" // the stream was refused for longer than holds may last
 	ReasonStreamGone   Reason = "stream_gone"  // the stream was unknown for longer than holds may last
 	ReasonUnreadable   Reason = "unreadable"   // a record batch that cannot be read: it is described, and its events are not in the dead letter
@@ -26,7 +28,7 @@ const (
 func Reasons() []Reason {
 	return []Reason{
 		ReasonUndecodable, ReasonInvalid, ReasonUnmapped, ReasonRejected, ReasonBadRequest,
-		ReasonTooLarge, ReasonUnresolved, ReasonUnauthorized, ReasonStreamGone, ReasonUnreadable, ReasonUnverifiable,
+		ReasonTooLarge, ReasonUnresolved, ReasonUnanswered, ReasonUnauthorized, ReasonStreamGone, ReasonUnreadable, ReasonUnverifiable,
 	}
 }
 

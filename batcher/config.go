@@ -34,6 +34,11 @@ type Config struct {
 	// cut off wait before they are sent again, so that the API can finish the first
 	// request.
 	AmbiguousRetryDelay time.Duration `yaml:"ambiguous_retry_delay"`
+	// UnansweredAttempts is how many requests with a row alone must fail, each after other
+	// rows of its stream were answered, for the row to go to the dead-letter topic.
+	UnansweredAttempts int `yaml:"unanswered_attempts"`
+	// UnansweredAfter is over how long a time at least these requests must be spread.
+	UnansweredAfter time.Duration `yaml:"unanswered_after"`
 	// HoldProbeMax is the longest delay between two probes of a stream that is on hold
 	// because the API refuses the credentials or does not know the stream.
 	HoldProbeMax time.Duration `yaml:"hold_probe_max"`
@@ -70,6 +75,8 @@ func DefaultConfig() Config {
 		RowAttempts:         3,
 		AmbiguousRetryDelay: 5 * time.Second,
 
+		UnansweredAttempts:     5,
+		UnansweredAfter:        10 * time.Minute,
 		HoldProbeMax:           10 * time.Minute,
 		DeadLetterMaxPerMinute: 20,
 		DeadLetterMaxRatio:     0.5,
@@ -112,6 +119,12 @@ func (c Config) Validate() []setting.Error {
 	}
 	if c.AmbiguousRetryDelay < 0 {
 		errs.Add("ambiguous_retry_delay", "%v is negative", c.AmbiguousRetryDelay)
+	}
+	if c.UnansweredAttempts < 2 {
+		errs.Add("unanswered_attempts", "%d must be at least 2: one failure says nothing of a row", c.UnansweredAttempts)
+	}
+	if c.UnansweredAfter < 0 {
+		errs.Add("unanswered_after", "%v is negative", c.UnansweredAfter)
 	}
 	if c.HoldProbeMax < c.BackoffMin {
 		errs.Add("hold_probe_max", "%v is less than backoff_min (%v)", c.HoldProbeMax, c.BackoffMin)

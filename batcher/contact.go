@@ -39,6 +39,7 @@ type contact struct {
 	firstFail    time.Time // first failure of a request with it
 	maybeApplied bool      // a request carrying it ended without a usable answer
 	lateUntil    time.Time // until when such a request may still be applied; zero where there is none
+	suspicion    suspicion // whether it is the cause of requests that fail
 
 	// newer is a state that arrived while this one was in a request, or whose id is spelled
 	// otherwise: it is sent when this one is settled. Each may have one behind it; newest is

@@ -7,10 +7,10 @@ import (
 )
 
 // Gate admits the requests of one account: its budget and the breaker of its
-// host. Admit takes what one request costs and returns the function to call once
+// host, which tells streams that fail from a host that does. Admit takes what one request costs and returns the function to call once
 // with its result; or nil and the time to ask again, and then it took nothing.
 type Gate interface {
-	Admit(now time.Time) (report func(now time.Time, r contactsync.Result), again time.Time)
+	Admit(now time.Time, stream string) (report func(now time.Time, r contactsync.Result), again time.Time)
 }
 
 // noGate is the gate of an account that is not configured. Its requests cost no call:
@@ -18,6 +18,6 @@ type Gate interface {
 type noGate struct{}
 
 // Admit implements Gate.
-func (noGate) Admit(time.Time) (func(time.Time, contactsync.Result), time.Time) {
+func (noGate) Admit(time.Time, string) (func(time.Time, contactsync.Result), time.Time) {
 	return func(time.Time, contactsync.Result) {}, time.Time{}
 }

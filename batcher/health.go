@@ -63,6 +63,14 @@ type streamHealth struct {
 	strange            bool      // it was refused before it was ever accepted
 	hold               *hold     // nil where the stream is not on hold
 	answered           lastMinute
+
+	failingSince time.Time // the first of the failures in a row
+	failed       time.Time // the last of them
+	besideOthers bool      // other streams of the account were answered between two of them
+	most         int       // rows of the next request while it fails; 0 for any number
+	singles      int       // requests of one row that failed
+	settled      time.Time // when a row of it was accepted or refused last
+	ordinary     lapse     // of its requests, but those with suspects
 }
 
 // onHold reports whether the stream is on hold of a kind.
@@ -98,6 +106,17 @@ type health struct {
 func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsync.Result) {
 	st := req.stream
 	st.health.credentialsRefused = d.credentialsRefused
+	if req.trial {
+		st.account.health.size.trying = false
+	}
+	switch says := d.size; {
+	case says == sizeFits && r.Kind == contactsync.Answered && (len(r.Rows) < len(req.rows) || slices.ContainsFunc(r.Rows, unresolved)):
+		if req.trial {
+			h.learnSize(now, req, sizeTooLarge)
+		}
+	case says != sizeUnknown:
+		h.learnSize(now, req, says)
+	}
 	if d.rowsAnswered {
 		h.onRowsAnswered(now, st)
 	}
@@ -107,13 +126,12 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 	if d.hold != noHold {
 		h.putOnHold(now, st, d.hold, r)
 	}
-	if d.backOff {
-		h.backOff(now, st, h.cfg.BackoffMax)
-	}
-	if d.size != sizeUnknown {
-		h.learnSize(now, req, d.size == sizeFits)
+	if d.backOff && (req.group == nil || !r.MayBeRows) { // sets that are tried apart wait by themselves
+		h.failing(now, req, r)
 	}
 }
+
+func unresolved(o contactsync.Outcome) bool { return o.Verdict == contactsync.Unresolved }
 
 // putOnHold puts a stream on hold, or keeps it there after a probe that was refused. It waits
 // longer each time.
@@ -221,8 +239,35 @@ func (h *health) review(now time.Time, st *stream) {
 
 // resetBackoff ends the wait of a stream: the API has answered for its rows.
 func (h *health) resetBackoff(st *stream) {
-	st.health.failures, st.health.backoff = 0, time.Time{}
+	st.health.failures, st.health.most, st.health.backoff = 0, 0, time.Time{}
 	h.schedule.touch(st)
+}
+
+// failing notes that a request of a stream failed. From the second failure in a row on, where
+// a row may be the cause, each request has half of the rows of the last one, down to
+// one: no call more than there would be anyway, and sooner or later rows pass. While the API
+// answers for other streams it need not be spared, so the stream does not wait for long until
+// three rows have failed alone.
+func (h *health) failing(now time.Time, req *Request, r contactsync.Result) {
+	s, rows := &req.stream.health, len(req.rows)
+	if s.failures == 0 {
+		s.failingSince, s.besideOthers, s.singles = now, false, 0
+	}
+	s.besideOthers = s.besideOthers || req.stream.account.strangers.answered.After(s.failingSince)
+	halves := r.MayBeRows && s.failures > 0 && !s.backoff.After(now)
+	s.failed = now
+	if halves && rows == 1 {
+		s.singles++
+	}
+	if halves && s.besideOthers && s.singles <= suspectAfter {
+		s.backoff = now.Add(h.wait(1, h.cfg.BackoffMax))
+		h.schedule.touch(req.stream)
+	} else {
+		h.backOff(now, req.stream, h.cfg.BackoffMax)
+	}
+	if halves {
+		s.most = max(1, rows/2)
+	}
 }
 
 // backOff makes a stream wait once more, at most for longest. A request that was made
@@ -244,31 +289,49 @@ func (h *health) wait(n int, longest time.Duration) time.Duration {
 }
 
 // learnSize learns from the answer to a request how large one may be.
-func (h *health) learnSize(now time.Time, req *Request, fits bool) {
+func (h *health) learnSize(now time.Time, req *Request, says sizeAnswer) {
 	a := req.stream.account
-	if fits {
-		a.health.size.fits(len(req.rows), req.bytes)
+	size := &a.health.size
+	before := *size
+	rows, bytes := int64(len(req.rows)), req.bytes
+	switch {
+	case says == sizeFits:
+		if st := req.stream; req.group == nil && st.health.most > 0 {
+			size.fell(now, st.health.failingSince, rows, bytes)
+		}
+		size.fits(now, rows, bytes)
+	case req.trial:
+		size.trialFailed(now, rows, bytes)
 	}
-	if req.group == nil || req.group.split == nil || !req.group.split.answered(fits) {
-		return
+	if req.group != nil && req.group.split != nil && req.group.split.answered(says == sizeFits) {
+		whole := req.group.split
+		size.tooLarge(now, int64(whole.rows), whole.bytes)
+		h.log.add(slog.LevelWarn, "a request was too large for the API: smaller ones are sent from now on", "account", a.id,
+			"rows", size.rows.limit, "bytes", size.bytes.limit, "refused_rows", whole.rows, "refused_bytes", whole.bytes)
 	}
-	whole := req.group.split
-	a.health.size.tooLarge(now, whole.rows, whole.bytes)
-	h.schedule.touchAll(a)
-	h.log.add(slog.LevelWarn, "a request was too large for the API: smaller ones are sent from now on", "account", a.id,
-		"rows", a.health.size.rows, "bytes", a.health.size.bytes, "refused_rows", whole.rows, "refused_bytes", whole.bytes)
+	if size.rows.limit != before.rows.limit || size.bytes.limit != before.bytes.limit {
+		h.schedule.touchAll(a)
+	}
 }
 
 // limits returns the most rows and bytes that the next request of a stream may have.
 func (h *health) limits(now time.Time, st *stream) (rows int, bytes int64) {
-	size := &st.account.health.size
-	if size.recover(now) {
+	a, s := &st.account.health, &st.health
+	if a.size.recover(now) {
 		h.schedule.touchAll(st.account)
 	}
-	if st.health.onHold(holdRejecting) {
-		return 1, size.bytes
+	most, bytes := a.size.next()
+	rows = int(most)
+	if s.most > 0 && !s.besideOthers && st.account.strangers.answered.After(s.failed) {
+		s.most = 0 // nothing was answered while it failed, and now others are: it was not the stream
 	}
-	return size.rows, size.bytes
+	switch {
+	case st.health.onHold(holdRejecting):
+		return 1, bytes
+	case s.most > 0:
+		return min(rows, s.most), bytes
+	}
+	return rows, bytes
 }
 
 // expired reports whether contacts of a stream may have waited for too long in its

@@ -256,11 +256,24 @@ func TestHealth_Limits(t *testing.T) {
 	}
 	st.health.hold = nil
 	st.account.health.size.tooLarge(w.now, 100, 1<<10)
-	if rows, _ := w.health.limits(w.now.Add(sizeStep-1), st); rows != 50 {
-		t.Errorf("%d rows, want the size that was learned", rows)
-	}
-	if rows, _ := w.health.limits(w.now.Add(sizeStep), st); rows != 55 {
-		t.Errorf("%d rows, want a tenth more", rows)
+	size := &st.account.health.size
+	for _, tt := range []struct {
+		after  time.Duration
+		trying bool
+		want   int
+	}{
+		{0, false, 75}, // a trial in the middle between what may pass and what did not
+		{0, true, 50},  // while that is in flight
+		{sizeKept - 1, false, 75},
+		{sizeKept, true, 50},
+		{sizeKept, false, 100}, // it is tried anew whether the full size passes
+		{sizeForgotten - 1, true, 50},
+		{sizeForgotten, true, 100},
+	} {
+		size.trying = tt.trying
+		if rows, _ := w.health.limits(w.now.Add(tt.after), st); rows != tt.want {
+			t.Errorf("after %v, a trial in flight %v: %d rows, want %d", tt.after, tt.trying, rows, tt.want)
+		}
 	}
 }
 
@@ -310,12 +323,13 @@ func TestHealth_LearnsTheSizeFromBothHalves(t *testing.T) {
 	} {
 		w := newTestWindow(t, func(c *Config) { c.MaxRows = 100 })
 		st := w.schedule.stream("st", "a")
-		w.health.learnSize(w.now, &Request{stream: st, rows: make([]*contact, tt.took)}, true)
+		w.health.learnSize(w.now, &Request{stream: st, rows: make([]*contact, tt.took)}, sizeFits)
 		whole := &split{rows: 100, bytes: 10_000, open: 2}
 		half := &Request{stream: st, rows: make([]*contact, 50), bytes: 5_000, group: &group{split: whole}}
-		w.health.learnSize(w.now, half, tt.first)
-		w.health.learnSize(w.now, half, tt.second)
-		if got := st.account.health.size.rows; got != tt.want {
+		says := map[bool]sizeAnswer{true: sizeFits, false: sizeTooLarge}
+		w.health.learnSize(w.now, half, says[tt.first])
+		w.health.learnSize(w.now, half, says[tt.second])
+		if got := int(st.account.health.size.rows.limit); got != tt.want {
 			t.Errorf("%s: at most %d rows, want %d", name, got, tt.want)
 		}
 	}

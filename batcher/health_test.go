@@ -226,7 +226,7 @@ func TestBatcher_DeadStreamsAmongLiveOnesDoNotHoldTheAccount(t *testing.T) {
 // metered admits one request a second.
 type metered struct{ next time.Time }
 
-func (m *metered) Admit(now time.Time) (func(time.Time, contactsync.Result), time.Time) {
+func (m *metered) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
 	if now.Before(m.next) {
 		return nil, m.next
 	}

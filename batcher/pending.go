@@ -19,6 +19,8 @@ type pending struct {
 	// late is until when a request may still be applied of a contact that a delete has
 	// removed meanwhile: what comes after the delete waits for that.
 	late map[contactKey]time.Time
+	// alone is until when a contact goes alone because an earlier state of it was set aside.
+	alone map[contactKey]time.Time
 
 	index index
 
@@ -94,6 +96,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 // the older state is set aside as a dead letter and the newer one goes on: nothing is
 // lost.
 func (p *pending) overlay(now time.Time, c *contact, body []byte, shape uint64, merged bool) {
+	c.suspicion.alone = 0 // it was not this body that failed
 	if c.shape == shape {
 		c.body, c.merged = body, merged
 		return
@@ -139,12 +142,15 @@ func (p *pending) caughtUp(now time.Time, cl *claim) {
 }
 
 // take makes the next request of a stream, with at most so many rows and bytes: of the
-// rows of a group that is due, or of the first of the queue. One row that is larger than
-// the limit by itself goes alone.
-func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64) *Request {
-	req := &Request{stream: st}
-	if req.group = st.retries.take(now); req.group != nil {
+// rows of a group that is due, with regular of one that is not apart, or of the first of the
+// queue. One row that is larger than the limit by itself goes alone.
+func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64, regular bool) *Request {
+	req := &Request{stream: st, group: st.retries.take(now, regular)}
+	if req.group != nil {
 		req.rows, req.Reason = req.group.takeAll(), BatchRetry
+		if req.group.suspect {
+			st.retries.suspects++
+		}
 	} else {
 		req.rows, req.Reason = p.takeQueue(st, most, mostBytes)
 	}
@@ -219,7 +225,8 @@ func (p *pending) sendApart(st *stream, g *group) {
 // dissolve puts the rows back of groups that are due and need not stay together, or
 // with all, of every one that is due. It reports whether there were any.
 func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
-	for g := st.retries.dissolve(now, all); g != nil; g = st.retries.dissolve(now, all) {
+	most := st.account.health.size.rows.limit
+	for g := st.retries.dissolve(now, most, all); g != nil; g = st.retries.dissolve(now, most, all) {
 		p.putBack(st, g)
 		p.sendApart(st, g.then)
 		any = true
@@ -371,7 +378,7 @@ func (p *pending) forget() {
 				p.index.drop(c)
 			}
 		}
-		st.retries = retries{}
+		st.retries = retries{suspects: st.retries.suspects}
 		p.schedule.touch(st)
 	}
 }

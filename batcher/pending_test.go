@@ -377,7 +377,7 @@ func TestPending_TakesUpToTheLimits(t *testing.T) {
 		for i := range tt.queue {
 			w.add(fmt.Sprint("c", i))
 		}
-		f := w.pending.take(w.now, w.schedule.streams[streamKey{"a", "st"}], tt.rows, tt.bytes)
+		f := w.pending.take(w.now, w.schedule.streams[streamKey{"a", "st"}], tt.rows, tt.bytes, false)
 		if ids(f) != tt.want || f.Reason != tt.reason || f.bytes != row*int64(len(f.rows)) {
 			t.Errorf("%s: %q because of %v, %d bytes; want %q because of %v", tt.name, ids(f), f.Reason, f.bytes, tt.want, tt.reason)
 		}

@@ -48,6 +48,8 @@ type answer struct {
 	// warned: the API refused the stream's credentials before the request was made as
 	// well, or the account is on hold.
 	warned bool
+	// trial: the request was larger than any that passed, and that may be the cause.
+	trial bool
 }
 
 // treatment is what happens to the rows of a request.
@@ -72,6 +74,16 @@ const (
 
 func single(a answer) bool    { return a.single }
 func notWarned(a answer) bool { return !a.warned }
+func isTrial(a answer) bool   { return a.trial }
+
+// thenKept is what happens to rows that may make requests fail; see suspicion.go.
+const thenKept = "kept and retried with growing delays; where a row may be the cause, with fewer rows each time, and a row that fails alone " +
+	"again and again while others of its stream are answered is refused at last (`unanswered_attempts`, `unanswered_after`)"
+
+const (
+	whenTrial = "more rows or bytes than ever passed"
+	thenTrial = "kept, and smaller requests are sent again"
+)
 
 const thenHold = "kept, while the stream is put on hold and probed with growing delays"
 
@@ -93,6 +105,10 @@ var policy = []Decision{
 	{
 		Kind: contactsync.TooLarge, When: "one row", Then: "refused, see below", match: single,
 		rows: refuseOnly, reason: contactsync.ReasonTooLarge, rowsAnswered: true, size: sizeTooLarge, failure: true,
+	},
+	{
+		Kind: contactsync.TooLarge, When: whenTrial, Then: thenTrial, match: isTrial,
+		rows: keepRows, rowsAnswered: true, size: sizeTooLarge, failure: true,
 	},
 	{
 		Kind: contactsync.TooLarge, When: "several rows", Then: "both halves are retried, and if both pass, the account's requests get smaller",
@@ -117,11 +133,19 @@ var policy = []Decision{
 		rows: keepRows, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{
-		Kind: contactsync.Unavailable, Then: "kept and retried with growing delays",
+		Kind: contactsync.Unavailable, When: whenTrial, Then: thenTrial, match: isTrial,
+		rows: keepRows, size: sizeTooLarge, outcomeUnknown: true, failure: true,
+	},
+	{
+		Kind: contactsync.Unavailable, When: "otherwise", Then: thenKept,
 		rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{
-		Kind: contactsync.Unknown, Then: "kept and retried with growing delays, and reported",
+		Kind: contactsync.Unknown, When: whenTrial, Then: thenTrial, match: isTrial,
+		rows: keepRows, size: sizeTooLarge, outcomeUnknown: true, failure: true,
+	},
+	{
+		Kind: contactsync.Unknown, When: "otherwise", Then: thenKept + "; and reported",
 		rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError, // it does not pass by itself
 	},
 

@@ -59,6 +59,21 @@ func TestPolicy_Requests(t *testing.T) {
 			Decision{rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn},
 		},
 		{
+			"a larger request than ever passed is too large",
+			answer{kind: contactsync.TooLarge, trial: true},
+			Decision{rows: keepRows, rowsAnswered: true, size: sizeTooLarge, failure: true},
+		},
+		{
+			"a larger request than ever passed is not answered",
+			answer{kind: contactsync.Unavailable, trial: true},
+			Decision{rows: keepRows, size: sizeTooLarge, outcomeUnknown: true, failure: true},
+		},
+		{
+			"nor understood",
+			answer{kind: contactsync.Unknown, trial: true},
+			Decision{rows: keepRows, size: sizeTooLarge, outcomeUnknown: true, failure: true},
+		},
+		{
 			"unknown",
 			answer{kind: contactsync.Unknown},
 			Decision{rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError},
@@ -83,7 +98,7 @@ func TestPolicy_Requests(t *testing.T) {
 func TestPolicy_IsComplete(t *testing.T) {
 	t.Parallel()
 	for _, kind := range contactsync.Kinds() {
-		for _, a := range []answer{{kind, false, false}, {kind, true, false}, {kind, false, true}, {kind, true, true}} {
+		for _, a := range []answer{{kind: kind}, {kind: kind, single: true}, {kind: kind, warned: true}, {kind: kind, single: true, warned: true}, {kind: kind, trial: true}} {
 			if d := decide(a); d.Kind != kind {
 				t.Errorf("%+v is decided as %v", a, d.Kind)
 			}

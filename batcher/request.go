@@ -37,6 +37,8 @@ type Request struct {
 	bytes   int64  // of the rows
 	group   *group // where the rows were a set of their own
 	warned  bool   // made after a refusal of the stream's credentials
+	apart   bool   // it is no regular work; see turn.go
+	trial   bool   // it is larger than any that passed
 	report  func(now time.Time, r contactsync.Result)
 }
 
@@ -45,7 +47,7 @@ func (r *Request) purpose() contactsync.Purpose {
 	switch st := r.stream; {
 	case st.health.hold != nil || st.account.health.held:
 		return contactsync.Probe
-	case r.group != nil:
+	case r.group != nil && r.group.apart:
 		return contactsync.Isolation
 	case slices.ContainsFunc(r.rows, func(c *contact) bool { return c.sends > 1 }):
 		return contactsync.Retry

@@ -104,6 +104,7 @@ func TestWindow_LearnedSizeCountsForAllStreams(t *testing.T) {
 		}
 		return f
 	}
+	w.offset = 10 // bodies of one length
 	w.add("a", "b", "c", "d", "other/e", "other/f")
 	w.settle(next("a b c d"), contactsync.Result{Kind: contactsync.TooLarge})
 	left, right := next("a b"), next("c d")
@@ -113,61 +114,71 @@ func TestWindow_LearnedSizeCountsForAllStreams(t *testing.T) {
 	f := next("e f") // two are the most now
 	w.settle(f, allDelivered(f.Batch))
 
-	w.now = w.now.Add(sizeStep)
-	w.add("a", "b", "other/e", "other/f")
-	next("a b") // three are the most from here on
-	next("")
+	w.add("a", "b", "c", "other/e", "other/f", "other/g")
+	trial := next("a b c") // as a trial, and one at a time
+	next("e f")
+	w.settle(trial, contactsync.Result{Kind: contactsync.TooLarge})
+	next("a b") // it was too large, and that is no fault of its rows
 }
 
-// Whatever the API takes, the ceiling comes down to it in a few refusals, never
-// stands still, and never keeps rows from going.
-func TestCeiling_FindsTheLimit(t *testing.T) {
+// Whatever the API takes, the size comes down to it in a few refusals and rises again to
+// about what it takes, never stands still, and never keeps rows from going.
+func TestRequestSize_FindsTheLimit(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := DefaultConfig()
-		limit := rapid.IntRange(1, 100).Draw(t, "rows")
-		limitBytes := rapid.Int64Range(100, 60_000).Draw(t, "bytes")
-		size := rapid.Int64Range(50, 2000).Draw(t, "size of a row")
-		c, now, refused := newRequestSize(&cfg), time.Unix(1_700_000_000, 0), 0
+		limit := rapid.Int64Range(1, 100).Draw(t, "rows")
+		limitBytes := rapid.Int64Range(2100, 60_000).Draw(t, "bytes")
+		row := rapid.Int64Range(50, 2000).Draw(t, "size of a row")
+		s, now, refused := newRequestSize(&cfg), time.Unix(1_700_000_000, 0), 0
 		for range 100 {
-			rows := int(min(int64(c.rows), max(1, c.bytes/size)))
-			if rows < 1 || c.rows < 1 || c.bytes < 1 {
-				t.Fatalf("a request of %d rows under the ceiling %+v", rows, c)
+			most, mostBytes := s.next()
+			rows := min(most, max(1, mostBytes/row))
+			if rows < 1 {
+				t.Fatalf("a request of %d rows: %+v", rows, s)
 			}
-			switch bytes := int64(rows) * size; {
-			case rows <= limit && bytes <= limitBytes, rows == 1:
-				c.fits(rows, bytes)
-			default:
-				if refused++; refused > 16 {
-					t.Fatalf("refused %d times, and still %d rows", refused, rows)
-				}
-				c.tooLarge(now, rows, bytes)
+			bytes, trial := rows*row, s.larger(rows, rows*row)
+			if rows <= limit && bytes <= limitBytes {
+				s.fits(now, rows, bytes)
+				continue
+			}
+			if refused++; refused > 24 {
+				t.Fatalf("refused %d times, and still %d rows: %+v", refused, rows, s)
+			}
+			if trial {
+				s.trialFailed(now, rows, bytes)
+			} else {
+				s.tooLarge(now, rows, bytes)
 			}
 		}
-		c.recover(now.Add(24 * time.Hour))
-		if c.lowered() {
-			t.Fatalf("a day later the ceiling is %+v", c)
+		takes := min(limit, limitBytes/row, int64(cfg.MaxBytes)/row)
+		if most, mostBytes := s.next(); min(most, mostBytes/row) < takes-takes/4-1 {
+			t.Fatalf("%d rows, %d bytes, and the API takes %d rows: %+v", most, mostBytes, takes, s)
+		}
+		s.recover(now.Add(24 * time.Hour))
+		if s.lowered() {
+			t.Fatalf("a day later: %+v", s)
 		}
 	})
 }
 
-func TestCeiling_TellsRowsFromBytes(t *testing.T) {
+func TestRequestSize_TellsRowsFromBytes(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
-	c, now := newRequestSize(&cfg), time.Unix(1_700_000_000, 0)
-	c.fits(100, 30_000)
-	c.tooLarge(now, 100, 90_000)
-	if c.rows != 100 || c.bytes != 45_000 {
-		t.Errorf("100 rows have passed before, so the bytes were too many: %+v", c)
+	s, now := newRequestSize(&cfg), time.Unix(1_700_000_000, 0)
+	s.fits(now, 100, 30_000)
+	s.tooLarge(now, 100, 90_000)
+	if s.rows.limit != 100 || s.bytes.limit != 45_000 {
+		t.Errorf("100 rows have passed before, so the bytes were too many: %+v", s)
 	}
-	c.tooLarge(now, 120, 20_000)
-	if c.rows != 100 || c.bytes != 45_000 {
-		t.Errorf("half of 120 is less than what has passed: %+v", c)
+	s.tooLarge(now, 120, 20_000)
+	if s.rows.limit != 100 || s.bytes.limit != 45_000 {
+		t.Errorf("half of 120 is less than what has passed: %+v", s)
 	}
-	c.fits(40, 44_000)
-	c.tooLarge(now, 20, 44_000)
-	if c.rows != 10 || c.bytes != 22_000 {
-		t.Errorf("what passed before passes no longer, so nothing is known: %+v", c)
+	s.fits(now, 40, 44_000)
+	s.tooLarge(now, 20, 44_000)
+	if s.rows.limit != 10 || s.bytes.limit != 22_000 {
+		t.Errorf("what passed before passes no longer, so nothing is known: %+v", s)
 	}
 }
 

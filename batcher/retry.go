@@ -18,8 +18,13 @@ type group struct {
 	// Where this half is fine, the fault must be in the other, which is then halved
 	// again without being sent: that saves a call at every step.
 	then *group
-	// split is set where this is half of a request that was too large.
+	// split is set where this is half of a request that was too large, or that failed.
 	split *split
+	// apart groups are a search for bad rows, which has a share of the calls only. Suspect
+	// ones are of rows that make requests fail.
+	apart, suspect bool
+	tries          int       // failed requests of it
+	since          time.Time // when it was made, or failed last
 }
 
 func newGroup(rows []*contact, due time.Time) *group {
@@ -56,7 +61,10 @@ func (s *split) answered(passed bool) (tooLarge bool) {
 
 // retries are the groups of one stream that wait to be sent, in no order; rarely more
 // than a few.
-type retries struct{ groups []*group }
+type retries struct {
+	groups   []*group
+	suspects int // suspect groups in flight
+}
 
 // add lets a group wait. One that is empty, because all of its rows have ended, is left
 // out, and its other half takes its place.
@@ -69,11 +77,14 @@ func (r *retries) add(g *group) {
 	}
 }
 
-// soonest returns when the first group falls due, and the first rank of those that they
-// begin with; never and lastRank where there is none.
-func (r *retries) soonest() (due time.Time, first rank) {
+// soonest returns when the first group falls due that is apart or is not, and the first rank
+// of those that they begin with; never and lastRank where there is none.
+func (r *retries) soonest(apart bool) (due time.Time, first rank) {
 	due, first = never, lastRank
 	for _, g := range r.groups {
+		if g.apart != apart || g.suspect && r.suspects > 0 {
+			continue
+		}
 		due = earlier(due, g.due)
 		if g.head != nil && g.head.rank.compare(first) < 0 {
 			first = g.head.rank
@@ -82,10 +93,15 @@ func (r *retries) soonest() (due time.Time, first rank) {
 	return due, first
 }
 
-// take removes and returns the group that fell due first, or nil.
-func (r *retries) take(now time.Time) *group {
+// take removes and returns the group that fell due first, or nil; with regular of those that
+// are not apart. Of suspect groups there is one in flight at a time: they may take as long as
+// requests can.
+func (r *retries) take(now time.Time, regular bool) *group {
 	best := -1
 	for i, g := range r.groups {
+		if regular && g.apart || g.suspect && r.suspects > 0 {
+			continue
+		}
 		if !g.due.After(now) && (best < 0 || g.due.Before(r.groups[best].due)) {
 			best = i
 		}
@@ -97,10 +113,11 @@ func (r *retries) take(now time.Time) *group {
 }
 
 // dissolve removes and returns a group that is due and need not stay together: a loose
-// one, an empty one, or with all any. It returns nil where there is none.
-func (r *retries) dissolve(now time.Time, all bool) *group {
+// one, an empty one, a suspect one of more rows than requests may have by now, or with all
+// any. It returns nil where there is none.
+func (r *retries) dissolve(now time.Time, most int64, all bool) *group {
 	for i, g := range r.groups {
-		if g.rows == 0 || !g.due.After(now) && (g.loose || all) {
+		if g.rows == 0 || !g.due.After(now) && (g.loose || g.suspect && int64(g.rows) > most || all) {
 			return r.remove(i)
 		}
 	}
@@ -122,16 +139,20 @@ func (p *pending) enter(now time.Time, c *contact) {
 		c.lateUntil = until
 		delete(p.late, key)
 	}
-	switch {
+	switch alone := p.alone[key].After(now); {
 	case p.deferForCatchUp(c):
-	case !c.lateUntil.After(now):
+	case !alone && !c.lateUntil.After(now):
 		p.enqueue(c)
 	default:
-		g := newGroup([]*contact{c}, c.lateUntil)
-		g.loose = true
+		g := newGroup([]*contact{c}, later(now, c.lateUntil))
+		g.loose, g.apart, g.suspect, g.since = !alone, alone, alone, now
 		p.sendApart(c.stream, g)
 	}
 }
+
+// aloneFor is how long a contact goes alone after one of its states was set aside because
+// requests with it failed: what comes of it next would make others fail likewise.
+const aloneFor = time.Hour
 
 // left notes that a delete has removed a contact.
 func (p *pending) left(c *contact) {

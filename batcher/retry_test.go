@@ -29,21 +29,21 @@ func TestRetries_TheSoonestFirst(t *testing.T) {
 	r.add(groupOf(now.Add(-time.Second), "b"))
 	r.add(groupOf(now.Add(-2*time.Second), "c"))
 	r.add(groupOf(now.Add(-2*time.Second), "d"))
-	if due, _ := r.soonest(); !due.Equal(now.Add(-2 * time.Second)) {
+	if due, _ := r.soonest(false); !due.Equal(now.Add(-2 * time.Second)) {
 		t.Errorf("the first falls due at %v", due)
 	}
 	for _, want := range []string{"c", "d", "b"} {
-		if g := r.take(now); g == nil || g.ids() != want {
+		if g := r.take(now, false); g == nil || g.ids() != want {
 			t.Fatalf("got %+v, want %s", g, want)
 		}
 	}
-	if g := r.take(now); g != nil {
+	if g := r.take(now, false); g != nil {
 		t.Errorf("%s is not due", g.ids())
 	}
-	if g := r.take(now.Add(time.Second)); g == nil || g.ids() != "a" {
+	if g := r.take(now.Add(time.Second), false); g == nil || g.ids() != "a" {
 		t.Errorf("got %+v, want a when it is due", g)
 	}
-	if due, oldest := r.soonest(); !due.Equal(never) || oldest != lastRank {
+	if due, oldest := r.soonest(false); !due.Equal(never) || oldest != lastRank {
 		t.Errorf("nothing waits, and yet until %v", due)
 	}
 }
@@ -95,7 +95,7 @@ func TestRetries_Dissolve(t *testing.T) {
 		"whose rows have ended, early": {emptied, false, true},
 	} {
 		r := retries{groups: []*group{tt.group}}
-		if got := r.dissolve(now, tt.all) != nil; got != tt.want || len(r.groups) != 1 && !tt.want {
+		if got := r.dissolve(now, 100, tt.all) != nil; got != tt.want || len(r.groups) != 1 && !tt.want {
 			t.Errorf("%s: dissolved %v, want %v", name, got, tt.want)
 		}
 	}

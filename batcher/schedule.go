@@ -2,7 +2,6 @@ package batcher
 
 import (
 	"cmp"
-	"container/heap"
 	"slices"
 	"time"
 )
@@ -35,7 +34,7 @@ type stream struct {
 // full reports whether the queue makes a request of the largest size.
 func (st *stream) full() bool {
 	size := &st.account.health.size
-	return st.queue.rows >= size.rows || st.queue.bytes >= size.bytes
+	return int64(st.queue.rows) >= size.rows.limit || st.queue.bytes >= size.bytes.limit
 }
 
 // idle reports whether nothing of the stream is pending and it waits for nothing.
@@ -69,8 +68,9 @@ type account struct {
 	waiting   streamHeap // soonest due first
 	again     time.Time  // the gate refused until then
 	inFlight  int        // requests
-	others    int        // requests of regular streams since one of another
-	newcomers int        // requests of streams that were never accepted since one of a stream on hold
+	apart     int        // those of them that are no regular work
+	others    int        // requests of regular work since one that was none
+	newcomers int        // requests of streams that were never accepted since one that was tried apart
 }
 
 // streamKey names a queue: a stream that lies in two accounts has one for each, because
@@ -188,15 +188,17 @@ func (s *schedule) collect(collecting bool) {
 	}
 }
 
-// started and settled count a request of a stream.
-func (s *schedule) started(st *stream) {
-	a, held := st.account, st.health.hold != nil
+// started and settled count a request of a stream, which had a standing before it.
+func (s *schedule) started(req *Request, as standing) {
+	st, a := req.stream, req.stream.account
+	req.apart = req.group != nil && req.group.apart || st.troubled()
 	st.inFlight++
 	a.inFlight++
-	if a.others++; st.standing() != regular {
+	if a.others++; req.apart || as == stranger {
 		a.others = 0
 	}
-	if held {
+	if req.apart {
+		a.apart++
 		a.newcomers = 0
 	} else if !st.health.accepted {
 		a.newcomers++
@@ -204,9 +206,16 @@ func (s *schedule) started(st *stream) {
 	s.touch(st)
 }
 
-func (s *schedule) settled(st *stream) {
+func (s *schedule) settled(req *Request) {
+	st, a := req.stream, req.stream.account
 	st.inFlight--
-	st.account.inFlight--
+	a.inFlight--
+	if req.apart {
+		a.apart--
+	}
+	if req.group != nil && req.group.suspect {
+		st.retries.suspects--
+	}
 	s.touch(st)
 }
 
@@ -214,20 +223,24 @@ func (s *schedule) settled(st *stream) {
 // until it is touched.
 func (s *schedule) next(now time.Time) *stream {
 	s.place(now)
-	var best *account
+	var best *stream
+	var of standing
 	for _, a := range s.accounts {
 		a.promote(now)
-		if s.mayStart(a, now).After(now) || len(a.ready.streams) == 0 {
+		if s.mayStart(a, now).After(now) {
 			continue
 		}
-		if best == nil || a.ready.streams[0].rank.compare(best.ready.streams[0].rank) < 0 {
-			best = a
+		st := s.turn(a, now)
+		if st == nil {
+			continue
+		}
+		// Accounts share a host, and its breaker may let one request through to see whether
+		// it is back: a stream that has not failed says more.
+		if is := s.standing(st, now); best == nil || cmp.Or(cmp.Compare(is, of), compareRanks(st, best)) < 0 {
+			best, of = st, is
 		}
 	}
-	if best == nil {
-		return nil
-	}
-	return best.turn()
+	return best
 }
 
 // refused notes that an account's gate lets nothing through before again.
@@ -254,10 +267,17 @@ func (s *schedule) wake(now time.Time) time.Time {
 	wake := never
 	for _, a := range s.accounts {
 		next := never
-		if len(a.ready.streams) > 0 {
+		if s.turn(a, now) != nil {
 			next = now
-		} else if len(a.waiting.streams) > 0 {
-			next = a.waiting.streams[0].due
+		} else {
+			if len(a.waiting.streams) > 0 {
+				next = a.waiting.streams[0].due
+			}
+			for _, st := range a.ready.streams { // what is no regular work has to wait
+				if !st.troubled() {
+					next = earlier(next, s.regularDue(st))
+				}
+			}
 		}
 		wake = earlier(wake, later(next, s.mayStart(a, now)))
 	}
@@ -281,102 +301,40 @@ func (s *schedule) place(now time.Time) {
 // timing works out when a stream may be sent, and the rank of the oldest event that it
 // could send.
 func (s *schedule) timing(st *stream) (due time.Time, first rank) {
-	due, first = st.retries.soonest()
-	if head := st.queue.head; head != nil {
-		if head.rank.compare(first) < 0 {
-			first = head.rank
-		}
-		switch {
-		case st.full():
-			due = earlier(due, head.since)
-		case s.collecting:
-		default:
-			due = earlier(due, head.since.Add(s.cfg.Linger))
-		}
+	due, first = st.retries.soonest(false)
+	due = earlier(due, s.queueDue(st))
+	if head := st.queue.head; head != nil && head.rank.compare(first) < 0 {
+		first = head.rank
 	}
-	if st.health.hold != nil && st.inFlight > 0 {
-		return never, first // one probe at a time
+	apart, rank := st.retries.soonest(true)
+	if due = earlier(due, apart); first == lastRank { // else rows that are tried apart, which are old, win it no turn
+		first = rank
+	}
+	if st.troubled() && st.inFlight > 0 {
+		return never, first // one request at a time
 	}
 	return later(due, st.health.backoff), first
 }
 
-func (a *account) move(st *stream, due time.Time, first rank, now time.Time) {
-	same := st.index >= 0 && due.Equal(st.due) && first == st.rank
-	if same {
-		return
-	}
-	stays := st.index >= 0 && !due.Equal(never) && (!st.ready || !due.After(now))
-	if !stays {
-		a.remove(st)
-	}
-	st.due, st.rank = due, first
-	switch {
-	case stays && st.ready:
-		heap.Fix(&a.ready, st.index)
-	case stays:
-		heap.Fix(&a.waiting, st.index)
-	case !due.Equal(never):
-		heap.Push(&a.waiting, st)
-	}
+// regularDue is when a stream has rows to send that are not tried apart.
+func (s *schedule) regularDue(st *stream) time.Time {
+	due, _ := st.retries.soonest(false)
+	return earlier(due, s.queueDue(st))
 }
 
-func (a *account) remove(st *stream) {
-	switch {
-	case st.index < 0:
-	case st.ready:
-		heap.Remove(&a.ready, st.index)
+// queueDue is when the rows in a stream's queue may be sent; never where only an event can
+// make them a request.
+func (s *schedule) queueDue(st *stream) time.Time {
+	switch head := st.queue.head; {
+	case head == nil:
+		return never
+	case st.full():
+		return head.since
+	case s.collecting:
+		return never
 	default:
-		heap.Remove(&a.waiting, st.index)
+		return head.since.Add(s.cfg.Linger)
 	}
-}
-
-// promote moves the streams that have fallen due to the ready ones.
-func (a *account) promote(now time.Time) {
-	for len(a.waiting.streams) > 0 && !a.waiting.streams[0].due.After(now) {
-		heap.Push(&a.ready, heap.Pop(&a.waiting))
-	}
-}
-
-// compareRanks compares streams by the age of their events. No two are equal, so that
-// what is decided does not depend on how a heap is laid out.
-func compareRanks(a, b *stream) int { return a.rank.compare(b.rank) }
-
-// streamHeap orders streams by rank (ready) or by due (waiting).
-type streamHeap struct {
-	streams []*stream
-	ready   bool
-}
-
-func (h *streamHeap) Len() int { return len(h.streams) }
-
-func (h *streamHeap) Less(i, j int) bool {
-	a, b := h.streams[i], h.streams[j]
-	if h.ready {
-		return compareRanks(a, b) < 0
-	}
-	return a.due.Before(b.due)
-}
-
-func (h *streamHeap) Swap(i, j int) {
-	h.streams[i], h.streams[j] = h.streams[j], h.streams[i]
-	h.streams[i].index, h.streams[j].index = i, j
-}
-
-// Push implements heap.Interface.
-func (h *streamHeap) Push(x any) {
-	st := x.(*stream)
-	st.index, st.ready = len(h.streams), h.ready
-	h.streams = append(h.streams, st)
-}
-
-// Pop implements heap.Interface.
-func (h *streamHeap) Pop() any {
-	last := len(h.streams) - 1
-	st := h.streams[last]
-	h.streams[last] = nil
-	h.streams = h.streams[:last]
-	st.index = -1
-	return st
 }
 
 func later(a, b time.Time) time.Time {

@@ -59,7 +59,7 @@ func TestSchedule_Timing(t *testing.T) {
 		"it lingers":               {func(s *testSchedule, _ *stream) { s.with("st", 300*time.Millisecond, 0) }, 700 * time.Millisecond},
 		"nothing waits":            {func(*testSchedule, *stream) {}, never},
 		"a full request":           {func(s *testSchedule, _ *stream) { s.with("st", 0, 0, 0) }, 0},
-		"a full request, by bytes": {func(s *testSchedule, st *stream) { s.with("st", 0); st.account.health.size.bytes = 1 }, 0},
+		"a full request, by bytes": {func(s *testSchedule, st *stream) { s.with("st", 0); st.account.health.size.bytes.limit = 1 }, 0},
 		"a partition catches up": {func(s *testSchedule, _ *stream) {
 			s.with("st", time.Hour)
 			s.collect(true)
@@ -79,7 +79,7 @@ func TestSchedule_Timing(t *testing.T) {
 		"on hold, and a probe is out": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
 			s.hold(st)
-			s.started(st)
+			s.started(&Request{stream: st}, regular)
 		}, never},
 		"a set of its own": {func(s *testSchedule, st *stream) {
 			s.with("st", 0)
@@ -92,8 +92,8 @@ func TestSchedule_Timing(t *testing.T) {
 		}, 200 * time.Millisecond},
 		"as many requests as the account may have": {func(s *testSchedule, _ *stream) {
 			other := s.with("other")
-			s.started(other)
-			s.started(other)
+			s.started(&Request{stream: other}, regular)
+			s.started(&Request{stream: other}, regular)
 			s.with("st", time.Hour)
 		}, never},
 		"the gate refused": {func(s *testSchedule, st *stream) {
@@ -111,7 +111,7 @@ func TestSchedule_Timing(t *testing.T) {
 		"the account is on hold, and a probe is out": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
 			st.account.health.held = true
-			s.started(s.with("other"))
+			s.started(&Request{stream: s.with("other")}, regular)
 		}, never},
 	} {
 		s := newTestSchedule()
@@ -157,20 +157,52 @@ func TestSchedule_Turns(t *testing.T) {
 			s.with("one", hour)
 			s.with("two", hour)
 		}, "one"},
-		{"rows that are sent apart count", func(s *testSchedule) {
+		{"what an answer left open counts", func(s *testSchedule) {
+			s.with("queue", hour)
+			st := s.with("open", hour/2)
+			g := groupOf(s.now, "x")
+			g.head.rank.at = s.now.Add(-2 * hour)
+			st.retries.add(g)
+		}, "open"},
+		{"rows that are tried apart after three others", func(s *testSchedule) {
 			s.with("queue", hour)
 			st := s.with("apart")
 			g := groupOf(s.now, "x")
+			g.apart = true
 			g.head.rank.at = s.now.Add(-2 * hour)
 			st.retries.add(g)
+			st.account.others = othersFirst
 		}, "apart"},
-		{"although younger ones wait in its queue", func(s *testSchedule) {
+		{"but not with regular work", func(s *testSchedule) {
 			s.with("queue", hour)
 			st := s.with("apart", hour/2)
 			g := groupOf(s.now, "x")
+			g.apart = true
 			g.head.rank.at = s.now.Add(-2 * hour)
 			st.retries.add(g)
-		}, "apart"},
+		}, "queue"},
+		{"a stream that failed after three others", func(s *testSchedule) {
+			s.with("live", hour)
+			failed := s.with("failed", 2*hour)
+			failed.health.failures = 1
+			failed.account.others = othersFirst
+		}, "failed"},
+		{"and not before as well", func(s *testSchedule) {
+			s.with("live", hour)
+			failed := s.with("failed", 2*hour)
+			failed.health.failures = 1
+			failed.account.others = othersFirst - 1
+		}, "live"},
+		{"not while there is no room for such", func(s *testSchedule) {
+			s.with("live", hour)
+			failed := s.with("failed", 2*hour)
+			failed.health.failures = 1
+			failed.account.others, failed.account.apart = othersFirst, 1
+		}, "live"},
+		{"of two accounts the one whose stream has not failed", func(s *testSchedule) {
+			s.with("a/live", hour)
+			s.with("b/failed", 2*hour).health.failures = 1
+		}, "a/live"},
 		{"the oldest of all accounts", func(s *testSchedule) {
 			s.with("a/1", hour)
 			s.with("b/2", 2*hour)
@@ -265,13 +297,14 @@ func TestSchedule_CountsRequests(t *testing.T) {
 	s := newTestSchedule()
 	live, held := s.with("live"), s.with("held")
 	s.hold(held)
-	s.started(live)
-	s.started(live)
+	first := &Request{stream: live}
+	s.started(first, regular)
+	s.started(&Request{stream: live}, regular)
 	if live.inFlight != 2 || live.account.inFlight != 2 || live.account.others != 2 {
 		t.Errorf("%d and %d in flight, %d of others", live.inFlight, live.account.inFlight, live.account.others)
 	}
-	s.started(held)
-	s.settled(live)
+	s.started(&Request{stream: held}, regular)
+	s.settled(first)
 	if live.inFlight != 1 || live.account.inFlight != 2 || live.account.others != 0 {
 		t.Errorf("%d and %d in flight, %d of others since the probe", live.inFlight, live.account.inFlight, live.account.others)
 	}
@@ -285,7 +318,7 @@ func TestSchedule_DropsWhatIsEmpty(t *testing.T) {
 	}{
 		"nothing":     {func(*testSchedule, *stream) {}, false},
 		"a contact":   {func(_ *testSchedule, st *stream) { st.contacts["x"] = &contact{} }, true},
-		"a request":   {func(s *testSchedule, st *stream) { s.started(st) }, true},
+		"a request":   {func(s *testSchedule, st *stream) { s.started(&Request{stream: st}, regular) }, true},
 		"backing off": {func(s *testSchedule, st *stream) { st.health.backoff = s.now.Add(1) }, true},
 		"has waited":  {func(s *testSchedule, st *stream) { st.health.backoff = s.now }, false},
 		"on hold":     {func(s *testSchedule, st *stream) { s.hold(st) }, true},

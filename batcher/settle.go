@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"slices"
+	"time"
 
 	"github.com/contactsync/contactsync"
 )
@@ -16,6 +17,9 @@ type settlement struct {
 }
 
 func (s *settlement) settle() {
+	if s.request.group == nil && s.decision.rowsAnswered {
+		s.stream.health.ordinary.requests++
+	}
 	if s.decision.failure {
 		for _, c := range s.request.rows {
 			c.failed(s.now)
@@ -39,8 +43,10 @@ func (s *settlement) each() {
 	if s.decision.rows == refuseOnly {
 		outcomes[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: s.result.Detail}
 	}
+	cut := s.cutShort(outcomes)
 	decision := func(i int) *RowDecision {
-		return s.decision.row(outcomes[i], rows[i].attempts+1 >= s.cfg.RowAttempts)
+		left := cut && outcomes[i].Verdict == contactsync.Unresolved
+		return s.decision.row(outcomes[i], !left && rows[i].attempts+1 >= s.cfg.RowAttempts)
 	}
 
 	var t tally
@@ -68,7 +74,10 @@ func (s *settlement) each() {
 			open = append(open, c)
 		}
 	}
-	s.retry(open)
+	s.retry(open, cut)
+	if t != (tally{}) {
+		s.stream.health.settled = s.now
+	}
 	switch {
 	case retain:
 		s.result.Detail = firstReason(outcomes)
@@ -77,6 +86,13 @@ func (s *settlement) each() {
 		s.health.resetBackoff(s.stream)
 	}
 	s.releaseHalf(s.decision.rows == settleEach)
+}
+
+// cutShort reports whether an answer settles some rows and leaves others open, of a request
+// that was larger than any that was answered for: the API may have read only its beginning.
+func (s *settlement) cutShort(outcomes []contactsync.Outcome) bool {
+	settled := func(o contactsync.Outcome) bool { return !unresolved(o) }
+	return slices.ContainsFunc(outcomes, unresolved) && slices.ContainsFunc(outcomes, settled) && s.stream.account.health.size.unproven(int64(len(outcomes)), s.request.bytes)
 }
 
 func firstReason(outcomes []contactsync.Outcome) string {
@@ -108,16 +124,19 @@ func (s *settlement) refuse(c *contact, reason contactsync.Reason, detail string
 }
 
 // retry sends rows once more, apart from the others of their stream: the remainder that
-// an answer left open, or whose reasons are transient.
-func (s *settlement) retry(open []*contact) {
+// an answer left open, or whose reasons are transient. Where the answer was cut short, that
+// is no attempt, and if the remainder passes, the request was too large.
+func (s *settlement) retry(open []*contact, cut bool) {
 	var rows []*contact
 	attempts := 0
 	for _, c := range open {
 		c.failed(s.now)
-		c.attempts++
+		if !cut {
+			c.attempts++
+		}
 		switch {
 		case !s.pending.reclaim(s.now, c):
-		case c.attempts == 0: // a delete came after it, and then a new state
+		case c.sends == 0: // a delete came after it, and then a new state
 			s.pending.enqueue(c)
 		default:
 			rows = append(rows, c)
@@ -126,36 +145,147 @@ func (s *settlement) retry(open []*contact) {
 	}
 	if len(rows) > 0 {
 		s.countRetried(rows)
-		s.pending.sendApart(s.stream, newGroup(rows, s.now.Add(s.health.wait(attempts, s.cfg.BackoffMax))))
+		g := newGroup(rows, s.now.Add(s.health.wait(max(1, attempts), s.cfg.BackoffMax)))
+		if cut {
+			g.split = &split{rows: len(s.request.rows), bytes: s.request.bytes, open: 1}
+		}
+		s.pending.sendApart(s.stream, g)
 	}
 }
 
 // keep puts the rows back: a set of their own stays one, others return to the front of
-// the queue, at once or when the API can be done with this request.
+// the queue, at once or when the API can be done with this request. Rows that make requests
+// fail are tried apart from then on.
 func (s *settlement) keep() {
-	d, ambiguous := s.decision, s.result.Ambiguous
-	for _, c := range s.request.rows {
-		c.maybeApplied = c.maybeApplied || ambiguous || d.outcomeUnknown && s.result.Status != 0
-	}
+	d, ambiguous, doubt := s.decision, s.result.Ambiguous, s.result.MayBeRows && s.decision.backOff
 	due := s.now
 	if d.outcomeUnknown && ambiguous {
 		due = due.Add(s.cfg.AmbiguousRetryDelay)
 		s.mayApply(due)
-		for _, c := range s.request.rows {
+	}
+	for _, c := range s.request.rows {
+		c.maybeApplied = c.maybeApplied || ambiguous || d.outcomeUnknown && s.result.Status != 0
+		if d.outcomeUnknown && ambiguous {
 			c.lateUntil = due
 		}
+		if doubt {
+			c.suspicion.failed(s.now)
+		}
 	}
-	g := newGroup(s.reclaim(), due)
+	if doubt && s.convict() {
+		return
+	}
+	rows := s.reclaim()
 	switch own := s.request.group; {
-	case own != nil:
-		g.then, g.split = own.then, own.split
+	case own == nil && doubt:
+		s.suspect(rows, due)
+	case own == nil:
+		s.putBack(rows, due)
+	case doubt:
+		s.keepApart(own, rows, due)
+	default:
+		g := newGroup(rows, due)
+		g.then, g.split, g.apart, g.suspect, g.tries, g.since = own.then, own.split, own.apart, own.suspect, own.tries, own.since
 		s.pending.sendApart(s.stream, g)
-	case due.After(s.now):
+	}
+}
+
+// putBack lets rows wait in front of the others of their stream, at once or when due.
+func (s *settlement) putBack(rows []*contact, due time.Time) {
+	g := newGroup(rows, due)
+	if due.After(s.now) {
 		g.loose = true
 		s.pending.sendApart(s.stream, g)
-	default:
-		s.pending.putBack(s.stream, g)
+		return
 	}
+	s.pending.putBack(s.stream, g)
+}
+
+// suspect puts the rows of a request that failed back, but for those that are suspect:
+// these are tried apart, and the others need not wait for what they are not the cause of.
+func (s *settlement) suspect(rows []*contact, due time.Time) {
+	var suspects, others []*contact
+	for _, c := range rows {
+		if c.suspicion.suspect(s.stream.health.settled) {
+			suspects = append(suspects, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	single := len(s.request.rows) == 1
+	switch ordinary := &s.stream.health.ordinary; {
+	case len(suspects) > 0:
+		s.health.resetBackoff(s.stream)
+	default:
+		ordinary.requests++
+		ordinary.failed++
+	}
+	switch {
+	case len(suspects) == 0 && single && len(rows) == 1 && s.stream.health.most > 0 && !due.After(s.now):
+		s.pending.enqueue(rows[0]) // another row is tried next
+		return
+	case len(suspects) == 1:
+		s.setApart(suspects, later(due, s.now.Add(s.health.wait(1, s.cfg.BackoffMax))), nil)
+	case len(suspects) > 1:
+		s.log.halved(s.now, s.request.Batch, s.result)
+		s.halveApart(suspects, due)
+	}
+	if len(others) > 0 {
+		s.putBack(others, due)
+	}
+}
+
+// keepApart keeps rows that are tried apart and whose request failed. They are halved if
+// others of their stream were settled meanwhile: then it is not the API that fails.
+func (s *settlement) keepApart(own *group, rows []*contact, due time.Time) {
+	if own.split != nil {
+		own.split.answered(false)
+	}
+	s.pending.sendApart(s.stream, own.then)
+	switch {
+	case len(rows) > 1 && s.stream.health.settled.After(own.since):
+		s.halveApart(rows, due)
+	case len(rows) > 0:
+		s.setApart(rows, later(due, s.now.Add(s.health.wait(own.tries+1, s.cfg.BackoffMax))), own).tries++
+	}
+}
+
+// convict sets the row of a request aside that is suspect and was sent alone, if it is the
+// cause beyond doubt, and reports whether it has.
+func (s *settlement) convict() bool {
+	c, h := s.request.rows[0], &s.stream.health
+	if s.request.group == nil || !s.request.group.suspect || len(s.request.rows) > 1 || !c.owed() || c.newer != nil {
+		return false
+	}
+	c.suspicion.failedAlone(s.now, h)
+	if !c.suspicion.convicted(s.now, h, &s.cfg) || !s.health.withinBudget(s.now, s.stream, tally{refused: 1}) {
+		return false
+	}
+	s.pending.alone[c.key()] = s.now.Add(aloneFor)
+	s.pending.deadLetter(s.now, c, contactsync.ReasonUnanswered, s.result.Detail, s.result.Status)
+	return true
+}
+
+// setApart lets suspect rows wait as a set; own is the set that they were before, or nil.
+func (s *settlement) setApart(rows []*contact, due time.Time, own *group) *group {
+	g := newGroup(rows, due)
+	g.apart, g.suspect, g.since = true, true, s.now
+	if own != nil {
+		g.tries = own.tries
+	}
+	s.pending.sendApart(s.stream, g)
+	return g
+}
+
+// halveApart lets the halves of suspect rows wait. If both pass, there were too many.
+func (s *settlement) halveApart(rows []*contact, due time.Time) {
+	both := &split{rows: len(rows), open: 2}
+	for _, c := range rows {
+		both.bytes += rowBytes(c)
+	}
+	half := len(rows) / 2
+	s.setApart(rows[:half], due, nil).split = both
+	s.setApart(rows[half:], due, nil).split = both
 }
 
 // halve sends the halves of a request that was refused as a whole.
@@ -167,7 +297,7 @@ func (s *settlement) halve() {
 	left, right := halve(s.reclaim(), s.now)
 	s.releaseHalf(false)
 	if inTurn {
-		left.then = right
+		left.then, left.apart, right.apart = right, true, true
 		s.pending.sendApart(s.stream, left)
 		return
 	}
@@ -186,7 +316,8 @@ func (s *settlement) releaseHalf(fine bool) {
 	g := s.request.group.then
 	if fine && g.rows > 1 {
 		left, right := halve(g.takeAll(), s.now)
-		left.then, g = right, left
+		left.then, left.apart, right.apart = right, true, true
+		g = left
 	}
 	s.pending.sendApart(s.stream, g)
 }

@@ -88,6 +88,9 @@ func TestSettle_WhereRowsWait(t *testing.T) {
 func TestSettle_TheRemainderIsSentApart(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, func(c *Config) { c.BackoffMin, c.BackoffMax, c.RowAttempts = 2*time.Second, 2*time.Second, 2 })
+	w.add("x", "y", "z") // so that three rows are known to fit
+	first := w.send()
+	w.settle(first, allDelivered(first.Batch))
 	w.add("a", "b", "c")
 	f := w.send()
 	w.remove("b")
@@ -221,7 +224,7 @@ func TestSettle_HalvesThatAreRepeatedTeachTheSize(t *testing.T) {
 		f := w.send()
 		w.settle(f, allDelivered(f.Batch))
 	}
-	if rows := w.schedule.account("a").health.size.rows; rows != 2 {
+	if rows := w.schedule.account("a").health.size.rows.limit; rows != 2 {
 		t.Errorf("at most %d rows, want 2", rows)
 	}
 }

@@ -38,7 +38,7 @@ type simAPI struct {
 }
 
 // Admit implements Gate.
-func (a *simAPI) Admit(now time.Time) (func(time.Time, contactsync.Result), time.Time) {
+func (a *simAPI) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
 	if now.Before(a.again) {
 		a.run.fail("I7", "the gate of %s is asked %v before the time that it named", a.account, a.again.Sub(now))
 	}
@@ -94,7 +94,9 @@ func (s *simRun) answer(q *simRequest) contactsync.Result {
 		if s.chance(6) {
 			kind = contactsync.Unknown
 		}
-		return contactsync.Result{Kind: kind, Status: []int{0, 500, 503}[s.rand.IntN(3)]}
+		r := contactsync.Result{Kind: kind, Status: []int{0, 500, 503}[s.rand.IntN(3)]}
+		r.MayBeRows = s.plan.doubt && r.Status != 0
+		return r
 	case simThrottling:
 		return contactsync.Result{Kind: contactsync.Throttled, Status: 429}
 	case simUnauthorized:
@@ -117,7 +119,7 @@ func (s *simRun) timeOut(q *simRequest) contactsync.Result {
 	if delay := s.cfg.AmbiguousRetryDelay; delay > 0 && (how == 1 || how == 2) {
 		s.late = append(s.late, simApply{s.now.Add(time.Duration(s.rand.Int64N(int64(delay)))), q})
 	}
-	return contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}
+	return contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true, MayBeRows: s.plan.doubt}
 }
 
 // applyLate applies what was not answered and is due by now.
@@ -154,6 +156,9 @@ func (s *simRun) judge(q *simRequest, mood simMood) contactsync.Result {
 		if word == "413" || a.rows > 0 && i >= a.rows || a.bytes > 0 && size > a.bytes && len(bad) > 1 {
 			return contactsync.Result{Kind: contactsync.TooLarge, Status: 413}
 		}
+	}
+	if slices.Contains(bad, "500") {
+		return contactsync.Result{Kind: contactsync.Unavailable, Status: 500, MayBeRows: true}
 	}
 	if slices.Contains(bad, "400") {
 		return contactsync.Result{Kind: contactsync.BadRequest, Status: 400}

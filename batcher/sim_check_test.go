@@ -141,9 +141,10 @@ func (s *simRun) reconcile() {
 		if held := !a.HeldSince.IsZero(); held != want.held {
 			s.fail("hold", "account %s is on hold: %v, want %v: %v were refused", a.Account, held, want.held, want.struck)
 		}
-		if (a.RequestMaxRows > want.rows || int(a.RequestMaxBytes) > want.bytes) && s.now.Sub(want.lowered) < simSizePause {
-			s.fail("size", "the request size of %s rises %v after it was lowered", a.Account, s.now.Sub(want.lowered))
+		if (a.RequestMaxRows > want.rows || int(a.RequestMaxBytes) > want.bytes) && s.now.Sub(want.lowered) < simSizeForgotten && !want.mayRise && !s.plan.doubt {
+			s.fail("size", "the request size of %s rises %v after it was lowered, and no larger request has passed", a.Account, s.now.Sub(want.lowered))
 		}
+		want.mayRise = false
 		want.rows, want.bytes = a.RequestMaxRows, int(a.RequestMaxBytes)
 		want.leastRows, want.leastBytes = min(want.leastRows, want.rows), min(want.leastBytes, want.bytes)
 	}

@@ -21,7 +21,8 @@ type simModel struct {
 	seen   map[simKey]simOrder // the newest accepted state of contacts
 	gone   map[simKey]simOrder // the newest tombstones, by id alone too
 	drain  bool
-	turns  int // given so far
+	turns  int  // given so far
+	doubt  bool // see simPlan
 
 	ids      []string // of all contacts
 	streams  []*simStream
@@ -119,7 +120,7 @@ type simLetter struct {
 
 func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 	m := &simModel{
-		cfg: cfg, now: w.now, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, unwritten: map[simKey]simOrder{}, late: map[simKey]time.Time{}, seen: map[simKey]simOrder{}, gone: map[simKey]simOrder{},
+		cfg: cfg, now: w.now, doubt: w.plan.doubt, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, unwritten: map[simKey]simOrder{}, late: map[simKey]time.Time{}, seen: map[simKey]simOrder{}, gone: map[simKey]simOrder{},
 		ids: w.ids, byName: map[string]*simStream{}, ended: map[contactsync.Ended]bool{}, count: map[string]float64{},
 	}
 	for i := range w.plan.accounts {

@@ -23,6 +23,10 @@ type simPlan struct {
 
 	poison, sloppy, ambiguous, faults, moods, limits, mad, budget bool // the API
 
+	// doubt: rows may be the cause of requests that fail, and are tried apart. Which ones and
+	// when is left open by the model; what must come of each event is not.
+	doubt bool
+
 	takeovers, restarts, slowCatchUp, smallWindow, kafkaAway bool // the service
 
 	poisons []string // why the API refuses rows
@@ -43,6 +47,7 @@ func drawPlan(t *rapid.T) simPlan {
 		faults: has("faults"), moods: has("moods"), limits: has("limits"), budget: has("budget"),
 		takeovers: has("takeovers"), kafkaAway: has("kafka away"),
 	}
+	p.doubt = rapid.IntRange(0, 3).Draw(t, "doubt") == 3
 	p.late = p.declared != "nothing" && has("late")
 	p.mad = rapid.IntRange(0, 9).Draw(t, "mad") == 9
 	p.wander = rapid.IntRange(0, 9).Draw(t, "wander") == 9
@@ -67,6 +72,10 @@ func drawPlan(t *rapid.T) simPlan {
 		p.poisons = []string{"rejected"}
 	case "sizes":
 		p.contacts, p.limits, p.moods = 12, true, false
+	}
+	if p.doubt {
+		p.poison, p.mad, p.sloppy = true, false, false // no answer leaves rows open: whether it was cut short depends on what was learned
+		p.poisons = []string{"400", "413", "rejected", "500", "500", "500"}
 	}
 	return p
 }
@@ -102,6 +111,11 @@ func drawConfig(t *rapid.T, p simPlan) batcher.Config {
 		c.MaxRows = max(c.MaxRows, 4)
 	case "takeovers": // full requests, which are sent during catch-up too
 		c.MaxRows = min(c.MaxRows, 3)
+	}
+	if p.doubt {
+		c.DeadLetterMaxRatio = 1 // so that no dead letter of such a row is put off
+		c.UnansweredAttempts = rapid.IntRange(2, 4).Draw(t, "unanswered attempts")
+		c.UnansweredAfter = ms("unanswered after", 0, 1000, 20_000)
 	}
 	if p.smallWindow {
 		c.WindowBytes = setting.Size(rapid.IntRange(2000, 9000).Draw(t, "window bytes"))

@@ -41,8 +41,11 @@ func (s *simRun) checkWake() {
 // starts returns when a request of a stream surely starts, if nothing else happens.
 func (s *simRun) starts(st *simStream) time.Time {
 	a := st.account
-	if a.requests >= s.cfg.MaxInFlight || a.held && a.requests > 0 {
+	if s.plan.doubt || a.requests >= s.cfg.MaxInFlight || a.held && a.requests > 0 {
 		return never
+	}
+	if !a.held && a.maybe > 0 && (st.hold != nil || st.fails() != simNo || s.model.hasSets(st)) {
+		return never // what is no regular work may have to wait for what is out
 	}
 	at, _ := s.ready(st)
 	if at = later(at, s.apis[a.name].again); a.held {
@@ -55,7 +58,7 @@ func (s *simRun) starts(st *simStream) time.Time {
 // the youngest of the contacts that make it so.
 func (s *simRun) ready(st *simStream) (at, newest time.Time) {
 	at = never
-	if s.model.drain || st.hold != nil && st.requests > 0 {
+	if s.model.drain || (st.hold != nil || st.fails() != simNo) && st.requests > 0 {
 		return never, never
 	}
 	sets, rows, size := map[*simSet]bool{}, 0, 0

@@ -20,6 +20,10 @@ type simRequest struct {
 	size   int      // of its body
 	warned simMaybe // it was cut after a refusal of the credentials
 
+	apart    simMaybe // it is no regular work
+	trial    bool     // it has more rows or bytes than requests have as a rule
+	unproven bool     // or than any that was answered for before it
+
 	deletes []int // of each row's contact, before it started
 	overlap bool  // it may carry what is older than what a former generation has sent
 }
@@ -55,13 +59,19 @@ func (s *simRun) started(r *batcher.Request) {
 		if i == 0 {
 			q.set = c.set
 		}
-		if c.set != q.set && (!loose(c.set) || !loose(q.set)) {
+		if !s.plan.doubt && c.set != q.set && (!loose(c.set) || !loose(q.set)) {
 			s.fail("I5", "rows that are tried apart are mixed with others: %v", b.Rows)
 		}
 		q.cells, q.deletes = append(q.cells, c), append(q.deletes, s.deletes[row.ID])
 	}
 	q.size = size
-	if first, sure := m.first(st, len(q.cells)); sure && q.set == nil && !slices.Equal(first, q.cells) {
+	acc := st.account
+
+	if q.apart = st.fails(); st.hold != nil || q.set != nil && !q.set.loose && q.set.halves {
+		q.apart = simYes
+	}
+	q.trial = q.req.Reason != batcher.BatchRetry && len(q.cells) > 1 && (acc.rows < s.cfg.MaxRows && len(q.cells) > acc.rows || acc.bytes < int(s.cfg.MaxBytes) && size > acc.bytes)
+	if first, sure := m.first(st, len(q.cells)); sure && q.set == nil && !s.plan.doubt && !slices.Equal(first, q.cells) {
 		s.fail("turn", "rows of %s are sent out of turn: %v, want %v", st.name, q.cells, first)
 	}
 	s.checkSize(q, size)
@@ -74,19 +84,32 @@ func (s *simRun) started(r *batcher.Request) {
 	st.requests++
 	st.account.requests++
 	st.account.others++
-	if st.yields() == simYes {
-		st.account.others = 0
-	}
-	if st.hold != nil {
-		st.account.newcomers = 0
-	} else if !st.account.strangers.accepted[st.name] {
-		st.account.newcomers++
+	switch st.account.countApart(q, 1); q.apart {
+	case simYes:
+		st.account.others, st.account.newcomers, st.account.unsureTurns = 0, 0, false
+	case simUnsure:
+		st.account.others, st.account.unsureTurns = simOthersFirst, true
+	case simNo:
+		if st.yields() == simYes {
+			st.account.others = 0
+		}
+		if !st.account.strangers.accepted[st.name] {
+			st.account.newcomers++
+		}
 	}
 	s.requests = append(s.requests, q)
 	m.count["batches "+r.Reason.String()]++
 	m.count["rows"] += float64(len(b.Rows))
-	if st.requests > 1 && st.hold != nil {
-		s.fail("hold", "%d requests of %s at once, which is on hold", st.requests, st.name)
+	if st.requests > 1 && (st.hold != nil || st.fails() == simYes && !s.plan.doubt) {
+		s.fail("hold", "%d requests of %s at once, which is on hold or fails", st.requests, st.name)
+	}
+	if !s.plan.doubt && q.apart == simYes && st.account.apart > max(1, s.cfg.MaxInFlight/4) {
+		s.fail("share", "%d requests of %s at once that are no regular work", st.account.apart, st.account.name)
+	}
+	for _, other := range s.requests {
+		if !s.plan.doubt && q.trial && other != q && other.trial && other.stream.account == st.account {
+			s.fail("size", "two requests of %s at once that are larger than any that passed", st.account.name)
+		}
 	}
 	if st.account.held && st.account.requests > 1 || st.account.requests > s.cfg.MaxInFlight {
 		s.fail("hold", "%d requests of %s at once", st.account.requests, st.account.name)
@@ -106,6 +129,7 @@ func (s *simRun) checkRow(c *simCell, row contactsync.Row, k simKey) {
 		s.fail("catch-up", "%v is sent before %v has caught up", k, c.deferred)
 	case s.now.Before(c.notBefore):
 		s.fail("I3", "%v is sent %v before the delay after an ambiguous answer is over", k, c.notBefore.Sub(s.now))
+	case s.plan.doubt:
 	case c.set != nil && c.set.halves && c.set.busy(s.requests):
 		s.fail("I5", "%v is sent although its half of a request waits for the other", k)
 	case c.set != nil && s.now.Before(c.set.from):
@@ -133,14 +157,15 @@ func (s *simRun) checkSize(q *simRequest, size int) {
 		s.fail("size", "a request without rows")
 	case rejecting && n > 1:
 		s.fail("I5", "%d rows of %s, which is rejecting", n, q.stream.name)
-	case q.set == nil && (n > most || n > 1 && size > a.bytes):
-		s.fail("size", "a request of %d rows, %d bytes; at most %d, %d", n, size, most, a.bytes)
+	case s.plan.doubt && n <= s.cfg.MaxRows:
+	case q.set == nil && (n > s.cfg.MaxRows || n > 1 && size > int(s.cfg.MaxBytes)):
+		s.fail("size", "a request of %d rows, %d bytes; at most %d, %d", n, size, s.cfg.MaxRows, s.cfg.MaxBytes)
 	case q.set != nil && !q.set.loose && n > q.set.limit:
 		s.fail("I5", "%d rows are tried apart, want at most %d", n, q.set.limit)
 	case q.set != nil && !q.set.loose && q.req.Reason != batcher.BatchRetry || q.set == nil && q.req.Reason == batcher.BatchRetry,
-		q.req.Reason == batcher.BatchRows && n != most,
-		q.req.Reason == batcher.BatchLinger && n == most:
-		s.fail("size", "a request of %d rows was cut because of %v", n, q.req.Reason)
+		q.req.Reason == batcher.BatchRows && n != most && a.rows == s.cfg.MaxRows,
+		q.req.Reason == batcher.BatchLinger && n == most && a.rows == s.cfg.MaxRows:
+		s.fail("size", "a request of %d rows was cut because of %v; %d of %d rows, %d of %d bytes as a rule", n, q.req.Reason, a.rows, s.cfg.MaxRows, a.bytes, s.cfg.MaxBytes)
 	}
 }
 
@@ -150,9 +175,9 @@ func (s *simRun) checkPurpose(q *simRequest) {
 	switch sent := func(c *simCell) bool { return c.sends > 0 }; {
 	case q.stream.hold != nil || q.stream.account.held:
 		want = contactsync.Probe
-	case q.set != nil && q.set.loose: // it may have been taken apart
+	case q.set != nil && q.set.loose || s.plan.doubt: // it may have been taken apart, or be suspect
 		return
-	case q.set != nil:
+	case q.set != nil && q.set.halves:
 		want = contactsync.Isolation
 	case slices.ContainsFunc(q.cells, sent):
 		want = contactsync.Retry
@@ -165,7 +190,7 @@ func (s *simRun) checkPurpose(q *simRequest) {
 // checkTime checks that a request may start now.
 func (s *simRun) checkTime(q *simRequest) {
 	st, a := q.stream, q.stream.account
-	if s.now.Before(st.wait.from) {
+	if s.now.Before(st.wait.from) && !s.plan.doubt {
 		s.fail("back-off", "a request of %s %v too early", st.name, st.wait.from.Sub(s.now))
 	}
 	if a.held && s.now.Before(a.probe.from) {
@@ -174,7 +199,7 @@ func (s *simRun) checkTime(q *simRequest) {
 	if s.model.drain {
 		s.fail("drain", "a request of %s starts", st.name)
 	}
-	if q.set != nil {
+	if q.set != nil || s.plan.doubt && (q.req.Reason == batcher.BatchRetry || st.hold != nil) {
 		return
 	}
 	rows, size := 0, 0
@@ -198,6 +223,9 @@ func (s *simRun) checkTime(q *simRequest) {
 
 // checkTurn checks that no other stream of the account should have gone first.
 func (s *simRun) checkTurn(st *simStream) {
+	if s.plan.doubt {
+		return
+	}
 	a, oldest := st.account, never
 	for _, c := range s.model.of(st) {
 		if c.request == nil && c.deferred == nil && c.rank.Before(oldest) {
@@ -205,18 +233,19 @@ func (s *simRun) checkTurn(st *simStream) {
 		}
 	}
 	for _, other := range s.model.streams {
-		if other == st || other.account != a {
+		if searching := func(st *simStream) bool { return st.hold == nil && (st.fails() != simNo || s.model.hasSets(st)) }; other == st || other.account != a ||
+			!a.held && (searching(other) || searching(st)) {
 			continue
 		}
 		at, newest := s.ready(other)
 		switch {
 		case at.After(s.now):
-		case a.held && st.mustWait(other):
+		case a.held && !a.unsureTurns && st.mustWait(other):
 			s.fail("hold", "%s probes for its account, and %s is ready, which says more", st.name, other.name)
 		case a.held:
 		case st.yields() == simYes && other.yields() == simNo && a.others < simOthersFirst:
 			s.fail("hold", "%s goes first after %d requests of others, and %s is ready, which need not yield", st.name, a.others, other.name)
-		case st.yields() == simYes && other.yields() == simYes && (st.hold != nil) != (other.hold != nil) && (st.hold != nil) == (a.newcomers < simOthersFirst):
+		case !a.unsureTurns && (other.hold == nil || a.maybe == 0) && st.yields() == simYes && other.yields() == simYes && (st.hold != nil) != (other.hold != nil) && (st.hold != nil) == (a.newcomers < simOthersFirst):
 			s.fail("hold", "%s goes although it is the turn of %s, on hold %v and %v, after %d new ones", st.name, other.name, st.hold, other.hold, a.newcomers)
 		case st.yields() != simUnsure && st.yields() == other.yields() && st.hold == nil && other.hold == nil && newest.Before(oldest):
 			s.fail("turn", "%s goes first, whose oldest contact has the rank of %v; %s has that of %v", st.name, oldest, other.name, newest)
@@ -224,29 +253,40 @@ func (s *simRun) checkTurn(st *simStream) {
 	}
 }
 
-// simSizePause is for how long a learned ceiling stays at least.
-const simSizePause = 5 * time.Minute
+// simSizeForgotten is for how long a learned size stays at most.
+const simSizeForgotten = time.Hour
+
+// hasSets reports whether rows of a stream are sent apart from others.
+func (m *simModel) hasSets(st *simStream) bool {
+	return slices.ContainsFunc(m.of(st), func(c *simCell) bool { return c.set != nil })
+}
 
 // checkLearned checks what is learned of an answer about the size of requests: only where
-// both halves of one that was too large have passed, it was its size. Then less is sent of
-// what was more than ever passed, but not less than that, or than half.
+// both halves of one that was too large have passed, or the remainder of one that was cut
+// short, it was its size. Then less is sent. How much, requestsize_test.go says.
 func (s *simRun) checkLearned(q *simRequest, r contactsync.Result) {
 	a, set := q.stream.account, q.set
+	if a.unsureSize = a.unsureSize || s.plan.doubt; s.plan.doubt {
+		return
+	}
+	q.unproven = len(q.cells) > a.passedRows || q.size > a.passedBytes
 	rows, bytes := a.rows, a.bytes
 	for _, now := range s.window.Status(s.now).Accounts {
 		if now.Account == a.name {
 			rows, bytes = now.RequestMaxRows, int(now.RequestMaxBytes)
 		}
 	}
-	passed := r.Kind == contactsync.Answered || r.Kind == contactsync.BadRequest
+	passed := r.Kind == contactsync.Answered && len(r.Rows) >= len(q.cells) && !slices.ContainsFunc(r.Rows[:len(q.cells)], func(o contactsync.Outcome) bool { return o.Verdict == contactsync.Unresolved }) ||
+		r.Kind == contactsync.BadRequest
 	if passed {
 		a.passedRows, a.passedBytes = max(a.passedRows, len(q.cells)), max(a.passedBytes, q.size)
+		a.mayRise = len(q.cells) > a.rows || q.size > a.bytes
 	}
 	learns := false
 	if set != nil && set.tooLarge != nil && (passed || r.Kind == contactsync.TooLarge) {
 		set.passed++
 		set.failed = set.failed || !passed
-		learns = set.passed == 2 && !set.failed
+		learns = set.passed == set.parts && !set.failed
 	}
 	switch {
 	case !learns && (rows < a.rows || bytes < a.bytes):
@@ -258,24 +298,12 @@ func (s *simRun) checkLearned(q *simRequest, r contactsync.Result) {
 		return
 	}
 	n, size := len(set.tooLarge.cells), set.tooLarge.size
-	byRows, byBytes := n > a.passedRows, size > a.passedBytes
-	if !byRows && !byBytes {
-		byRows, byBytes, a.passedRows, a.passedBytes = true, true, 0, 0
+	if n <= a.passedRows && size <= a.passedBytes { // the API takes less than it did
+		a.passedRows, a.passedBytes = 0, 0
 	}
-	raised := !a.lowered.IsZero() && s.now.Sub(a.lowered) >= simSizePause // what is shown may not be in force yet
-	if a.lowered = s.now; a.unsureSize || raised {
-		return
-	}
-	want := func(is bool, now, refused, passed int) int {
-		if !is {
-			return now
-		}
-		return max(1, min(now, max(refused/2, passed)))
-	}
-	wantRows, wantBytes := want(byRows, a.rows, n, a.passedRows), want(byBytes, a.bytes, size, a.passedBytes)
-	if rows != wantRows || bytes != wantBytes {
-		s.fail("size", "the request size of %s is %d rows, %d bytes after %d rows, %d bytes were too large; want %d, %d",
-			a.name, rows, bytes, n, size, wantRows, wantBytes)
+	forgot := !a.lowered.IsZero() && s.now.Sub(a.lowered) >= simSizeForgotten // what is shown may not be in force yet
+	if a.lowered = s.now; !a.unsureSize && !forgot && rows >= n && bytes >= size {
+		s.fail("size", "the request size of %s is %d rows, %d bytes after %d rows, %d bytes were too large", a.name, rows, bytes, n, size)
 	}
 }
 

@@ -11,6 +11,7 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 	st, set := q.stream, q.set
 	st.requests--
 	st.account.requests--
+	st.account.countApart(q, -1)
 	for _, c := range q.cells {
 		if r.Kind != contactsync.Answered && r.Kind != contactsync.Canceled && c.firstFail.IsZero() {
 			c.firstFail = m.now
@@ -27,6 +28,10 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 		m.settleRefused(s, q, r, contactsync.ReasonBadRequest, retained)
 	case contactsync.TooLarge:
 		m.rowsAnswered(st)
+		if q.trial && len(q.cells) > 1 { // larger than ever passed: that is no fault of the rows
+			m.again(q, r, time.Time{})
+			return
+		}
 		m.settleRefused(s, q, r, contactsync.ReasonTooLarge, retained)
 	case contactsync.Throttled, contactsync.Canceled:
 		m.again(q, r, time.Time{})
@@ -46,6 +51,14 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 		m.putOnHold(st, "stream_gone", r.Status)
 		m.again(q, r, time.Time{})
 	default:
+		if c := q.cells[0]; r.MayBeRows && len(q.cells) == 1 && !retained { // convicted
+			if c.sends < m.cfg.UnansweredAttempts || m.now.Sub(c.firstFail) < m.cfg.UnansweredAfter {
+				s.fail("I5", "%v was set aside after %d requests, %v after the first that failed", c, c.sends, m.now.Sub(c.firstFail))
+			}
+			m.answered(s, st, 0, 1, false)
+			m.letterOf(c, contactsync.ReasonUnanswered, r.Status)
+			return
+		}
 		st.wait.begin(m.now, m.cfg, m.cfg.BackoffMax)
 		var due time.Time
 		if r.Ambiguous && m.cfg.AmbiguousRetryDelay > 0 {
@@ -64,8 +77,21 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		}
 		return contactsync.Outcome{}
 	}
+	// An answer that settles only some rows of a request that is larger than any that was
+	// answered for says nothing of the others.
+	some, open := false, false
+	for i := range q.cells {
+		some, open = some || verdict(i).Verdict != contactsync.Unresolved, open || verdict(i).Verdict == contactsync.Unresolved
+	}
+	cut := some && open && q.unproven
 	final := func(c *simCell, o contactsync.Outcome) bool {
-		return o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient || c.attempts+1 >= m.cfg.RowAttempts
+		switch {
+		case o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient:
+			return true
+		case cut && o.Verdict == contactsync.Unresolved:
+			return false
+		}
+		return c.attempts+1 >= m.cfg.RowAttempts
 	}
 	taken, refused := 0, 0
 	for i, c := range q.cells {
@@ -80,7 +106,7 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		}
 	}
 	keep := m.answered(s, st, taken, refused, retained)
-	var open, rest []*simCell
+	var left, rest []*simCell
 	for i, c := range q.cells {
 		switch o := verdict(i); {
 		case o.Verdict == contactsync.Delivered:
@@ -92,16 +118,19 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 			}
 			m.refuse(c, reason, r.Status, keep)
 		default:
-			open = append(open, c)
+			left = append(left, c)
 		}
 	}
-	for _, c := range open {
-		if c.attempts++; c.firstFail.IsZero() {
+	for _, c := range left {
+		if !cut {
+			c.attempts++
+		}
+		if c.firstFail.IsZero() {
 			c.firstFail = m.now
 		}
 		switch {
 		case !m.land(c):
-		case c.attempts == 0: // a delete came, and then a new state
+		case c.sends == 0: // a delete came, and then a new state
 			m.place(c)
 		default:
 			rest = append(rest, c)
@@ -112,8 +141,12 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		for _, c := range rest {
 			attempts = max(attempts, c.attempts)
 		}
-		wait := backoff(m.cfg, attempts, m.cfg.BackoffMax)
-		m.apart(rest, &simSet{limit: len(rest), from: m.now.Add(wait / 2), by: m.now.Add(wait), loose: st.hold != nil})
+		wait := backoff(m.cfg, max(1, attempts), m.cfg.BackoffMax)
+		set := &simSet{limit: len(rest), from: m.now.Add(wait / 2), by: m.now.Add(wait), loose: st.hold != nil}
+		if cut {
+			set.tooLarge, set.parts = q, 1
+		}
+		m.apart(rest, set)
 		m.count["retried answered"] += float64(len(rest))
 	}
 	if keep {
@@ -169,7 +202,7 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 	m.freeHalf(q.set, false)
 	set := &simSet{limit: (len(rows) + 1) / 2, halves: r.Kind == contactsync.BadRequest, from: m.now, by: m.now, loose: st.hold != nil}
 	if r.Kind == contactsync.TooLarge {
-		set.tooLarge = q
+		set.tooLarge, set.parts = q, 2
 	}
 	m.apart(rows, set)
 }
@@ -231,7 +264,7 @@ func (m *simModel) expired(gone func(*simCell) bool) {
 			m.now.Sub(h.since) < m.cfg.HoldMax || m.now.Sub(c.since) < m.cfg.HoldMax {
 			continue
 		}
-		if sure := c.set == nil && c.notBefore.IsZero(); !sure && !gone(c) {
+		if sure := c.set == nil && c.notBefore.IsZero() && !m.doubt; !sure && !gone(c) {
 			continue
 		}
 		if c.firstFail.IsZero() {

@@ -113,15 +113,20 @@ type simAccount struct {
 	held     bool
 	probe    simWait
 	letters  []simAnswers
-	others   int // requests since the last one of a stream that yields, at most
+	others   int // requests since the last one that was no regular work, at most
+	apart    int // requests in flight that are no regular work
+	maybe    int // those that may be none
 
 	strangers simStrangers
-	newcomers int // requests of streams that were never accepted since one of a stream on hold
+	newcomers int // requests of streams that were never accepted since one that is tried apart
+
+	unsureTurns bool // of a request since then it is not known whether it was
 
 	rows, bytes             int // the largest request, as learned
 	leastRows, leastBytes   int // that it ever was
 	passedRows, passedBytes int // most of a request that was not too large
 	lowered                 time.Time
+	mayRise                 bool // a larger request than requests have as a rule has passed
 	unsureSize              bool // it may have learned something or not
 }
 
@@ -132,8 +137,9 @@ type simSet struct {
 	from, by time.Time
 	loose    bool // the stream was on hold meanwhile, which dissolves sets
 
-	tooLarge *simRequest // whose halves these are
-	passed   int         // halves that were answered
+	tooLarge *simRequest // whose halves these are, or whose remainder
+	parts    int         // how many of them
+	passed   int         // that were answered
 	failed   bool        // one of them was too large as well
 }
 
@@ -161,6 +167,17 @@ func (m *simModel) idle() {
 			}
 		}
 	}
+}
+
+// fails reports whether the last request of a stream failed, or may have.
+func (st *simStream) fails() simMaybe {
+	switch {
+	case st.wait.least > 0:
+		return simYes
+	case st.wait.most > 0:
+		return simUnsure
+	}
+	return simNo
 }
 
 // calm ends a stream's wait.
@@ -193,6 +210,16 @@ func (m *simModel) putOnHold(st *simStream, kind string, status int) {
 		if c.set != nil {
 			c.set.loose = true
 		}
+	}
+}
+
+// countApart counts a request in flight, where it is no regular work.
+func (a *simAccount) countApart(q *simRequest, n int) {
+	if q.apart == simYes {
+		a.apart += n
+	}
+	if q.apart != simNo {
+		a.maybe += n
 	}
 }
 

@@ -135,8 +135,8 @@ func (w *Window) Observe(now time.Time) *snapshot {
 		}
 		size := a.health.size
 		size.recover(s.now)
-		m.RequestMaxRows.WithLabelValues(a.id).Set(float64(size.rows))
-		m.RequestMaxBytes.WithLabelValues(a.id).Set(float64(size.bytes))
+		m.RequestMaxRows.WithLabelValues(a.id).Set(float64(size.rows.limit))
+		m.RequestMaxBytes.WithLabelValues(a.id).Set(float64(size.bytes.limit))
 	}
 	m.AccountsOnHold.Set(float64(held))
 	return s
@@ -218,7 +218,7 @@ func (s *snapshot) account(a *account) AccountStatus {
 	rows, held := h.answered.at(s.now), s.held[a].all()
 	status := AccountStatus{
 		Account: a.id, HeldStreams: held.streams, HeldContacts: held.contacts, HeldEvents: held.events,
-		RequestMaxRows: h.size.rows, RequestMaxBytes: h.size.bytes, Accepted: rows.accepted, Rejected: rows.refused,
+		RequestMaxRows: int(h.size.rows.limit), RequestMaxBytes: h.size.bytes.limit, Accepted: rows.accepted, Rejected: rows.refused,
 		DeadLetters: h.deadLetters.at(s.now).refused, DeadLetterMaxPerMinute: s.w.cfg.DeadLetterMaxPerMinute,
 	}
 	if h.held {

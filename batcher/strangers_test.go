@@ -19,7 +19,7 @@ type bucketGate struct {
 	last   time.Time
 }
 
-func (g *bucketGate) Admit(now time.Time) (func(time.Time, contactsync.Result), time.Time) {
+func (g *bucketGate) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
 	const refill = 54.0 / 60
 	g.tokens = min(6, g.tokens+now.Sub(g.last).Seconds()*refill)
 	g.last = now
@@ -210,7 +210,8 @@ func TestSchedule_Standing(t *testing.T) {
 	w := newTestWindow(t, nil)
 	want := func(when, stream string, want standing) {
 		t.Helper()
-		if got := w.schedule.stream(stream, "a").standing(); got != want {
+		w.add(stream + "/c")
+		if got := w.schedule.standing(w.schedule.stream(stream, "a"), w.now.Add(time.Minute)); got != want {
 			t.Errorf("%s: %s has standing %d, want %d", when, stream, got, want)
 		}
 	}
@@ -222,7 +223,7 @@ func TestSchedule_Standing(t *testing.T) {
 	w.heard("known", contactsync.Unauthorized)
 	want("refused after it was accepted", "known", regular)
 	w.heard("refused", contactsync.Unauthorized)
-	want("refused twice", "refused", onHold)
+	want("refused twice", "refused", apart)
 	w.heard("refused", contactsync.Answered)
 	want("then accepted", "refused", regular)
 	for i := range 9 {
@@ -235,6 +236,8 @@ func TestSchedule_Standing(t *testing.T) {
 		w.heard(fmt.Sprint("good", i), contactsync.Answered)
 	}
 	want("nine of the last twenty were refused", "new", regular)
+	w.heard("known", contactsync.Unavailable)
+	want("failed", "known", apart)
 }
 
 // While an account is on hold, its probes are of streams that were accepted before, and of

@@ -3,57 +3,76 @@ package batcher
 import (
 	"cmp"
 	"slices"
+	"time"
 )
 
-// standing says which streams of an account go before a stream.
+// standing says which streams of an account go before a stream that is ready.
 type standing uint8
 
 const (
 	regular  standing = iota // those with older events
 	stranger                 // regular ones, for the most part: it was refused before, or most strangers are
-	onHold                   // likewise, and strangers
+	apart                    // likewise, and strangers: it is troubled, or has rows only that are tried apart
 )
 
-func (st *stream) standing() standing {
+func (s *schedule) standing(st *stream, now time.Time) standing {
 	switch h := &st.health; {
-	case h.hold != nil:
-		return onHold
+	case st.troubled(), s.regularDue(st).After(now):
+		return apart
 	case h.strange, !h.accepted && st.account.strangers.first.refused():
 		return stranger
 	}
 	return regular
 }
 
-// othersFirst is how many requests of regular streams go before one of another, and how
-// many of strangers before one of a stream on hold, where they are ready: however many
-// streams are on hold or strange, three quarters of the account's calls are for the
+// troubled reports whether a stream is on hold, or its last request failed.
+func (st *stream) troubled() bool { return st.health.hold != nil || st.health.failures > 0 }
+
+// othersFirst is how many requests of regular work go before one that is none, and how
+// many of strangers before one that is tried apart, where they are ready: however many
+// streams are on hold, fail or are strange, three quarters of the account's calls are for the
 // others, and however many are on hold, new streams are tried soon.
 const othersFirst = 3
 
-// turn is the ready stream of an account that goes first: the one with the oldest event.
-// Streams on hold have old events, and strangers may be many, so they take turns with the
-// others, and with each other.
-func (a *account) turn() *stream {
-	if a.health.held {
+// mayBeApart reports whether an account has room for one more request that is tried apart.
+// These may take as long as requests can, so they are a quarter of all at most.
+func (s *schedule) mayBeApart(a *account) bool { return a.apart < max(1, s.cfg.MaxInFlight/4) }
+
+// regularFirst reports whether the regular work of a stream of that standing goes before the rows of it that
+// are tried apart.
+func (s *schedule) regularFirst(st *stream, is standing) bool {
+	a := st.account
+	return is != apart && (a.others < othersFirst || !s.mayBeApart(a))
+}
+
+// turn is the ready stream of an account that goes first, or nil: the one with the oldest
+// event. What is tried apart has old events, and strangers may be many, so they take turns
+// with the others, and with each other.
+func (s *schedule) turn(a *account, now time.Time) *stream {
+	switch {
+	case len(a.ready.streams) == 0:
+		return nil
+	case a.health.held:
 		return a.probe()
+	case s.standing(a.ready.streams[0], now) == regular:
+		return a.ready.streams[0]
 	}
-	first := a.ready.streams[0]
-	if first.standing() == regular {
-		return first
-	}
-	var oldest [onHold + 1]*stream
+	var oldest [apart + 1]*stream
 	for _, st := range a.ready.streams {
-		if s := st.standing(); oldest[s] == nil || compareRanks(st, oldest[s]) < 0 {
+		if s := s.standing(st, now); oldest[s] == nil || compareRanks(st, oldest[s]) < 0 {
 			oldest[s] = st
 		}
 	}
+	if !s.mayBeApart(a) {
+		oldest[apart] = nil
+	}
 	switch {
-	case oldest[regular] != nil && a.others < othersFirst:
+	case oldest[regular] != nil && a.others < othersFirst, oldest[stranger] == nil && oldest[apart] == nil:
 		return oldest[regular]
-	case oldest[onHold] == nil, oldest[stranger] != nil && a.newcomers < othersFirst:
+	case oldest[apart] == nil, oldest[stranger] != nil && a.newcomers < othersFirst:
 		return oldest[stranger]
 	}
-	return oldest[onHold]
+	return oldest[apart]
 }
 
 // probe is the ready stream of an account on hold whose answer says the most of it: one

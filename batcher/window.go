@@ -41,7 +41,10 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[streamKey]*stream{}}
 	w.health = health{cfg: &w.cfg, rand: rand.New(rand.NewPCG(seed, seed)), m: &w.m, log: &w.log, schedule: &w.schedule}
 	w.outbox = outbox{m: &w.m, seen: &w.seen}
-	w.pending = pending{m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, late: map[contactKey]time.Time{}, index: index{schedule: &w.schedule}}
+	w.pending = pending{
+		m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, index: index{schedule: &w.schedule},
+		late: map[contactKey]time.Time{}, alone: map[contactKey]time.Time{},
+	}
 	return w
 }
 
@@ -162,16 +165,20 @@ func (w *Window) Next(now time.Time) *Request {
 		if w.pending.dissolve(w.now, st, st.health.hold != nil) {
 			continue // it may not be due any more
 		}
-		report, again := st.account.gate.Admit(w.now)
+		report, again := st.account.gate.Admit(w.now, st.name)
 		if report == nil {
 			st.account.refused(w.now, again)
 			continue
 		}
 		most, mostBytes := w.health.limits(w.now, st)
-		req := w.pending.take(w.now, st, most, mostBytes)
+		standing := w.schedule.standing(st, w.now)
+		req := w.pending.take(w.now, st, most, mostBytes, w.schedule.regularFirst(st, standing))
 		req.Batch.Purpose = req.purpose()
 		req.report, req.warned = report, st.health.credentialsRefused
-		w.schedule.started(st)
+		if size := &st.account.health.size; req.group == nil && len(req.rows) > 1 && size.larger(int64(len(req.rows)), req.bytes) {
+			req.trial, size.trying = true, true
+		}
+		w.schedule.started(req, standing)
 		w.requests[req] = struct{}{}
 		w.m.started(req)
 		return req
@@ -196,8 +203,11 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	req.report(w.now, r)
 	delete(w.requests, req)
 	st := req.stream
-	w.schedule.settled(st)
-	d := decide(answer{kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.account.health.held})
+	w.schedule.settled(req)
+	d := decide(answer{
+		kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.account.health.held,
+		trial: req.trial && (r.MayBeRows || r.Kind == contactsync.TooLarge),
+	})
 	w.log.answer(w.now, req.Batch, d, r)
 	w.health.onAnswer(w.now, req, d, r)
 	(&settlement{w, req, st, d, r}).settle()
@@ -252,7 +262,9 @@ func (w *Window) Expire(now time.Time) {
 	for _, st := range w.schedule.sorted(func(st *stream) bool { return st.idle(w.now) && st.health.hold != nil }) {
 		w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with
 	}
-	maps.DeleteFunc(w.pending.late, func(_ contactKey, until time.Time) bool { return !until.After(w.now) })
+	over := func(_ contactKey, until time.Time) bool { return !until.After(w.now) }
+	maps.DeleteFunc(w.pending.late, over)
+	maps.DeleteFunc(w.pending.alone, over)
 	w.schedule.dropEmpty(w.now)
 }
 

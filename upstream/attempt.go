@@ -7,7 +7,8 @@ type attempt struct {
 	sendError   sendError
 	status      int           // HTTP status; 0 if no answer came
 	body        bodyState     // of a 200 or 207, or usable where a refusal tells rows apart
-	rateLimited bool          // the body contains the vendor's rate-limit text
+	rateLimited bool          // the body is the vendor's rate-limit text
+	vendorsForm bool          // the body of a refusal has the form of the vendor's errors
 	retryAfter  time.Duration // 0 if absent or unusable
 	called      bool          // the round trip was started
 	sent        bool          // part of the body was handed to a connection

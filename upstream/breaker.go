@@ -30,12 +30,14 @@ type breaker struct {
 	gauge   prometheus.Gauge
 	steps   *gobreaker.TwoStepCircuitBreaker[struct{}]
 
-	mu    sync.Mutex // guards until; taken inside gobreaker's lock, never around it
-	until time.Time  // when the open breaker becomes half-open
+	mu       sync.Mutex           // guards the rest; taken inside gobreaker's lock, never around it
+	until    time.Time            // when the open breaker becomes half-open
+	answered time.Time            // when the host answered last
+	failed   map[string]time.Time // when each stream failed last that has failed since its last answer
 }
 
 func newBreaker(host string, cfg Breaker, log *slog.Logger, gauge prometheus.Gauge) *breaker {
-	b := &breaker{host: host, openFor: cfg.Open, log: log, gauge: gauge}
+	b := &breaker{host: host, openFor: cfg.Open, log: log, gauge: gauge, failed: map[string]time.Time{}}
 	b.steps = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         host,
 		MaxRequests:  1,
@@ -90,9 +92,36 @@ func (b *breaker) openUntil() time.Time {
 	return b.until
 }
 
-// hostError returns what a result means for the host: nil if it answered, even with
+// hostError returns what the result of a request of a stream means for the host. A stream
+// that fails while others are answered says something of itself only: its failure counts
+// once, and then again only when nothing was answered since its last one. What is not
+// counted frees its place in a half-open breaker.
+func (b *breaker) hostError(now time.Time, stream string, r contactsync.Result) error {
+	err := hostError(r)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case err == nil:
+		b.answered = now
+		delete(b.failed, stream)
+	case errors.Is(err, errHostFailed):
+		last, before := b.failed[stream]
+		if len(b.failed) < maxFailingStreams || before {
+			b.failed[stream] = now
+		}
+		if before && b.answered.After(last) {
+			return errNotCounted
+		}
+	}
+	return err
+}
+
+// maxFailingStreams bounds the streams whose failures are told apart.
+const maxFailingStreams = 10_000
+
+// hostError returns what a result means for the host by itself: nil if it answered, even with
 // a refusal, or else errHostFailed. A request that was never sent, or was stopped
-// by us, is not counted, and frees its place in a half-open breaker.
+// by us, is not counted.
 func hostError(r contactsync.Result) error {
 	switch r.Kind {
 	case contactsync.Unavailable:

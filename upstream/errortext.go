@@ -106,6 +106,30 @@ func (t *errorText) String() string {
 	return text
 }
 
+// isVendorsError reports whether the body of a refusal is the vendor's own: an object with
+// the list errors, or with status and message. Gateways in front of it answer with a page,
+// or with an object of their own.
+func isVendorsError(body []byte) bool {
+	d := newDecoder(body)
+	if d.PeekKind() != '{' {
+		return false
+	}
+	var errors, status, message bool
+	err := eachElement(d, func(name []byte) error {
+		kind := d.PeekKind()
+		switch string(name) {
+		case `errors`:
+			errors = kind == '['
+		case `status`:
+			status = kind == '"'
+		case `message`:
+			message = kind == '"'
+		}
+		return d.SkipValue()
+	})
+	return err == nil && (errors || status && message)
+}
+
 // bodyErrors returns what the body of a refusal says: the messages in it if it has
 // the form of the vendor's errors, or else the body itself.
 func bodyErrors(body []byte) *errorText {

@@ -23,10 +23,10 @@ type Gate struct {
 
 type gateGauges struct{ remaining, share, throttled prometheus.Gauge }
 
-// Admit charges the budget for one request and returns a function to call with its
-// result; further calls of it do nothing. If no request may start now, report is
+// Admit charges the budget for one request of a stream and returns a function to call with
+// its result; further calls of it do nothing. If no request may start now, report is
 // nil, nothing is charged, and again is when to ask next, after now.
-func (g *Gate) Admit(now time.Time) (report func(now time.Time, r contactsync.Result), again time.Time) {
+func (g *Gate) Admit(now time.Time, stream string) (report func(now time.Time, r contactsync.Result), again time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	// Nothing is charged before the breaker has agreed.
@@ -45,7 +45,7 @@ func (g *Gate) Admit(now time.Time) (report func(now time.Time, r contactsync.Re
 		if reported.Swap(true) {
 			return
 		}
-		done(hostError(r))
+		done(g.breaker.hostError(now, stream, r))
 		if r.Kind != contactsync.Throttled {
 			return
 		}

@@ -32,6 +32,7 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 		Status:     a.status,
 		RetryAfter: a.retryAfter,
 		Ambiguous:  rule.Ambiguous && a.sent,
+		MayBeRows:  rule.MayBeRows && a.sent,
 	}
 	if rule.Kind == contactsync.Answered {
 		result.Rows, result.Detail = a.answer.rows, a.answer.mismatch
@@ -139,6 +140,7 @@ func (c *Client) readRefusal(a *attempt, resp *http.Response, buf *bytes.Buffer,
 	err := readBody(resp, limit, buf)
 	start := buf.Bytes()[:min(buf.Len(), maxErrorBody)]
 	a.rateLimited = bodyErrors(start).isRateLimit()
+	a.vendorsForm = isVendorsError(start)
 	a.detail = refusalDetail(resp, start)
 	if err != nil || !aboutRows {
 		return

@@ -139,8 +139,10 @@ func answerCases(canary string) []answerCase {
 		})
 	}
 	add(answerCase{condition: bad, name: "400 once, whatever the rows", events: 16, times: 1, answer: &stub.Answer{Status: 400}})
-	statuses("401, 403", 2, 401, 403)
-	add(answerCase{condition: "401, 403", name: "401 to a wrong secret, set right later", secret: "not-the-secret-not-the-secret-not-it", guard: guardSecret})
+	const unauthorized = "401, and 403 in the vendor's form"
+	statuses(unauthorized, 2, 401, 403)
+	keep("403 in another form", "403, HTML", 2, &stub.Answer{Status: 403, Body: stub.HTML})
+	add(answerCase{condition: unauthorized, name: "401 to a wrong secret, set right later", secret: "not-the-secret-not-the-secret-not-it", guard: guardSecret})
 	statuses("404, 410", 2, 404, 410)
 	add(answerCase{
 		condition: "413", name: "413 for one row of 16", events: 16, match: stub.Match{IDs: []string{"c9"}},

@@ -149,7 +149,7 @@ type worldGate struct {
 }
 
 // Admit implements batcher.Gate.
-func (g *worldGate) Admit(now time.Time) (func(time.Time, contactsync.Result), time.Time) {
+func (g *worldGate) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
 	w := g.r.w
 	switch {
 	case now.Before(g.next):
