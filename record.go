@@ -134,21 +134,24 @@ func IsName[T string | []byte](text T) bool {
 // API's ids are 24 hexadecimal digits, and it takes them in either case. Other ids are
 // returned as they are.
 func FoldID(id string) string {
-	if len(id) != 24 {
+	if len(id) != 24 || !hasUpper(id[:8]) && !hasUpper(id[8:16]) && !hasUpper(id[16:]) {
 		return id
 	}
-	upper := false
 	for i := range len(id) {
 		switch c := id[i]; {
-		case c >= '0' && c <= '9', c >= 'a' && c <= 'f':
-		case c >= 'A' && c <= 'F':
-			upper = true
+		case c >= '0' && c <= '9', c >= 'a' && c <= 'f', c >= 'A' && c <= 'F':
 		default:
 			return id
 		}
 	}
-	if !upper {
-		return id
-	}
 	return strings.ToLower(id)
+}
+
+// hasUpper reports whether one of eight bytes may be an upper-case letter: those have bit 6
+// and not bit 5. It looks at all at once, because every event's id comes by here.
+func hasUpper(s string) bool {
+	_ = s[7]
+	w := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	return w&^(w<<1)&0x4040404040404040 != 0
 }

@@ -51,3 +51,26 @@ func TestIsName(t *testing.T) {
 		}
 	}
 }
+
+func TestFoldID(t *testing.T) {
+	t.Parallel()
+	const lower = "6964af60450340957c61a2b3"
+	for id, want := range map[string]string{
+		lower: lower, strings.ToUpper(lower): lower, "6964aF60450340957c61a2b3": lower, "6964af60450340957c61a2B3": lower,
+		"6964AF60450340957C61A2B": "6964AF60450340957C61A2B", "6964AF60450340957C61A2B34": "6964AF60450340957C61A2B34",
+		"6964AF60450340957C61A2BG": "6964AF60450340957C61A2BG", "6964AF60450340957C61A2_3": "6964AF60450340957C61A2_3",
+		"zz64af60450340957c61a2b3": "zz64af60450340957c61a2b3", "Abc": "Abc", "": "",
+	} {
+		if got := FoldID(id); got != want {
+			t.Errorf("%q is folded to %q, want %q", id, got, want)
+		}
+	}
+	for i := range len(lower) { // in any place
+		for _, c := range "ABCDEF" {
+			id := lower[:i] + string(c) + lower[i+1:]
+			if got := FoldID(id); got != strings.ToLower(id) {
+				t.Errorf("%q is folded to %q", id, got)
+			}
+		}
+	}
+}

@@ -19,6 +19,7 @@ type Decoder struct {
 	in       reader
 	streams  names
 	accounts names
+	past     time.Time // a time that is past
 }
 
 // readFunc reads a record with a value into an update or a delete, or returns why
@@ -86,7 +87,7 @@ func (d *Decoder) Decode(rec contactsync.Record) (e Event) {
 		}
 	}
 	if !e.Contact.OccurredAt.IsZero() {
-		e.dropAhead()
+		d.dropAhead(&e)
 	}
 	if d.route != nil && (e.Kind == Update || e.Kind == Delete) {
 		d.assign(&e)
@@ -100,16 +101,16 @@ const maxAhead = 5 * time.Minute
 
 // dropAhead leaves out an occurredAt that is not yet: by it one event with a wrong clock
 // would make all that follow stale. A replay goes by the record that was first read.
-func (e *Event) dropAhead() {
+func (d *Decoder) dropAhead(e *Event) {
 	read := e.Record.Time
 	if e.Replay != nil {
 		read = e.Replay.OriginTime
 	}
-	latest := time.Now()
-	if read.UnixMilli() > 0 && read.Before(latest) { // else the record has no time
-		latest = read
+	at := e.Contact.OccurredAt.Add(-maxAhead)
+	if at.After(d.past) {
+		d.past = time.Now() // which is rarely asked, because it only grows
 	}
-	if e.Contact.OccurredAt.After(latest.Add(maxAhead)) {
+	if at.After(d.past) || at.After(read) && read.UnixMilli() > 0 { // else the record has no time
 		e.Contact.OccurredAt = time.Time{}
 		e.Contact.Ignored |= OccurredAtAhead
 	}
