@@ -38,6 +38,7 @@ type fetcher struct {
 
 	end     atomic.Int64 // high watermark, as Kafka said last; -1 where it is not known
 	beat    atomic.Int64 // Unix nanoseconds of the last attempt to read
+	turned  atomic.Int64 // Unix nanoseconds; since when it is read as it is
 	adding  atomic.Int64 // since when the sink blocks, in Unix nanoseconds; 0 where it does not
 	problem atomic.Pointer[problem]
 	bad     atomic.Pointer[kafka.Unreadable] // the batch that cannot be read; nil where there is none
@@ -233,10 +234,15 @@ func (f *fetcher) hand(ctx context.Context, events []event.Event, offsets []int6
 	if !f.tracker.Opened(offsets) {
 		return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
 	}
-	f.adding.Store(time.Now().UnixNano())
-	defer f.adding.Store(0)
-	defer f.c.wasRead() // a full window is no fault of the partition
-	return f.c.sink.Add(ctx, events)
+	began := time.Now()
+	f.adding.Store(began.UnixNano())
+	err := f.c.sink.Add(ctx, events)
+	f.c.wasRead() // a full window is no fault of the partition
+	if time.Since(began) >= waitsAfter {
+		f.turn()
+	}
+	f.adding.Store(0)
+	return err
 }
 
 // tally counts the events of one fetch by what they are, so that the series are
@@ -266,6 +272,7 @@ func (f *fetcher) checkCaughtUp(offset int64) {
 	}
 	if (f.target >= 0 && offset >= f.target) || now.Sub(f.assigned) >= f.c.cfg.CatchupMax {
 		f.caughtUp.Store(true)
+		f.turn()
 		f.c.deps.Metrics.CatchingUp.Dec()
 		f.c.sink.CaughtUp(f.claim)
 	}

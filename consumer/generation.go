@@ -74,6 +74,7 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 		claim := contactsync.Claim{TopicPartition: p.TopicPartition, Generation: g.ID}
 		f := &fetcher{c: c, claim: claim, tracker: progress.NewTracker(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), target: -1, decided: make(chan decision, 1)}
 		f.end.Store(-1)
+		f.turn()
 		f.feed.init(f)
 		f.resume(p)
 		c.trackers.add(claim, f.tracker)

@@ -43,7 +43,7 @@ type Partition struct {
 	Partition int32     `json:"partition"`
 	State     State     `json:"state"`
 	Reason    string    `json:"reason,omitzero"` // why it is not read
-	Since     time.Time `json:"since,omitzero"`  // of the reason
+	Since     time.Time `json:"since"`           // of the state, and of the reason
 	Committed int64     `json:"committed"`       // -1 before the first commit
 	Next      int64     `json:"next"`            // offset to read
 	End       int64     `json:"end"`             // of the partition; -1 where it is not known
@@ -71,13 +71,14 @@ func (f *fetcher) status(now time.Time) Partition {
 		Topic: f.claim.Topic, Partition: f.claim.Partition, State: Reading,
 		Committed: t.Last, Next: t.Next, End: f.end.Load(), Lag: -1, Unreadable: f.bad.Load(), Feed: f.feed.known.Load(),
 	}
+	p.Since = time.Unix(0, f.turned.Load())
 	switch trouble, adding := f.problem.Load(), f.adding.Load(); {
 	case trouble != nil:
 		p.State, p.Reason, p.Since = trouble.state, trouble.reason, trouble.since
 	case p.Feed != nil && p.Feed.Until != 0:
 		p.State, p.Reason, p.Since = FeedSkipped, p.Feed.reason, p.Feed.since
 	case adding != 0 && now.Sub(time.Unix(0, adding)) >= waitsAfter:
-		p.State = Waiting
+		p.State, p.Since = Waiting, time.Unix(0, adding)
 	case !f.caughtUp.Load():
 		p.State = CatchingUp
 	}
@@ -131,12 +132,16 @@ func (f *fetcher) works() {
 	if before == nil {
 		return
 	}
+	f.turn()
 	if before.state.waits() {
 		f.c.deps.Metrics.Halted.Dec()
 	}
 	f.c.deps.Log.Info("the partition is read again", "topic", f.claim.Topic, "partition", f.claim.Partition,
 		"was", before.state, "reason", before.reason, "for", time.Since(before.since).Round(time.Millisecond))
 }
+
+// turn notes that the partition is in another state of those in which it is read.
+func (f *fetcher) turn() { f.turned.Store(time.Now().UnixNano()) }
 
 // over ends a halt with its generation. The state stays as it was while the partition is
 // given back.

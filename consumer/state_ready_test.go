@@ -91,3 +91,37 @@ func TestConsumer_StaysReadyForAWhileWithoutALeader(t *testing.T) {
 		}
 	})
 }
+
+// A state says since when it is, also where nothing is wrong.
+func TestConsumer_SaysSinceWhenAPartitionIsReadAsItIs(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		f.stable = records + 2
+		start := time.Now()
+		is := func(state consumer.State, from, to time.Duration) {
+			t.Helper()
+			if p := f.consumer.Partitions()[0]; p.State != state || p.Since.Before(start.Add(from)) || p.Since.After(start.Add(to)) {
+				t.Errorf("%s since %v, want %s since %v to %v", p.State, p.Since.Sub(start), state, from, to)
+			}
+		}
+		stop, _ := f.runOnce(t, 0)
+		kafka.Sleep(t.Context(), time.Minute)
+		is(consumer.Reading, 0, time.Second)
+		f.adrift.Store(true)
+		kafka.Sleep(t.Context(), 30*time.Second)
+		is(consumer.Unavailable, 60*time.Second, 62*time.Second)
+		f.adrift.Store(false)
+		kafka.Sleep(t.Context(), 30*time.Second)
+		is(consumer.Reading, 90*time.Second, 95*time.Second)
+		f.slow = 20 * time.Second // until the sink has taken two more
+		f.cut(records + 2)
+		kafka.Sleep(t.Context(), 10*time.Second)
+		is(consumer.Waiting, 120*time.Second, 122*time.Second)
+		kafka.Sleep(t.Context(), 30*time.Second)
+		is(consumer.Reading, 140*time.Second, 142*time.Second)
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
