@@ -190,6 +190,25 @@ func TestDialer_GivesUpOnASilentBroker(t *testing.T) {
 	}
 }
 
+// Neither must it hold a dial for the whole of the dial time-out: the leaders of its
+// partitions move meanwhile.
+func TestDialer_GivesUpOnASilentBrokerAfterAThirdOfTheTimeOut(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	cfg := configFor(listener.Addr().String())
+	cfg.DialTimeout = 6 * time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, err = newClient(t, cfg).Raw().Metadata(ctx, &kafkago.MetadataRequest{})
+	if err == nil || ctx.Err() != nil {
+		t.Errorf("%v, and the context: %v", err, ctx.Err())
+	}
+}
+
 // Brokers that accept connections and say nothing cost a moment, wherever they are in the
 // list: the one that answers is found long before the dial time-out.
 func TestClient_FindsTheBrokerThatAnswers(t *testing.T) {

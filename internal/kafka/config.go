@@ -22,8 +22,8 @@ type Config struct {
 	// SASL authenticates the service by username and password.
 	SASL SASL `yaml:"sasl"`
 	// DialTimeout bounds how long it takes to establish a connection, TLS and SASL
-	// included. Each address gets a third of it to accept, so that a dead broker
-	// leaves time for the next.
+	// included. Each address gets a third of it to accept, and a third to answer for the
+	// first time, so that a dead or frozen broker leaves time for the next.
 	DialTimeout time.Duration `yaml:"dial_timeout"`
 	// RequestTimeout bounds one request and its answer.
 	RequestTimeout time.Duration `yaml:"request_timeout"`

@@ -13,6 +13,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/segmentio/kafka-go/protocol"
@@ -26,6 +27,16 @@ const maxFile = 1 << 20
 type socket struct {
 	net.Conn
 	owner *Client
+	heard atomic.Bool // the broker has said something
+}
+
+// Read notes that the broker has said something.
+func (s *socket) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if n > 0 {
+		s.heard.Store(true)
+	}
+	return n, err
 }
 
 // Close closes the connection.
@@ -50,6 +61,12 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, err
 	}
 	s := &socket{Conn: raw, owner: c}
+	// A frozen machine accepts connections: it has as long for its first word.
+	time.AfterFunc(c.cfg.DialTimeout/3, func() {
+		if !s.heard.Load() {
+			_ = s.Close()
+		}
+	})
 	c.mu.Lock()
 	if !c.closed {
 		c.sockets[s] = struct{}{}
