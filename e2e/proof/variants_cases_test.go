@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/feed"
 	"github.com/contactsync/contactsync/internal/lab/vendorapi"
 )
 
@@ -21,6 +22,7 @@ type variantCase struct {
 	letters contactsync.Reason                  // of the contacts that the API does not know; empty: rejected
 	again   string                              // why the API applies some states again; empty: it does not
 	number  func(contact int, seq int64) string // of a state; nil: each has its own
+	fails   bool                                // requests with contact 7 get no usable answer: it is set aside as unanswered
 	open    string                              // what the service does not do; then the case is played and shown, and proves nothing
 }
 
@@ -28,8 +30,7 @@ type variantCase struct {
 func variantCases() []variantCase {
 	const (
 		hidden   = "the answer does not say what was applied"
-		perRow   = "one contact keeps its stream"
-		notSplit = "requests do not get smaller"
+		held     = "the stream is on hold"
 		onceOnly = "a row is not tried again after its neighbours"
 	)
 	exceptions := map[string]variantCase{
@@ -43,17 +44,15 @@ func variantCases() []variantCase {
 		"abort-at-bad-row":   {letters: contactsync.ReasonBadRequest, again: hidden},
 		"unchanged-unlisted": {number: someUnchanged, again: hidden},
 		"unique-phones":      {number: handedOn, open: onceOnly},
-		"whole-404":          {open: perRow},
-		"whole-500":          {open: perRow},
-		"rows-truncated":     {open: notSplit},
-		"rows-reset":         {open: notSplit},
-		"rows-504":           {open: notSplit, again: hidden},
-		"contact-403":        {open: perRow},
-		"contact-500":        {open: perRow},
-		"contact-reset":      {open: perRow},
-		"contact-hang":       {open: perRow},
-		"contact-cut":        {open: perRow, again: hidden},
-		"contact-unusable":   {open: perRow, again: hidden},
+		"whole-404":          {open: held},
+		"whole-500":          {letters: contactsync.ReasonUnanswered},
+		"rows-504":           {again: hidden},
+		"contact-403":        {fails: true},
+		"contact-500":        {fails: true},
+		"contact-reset":      {fails: true},
+		"contact-hang":       {fails: true},
+		"contact-cut":        {fails: true, again: hidden},
+		"contact-unusable":   {fails: true, again: hidden},
 	}
 	var all []variantCase
 	for _, v := range append(vendorapi.Variants(), variantFaults()...) {
@@ -66,6 +65,25 @@ func variantCases() []variantCase {
 	}
 	return all
 }
+
+// isolates reports whether contacts must be set aside because requests with them get no
+// usable answer. That takes evidence: their stream must go on meanwhile.
+func (c *variantCase) isolates() bool { return c.fails || c.letters == contactsync.ReasonUnanswered }
+
+// reason is that of the dead letter that must come of a contact, by its place among the
+// contacts of the case; empty where none may.
+func (c *variantCase) reason(n int, contact feed.Contact) contactsync.Reason {
+	switch {
+	case c.fails && n == failingContact:
+		return contactsync.ReasonUnanswered
+	case unknownContact(contact):
+		return c.letters
+	}
+	return ""
+}
+
+// failingContact is the one that the faults of one contact are about.
+const failingContact = 7
 
 // someUnchanged repeats the number of every other contact, so that its state only counts as new.
 func someUnchanged(contact int, seq int64) string {
