@@ -216,7 +216,9 @@ func (b *Batcher) wait(ctx context.Context, timer *time.Timer, tick *time.Ticker
 	case <-timer.C:
 	case now := <-tick.C:
 		b.window.Expire(now)
-		b.window.log.remind(b.window.Observe(now))
+		seen := b.window.Observe(now)
+		b.window.log.remind(seen)
+		b.window.log.full(seen)
 		b.window.log.report(now, false)
 	}
 }

@@ -133,6 +133,14 @@ func (c *contact) events() (n int) {
 // rowBytes is what a contact takes in a request body: itself and a comma.
 func rowBytes(c *contact) int64 { return int64(len(c.body)) + 1 }
 
+// charged is what the window charges for the contact and what arrived behind it.
+func (c *contact) charged() int64 {
+	if c.newer != nil {
+		return c.charge + c.newer.charge
+	}
+	return c.charge
+}
+
 // recordBytes is what the window charges for a record that it keeps.
 func recordBytes(r *contactsync.Record) int64 {
 	n := len(r.Value) + len(r.Key)

@@ -202,6 +202,25 @@ func (l *eventLog) remind(s *snapshot) {
 	}
 }
 
+// full notes whether the window is full, and mostly of streams on hold: then nothing is read
+// of any partition until somebody decides.
+func (l *eventLog) full(s *snapshot) {
+	const topic = "full of holds"
+	holds, window := s.holds(), s.w.bytes()
+	onHold := holds.all().bytes
+	if !s.w.Full() || 2*onHold < window {
+		if c := l.over(topic); c != nil {
+			l.add(slog.LevelInfo, "the window is no longer full of streams on hold: events are read", "lasted", s.now.Sub(c.since))
+		}
+		return
+	}
+	if c, write := l.goesOn(s.now, topic, ""); write {
+		l.add(slog.LevelError, "the window is full, mostly of streams on hold, so no events are read: end a hold with contactsync hold release, give up what waits in it with contactsync hold set-aside, or raise batcher.window_bytes",
+			"bytes", window, "on_hold", onHold, "streams", len(s.onHold), "largest", s.largest.name, "account", s.largest.account.id, "kind", s.largest.health.hold.kind.String(),
+			"largest_bytes", s.largestBytes, "since", c.since)
+	}
+}
+
 // acked notes dead letters that Kafka has acknowledged.
 func (l *eventLog) acked(letters []*DeadLetter) {
 	for _, d := range letters {

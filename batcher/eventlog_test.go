@@ -8,7 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // wantLines compares the lines of a log with some of their words each.
@@ -146,6 +149,46 @@ func TestEventLog_RemindsOfHolds(t *testing.T) {
 	wantLines(t, &w.log)
 	remind(time.Second)
 	wantLines(t, &w.log, "ERROR streams")
+}
+
+// A window that is full of streams on hold says so, and for how long it was.
+func TestEventLog_FullOfHolds(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
+	look := func(after time.Duration) {
+		w.now = w.now.Add(after)
+		w.log.full(w.Observe(w.now))
+	}
+	seconds := func() float64 { return testutil.ToFloat64(w.m.FullSeconds) }
+	w.add("dead/a", "small/a")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone, Status: 404})
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone, Status: 404})
+	w.TakeLogEvents()
+	one := w.bytes() / 2
+	w.add("dead/b", "dead/c", "live/a", "live/b", "live/c")
+	w.cfg.WindowBytes = setting.Size(w.bytes() + one)
+	look(time.Second)
+	wantLines(t, &w.log)
+	w.add("live/d") // it is full, and half of it is on hold
+	look(time.Second)
+	wantLines(t, &w.log, "ERROR the window is full, mostly of streams on hold|contactsync hold set-aside|streams=2|largest=dead|account=a|kind=stream_gone")
+	look(59 * time.Second)
+	wantLines(t, &w.log)
+	look(time.Second)
+	wantLines(t, &w.log, "ERROR the window is full")
+	if seconds() != 61 {
+		t.Errorf("full for %v seconds, want 61", seconds())
+	}
+	w.add("live/e") // and more of it is not
+	look(time.Second)
+	wantLines(t, &w.log, "INFO the window is no longer full of streams on hold|lasted=1m1s")
+	w.remove("live/e")
+	w.remove("live/d")
+	look(time.Second)
+	wantLines(t, &w.log)
+	if seconds() != 62 {
+		t.Errorf("full for %v seconds, want 62", seconds())
+	}
 }
 
 func TestEventLog_ReportsDeadLetters(t *testing.T) {

@@ -57,6 +57,7 @@ func (s *series) account(id string) {
 	for _, kind := range allHolds {
 		s.StreamsOnHold.WithLabelValues(id, kind.String())
 		s.ContactsOnHold.WithLabelValues(id, kind.String())
+		s.BytesOnHold.WithLabelValues(id, kind.String())
 		s.OldestHoldAge.WithLabelValues(id, kind.String())
 	}
 }

@@ -16,6 +16,8 @@ type snapshot struct {
 	rowsInFlight int
 	onHold       []*stream
 	held         map[*account]*holdTotals
+	largest      *stream // of those on hold, by what the window charges for it
+	largestBytes int64
 }
 
 // holdTotals is what is on hold, by kind.
@@ -23,6 +25,7 @@ type holdTotals [holdKinds]holdTotal
 
 type holdTotal struct {
 	streams, contacts, events int
+	bytes                     int64 // what the window charges for the contacts
 	longest                   time.Duration
 }
 
@@ -30,6 +33,7 @@ func (t *holdTotal) add(o holdTotal) {
 	t.streams += o.streams
 	t.contacts += o.contacts
 	t.events += o.events
+	t.bytes += o.bytes
 	t.longest = max(t.longest, o.longest)
 }
 
@@ -60,6 +64,10 @@ func (w *Window) snapshot() *snapshot {
 			for _, c := range st.contacts { // the order of its queue is not that of age
 				s.consider(c)
 				t.events += c.events()
+				t.bytes += c.charged()
+			}
+			if t.bytes > s.largestBytes {
+				s.largest, s.largestBytes = st, t.bytes
 			}
 			s.onHold = append(s.onHold, st)
 			s.held[st.account][on.kind].add(t)
@@ -112,7 +120,11 @@ func (w *Window) Observe(now time.Time) *snapshot {
 	full := 0.0
 	if w.Full() {
 		full = 1
+		if !w.observed.IsZero() {
+			m.FullSeconds.Add(s.now.Sub(w.observed).Seconds())
+		}
 	}
+	w.observed = s.now
 	m.Bytes.Set(float64(w.bytes()))
 	m.PendingContacts.Set(float64(w.pending.contacts))
 	m.ActiveStreams.Set(float64(len(w.schedule.streams)))
@@ -131,6 +143,7 @@ func (w *Window) Observe(now time.Time) *snapshot {
 			t := s.held[a][kind]
 			m.StreamsOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.streams))
 			m.ContactsOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.contacts))
+			m.BytesOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.bytes))
 			m.OldestHoldAge.WithLabelValues(a.id, kind.String()).Set(t.longest.Seconds())
 		}
 		size := a.health.size
@@ -166,6 +179,7 @@ type AccountStatus struct {
 	HeldStreams            int       `json:"streams_on_hold"`
 	HeldContacts           int       `json:"contacts_on_hold"`
 	HeldEvents             int       `json:"events_on_hold"`
+	HeldBytes              int64     `json:"bytes_on_hold"`     // of the window
 	RequestMaxRows         int       `json:"request_max_rows"`  // as configured or as learned
 	RequestMaxBytes        int64     `json:"request_max_bytes"` // likewise
 	Accepted               int       `json:"rows_accepted_last_minute"`
@@ -217,7 +231,7 @@ func (s *snapshot) account(a *account) AccountStatus {
 	h.size.recover(s.now)
 	rows, held := h.answered.at(s.now), s.held[a].all()
 	status := AccountStatus{
-		Account: a.id, HeldStreams: held.streams, HeldContacts: held.contacts, HeldEvents: held.events,
+		Account: a.id, HeldStreams: held.streams, HeldContacts: held.contacts, HeldEvents: held.events, HeldBytes: held.bytes,
 		RequestMaxRows: int(h.size.rows.limit), RequestMaxBytes: h.size.bytes.limit, Accepted: rows.accepted, Rejected: rows.refused,
 		DeadLetters: h.deadLetters.at(s.now).refused, DeadLetterMaxPerMinute: s.w.cfg.DeadLetterMaxPerMinute,
 	}

@@ -38,6 +38,10 @@ func TestSnapshot_Gauges(t *testing.T) {
 	w.schedule.streams[streamKey{"a", "live"}].health.backoff = w.now.Add(time.Hour)
 	w.Observe(w.now)
 	m := &w.set.Batcher
+	var gone int64
+	for _, c := range w.schedule.streams[streamKey{"a", "gone"}].contacts {
+		gone += c.charge
+	}
 	for name, tt := range map[string]struct {
 		got, want float64
 	}{
@@ -53,6 +57,7 @@ func TestSnapshot_Gauges(t *testing.T) {
 		"streams on hold":    {testutil.ToFloat64(m.StreamsOnHold.WithLabelValues("a", "stream_gone")), 1},
 		"none of that kind":  {testutil.ToFloat64(m.StreamsOnHold.WithLabelValues("a", "unauthorized")), 0},
 		"contacts on hold":   {testutil.ToFloat64(m.ContactsOnHold.WithLabelValues("a", "stream_gone")), 2},
+		"bytes on hold":      {testutil.ToFloat64(m.BytesOnHold.WithLabelValues("a", "stream_gone")), float64(gone)},
 		"longest hold":       {testutil.ToFloat64(m.OldestHoldAge.WithLabelValues("a", "stream_gone")), w.now.Sub(w.schedule.streams[streamKey{"a", "gone"}].health.hold.since).Seconds()},
 		"accounts on hold":   {testutil.ToFloat64(m.AccountsOnHold), 0},
 		"rows of a request":  {testutil.ToFloat64(m.RequestMaxRows.WithLabelValues("a")), 2},
@@ -61,6 +66,21 @@ func TestSnapshot_Gauges(t *testing.T) {
 		if tt.got != tt.want {
 			t.Errorf("%s: %v, want %v", name, tt.got, tt.want)
 		}
+	}
+}
+
+func TestSnapshot_BytesOnHold(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("dead/a")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone, Status: 404})
+	w.send()
+	w.add("dead/a", "dead/b") // the first waits behind the probe
+	if w.Observe(w.now); testutil.ToFloat64(w.m.BytesOnHold.WithLabelValues("a", "stream_gone")) != float64(w.bytes()) {
+		t.Errorf("%v of %d bytes are on hold, want all", testutil.ToFloat64(w.m.BytesOnHold.WithLabelValues("a", "stream_gone")), w.bytes())
+	}
+	if a := w.Status(w.now).Accounts[0]; a.HeldBytes != w.bytes() {
+		t.Errorf("/status says %d", a.HeldBytes)
 	}
 }
 

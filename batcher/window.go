@@ -28,6 +28,7 @@ type Window struct {
 	log      eventLog
 	requests map[*Request]struct{} // in flight
 	draining bool                  // nothing is started any more
+	observed time.Time             // last
 	atWork   time.Time             // until when requests without a usable answer may be applied
 }
 

@@ -50,6 +50,7 @@ type Batcher struct {
 	OldestPendingAge      prometheus.Gauge
 	ActiveStreams         prometheus.Gauge
 	StreamsBackingOff     prometheus.Gauge
+	FullSeconds           prometheus.Counter
 	InFlightRequests      prometheus.Gauge
 	InFlightRows          prometheus.Gauge
 	Completed             *prometheus.CounterVec // outcome
@@ -62,6 +63,7 @@ type Batcher struct {
 	RejectedRowsRetained  prometheus.Counter
 	StreamsOnHold         *prometheus.GaugeVec // account, kind
 	ContactsOnHold        *prometheus.GaugeVec // account, kind
+	BytesOnHold           *prometheus.GaugeVec // account, kind
 	OldestHoldAge         *prometheus.GaugeVec // account, kind
 	AccountsOnHold        prometheus.Gauge
 	ProbesRefused         *prometheus.CounterVec // kind
