@@ -81,8 +81,9 @@ func (g *model) tick() {
 		g.complete()
 	}
 	if (g.state == "Completing" || g.state == "Stable") && !now.Before(g.syncBy) {
-		for _, id := range slices.Sorted(maps.Keys(g.members)) {
-			if m := g.members[id]; m != nil && !m.synced {
+		late := slices.DeleteFunc(slices.Sorted(maps.Keys(g.members)), func(id string) bool { return g.members[id].synced })
+		for _, id := range late { // whoever is removed first begins the next join phase, in which nobody has synced
+			if m := g.members[id]; m != nil {
 				g.remove(m)
 			}
 		}
