@@ -313,3 +313,40 @@ func batchBytes(b contactsync.Batch) (n int) {
 	}
 	return n
 }
+
+// What speaks against a row was said of one state of the contact: another one begins anew.
+func TestPending_ANewerStateIsNotSuspect(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("x")
+	c := w.pending.find(contactKey{streamKey{"a", "st"}, "x"})
+	c.suspicion.alone = 4
+	w.add("x")
+	if c.suspicion.alone != 0 {
+		t.Errorf("%d failures alone are held against a state that was never sent", c.suspicion.alone)
+	}
+}
+
+// Within a stream as well, three requests of its regular work go before each of the search.
+func TestWindow_RegularWorkGoesBeforeTheSearch(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.MaxRows = 2 })
+	w.add("a", "bad")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
+	for i := range 12 {
+		w.add(fmt.Sprint("c", i))
+	}
+	var order []string
+	for range 6 {
+		req := w.send()
+		order = append(order, ids(req))
+		r := allDelivered(req.Batch)
+		if hasRow(req.Batch, "bad") {
+			r = contactsync.Result{Kind: contactsync.BadRequest, Status: 400}
+		}
+		w.settle(req, r)
+	}
+	if got, want := strings.Join(order, "|"), "c0 c1|c2 c3|a|c4 c5|c6 c7|c8 c9"; got != want {
+		t.Errorf("sent %q, want %q", got, want)
+	}
+}
