@@ -88,11 +88,14 @@ func (s *settlement) each() {
 	s.releaseHalf(s.decision.rows == settleEach)
 }
 
-// cutShort reports whether an answer settles some rows and leaves others open, of a request
-// that was larger than any that was answered for: the API may have read only its beginning.
+// cutShort reports whether an answer settles the first rows and leaves all others open, of a
+// request that was larger than any that was answered for: the API may have read only its
+// beginning.
 func (s *settlement) cutShort(outcomes []contactsync.Outcome) bool {
+	first := slices.IndexFunc(outcomes, unresolved)
 	settled := func(o contactsync.Outcome) bool { return !unresolved(o) }
-	return slices.ContainsFunc(outcomes, unresolved) && slices.ContainsFunc(outcomes, settled) && s.stream.account.health.size.unproven(int64(len(outcomes)), s.request.bytes)
+	return first > 0 && !slices.ContainsFunc(outcomes[first:], settled) &&
+		s.stream.account.health.size.unproven(int64(len(outcomes)), s.request.bytes)
 }
 
 func firstReason(outcomes []contactsync.Outcome) string {

@@ -77,13 +77,16 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		}
 		return contactsync.Outcome{}
 	}
-	// An answer that settles only some rows of a request that is larger than any that was
+	// An answer that settles only the first rows of a request that is larger than any that was
 	// answered for says nothing of the others.
-	some, open := false, false
+	settled, beginning := 0, true
 	for i := range q.cells {
-		some, open = some || verdict(i).Verdict != contactsync.Unresolved, open || verdict(i).Verdict == contactsync.Unresolved
+		if verdict(i).Verdict != contactsync.Unresolved {
+			beginning = beginning && settled == i
+			settled++
+		}
 	}
-	cut := some && open && q.unproven
+	cut := beginning && settled > 0 && settled < len(q.cells) && q.unproven
 	final := func(c *simCell, o contactsync.Outcome) bool {
 		switch {
 		case o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient:

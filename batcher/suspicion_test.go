@@ -350,3 +350,43 @@ func TestWindow_RegularWorkGoesBeforeTheSearch(t *testing.T) {
 		t.Errorf("sent %q, want %q", got, want)
 	}
 }
+
+// An API that reads only the beginning of a request leaves the rest open: that is no fault
+// of its rows, however often, and teaches the size. One row that is left out is another
+// matter.
+func TestWindow_LearnsTheSizeFromAnswersCutShort(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		left  func(i int) bool
+		limit int64 // of rows, afterwards
+	}{
+		"the first 20 rows": {func(i int) bool { return i >= 20 }, 20},
+		"all but one":       {func(i int) bool { return i == 50 }, 100},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLifetime(t, 1, nil)
+			first := true
+			l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result {
+				r := allDelivered(b)
+				for i := range r.Rows {
+					if (first || name != "all but one") && tt.left(i) {
+						r.Rows[i] = contactsync.Outcome{}
+					}
+				}
+				first = false
+				return r
+			}
+			for i := range 100 {
+				l.change("s0", fmt.Sprintf("c%03d", i))
+			}
+			l.live(time.Minute, false)
+			if l.pending.contacts > 0 || len(l.letters) > 0 {
+				t.Errorf("%d contacts are left, %d dead letters", l.pending.contacts, len(l.letters))
+			}
+			if got := l.schedule.account("a").health.size.rows.limit; got != tt.limit {
+				t.Errorf("at most %d rows as a rule, want %d", got, tt.limit)
+			}
+		})
+	}
+}
