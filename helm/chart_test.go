@@ -4,6 +4,8 @@ package helm
 import (
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -60,5 +62,29 @@ func TestGracePeriod_IsLongerThanShutdown(t *testing.T) {
 	}
 	if stop := config.DefaultConfig().Shutdown.Timeout; time.Duration(values.Grace)*time.Second <= stop {
 		t.Errorf("terminationGracePeriodSeconds is %d s, shutdown.timeout is %v", values.Grace, stop)
+	}
+}
+
+// TestMemoryLimit_FollowsTheSettings keeps the limit above what the service may take.
+func TestMemoryLimit_FollowsTheSettings(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("contactsync/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values struct {
+		Resources struct {
+			Limits struct{ Memory string }
+		}
+	}
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		t.Fatal(err)
+	}
+	mebibytes, err := strconv.Atoi(strings.TrimSuffix(values.Resources.Limits.Memory, "Mi"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if least := 2*int64(config.DefaultConfig().Batcher.WindowBytes) + 256<<20; int64(mebibytes)<<20 < least {
+		t.Errorf("the memory limit is %d MiB, and the settings want %d", mebibytes, least>>20)
 	}
 }

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
@@ -29,6 +32,7 @@ func runCommand(environ []string) *cobra.Command {
 				return err
 			}
 			log := app.NewLogger(cfg.Log, cmd.ErrOrStderr())
+			limitMemory(log, memlimit.FromCgroup)
 			reg := prometheus.NewRegistry()
 			reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 			goVersion, rev := revision()
@@ -42,6 +46,18 @@ func runCommand(environ []string) *cobra.Command {
 	}
 	configFlag(cmd, &file)
 	return cmd
+}
+
+// limitMemory has the garbage collector work harder before the container's limit is
+// reached, instead of the kernel ending the process at it: nine tenths of the limit are for
+// Go's memory, unless GOMEMLIMIT says otherwise.
+func limitMemory(log *slog.Logger, container memlimit.Provider) {
+	switch limit, err := memlimit.Set(memlimit.WithProvider(container)); {
+	case err != nil:
+		log.Warn("the container's memory limit cannot be read: set GOMEMLIMIT to nine tenths of it", "err", err)
+	case limit < math.MaxInt64:
+		log.Info("memory of the process is limited", "bytes", limit)
+	}
 }
 
 func configFlag(cmd *cobra.Command, file *string) {
