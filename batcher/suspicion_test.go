@@ -390,3 +390,25 @@ func TestWindow_LearnsTheSizeFromAnswersCutShort(t *testing.T) {
 		})
 	}
 }
+
+// The next state of a contact that was set aside would make others fail likewise.
+func TestPending_AContactThatWasSetAsideGoesAlone(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		until time.Duration
+		want  []string
+	}{"for a while": {time.Hour, []string{"x", "y"}}, "and not for ever": {0, []string{"x y"}}} {
+		w := newTestWindow(t, nil)
+		w.pending.alone[contactKey{streamKey{"a", "st"}, "x"}] = w.now.Add(tt.until)
+		w.add("x", "y")
+		var sent []string
+		for w.pending.contacts > 0 {
+			req := w.send()
+			sent = append(sent, ids(req))
+			w.settle(req, allDelivered(req.Batch))
+		}
+		if slices.Sort(sent); !slices.Equal(sent, tt.want) {
+			t.Errorf("%s: sent %q, want %q", name, sent, tt.want)
+		}
+	}
+}
