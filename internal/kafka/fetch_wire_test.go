@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"strings"
 	"testing"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -76,8 +77,8 @@ func TestFetchMessage_EveryCutIsAnError(t *testing.T) {
 	whole := answerBytes(t)
 	for n := range whole {
 		frame := binary.BigEndian.AppendUint32(nil, uint32(n))
-		if _, err := newFetchMessage().RawExchange(wire{bytes.NewReader(append(frame, whole[:n]...))}); err == nil {
-			t.Errorf("%d of %d bytes are taken for an answer", n, len(whole))
+		if _, err := newFetchMessage().RawExchange(wire{bytes.NewReader(append(frame, whole[:n]...))}); err == nil || !strings.HasSuffix(err.Error(), "it ends too early") {
+			t.Errorf("%d of %d bytes are taken for an answer: %v", n, len(whole), err)
 		}
 		if _, err := newFetchMessage().RawExchange(wire{bytes.NewReader(append(binary.BigEndian.AppendUint32(nil, uint32(len(whole))), whole[:n]...))}); err == nil {
 			t.Errorf("a connection that ends after %d of %d bytes gives an answer", n, len(whole))
