@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"io"
 	"os"
 	"strings"
@@ -17,23 +15,10 @@ import (
 
 func TestBroker_ServesItsTopicsUntilTheSignal(t *testing.T) {
 	t.Parallel()
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
-	out, in := io.Pipe()
-	ended := make(chan int, 1)
-	var stderr bytes.Buffer
-	go func() {
-		code := run(ctx, []string{"broker", "--port", "0", "--nodes", "2", "--topics", "a=2,b=1"}, in, &stderr)
-		_ = in.Close()
-		ended <- code
-	}()
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() {
-		t.Fatalf("no first line: %s", stderr.String())
-	}
-	addrs := strings.Split(lines.Text()[strings.LastIndex(lines.Text(), " ")+1:], ",")
+	s := serve(t, "broker", "--port", "0", "--nodes", "2", "--topics", "a=2,b=1")
+	addrs := strings.Split(s.first[strings.LastIndex(s.first, " ")+1:], ",")
 	if len(addrs) != 2 {
-		t.Fatalf("first line %q, want two brokers", lines.Text())
+		t.Fatalf("first line %q, want two brokers", s.first)
 	}
 	for topic, partitions := range map[string]int{"a": 2, "b": 1} {
 		if ends, err := broker.EndOffsets(t.Context(), addrs, topic); err != nil || len(ends) != partitions {
@@ -44,10 +29,7 @@ func TestBroker_ServesItsTopicsUntilTheSignal(t *testing.T) {
 	if code := run(t.Context(), []string{"produce", "--brokers", addrs[0], "--topic", "a", "--events", "10"}, io.Discard, &errs); code != 0 {
 		t.Errorf("produce: code %d, %s", code, errs.String())
 	}
-	stop()
-	if code := <-ended; code != 0 {
-		t.Errorf("exit code %d: %s", code, stderr.String())
-	}
+	s.rest()
 }
 
 // The example's settings fit what broker and stub do without flags.

@@ -1,9 +1,7 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"os"
@@ -28,39 +26,18 @@ func write(t *testing.T, name, text string) string {
 
 func TestStub_RunsUntilTheSignal(t *testing.T) {
 	t.Parallel()
-	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
 	logFile := filepath.Join(t.TempDir(), "calls.jsonl")
-	args := []string{
-		"stub", "--listen", "127.0.0.1:0", "--secret-file", write(t, "secret", "of-the-file\n"), "--log", logFile,
-		"--scenario", write(t, "scenario.yaml", "rules: [{name: first, last: 1, answer: {status: 503}}]"),
+	s := serve(t, "stub", "--listen", "127.0.0.1:0", "--secret-file", write(t, "secret", "of-the-file\n"), "--log", logFile,
+		"--scenario", write(t, "scenario.yaml", "rules: [{name: first, last: 1, answer: {status: 503}}]"))
+	if !strings.Contains(s.first, "/stats") {
+		t.Fatalf("first line %q: %s", s.first, s.stderr.String())
 	}
-	out, in := io.Pipe()
-	ended := make(chan int, 1)
-	var stderr bytes.Buffer
-	go func() {
-		code := run(ctx, args, in, &stderr)
-		_ = in.Close()
-		ended <- code
-	}()
-	lines := bufio.NewScanner(out)
-	if !lines.Scan() || !strings.Contains(lines.Text(), "/stats") {
-		t.Fatalf("first line %q: %s", lines.Text(), stderr.String())
-	}
-	base := strings.TrimSuffix(strings.Fields(lines.Text())[6], ",")
+	base := strings.TrimSuffix(strings.Fields(s.first)[6], ",")
 	if a, b := call(t, base), call(t, base); a != 503 || b != 200 {
 		t.Errorf("answers %d and %d, want 503 and 200", a, b)
 	}
 	http.DefaultClient.CloseIdleConnections()
-	stop()
-	var rest strings.Builder
-	for lines.Scan() {
-		rest.WriteString(lines.Text() + "\n")
-	}
-	if code := <-ended; code != 0 {
-		t.Errorf("exit code %d: %s", code, stderr.String())
-	}
-	if text := rest.String(); !strings.Contains(text, "200: 1, 503: 1") || !strings.Contains(text, "rows applied          1") {
+	if text := s.rest(); !strings.Contains(text, "200: 1, 503: 1") || !strings.Contains(text, "rows applied          1") {
 		t.Errorf("counters at the end:\n%s", text)
 	}
 	f, err := os.Open(logFile)

@@ -39,12 +39,7 @@ The replica that owns the partition must run; its log and its /status name it. R
 command in that replica's pod, or forward its port: a decision is taken from the
 replica's own machine only.`,
 		Example: "  contactsync feed resume contacts/3 --config contactsync.yaml\n  contactsync feed resume contacts/3 --records 50000 --config contactsync.yaml",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("%s takes one argument, TOPIC/PARTITION: %q", cmd.CommandPath(), args)
-			}
-			return nil
-		},
+		Args:    oneArg("TOPIC/PARTITION"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := contactsync.ParseTopicPartition(args[0])
 			if err != nil {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -37,16 +36,9 @@ func TestHold_AsksTheReplica(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			asked := ""
-			replica := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				asked = r.Method + " " + r.URL.Path + "?" + r.URL.RawQuery
-				w.WriteHeader(test.status)
-				_, _ = w.Write([]byte(test.answer))
-			}))
-			defer replica.Close()
-			code, stdout, stderr := program(t, append([]string{"hold", test.args[0], "--admin", strings.TrimPrefix(replica.URL, "http://")}, test.args[1:]...)...)
-			if code != test.code || !strings.Contains(stdout+stderr, test.want) || asked != test.asked {
-				t.Errorf("exit code %d, asked %q:\n%s%s", code, asked, stdout, stderr)
+			code, output, question := asked(t, test.status, test.answer, []string{"hold", test.args[0]}, test.args[1:])
+			if code != test.code || !strings.Contains(output, test.want) || question != test.asked {
+				t.Errorf("exit code %d, asked %q:\n%s", code, question, output)
 			}
 		})
 	}

@@ -71,6 +71,16 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// oneArg refuses anything but one argument, which is what the usage calls it.
+func oneArg(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return usage("%s takes one argument, %s: %q", cmd.CommandPath(), what, args)
+		}
+		return nil
+	}
+}
+
 // run is the program without its process: exit code 0 when it did what was
 // asked, 1 when it could not, 2 when the command line or the settings are wrong.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {

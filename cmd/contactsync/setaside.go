@@ -24,12 +24,7 @@ run and be halted at exactly these offsets; its log and its /status name them. R
 command in that replica's pod, or forward its port: a decision is taken from the
 replica's own machine only.`,
 		Example: "  contactsync set-aside contacts/3@1200 --last 1249 --config contactsync.yaml",
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usage("%s takes one argument, TOPIC/PARTITION@FIRST: %q", cmd.CommandPath(), args)
-			}
-			return nil
-		},
+		Args:    oneArg("TOPIC/PARTITION@FIRST"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			first, err := contactsync.ParsePosition(args[0])
 			if err != nil {

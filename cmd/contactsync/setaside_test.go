@@ -2,7 +2,6 @@ package main
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -18,9 +17,9 @@ func TestSetAside_AsksTheReplica(t *testing.T) {
 		want   string // in the output
 		asked  string
 	}{
-		{"taken", []string{"contacts/3@5", "--last", "9"}, http.StatusAccepted, "", 0, "offsets 5 to 9 of contacts/3 are set aside", "first=5&last=9&partition=3&topic=contacts"},
-		{"one offset", []string{"contacts/3@5", "--last", "5"}, http.StatusAccepted, "", 0, "offsets 5 to 5", "first=5&last=5&partition=3&topic=contacts"},
-		{"refused", []string{"contacts/3@5", "--last", "9"}, http.StatusConflict, "it is not halted\n", 1, "409 Conflict): it is not halted", "first=5&last=9&partition=3&topic=contacts"},
+		{"taken", []string{"contacts/3@5", "--last", "9"}, http.StatusAccepted, "", 0, "offsets 5 to 9 of contacts/3 are set aside", "POST /set-aside?first=5&last=9&partition=3&topic=contacts"},
+		{"one offset", []string{"contacts/3@5", "--last", "5"}, http.StatusAccepted, "", 0, "offsets 5 to 5", "POST /set-aside?first=5&last=5&partition=3&topic=contacts"},
+		{"refused", []string{"contacts/3@5", "--last", "9"}, http.StatusConflict, "it is not halted\n", 1, "409 Conflict): it is not halted", "POST /set-aside?first=5&last=9&partition=3&topic=contacts"},
 		{"no last offset", []string{"contacts/3@5"}, 0, "", 2, "--last", ""},
 		{"last before first", []string{"contacts/3@5", "--last", "4"}, 0, "", 2, "not before 5", ""},
 		{"no position", []string{"--last", "4"}, 0, "", 2, "TOPIC/PARTITION@FIRST", ""},
@@ -28,19 +27,9 @@ func TestSetAside_AsksTheReplica(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			asked := ""
-			replica := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				asked = r.URL.RawQuery
-				if r.Method != http.MethodPost || r.URL.Path != "/set-aside" {
-					t.Errorf("asked %s %s", r.Method, r.URL)
-				}
-				w.WriteHeader(test.status)
-				_, _ = w.Write([]byte(test.answer))
-			}))
-			defer replica.Close()
-			code, stdout, stderr := program(t, append([]string{"set-aside", "--admin", strings.TrimPrefix(replica.URL, "http://")}, test.args...)...)
-			if code != test.code || !strings.Contains(stdout+stderr, test.want) || asked != test.asked {
-				t.Errorf("exit code %d, asked %q:\n%s%s", code, asked, stdout, stderr)
+			code, output, question := asked(t, test.status, test.answer, []string{"set-aside"}, test.args)
+			if code != test.code || !strings.Contains(output, test.want) || question != test.asked {
+				t.Errorf("exit code %d, asked %q:\n%s", code, question, output)
 			}
 		})
 	}
