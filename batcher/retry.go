@@ -28,17 +28,30 @@ type group struct {
 }
 
 func newGroup(rows []*contact, due time.Time) *group {
-	g := &group{due: due}
+	g := &group{}
+	g.fill(rows, due)
+	return g
+}
+
+// fill lets rows wait in a group that has none.
+func (g *group) fill(rows []*contact, due time.Time) {
+	g.due = due
 	for _, c := range rows {
 		g.pushBack(c)
 	}
-	return g
 }
 
 // halve makes two groups of rows.
 func halve(rows []*contact, due time.Time) (left, right *group) {
 	half := len(rows) / 2
 	return newGroup(rows[:half], due), newGroup(rows[half:], due)
+}
+
+// halvesInTurn makes two groups of rows, of which the second waits for the first.
+func halvesInTurn(rows []*contact, due time.Time) *group {
+	left, right := halve(rows, due)
+	left.then, left.apart, right.apart = right, true, true
+	return left
 }
 
 // split is a request that was too large and whose halves are sent. Where both

@@ -187,9 +187,8 @@ func (s *settlement) keep() {
 	case doubt:
 		s.keepApart(own, rows, due)
 	default:
-		g := newGroup(rows, due)
-		g.then, g.split, g.apart, g.suspect, g.tries, g.since = own.then, own.split, own.apart, own.suspect, own.tries, own.since
-		s.pending.sendApart(s.stream, g)
+		own.fill(rows, due)
+		s.pending.sendApart(s.stream, own)
 	}
 }
 
@@ -215,21 +214,20 @@ func (s *settlement) suspect(rows []*contact, due time.Time) {
 			others = append(others, c)
 		}
 	}
-	single := len(s.request.rows) == 1
-	switch ordinary := &s.stream.health.ordinary; {
-	case len(suspects) > 0:
+	h, failedAlone := &s.stream.health, len(s.request.rows) == 1 && len(others) == 1
+	switch len(suspects) {
+	case 0:
+		h.ordinary.requests++
+		h.ordinary.failed++
+		if failedAlone && h.most > 0 && !due.After(s.now) {
+			s.pending.enqueue(others[0]) // another row is tried next
+			return
+		}
+	case 1:
 		s.health.resetBackoff(s.stream)
+		s.setApart(suspects, later(due, s.now.Add(s.health.wait(1, s.cfg.BackoffMax))))
 	default:
-		ordinary.requests++
-		ordinary.failed++
-	}
-	switch {
-	case len(suspects) == 0 && single && len(rows) == 1 && s.stream.health.most > 0 && !due.After(s.now):
-		s.pending.enqueue(rows[0]) // another row is tried next
-		return
-	case len(suspects) == 1:
-		s.setApart(suspects, later(due, s.now.Add(s.health.wait(1, s.cfg.BackoffMax))), nil)
-	case len(suspects) > 1:
+		s.health.resetBackoff(s.stream)
 		s.log.halved(s.now, s.request.Batch, s.result)
 		s.halveApart(suspects, due)
 	}
@@ -249,7 +247,8 @@ func (s *settlement) keepApart(own *group, rows []*contact, due time.Time) {
 	case len(rows) > 1 && s.stream.health.settled.After(own.since):
 		s.halveApart(rows, due)
 	case len(rows) > 0:
-		s.setApart(rows, later(due, s.now.Add(s.health.wait(own.tries+1, s.cfg.BackoffMax))), own).tries++
+		tries := own.tries + 1
+		s.setApart(rows, later(due, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax)))).tries = tries
 	}
 }
 
@@ -269,13 +268,10 @@ func (s *settlement) convict() bool {
 	return true
 }
 
-// setApart lets suspect rows wait as a set; own is the set that they were before, or nil.
-func (s *settlement) setApart(rows []*contact, due time.Time, own *group) *group {
+// setApart lets suspect rows wait as a set.
+func (s *settlement) setApart(rows []*contact, due time.Time) *group {
 	g := newGroup(rows, due)
 	g.apart, g.suspect, g.since = true, true, s.now
-	if own != nil {
-		g.tries = own.tries
-	}
 	s.pending.sendApart(s.stream, g)
 	return g
 }
@@ -287,8 +283,8 @@ func (s *settlement) halveApart(rows []*contact, due time.Time) {
 		both.bytes += rowBytes(c)
 	}
 	half := len(rows) / 2
-	s.setApart(rows[:half], due, nil).split = both
-	s.setApart(rows[half:], due, nil).split = both
+	s.setApart(rows[:half], due).split = both
+	s.setApart(rows[half:], due).split = both
 }
 
 // halve sends the halves of a request that was refused as a whole.
@@ -297,13 +293,13 @@ func (s *settlement) halve() {
 	if inTurn {
 		s.log.halved(s.now, s.request.Batch, s.result)
 	}
-	left, right := halve(s.reclaim(), s.now)
+	rows := s.reclaim()
 	s.releaseHalf(false)
 	if inTurn {
-		left.then, left.apart, right.apart = right, true, true
-		s.pending.sendApart(s.stream, left)
+		s.pending.sendApart(s.stream, halvesInTurn(rows, s.now))
 		return
 	}
+	left, right := halve(rows, s.now)
 	both := &split{rows: len(s.request.rows), bytes: s.request.bytes, open: 2}
 	left.split, right.split = both, both
 	s.pending.sendApart(s.stream, left)
@@ -318,9 +314,7 @@ func (s *settlement) releaseHalf(fine bool) {
 	}
 	g := s.request.group.then
 	if fine && g.rows > 1 {
-		left, right := halve(g.takeAll(), s.now)
-		left.then, left.apart, right.apart = right, true, true
-		g = left
+		g = halvesInTurn(g.takeAll(), s.now)
 	}
 	s.pending.sendApart(s.stream, g)
 }

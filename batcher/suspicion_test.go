@@ -122,7 +122,7 @@ func (l *lifetime) p99(streams ...string) time.Duration {
 		return 0
 	}
 	slices.Sort(all)
-	return all[len(all)*99/100]
+	return p99(all)
 }
 
 var (

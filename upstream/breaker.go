@@ -92,11 +92,11 @@ func (b *breaker) openUntil() time.Time {
 	return b.until
 }
 
-// hostError returns what the result of a request of a stream means for the host. A stream
+// counted returns what the result of a request of a stream counts as for the host. A stream
 // that fails while others are answered says something of itself only: its failure counts
 // once, and then again only when nothing was answered since its last one. What is not
 // counted frees its place in a half-open breaker.
-func (b *breaker) hostError(now time.Time, stream string, r contactsync.Result) error {
+func (b *breaker) counted(now time.Time, stream string, r contactsync.Result) error {
 	err := hostError(r)
 	b.mu.Lock()
 	defer b.mu.Unlock()

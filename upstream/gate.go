@@ -45,7 +45,7 @@ func (g *Gate) Admit(now time.Time, stream string) (report func(now time.Time, r
 		if reported.Swap(true) {
 			return
 		}
-		done(g.breaker.hostError(now, stream, r))
+		done(g.breaker.counted(now, stream, r))
 		if r.Kind != contactsync.Throttled {
 			return
 		}
