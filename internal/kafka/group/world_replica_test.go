@@ -321,6 +321,9 @@ func (r *replica) startRequest(req *batcher.Request) {
 		if told := r.life < other.life && g.told(q) || r.life > other.life && other.gen.told(q); r.number == other.number && !told {
 			continue // where the last commit says that it was released, the new process believes that
 		}
+		if other.gen.began.Before(g.began) && g.assigned.Generation < other.gen.assigned.Generation {
+			continue // the group's log was cut off, and nothing of the other's generation is left in it
+		}
 		if other == r || other.gen == nil || !w.now.Before(other.member.m.LeaseUntil()) || other.member.dead {
 			continue
 		}
