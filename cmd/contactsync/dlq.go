@@ -188,7 +188,8 @@ func stamp(t time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// clean keeps what came from a record from controlling the terminal or breaking a column.
+// clean keeps what came from outside within its column of a table. What could control the
+// terminal is escaped for all output, in run.
 func clean(text string) string {
 	if text == "" {
 		return "-"

@@ -3,13 +3,13 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/contactsync/contactsync/internal/replay"
+	"github.com/contactsync/contactsync/internal/terminal"
 )
 
 func dlqReplayCommand(environ []string) *cobra.Command {
@@ -135,7 +135,7 @@ func (p *outcomePrinter) print(o replay.Outcome) {
 	if p.err == nil {
 		p.err = err
 	}
-	if now := time.Now(); now.Sub(p.reported) >= 5*time.Second && terminal(p.errs) {
+	if now := time.Now(); now.Sub(p.reported) >= 5*time.Second && terminal.Is(p.errs) {
 		p.reported = now
 		fmt.Fprintf(p.errs, "contactsync: %d of %d dead letters\n", p.ended, p.total)
 	}
@@ -165,14 +165,4 @@ func (p *outcomePrinter) finish(summary replay.Summary, scanned int, failed erro
 		return fmt.Errorf("print the outcomes: %w", p.err)
 	}
 	return nil
-}
-
-// terminal reports whether w is a terminal.
-func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

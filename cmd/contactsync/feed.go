@@ -64,7 +64,7 @@ replica's own machine only.`,
 			case named:
 				how = fmt.Sprintf("of the next %d offsets, events that cannot be read become dead letters", records)
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%v goes on: %s; /status shows its state\n", p, how)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s goes on: %s; /status shows its state\n", clean(p.String()), how)
 			return nil
 		},
 	}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/contactsync/contactsync/internal/terminal"
 )
 
 func main() {
@@ -83,7 +85,9 @@ func oneArg(what string) cobra.PositionalArgs {
 
 // run is the program without its process: exit code 0 when it did what was
 // asked, 1 when it could not, 2 when the command line or the settings are wrong.
+// All that it prints, its log too, goes through one escape, whatever it comes from.
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
+	stdout, stderr = terminal.NewWriter(stdout), terminal.NewWriter(stderr)
 	root := &cobra.Command{
 		Use:           "contactsync",
 		Short:         "Keeps Kore.ai contacts in step with a CRM: Kafka to bulk updates, nothing lost, never out of order",
@@ -113,7 +117,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case errors.Is(err, errReported):
 		return 1
 	}
-	fmt.Fprintln(stderr, "contactsync:", err)
+	// Further lines are indented, so that none that came from outside looks like one of ours.
+	fmt.Fprintln(stderr, "contactsync:", strings.ReplaceAll(err.Error(), "\n", "\n\t"))
 	if errors.Is(err, errUsage) {
 		return 2
 	}

@@ -41,7 +41,7 @@ replica's own machine only.`,
 			})); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "offsets %d to %d of %v are set aside: /status shows when the partition goes on\n", first.Offset, last, first.TopicPartition)
+			fmt.Fprintf(cmd.OutOrStdout(), "offsets %d to %d of %s are set aside: /status shows when the partition goes on\n", first.Offset, last, clean(first.TopicPartition.String()))
 			return nil
 		},
 	}
