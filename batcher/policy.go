@@ -30,8 +30,7 @@ type Decision struct {
 	credentialsRefused bool
 	// backOff: the stream waits before its next request, longer each time.
 	backOff bool
-	// outcomeUnknown: where there was any answer the rows may have been applied, and
-	// where it is ambiguous they wait for ambiguous_retry_delay.
+	// outcomeUnknown: where there was any answer the rows may have been applied.
 	outcomeUnknown bool
 	// failure: it counts as a failure of each row.
 	failure bool
@@ -149,7 +148,7 @@ var policy = []Decision{
 		rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError, // it does not pass by itself
 	},
 
-	{Kind: contactsync.Canceled, Then: "left to the next owner", rows: keepRows},
+	{Kind: contactsync.Canceled, Then: "kept; left to the next owner where the partition is handed over", rows: keepRows},
 }
 
 // decide returns what an answer leads to. A kind that is not known is handled as

@@ -162,13 +162,13 @@ func (s *settlement) retry(open []*contact, cut bool) {
 func (s *settlement) keep() {
 	d, ambiguous, doubt := s.decision, s.result.Ambiguous, s.result.MayBeRows && s.decision.backOff
 	due := s.now
-	if d.outcomeUnknown && ambiguous {
+	if ambiguous {
 		due = due.Add(s.cfg.AmbiguousRetryDelay)
 		s.mayApply(due)
 	}
 	for _, c := range s.request.rows {
 		c.maybeApplied = c.maybeApplied || ambiguous || d.outcomeUnknown && s.result.Status != 0
-		if d.outcomeUnknown && ambiguous {
+		if ambiguous {
 			c.lateUntil = due
 		}
 		if doubt {

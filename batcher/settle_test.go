@@ -48,7 +48,8 @@ func TestSettle_WhereRowsWait(t *testing.T) {
 		waits string
 	}{
 		{"throttled", nil, contactsync.Result{Kind: contactsync.Throttled}, "abcd"},
-		{"stopped", nil, contactsync.Result{Kind: contactsync.Canceled, Ambiguous: true}, "abcd"},
+		{"stopped", nil, contactsync.Result{Kind: contactsync.Canceled, Ambiguous: true}, "|abcd in 5s loose"},
+		{"credentials refused, after a connection that ended", nil, contactsync.Result{Kind: contactsync.Unauthorized, Ambiguous: true}, "|abcd in 5s loose"},
 		{"credentials refused", nil, contactsync.Result{Kind: contactsync.Unauthorized}, "abcd"},
 		{"stream unknown", nil, contactsync.Result{Kind: contactsync.StreamGone}, "abcd"},
 		{"unavailable", nil, contactsync.Result{Kind: contactsync.Unavailable, Status: 503}, "abcd"},

@@ -29,12 +29,12 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 	case contactsync.TooLarge:
 		m.rowsAnswered(st)
 		if q.trial && len(q.cells) > 1 { // larger than ever passed: that is no fault of the rows
-			m.again(q, r, time.Time{})
+			m.again(q, r)
 			return
 		}
 		m.settleRefused(s, q, r, contactsync.ReasonTooLarge, retained)
 	case contactsync.Throttled, contactsync.Canceled:
-		m.again(q, r, time.Time{})
+		m.again(q, r)
 	case contactsync.Unauthorized:
 		st.refused = simYes
 		st.refuse()
@@ -45,11 +45,11 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 		case q.warned == simUnsure && st.hold != nil: // it may have been a probe in vain
 			st.wait.extend(m.now, m.cfg, m.cfg.HoldProbeMax)
 		}
-		m.again(q, r, time.Time{})
+		m.again(q, r)
 	case contactsync.StreamGone:
 		st.refuse()
 		m.putOnHold(st, "stream_gone", r.Status)
-		m.again(q, r, time.Time{})
+		m.again(q, r)
 	default:
 		if c := q.cells[0]; r.MayBeRows && len(q.cells) == 1 && !retained { // convicted
 			if c.sends < m.cfg.UnansweredAttempts || m.now.Sub(c.firstFail) < m.cfg.UnansweredAfter {
@@ -60,11 +60,7 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 			return
 		}
 		st.wait.begin(m.now, m.cfg, m.cfg.BackoffMax)
-		var due time.Time
-		if r.Ambiguous && m.cfg.AmbiguousRetryDelay > 0 {
-			due = m.now.Add(m.cfg.AmbiguousRetryDelay)
-		}
-		m.again(q, r, due)
+		m.again(q, r)
 	}
 }
 
@@ -232,7 +228,11 @@ func (m *simModel) freeHalf(set *simSet, fine bool) {
 }
 
 // again puts the rows of a request back whose answer says nothing about them.
-func (m *simModel) again(q *simRequest, r contactsync.Result, due time.Time) {
+func (m *simModel) again(q *simRequest, r contactsync.Result) {
+	var due time.Time
+	if r.Ambiguous && m.cfg.AmbiguousRetryDelay > 0 {
+		due = m.now.Add(m.cfg.AmbiguousRetryDelay)
+	}
 	came := r.Status != 0 && (r.Kind == contactsync.Unavailable || r.Kind == contactsync.Unknown)
 	var rows []*simCell
 	for _, c := range q.cells {

@@ -79,6 +79,7 @@ type Batcher struct {
 // Upstream holds the series of the calls to the API.
 type Upstream struct {
 	Requests          *prometheus.CounterVec // account, kind, purpose
+	Redials           *prometheus.CounterVec // account
 	Duration          prometheus.Histogram
 	Rows              *prometheus.CounterVec // account, result
 	AnswerIDs         *prometheus.CounterVec // account, ids

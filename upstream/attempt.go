@@ -12,6 +12,8 @@ type attempt struct {
 	retryAfter  time.Duration // 0 if absent or unusable
 	called      bool          // the round trip was started
 	sent        bool          // part of the body was handed to a connection
+	// maybeApplied: the request was made before on a connection that ended without an answer.
+	maybeApplied bool
 
 	answer  answer
 	detail  string   // neither masked nor bounded yet
@@ -23,7 +25,7 @@ type sendError uint8
 
 const (
 	sendOK             sendError = iota
-	sendStopped                  // the caller's context ended
+	sendStopped                  // the caller's context ended, or no call was left to make the request again
 	sendUnknownAccount           // the account is not configured; nothing was sent
 	sendBadStream                // the stream's name is not valid; nothing was sent
 	sendNoToken                  // no token could be signed; nothing was sent

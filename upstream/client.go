@@ -1,10 +1,11 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
+	"net"
 	"net/url"
 	"time"
 
@@ -18,8 +19,8 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics *metrics.Upstream
 	Version string // of the service, for the User-Agent header
-	// Transport replaces the client's own transport, in tests.
-	Transport http.RoundTripper
+	// Dial replaces the network, in tests.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // Client sends batches. Safe for concurrent use.
@@ -28,7 +29,7 @@ type Client struct {
 	log       *slog.Logger
 	metrics   *metrics.Upstream
 	agent     string
-	transport http.RoundTripper
+	transport *transport
 	accounts  map[string]*account
 	hosts     map[string]*url.URL // by base URL
 	router    *Router
@@ -57,18 +58,14 @@ func New(cfg Config, deps Deps) (*Client, error) {
 	if err := joined(cfg.CheckFiles()); err != nil {
 		return nil, err
 	}
-	roundTripper := deps.Transport
-	if roundTripper == nil {
-		own, err := newTransport(cfg, deps.Log)
-		if err != nil {
-			return nil, err
-		}
-		roundTripper = own
+	transport, err := newTransport(cfg, deps)
+	if err != nil {
+		return nil, err
 	}
 	redactor := newRedactor()
 	c := &Client{
 		cfg: cfg, log: deps.Log, metrics: deps.Metrics, agent: "contactsync/" + deps.Version,
-		transport: roundTripper, accounts: map[string]*account{}, hosts: map[string]*url.URL{},
+		transport: transport, accounts: map[string]*account{}, hosts: map[string]*url.URL{},
 		router: NewRouter(cfg.Accounts), table: Table(),
 		redactor: redactor, answers: newAnswerReader(cfg.Answer, redactor),
 	}
@@ -94,6 +91,7 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 	if breakers[host] == nil {
 		breakers[host] = newBreaker(base.Host, c.cfg.Breaker, c.log, c.metrics.Breaker.WithLabelValues(base.Host))
 	}
+	c.metrics.Redials.WithLabelValues(a.ID)
 	for _, k := range contactsync.Kinds() {
 		for _, p := range contactsync.Purposes() {
 			c.metrics.Requests.WithLabelValues(a.ID, k.String(), p.String()) // starts at zero, so that rate() sees the first
@@ -175,8 +173,4 @@ func (c *Client) SetShare(now time.Time, owned, all int) {
 }
 
 // Close closes idle connections.
-func (c *Client) Close() {
-	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
-		t.CloseIdleConnections()
-	}
-}
+func (c *Client) Close() { c.transport.CloseIdleConnections() }

@@ -17,11 +17,15 @@ type Gate struct {
 	breaker *breaker
 	gauges  gateGauges
 
-	mu     sync.Mutex // guards budget
-	budget *budget
+	mu      sync.Mutex // guards the rest
+	budget  *budget
+	waiting int // requests that were admitted and have to be made once more
 }
 
 type gateGauges struct{ remaining, share, throttled prometheus.Gauge }
+
+// waitingTurn is when to ask again while a request that was admitted before waits for the budget.
+const waitingTurn = 10 * time.Millisecond
 
 // Admit charges the budget for one request of a stream and returns a function to call with
 // its result; further calls of it do nothing. If no request may start now, report is
@@ -33,6 +37,9 @@ func (g *Gate) Admit(now time.Time, stream string) (report func(now time.Time, r
 	if again := g.budget.next(now); !again.IsZero() {
 		g.updateGaugesLocked(now)
 		return nil, afterNow(again, now)
+	}
+	if g.waiting > 0 {
+		return nil, now.Add(waitingTurn)
 	}
 	done, again := g.breaker.allow(now)
 	if done == nil {

@@ -140,8 +140,6 @@ func newPipeClient(t testing.TB, p *pipes, timeout time.Duration) *testClient {
 	t.Helper()
 	return newTestClient(t, "http://api.test", func(cfg *Config, deps *Deps) {
 		cfg.Timeout = timeout
-		transport := newHTTPTransport(*cfg, nil)
-		transport.DialContext = p.dial
-		deps.Transport = transport
+		deps.Dial = p.dial
 	})
 }

@@ -52,9 +52,7 @@ func (c *Client) run(ctx context.Context, events <-chan fsnotify.Event, errs <-c
 					tokens.reload()
 				}
 			}
-			if t, ok := c.transport.(*transport); ok {
-				t.renew(time.Now())
-			}
+			c.transport.renew(time.Now())
 			reread.Reset(rereadEvery)
 			pending = false
 		case now := <-gauges.C:

@@ -31,7 +31,7 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 		Kind:       rule.Kind,
 		Status:     a.status,
 		RetryAfter: a.retryAfter,
-		Ambiguous:  rule.Ambiguous && a.sent,
+		Ambiguous:  rule.Ambiguous && a.sent || a.maybeApplied && rule.Kind != contactsync.Answered,
 		MayBeRows:  rule.MayBeRows && a.sent,
 	}
 	if rule.Kind == contactsync.Answered {
@@ -100,16 +100,12 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 
 	requestCtx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errAnswerTimeout)
 	defer cancel()
-	deadline, _ := requestCtx.Deadline()
-	body := c.bodies.encode(b.Rows, deadline)
-	resp, err := c.transport.RoundTrip(c.request(requestCtx, u, acc.cfg.ID, token, body))
-	a.sent = body.sent()
+	resp, err := c.roundTrip(requestCtx, call{acc, u, token, b.Rows}, a)
 	if err != nil {
 		c.failed(ctx, requestCtx, a, err)
 		return
 	}
 	defer func() { _ = resp.Body.Close() }()
-	a.sent = true // whatever was sent, it was enough for an answer
 	a.status = resp.StatusCode
 	a.retryAfter = retryAfter(resp.Header, time.Now())
 	if a.status == http.StatusUnauthorized {
@@ -156,6 +152,8 @@ func (c *Client) failed(ctx, requestCtx context.Context, a *attempt, err error) 
 	switch {
 	case ctx.Err() != nil:
 		a.sendError, a.detail = sendStopped, "stopped: "+context.Cause(ctx).Error()
+	case errors.Is(err, errNoCall):
+		a.sendError, a.detail = sendStopped, "stopped: "+err.Error()
 	case requestCtx.Err() != nil:
 		a.sendError, a.detail = sendTimeout, fmt.Sprintf("no complete answer within %v", c.cfg.Timeout)
 	case !a.sent:

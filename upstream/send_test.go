@@ -158,33 +158,6 @@ func TestSend_FollowsNoRedirect(t *testing.T) {
 	}
 }
 
-// TestSend_NothingIsReplayed keeps a connection alive and closes it when the
-// second request has arrived: that is when a transport would resend it.
-func TestSend_NothingIsReplayed(t *testing.T) {
-	t.Parallel()
-	var calls atomic.Int64
-	host := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		if calls.Add(1) == 2 {
-			conn, _, err := http.NewResponseController(w).Hijack()
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			_ = conn.Close()
-			return
-		}
-		_, _ = w.Write(goodAnswer(batchOf("a")))
-	})
-	c := newTestClient(t, host, nil)
-	for i, want := range []contactsync.Kind{contactsync.Answered, contactsync.Unavailable, contactsync.Answered} {
-		got := c.Send(t.Context(), batchOf("a"))
-		if got.Kind != want || got.Ambiguous != (want == contactsync.Unavailable) || calls.Load() != int64(i+1) {
-			t.Errorf("request %d: got %+v after %d calls", i, got, calls.Load())
-		}
-	}
-}
-
 func TestSend_RefusedBeforeTheBodyIsRead(t *testing.T) {
 	t.Parallel()
 	host := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) })

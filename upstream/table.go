@@ -40,8 +40,8 @@ func Table() []Rule {
 	}
 	return []Rule{
 		{
-			"our own stop", contactsync.Canceled,
-			"the partition is handed over; its next owner reads the events again", true, false, failed(sendStopped),
+			"our own stop, or no call left to repeat the request on a new connection", contactsync.Canceled,
+			"the partition is handed over, and its next owner reads the events again; or the budget has no call for now", true, false, failed(sendStopped),
 		},
 		{
 			"the batch's account is not configured; nothing is sent", contactsync.Unknown,
@@ -65,7 +65,7 @@ func Table() []Rule {
 		},
 		{
 			"connection closed, reset or not speaking HTTP, before or within an answer that counts", contactsync.Unavailable,
-			"an update by id with full values can be repeated", true, true, failed(sendCut),
+			"an update by id with full values can be repeated; where the connection had been used before, and no byte of an answer came, the request was repeated on a new one already", true, true, failed(sendCut),
 		},
 
 		{

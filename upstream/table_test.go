@@ -16,7 +16,7 @@ func TestTable(t *testing.T) {
 		ambiguous bool
 		attempts  []attempt
 	}{
-		{"our own stop", contactsync.Canceled, true, []attempt{{sendError: sendStopped}, {sendError: sendStopped, status: 200}}},
+		{"our own stop, or no call left to repeat the request on a new connection", contactsync.Canceled, true, []attempt{{sendError: sendStopped}, {sendError: sendStopped, status: 200}}},
 		{"the batch's account is not configured; nothing is sent", contactsync.Unknown, false, []attempt{{sendError: sendUnknownAccount}}},
 		{"the stream's name is not a stream id; nothing is sent", contactsync.StreamGone, false, []attempt{{sendError: sendBadStream}}},
 		{"no token can be signed; nothing is sent", contactsync.Unauthorized, false, []attempt{{sendError: sendNoToken}}},

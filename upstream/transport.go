@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -33,7 +34,8 @@ const connectionMaxAge = 10 * time.Minute
 type transport struct {
 	cfg     Config
 	log     *slog.Logger
-	current atomic.Pointer[http.Transport]
+	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
+	current atomic.Pointer[connections]
 
 	// Owned by the goroutine of Client.Run.
 	ca    []byte
@@ -41,23 +43,35 @@ type transport struct {
 	fault string // why the CA file could not be used when it was read last
 }
 
-func newTransport(cfg Config, log *slog.Logger) (*transport, error) {
-	t := &transport{cfg: cfg, log: log, since: time.Now()}
+// connections are those that are kept for further requests, and those that are made for one
+// request each, alike in everything else.
+type connections struct{ kept, alone *http.Transport }
+
+func newTransport(cfg Config, deps Deps) (*transport, error) {
+	t := &transport{cfg: cfg, log: deps.Log, dial: deps.Dial, since: time.Now()}
+	if t.dial == nil {
+		t.dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
 	var err error
 	if t.ca, err = readCA(cfg.CAFile); err != nil {
 		return nil, err
 	}
-	t.current.Store(newHTTPTransport(cfg, t.ca))
+	t.current.Store(t.connections())
 	return t, nil
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	return t.current.Load().RoundTrip(r)
+	return t.current.Load().kept.RoundTrip(r)
+}
+
+// roundTripAlone makes a request on a connection that no other request has used or will use.
+func (t *transport) roundTripAlone(r *http.Request) (*http.Response, error) {
+	return t.current.Load().alone.RoundTrip(r)
 }
 
 // CloseIdleConnections closes those that no request uses.
-func (t *transport) CloseIdleConnections() { t.current.Load().CloseIdleConnections() }
+func (t *transport) CloseIdleConnections() { t.current.Load().kept.CloseIdleConnections() }
 
 // renew takes up new connections where they are due. A CA file that cannot be used
 // changes nothing.
@@ -80,7 +94,7 @@ func (t *transport) renew(now time.Time) {
 		t.log.Info("CA file read again", "file", t.cfg.CAFile)
 	}
 	t.ca, t.since = ca, now
-	t.current.Swap(newHTTPTransport(t.cfg, ca)).CloseIdleConnections() // one in use becomes idle, and times out
+	t.current.Swap(t.connections()).kept.CloseIdleConnections() // one in use becomes idle, and times out
 }
 
 // readCA returns the content of the CA file, nil where there is none.
@@ -98,15 +112,15 @@ func readCA(file string) ([]byte, error) {
 	return pem, nil
 }
 
-// newHTTPTransport returns a transport without connections. It speaks HTTP/1.1 only:
+// connections returns new ones for the CA file as it was read last. They speak HTTP/1.1 only:
 // a dead HTTP/2 connection can swallow requests for minutes, and HTTP/2 lets
 // the transport resend a request by itself.
-func newHTTPTransport(cfg Config, ca []byte) *http.Transport {
+func (t *transport) connections() *connections {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	t := &http.Transport{
+	kept := &http.Transport{
 		Protocols:              protocols,
-		DialContext:            (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		DialContext:            t.dial,
 		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:    tlsTimeout,
 		DisableCompression:     true, // readBody bounds what it decompresses, net/http does not
@@ -116,12 +130,14 @@ func newHTTPTransport(cfg Config, ca []byte) *http.Transport {
 		WriteBufferSize:        connectionBufSize,
 		ReadBufferSize:         connectionBufSize,
 	}
-	if cfg.Proxy == ProxyEnvironment {
-		t.Proxy = http.ProxyFromEnvironment
+	if t.cfg.Proxy == ProxyEnvironment {
+		kept.Proxy = http.ProxyFromEnvironment
 	}
-	if ca != nil {
-		t.TLSClientConfig.RootCAs = x509.NewCertPool()
-		t.TLSClientConfig.RootCAs.AppendCertsFromPEM(ca) // readCA has looked at it
+	if t.ca != nil {
+		kept.TLSClientConfig.RootCAs = x509.NewCertPool()
+		kept.TLSClientConfig.RootCAs.AppendCertsFromPEM(t.ca) // readCA has looked at it
 	}
-	return t
+	alone := kept.Clone()
+	alone.DisableKeepAlives = true
+	return &connections{kept, alone}
 }

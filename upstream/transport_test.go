@@ -105,18 +105,18 @@ func TestSend_CertificateChanges(t *testing.T) {
 func TestSend_NameIsNotResolved(t *testing.T) {
 	t.Parallel()
 	addr := strings.TrimPrefix(serve(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(goodAnswer(batchOf("a"))) }), "http://")
-	transport := newHTTPTransport(DefaultConfig(), nil)
-	c := newTestClient(t, "http://api.test", func(_ *Config, deps *Deps) { deps.Transport = transport })
-	t.Cleanup(transport.CloseIdleConnections)
 	dead := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("the name server is away")
 	}}
-	transport.DialContext = (&net.Dialer{Resolver: dead}).DialContext
+	dial := (&net.Dialer{Resolver: dead}).DialContext
+	c := newTestClient(t, "http://api.test", func(_ *Config, deps *Deps) {
+		deps.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) { return dial(ctx, network, addr) }
+	})
 	got := c.Send(t.Context(), batchOf("a"))
 	if got.Kind != contactsync.Unavailable || got.Ambiguous || !strings.HasPrefix(got.Detail, "connect: ") || !strings.Contains(got.Detail, "api.test") {
 		t.Errorf("while the name server is away: %+v", got)
 	}
-	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+	dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, addr)
 	}
 	if got := c.Send(t.Context(), batchOf("a")); got.Kind != contactsync.Answered {
@@ -129,8 +129,14 @@ func TestTransport_ProxyOnlyIfConfigured(t *testing.T) {
 	for proxy, want := range map[string]bool{ProxyNone: false, ProxyEnvironment: true} {
 		cfg := DefaultConfig()
 		cfg.Proxy = proxy
-		if transport := newHTTPTransport(cfg, nil); (transport.Proxy != nil) != want {
-			t.Errorf("%s: has a proxy function: %v", proxy, transport.Proxy != nil)
+		transport, err := newTransport(cfg, Deps{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, of := range []*http.Transport{transport.current.Load().kept, transport.current.Load().alone} {
+			if (of.Proxy != nil) != want {
+				t.Errorf("%s: has a proxy function: %v", proxy, of.Proxy != nil)
+			}
 		}
 	}
 }
@@ -148,7 +154,7 @@ func TestTransport_CAFileIsReplaced(t *testing.T) {
 	writeFile(t, ca, string(first.PEM))
 	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile = ca })
 	renew := func() {
-		c.transport.(*transport).renew(time.Now())
+		c.transport.renew(time.Now())
 		c.Close() // idle connections, so that the next one shakes hands
 	}
 	for _, step := range []struct {
@@ -201,9 +207,9 @@ func TestTransport_ConnectionsHaveAGreatestAge(t *testing.T) {
 		}
 	}
 	send(1)
-	c.transport.(*transport).renew(time.Now().Add(connectionMaxAge - time.Minute))
+	c.transport.renew(time.Now().Add(connectionMaxAge - time.Minute))
 	send(1)
-	c.transport.(*transport).renew(time.Now().Add(connectionMaxAge + time.Minute))
+	c.transport.renew(time.Now().Add(connectionMaxAge + time.Minute))
 	send(2)
 	for deadline := time.Now().Add(10 * time.Second); closed.Load() == 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond) // a real socket

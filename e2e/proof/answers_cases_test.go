@@ -167,7 +167,7 @@ func answerCases(canary string) []answerCase {
 	statuses("anything else", 1, 402, 407, 418, 451, 600, 999)
 
 	// This one comes last, because it stops the service.
-	add(answerCase{condition: "our own stop", name: "silence, and the service is stopped", answer: fault(stub.NoAnswer), times: 1, calls: 2, guard: guardStop})
+	add(answerCase{condition: "our own stop, or no call left to repeat the request on a new connection", name: "silence, and the service is stopped", answer: fault(stub.NoAnswer), times: 1, calls: 2, guard: guardStop})
 	return all
 }
 
