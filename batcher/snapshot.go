@@ -166,6 +166,8 @@ type Status struct {
 	Streams            int             `json:"streams"`
 	InFlightRequests   int             `json:"in_flight_requests"`
 	DeadLettersPending int             `json:"dead_letters_pending"`
+	Oldest             time.Time       `json:"oldest,omitzero"` // Kafka's time of the oldest event that is not completed
+	Busiest            []StreamStatus  `json:"busiest"`         // the streams with the most contacts, at most 20
 	Accounts           []AccountStatus `json:"accounts"`
 	Holds              []HoldStatus    `json:"holds"` // the oldest first, at most 100
 	HoldsLeft          int             `json:"holds_left,omitzero"`
@@ -210,7 +212,10 @@ func (w *Window) Status(now time.Time) Status {
 	s := w.snapshot()
 	status := Status{
 		Bytes: w.bytes(), BytesLimit: int64(w.cfg.WindowBytes), PendingContacts: w.pending.contacts, Streams: len(w.schedule.streams),
-		InFlightRequests: len(w.requests), DeadLettersPending: w.outbox.pending(), Accounts: []AccountStatus{}, Holds: []HoldStatus{},
+		InFlightRequests: len(w.requests), DeadLettersPending: w.outbox.pending(), Accounts: []AccountStatus{}, Holds: []HoldStatus{}, Busiest: s.busiest(),
+	}
+	if s.oldest.Before(s.now) {
+		status.Oldest = s.oldest
 	}
 	for _, a := range w.schedule.accounts {
 		status.Accounts = append(status.Accounts, s.account(a))
@@ -243,12 +248,8 @@ func (s *snapshot) account(a *account) AccountStatus {
 
 func (s *snapshot) hold(st *stream) HoldStatus {
 	on := st.health.hold
-	next := later(st.health.backoff, s.now)
-	if a := &st.account.health; a.held {
-		next = later(next, a.probe)
-	}
 	return HoldStatus{
-		Kind: on.kind.String(), Account: st.account.id, Stream: st.name, Credential: st.credential, Since: on.since, NextProbe: next,
+		Kind: on.kind.String(), Account: st.account.id, Stream: st.name, Credential: st.credential, Since: on.since, NextProbe: s.nextProbe(st),
 		Probes: on.probes, Contacts: len(st.contacts), Events: st.events(), Status: on.status, Detail: on.detail,
 	}
 }

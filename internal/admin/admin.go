@@ -10,13 +10,14 @@ import (
 	"net/http/pprof"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/contactsync/contactsync"
 )
+
+// StatusPath is where the status is to be had as JSON. /status is the same for short.
+const StatusPath = "/api/status"
 
 // shutdownTimeout is how long a last scrape may take when the server stops.
 const shutdownTimeout = 2 * time.Second
@@ -26,7 +27,7 @@ type Deps struct {
 	Gatherer prometheus.Gatherer
 	Stuck    func() string // why a restart would help; empty if it would not
 	NotReady func() string // why the service is not ready; empty if it is
-	Status   func() any    // content of /status, written as JSON
+	Status   func() any    // what the page shows, and StatusPath as JSON
 	// SetAside takes an operator's decision about a batch that cannot be read, and returns
 	// why it cannot be taken.
 	SetAside func(p contactsync.TopicPartition, first, last int64) error
@@ -51,16 +52,20 @@ func Listen(ctx context.Context, addr string, deps Deps) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for admin requests on %s: %w: correct admin.listen or free the port", addr, err)
 	}
-	return &Server{
+	pages, closePages := context.WithCancel(context.WithoutCancel(ctx))
+	s := &Server{
 		listener: l, log: deps.Log,
 		http: &http.Server{
 			Handler:           handler(deps),
+			BaseContext:       func(net.Listener) context.Context { return pages },
 			ReadHeaderTimeout: 5 * time.Second,
 			ReadTimeout:       10 * time.Second,
 			IdleTimeout:       time.Minute,
 			MaxHeaderBytes:    16 << 10,
 		},
-	}, nil
+	}
+	s.http.RegisterOnShutdown(closePages) // pages stay open until then
+	return s, nil
 }
 
 // Addr returns the address that the server listens on.
@@ -90,11 +95,15 @@ func (s *Server) Serve(ctx context.Context) error {
 func (s *Server) Close() error { return s.listener.Close() }
 
 func handler(deps Deps) http.Handler {
+	live := live{content: deps.Status}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(deps.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	mux.Handle("GET /livez", probe(deps.Stuck))
 	mux.Handle("GET /readyz", probe(deps.NotReady))
-	mux.Handle("GET /status", status(deps.Status))
+	mux.HandleFunc("GET /{$}", page)
+	mux.HandleFunc("GET "+StatusPath, live.once)
+	mux.HandleFunc("GET /status", live.once)
+	mux.HandleFunc("GET /api/events", live.events)
 	mux.Handle("POST "+SetAsidePath, setAside(deps.SetAside))
 	mux.Handle("POST "+ResumeFeedPath, resumeFeed(deps.ResumeFeed))
 	mux.Handle("POST "+ReleaseHoldPath, releaseHold(deps.ReleaseHold))
@@ -104,20 +113,6 @@ func handler(deps Deps) http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
-}
-
-// status answers with indented JSON.
-func status(content func() any) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		text, err := json.Marshal(content(), jsontext.WithIndent("  "))
-		if err != nil {
-			http.Error(w, "write the status: "+err.Error(), http.StatusInternalServerError)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		w.Header().Set("Cache-Control", "no-store")
-		_, _ = w.Write(append(text, '\n')) // an error means that the client has gone
-	})
 }
 
 // probe answers 200 "ok", or 503 with the problem if there is one.

@@ -69,8 +69,11 @@ func TestServer_Pages(t *testing.T) {
 	if code, _ := get("/debug/pprof/goroutine?debug=1"); code != http.StatusOK {
 		t.Errorf("/debug/pprof/goroutine: %d", code)
 	}
-	if code, _ := get("/"); code != http.StatusNotFound {
-		t.Errorf("/: %d", code)
+	if code, body := get("/api/status"); code != http.StatusOK || !strings.Contains(body, "st-<1>") {
+		t.Errorf("/api/status: %d %q", code, body)
+	}
+	if code, _ := get("/favicon.ico"); code != http.StatusNotFound {
+		t.Errorf("/favicon.ico: %d", code)
 	}
 	res, err := http.Post("http://"+s.Addr()+"/livez", "text/plain", nil)
 	if err != nil {

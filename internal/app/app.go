@@ -39,6 +39,8 @@ type App struct {
 	cfg         config.Config
 	version     string
 	log         *slog.Logger
+	started     time.Time
+	metrics     *metrics.Set
 	kafka       *kafka.Client
 	upstream    *upstream.Client
 	deadLetters *deadletter.Writer
@@ -55,7 +57,7 @@ var ErrForced = errors.New("the stop took too long and was cut short: requests i
 // New wires the service in the order of its dependencies. It opens the admin port
 // and reads the credentials, so that an error of either prevents the start.
 func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
-	a := &App{cfg: cfg, version: o.Version, log: o.Log}
+	a := &App{cfg: cfg, version: o.Version, log: o.Log, started: time.Now(), metrics: metrics.New(o.Registry)}
 	if err := a.wire(ctx, o); err != nil {
 		a.close()
 		return nil, err
@@ -64,7 +66,7 @@ func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
 }
 
 func (a *App) wire(ctx context.Context, o Options) (err error) {
-	cfg, m := a.cfg, metrics.New(o.Registry)
+	cfg, m := a.cfg, a.metrics
 	if a.kafka, err = kafka.New(cfg.Kafka, o.Log, append(cfg.Consumer.TopicNames(), cfg.DeadLetter.Topic)...); err != nil {
 		return err
 	}

@@ -5,11 +5,14 @@ import (
 
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/deadletter"
 )
 
 // Status is the content of /status.
 type Status struct {
 	Version    string               `json:"version"`
+	Time       time.Time            `json:"time"`               // of this answer
+	Started    time.Time            `json:"started"`            // of the process
 	NotReady   string               `json:"not_ready,omitzero"` // the reason; absent if ready
 	Stuck      string               `json:"stuck,omitzero"`     // why a restart would help; absent if it would not
 	Gates      map[string]gate      `json:"gates"`              // by account
@@ -17,6 +20,9 @@ type Status struct {
 	// MissingTopics are those of consumer.topics that do not exist, or that the service may not see.
 	MissingTopics []string       `json:"missing_topics,omitzero"`
 	Window        batcher.Status `json:"window"`
+	Flow          Flow           `json:"flow"`
+	// DeadLetters are the last ones that were written, the newest first.
+	DeadLetters []deadletter.Written `json:"dead_letters"`
 }
 
 // gate is what a request of an account would meet now.
@@ -27,7 +33,11 @@ type gate struct {
 }
 
 func (a *App) status() any {
-	s := Status{Version: a.version, NotReady: a.NotReady(), Stuck: a.Stuck(), Gates: map[string]gate{}, Partitions: a.consumer.Partitions(), MissingTopics: a.consumer.MissingTopics()}
+	s := Status{
+		Version: a.version, Time: time.Now(), Started: a.started, NotReady: a.NotReady(), Stuck: a.Stuck(),
+		Gates: map[string]gate{}, Partitions: a.consumer.Partitions(), MissingTopics: a.consumer.MissingTopics(),
+		Flow: flowOf(a.metrics), DeadLetters: a.deadLetters.Recent(),
+	}
 	if s.Stuck == "" { // a stuck loop would not answer
 		s.Window = a.batcher.Status()
 	}

@@ -25,6 +25,7 @@ type Writer struct {
 	metrics  *metrics.DeadLetter
 	version  string
 	producer *kafka.Producer
+	recent   recent
 }
 
 // New returns a writer to the topic of cfg. It connects when it first writes.
@@ -59,7 +60,9 @@ func (w *Writer) Publish(ctx context.Context, deadLetters []contactsync.DeadLett
 		if failed[i] != nil {
 			pending = append(pending, l)
 			reasons = append(reasons, failed[i])
+			continue
 		}
+		w.recent.add(l)
 	}
 	return pending, w.explain(reasons)
 }

@@ -116,9 +116,11 @@ func Run(ctx context.Context, o Options, display Display) (report *check.Report,
 	truth := r.Manifest.Sum()
 	display.Say("backlog of %d events about %d contacts in %d streams", truth.Events, truth.Distinct(), o.Feed.Streams)
 	r.Config.Upstream.Accounts = append(r.Config.Upstream.Accounts, r.Account(account, r.api, o.Requests, o.Window, "st-*"))
-	if _, err := r.Start(ctx, wiring); err != nil {
+	service, err := r.Start(ctx, wiring)
+	if err != nil {
 		return nil, err
 	}
+	display.Say("status page: http://%s/", service.Addr)
 	if o.Bug != "" {
 		display.Say("planted: %s", plant.Bugs[o.Bug])
 	}

@@ -1,0 +1,74 @@
+package batcher
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// mostStreamsShown bounds the streams of a Status.
+const mostStreamsShown = 20
+
+// StreamStatus is one of the streams that have the most contacts waiting.
+type StreamStatus struct {
+	Account  string    `json:"account"`
+	Stream   string    `json:"stream"`
+	Contacts int       `json:"contacts"`
+	Oldest   time.Time `json:"oldest,omitzero"` // Kafka's time of the oldest event at its head
+	InFlight int       `json:"in_flight_requests"`
+	// WaitsFor says what its next request waits for: hold, backoff, turn (the gate, a slot, or
+	// streams with older events), or rows (linger: the request may fill up).
+	WaitsFor string    `json:"waits_for"`
+	Until    time.Time `json:"until,omitzero"` // of hold, backoff and rows
+}
+
+// busiest returns the streams with the most contacts, those with the most first.
+func (s *snapshot) busiest() []StreamStatus {
+	var most []*stream // the fewest last
+	order := func(a, b *stream) int {
+		return cmp.Or(cmp.Compare(len(b.contacts), len(a.contacts)), cmp.Compare(a.name, b.name), cmp.Compare(a.account.id, b.account.id))
+	}
+	for _, st := range s.w.schedule.streams {
+		if len(st.contacts) == 0 || len(most) == mostStreamsShown && order(st, most[len(most)-1]) > 0 {
+			continue
+		}
+		at, _ := slices.BinarySearchFunc(most, st, order)
+		most = slices.Insert(most, at, st)
+		most = most[:min(len(most), mostStreamsShown)]
+	}
+	shown := make([]StreamStatus, len(most))
+	for i, st := range most {
+		shown[i] = s.stream(st)
+	}
+	return shown
+}
+
+func (s *snapshot) stream(st *stream) StreamStatus {
+	status := StreamStatus{Account: st.account.id, Stream: st.name, Contacts: len(st.contacts), InFlight: st.inFlight, WaitsFor: "turn"}
+	if head := st.queue.head; head != nil {
+		status.Oldest = head.oldest
+	}
+	for _, g := range st.retries.groups {
+		if g.head != nil && (status.Oldest.IsZero() || g.head.oldest.Before(status.Oldest)) {
+			status.Oldest = g.head.oldest
+		}
+	}
+	switch {
+	case st.health.hold != nil:
+		status.WaitsFor, status.Until = "hold", s.nextProbe(st)
+	case st.health.backoff.After(s.now):
+		status.WaitsFor, status.Until = "backoff", st.health.backoff
+	case st.due.After(s.now) && !st.due.Equal(never):
+		status.WaitsFor, status.Until = "rows", st.due
+	}
+	return status
+}
+
+// nextProbe is when a stream on hold is tried again.
+func (s *snapshot) nextProbe(st *stream) time.Time {
+	next := later(st.health.backoff, s.now)
+	if a := &st.account.health; a.held {
+		next = later(next, a.probe)
+	}
+	return next
+}

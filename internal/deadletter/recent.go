@@ -1,0 +1,49 @@
+package deadletter
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// mostRecent bounds what is remembered of the dead letters that were written.
+const mostRecent = 50
+
+// Written is what is remembered of a dead letter: no word of the API and nothing of the
+// contact, which are in the topic.
+type Written struct {
+	At       time.Time          `json:"at"`
+	Reason   contactsync.Reason `json:"reason"`
+	Position string             `json:"position"` // of the event, as topic/partition@offset
+	Events   int                `json:"events"`   // that it ends
+	Status   int                `json:"status,omitzero"`
+	Attempts int                `json:"attempts,omitzero"`
+}
+
+// recent remembers the last dead letters.
+type recent struct {
+	mu   sync.Mutex
+	list []Written // the oldest first
+}
+
+func (r *recent) add(l contactsync.DeadLetter) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.list) == mostRecent {
+		r.list = slices.Delete(r.list, 0, 1)
+	}
+	r.list = append(r.list, Written{
+		At: time.Now(), Reason: l.Reason, Position: l.Record.String(), Events: len(l.Positions), Status: l.Status, Attempts: l.Attempts,
+	})
+}
+
+// Recent returns the last dead letters that were written, the newest first.
+func (w *Writer) Recent() []Written {
+	w.recent.mu.Lock()
+	defer w.recent.mu.Unlock()
+	list := slices.Clone(w.recent.list)
+	slices.Reverse(list)
+	return append([]Written{}, list...)
+}
