@@ -25,6 +25,7 @@ type Consumer struct {
 	GroupErrors     prometheus.Counter
 	Assigned        prometheus.Gauge
 	MissingTopics   prometheus.Gauge
+	FilesRefused    prometheus.Counter
 	CatchingUp      prometheus.Gauge
 	Commits         *prometheus.CounterVec // result
 	ProgressIgnored *prometheus.CounterVec // reason
@@ -84,6 +85,7 @@ type Upstream struct {
 	Rows              *prometheus.CounterVec // account, result
 	AnswerIDs         *prometheus.CounterVec // account, ids
 	TokensIssued      prometheus.Counter
+	FilesRefused      prometheus.Counter
 	Breaker           *prometheus.GaugeVec // host
 	BudgetRemaining   *prometheus.GaugeVec // account
 	BudgetShare       *prometheus.GaugeVec // account

@@ -116,7 +116,7 @@ func TestConfig_CheckFilesOfApps(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.Accounts = []Account{{Apps: []App{{Credentials: Credentials{StaticTokenFile: "no-such-file"}}}}}
-	if found := cfg.CheckFiles(); len(found) != 1 || found[0].Key != "accounts[0].apps[0].credentials" {
+	if found := cfg.CheckFiles(); len(found) != 1 || found[0].Key != "accounts[0].apps[0].credentials.static_token_file" {
 		t.Errorf("found %+v, want the file of the app", found)
 	}
 }

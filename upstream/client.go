@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/internal/setting"
 	"github.com/contactsync/contactsync/metrics"
 )
@@ -109,9 +110,9 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 		if app != "" {
 			log = log.With("app", app)
 		}
-		tokens[app] = &tokenSource{account: a.ID, cfg: credentials, log: log, issued: c.metrics.TokensIssued}
-		tokens[app].reload()
-		credentials.warnReadable(log, a.ID)
+		tokens[app] = &tokenSource{account: a.ID, cfg: credentials, log: log, issued: c.metrics.TokensIssued, refused: c.metrics.FilesRefused}
+		tokens[app].reload(time.Now())
+		credentials.logWeakness(log, a.ID)
 	})
 	if a.AllowPlaintext && base.Scheme == "http" {
 		c.log.Warn("host is called unencrypted", "account", a.ID, "host", host)
@@ -133,18 +134,39 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 // CheckFiles returns everything that is wrong with the files that the settings
 // name. It expects valid settings.
 func (c Config) CheckFiles() []setting.Error {
-	var problems setting.Errors
+	now := time.Now()
+	problems := c.ofCredentials(func(credentials Credentials) []setting.Error {
+		_, problems := readKey(credentials, now)
+		return problems
+	})
+	_, ofTLS := c.files().Read(now)
+	return append(problems, ofTLS...)
+}
+
+// Weaknesses returns what works, but is less secret than it should be.
+func (c Config) Weaknesses() []setting.Error {
+	found := setting.Errors(c.ofCredentials(Credentials.weakness))
+	if keyfile.WorldReadable(c.KeyFile) {
+		found.Add("key_file", "%s", keyfile.Readable(c.KeyFile))
+	}
+	return found
+}
+
+// ofCredentials returns what is found for all credentials, by its keys in the settings.
+func (c Config) ofCredentials(find func(Credentials) []setting.Error) (all []setting.Error) {
 	for i, a := range c.Accounts {
 		a.each(func(where, _ string, credentials Credentials) {
-			if _, err := readKey(credentials); err != nil {
-				problems.Add(fmt.Sprintf("accounts[%d].%s", i, where), "%v", err)
+			for _, one := range find(credentials) {
+				one.Key = fmt.Sprintf("accounts[%d].%s.%s", i, where, one.Key)
+				all = append(all, one)
 			}
 		})
 	}
-	if _, err := readCA(c.CAFile); err != nil {
-		problems.Add("ca_file", "%v", err)
-	}
-	return problems
+	return all
+}
+
+func (c Config) files() keyfile.TLS {
+	return keyfile.TLS{CA: c.CAFile, Cert: c.CertFile, Key: c.KeyFile}
 }
 
 // Gate returns the gate of an account; ok is false for one that is not configured.

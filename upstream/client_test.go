@@ -45,7 +45,7 @@ func TestNew_ReportsEveryProblem(t *testing.T) {
 		want []string
 	}{
 		{broken, []string{"timeout: ", "proxy: "}},
-		{missing, []string{"accounts[0].credentials: ", "accounts[1].credentials: ", "ca_file: "}},
+		{missing, []string{"accounts[0].credentials.client_secret_file: ", "accounts[1].credentials.static_token_file: ", "ca_file: "}},
 	} {
 		_, err := New(tt.cfg, deps)
 		for _, want := range tt.want {

@@ -26,6 +26,11 @@ type Config struct {
 	// CAFile names a PEM file with the certificate authorities to trust. It is read again
 	// when it changes. Empty trusts those of the system.
 	CAFile string `yaml:"ca_file"`
+	// CertFile names a PEM file with the service's own certificate, for an API or a gateway
+	// that asks for one. It is read again when it changes.
+	CertFile string `yaml:"cert_file"`
+	// KeyFile names the PEM file with the private key of cert_file.
+	KeyFile string `yaml:"key_file"`
 	// Breaker stops requests to a host that fails. Accounts on one host share it.
 	Breaker Breaker `yaml:"breaker"`
 	// Answer is where an answer lists its rows.

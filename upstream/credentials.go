@@ -3,20 +3,22 @@ package upstream
 import (
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
+	"time"
 
-	"github.com/golang-jwt/jwt/v5"
+	"github.com/contactsync/contactsync/internal/keyfile"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 const (
 	minSecretBytes = 8 // less can be guessed
 	minRSABits     = 2048
-	maxFileBytes   = 64 << 10 // of a credential file
 )
 
 // key is the content of an account's credential files.
@@ -28,105 +30,131 @@ type key struct {
 	fingerprint [sha256.Size]byte // changes with the files
 }
 
-// readKey reads the credential files. Its errors name files, never content.
-func readKey(c Credentials) (*key, error) {
-	if c.StaticTokenFile != "" {
-		token, err := readSecret(c.StaticTokenFile)
-		if err != nil {
-			return nil, err
-		}
-		// A header cannot carry anything else, and net/http would quote the value in its error.
-		if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			return nil, fmt.Errorf("static token file %s: must be one line of printable ASCII without spaces", c.StaticTokenFile)
-		}
-		return &key{static: newSecret(token), fingerprint: sha256.Sum256([]byte(token))}, nil
-	}
+// readKey reads the credential files. What is wrong is told by the setting, and never quotes
+// content.
+func readKey(c Credentials, now time.Time) (*key, []setting.Error) {
+	var problems setting.Errors
 	k := &key{appID: c.ClientID}
-	if c.ClientIDFile != "" {
-		id, err := readFile(c.ClientIDFile)
+	digest := sha256.New()
+	read := func(setting, file string, use func(text string) error) {
+		if file == "" {
+			return
+		}
+		text, err := keyfile.Secret(file)
+		if err == nil {
+			err = use(text)
+		}
 		if err != nil {
-			return nil, err
+			problems.Add(setting, "%v", err)
 		}
-		if id == "" {
-			return nil, fmt.Errorf("client id file %s is empty", c.ClientIDFile)
-		}
+		_, _ = fmt.Fprintf(digest, "%s %d %s\n", setting, len(text), text) // a hash takes everything
+	}
+	read("static_token_file", c.StaticTokenFile, func(token string) error {
+		k.static = newSecret(token)
+		return tokenProblem(c.StaticTokenFile, token, now)
+	})
+	read("client_id_file", c.ClientIDFile, func(id string) error {
 		k.appID = id
-	}
-	file := c.ClientSecretFile
+		return nil
+	})
+	read("client_secret_file", c.ClientSecretFile, func(secret string) error {
+		k.secret = newSecret(secret)
+		return secretProblem(c.ClientSecretFile, secret)
+	})
 	if c.PrivateKeyFile != "" {
-		file = c.PrivateKeyFile
-	}
-	text, err := readSecret(file)
-	if err != nil {
-		return nil, err
-	}
-	if c.PrivateKeyFile != "" {
-		k.private, err = jwt.ParseRSAPrivateKeyFromPEM([]byte(text))
+		var err error
+		if k.private, err = keyfile.RSAKey(c.PrivateKeyFile); err == nil {
+			if bits := k.private.N.BitLen(); bits < minRSABits {
+				err = fmt.Errorf("%s holds a key of %d bits, which are too few: at least %d", c.PrivateKeyFile, bits, minRSABits)
+			}
+			_, _ = digest.Write(x509.MarshalPKCS1PrivateKey(k.private))
+		}
 		if err != nil {
-			return nil, fmt.Errorf("private key file %s: no RSA key in PEM form in it", file)
+			problems.Add("private_key_file", "%v", err)
 		}
-		if bits := k.private.N.BitLen(); bits < minRSABits {
-			return nil, fmt.Errorf("private key file %s: %d bits are too few, at least %d", file, bits, minRSABits)
-		}
-	} else {
-		k.secret = newSecret(text)
 	}
-	k.fingerprint = sha256.Sum256([]byte(k.appID + "\x00" + text))
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	_, _ = fmt.Fprint(digest, k.appID)
+	digest.Sum(k.fingerprint[:0])
 	return k, nil
 }
 
-func readSecret(file string) (string, error) {
-	text, err := readFile(file)
-	if err != nil {
-		return "", err
+func secretProblem(file, secret string) error {
+	if len(secret) < minSecretBytes {
+		return fmt.Errorf("%s holds %d bytes, which are too few for a secret: at least %d", file, len(secret), minSecretBytes)
 	}
-	if len(text) < minSecretBytes {
-		return "", fmt.Errorf("secret file %s: %d bytes are too few, at least %d", file, len(text), minSecretBytes)
-	}
-	return text, nil
+	return nil
 }
 
-// readFile returns the content without the line end that editors add.
-func readFile(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", fmt.Errorf("read credentials: %w", err)
+// tokenProblem returns why a token made elsewhere cannot work.
+func tokenProblem(file, token string, now time.Time) error {
+	// A header cannot carry anything else, and net/http would quote the value in its error.
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%s has to hold printable ASCII without blanks: the token alone, without \"bearer\"", file)
 	}
-	defer func() { _ = f.Close() }()
-	data, err := io.ReadAll(io.LimitReader(f, maxFileBytes+1))
-	if err != nil {
-		return "", fmt.Errorf("read credentials: %w", err)
+	if err := secretProblem(file, token); err != nil {
+		return err
 	}
-	if len(data) > maxFileBytes {
-		return "", fmt.Errorf("read credentials %s: more than %d bytes are not a secret", file, maxFileBytes)
+	if end, ok := expiry(token); ok && !now.Before(end) {
+		return fmt.Errorf("%s holds a token that expired at %s: put a new one in its place", file, end.UTC().Format(time.RFC3339))
 	}
-	text := strings.TrimSuffix(string(data), "\n")
-	return strings.TrimSuffix(text, "\r"), nil
+	return nil
 }
 
-// secretFiles returns the files of an account that hold a secret.
-func (c Credentials) secretFiles() []string {
-	return nonEmpty(c.ClientSecretFile, c.PrivateKeyFile, c.StaticTokenFile)
+// expiry returns when a token ends, if it is a JWT that says so.
+func expiry(token string) (end time.Time, ok bool) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return end, false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	if err != nil {
+		return end, false
+	}
+	var claims struct {
+		Exp *float64 `json:"exp"`
+	}
+	if json.Unmarshal(payload, &claims) != nil || claims.Exp == nil || *claims.Exp > 1e11 {
+		return end, false
+	}
+	return time.Unix(int64(*claims.Exp), 0), true
+}
+
+// weakness returns what works, but is less secret than it should be.
+func (c Credentials) weakness() []setting.Error {
+	var found setting.Errors
+	for _, f := range []struct{ setting, file string }{
+		{"client_secret_file", c.ClientSecretFile},
+		{"private_key_file", c.PrivateKeyFile},
+		{"static_token_file", c.StaticTokenFile},
+	} {
+		if keyfile.WorldReadable(f.file) {
+			found.Add(f.setting, "%s", keyfile.Readable(f.file))
+		}
+	}
+	// RFC 7518, 3.2: a key of the hash's size or larger.
+	least := map[string]int{"HS256": 32, "HS384": 48, "HS512": 64}[c.Algorithm]
+	if c.ClientSecretFile == "" || least == 0 {
+		return found
+	}
+	if secret, err := keyfile.Secret(c.ClientSecretFile); err == nil && len(secret) < least {
+		found.Add("client_secret_file", "%s holds %d bytes, and RFC 7518 asks for at least %d with %s: a shorter secret can be guessed from a token; have a longer one made",
+			c.ClientSecretFile, len(secret), least, c.Algorithm)
+	}
+	return found
 }
 
 // files returns every file of the credentials.
 func (c Credentials) files() []string {
-	return append(c.secretFiles(), nonEmpty(c.ClientIDFile)...)
+	all := []string{c.ClientSecretFile, c.PrivateKeyFile, c.StaticTokenFile, c.ClientIDFile}
+	return slices.DeleteFunc(all, func(name string) bool { return name == "" })
 }
 
-func nonEmpty(names ...string) []string {
-	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
-}
-
-// warnReadable logs each secret file that every user of the machine can read.
-func (c Credentials) warnReadable(log *slog.Logger, account string) {
-	for _, file := range c.secretFiles() {
-		info, err := os.Stat(file)
-		if err != nil {
-			continue // reported by readKey
-		}
-		if info.Mode().Perm()&0o004 != 0 {
-			log.Warn("secret file is world-readable: set its mode to 0400 or 0440", "account", account, "file", file)
-		}
+// logWeakness logs what is less secret than it should be.
+func (c Credentials) logWeakness(log *slog.Logger, account string) {
+	for _, w := range c.weakness() {
+		log.Warn("credentials are less secret than they should be", "account", account, "setting", w.Key, "what", w.Problem)
 	}
 }

@@ -2,36 +2,17 @@ package upstream
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/contactsync/contactsync/internal/keyfile"
 )
-
-// signalLog sends on a channel when a line with the words is logged.
-type signalLog struct {
-	words string
-	seen  chan struct{}
-}
-
-func (l *signalLog) Write(p []byte) (int, error) {
-	if strings.Contains(string(p), l.words) {
-		select {
-		case l.seen <- struct{}{}:
-		default:
-		}
-	}
-	return len(p), nil
-}
 
 // TestRun_SecretIsSwapped changes a secret as Kubernetes does: the file is a
 // link through ..data, and ..data is replaced by a link to another directory.
@@ -52,52 +33,31 @@ func TestRun_SecretIsSwapped(t *testing.T) {
 	}
 	link("..1", "..data")
 	link("..data/secret", "secret")
-	log := &signalLog{words: "credentials changed", seen: make(chan struct{}, 1)}
-	c := newTestClient(t, "http://api.test", func(cfg *Config, deps *Deps) {
+	c := newTestClient(t, "http://api.test", func(cfg *Config, _ *Deps) {
 		cfg.Accounts[0].Credentials.ClientSecretFile = filepath.Join(dir, "secret")
-		deps.Log = slog.New(slog.NewTextHandler(log, nil))
 	})
 	now := time.Now()
 	source := c.accounts[testAccount].tokens[""]
-	claims(t, mustToken(t, source, now), []byte(testSecret), now)
+	if !signedWith(mustToken(t, source, now), testSecret) {
+		t.Fatal("the first secret is not used")
+	}
+	link("..2", "..new")
+	if err := os.Rename(filepath.Join(dir, "..new"), filepath.Join(dir, "..data")); err != nil {
+		t.Fatal(err)
+	}
+	c.readFilesNow()
+	if !signedWith(mustToken(t, source, now), "another-canary-secret") {
+		t.Error("the swap is not seen")
+	}
+}
 
+// runInBubble runs the client while the test does something.
+func runInBubble(t *testing.T, c *Client, test func()) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { c.Run(ctx) })
-	// The watch may begin after the swap; then the next swap is seen.
-	for i := 0; ; i++ {
-		link([]string{"..2", "..1"}[i%2], "..new")
-		if err := os.Rename(filepath.Join(dir, "..new"), filepath.Join(dir, "..data")); err != nil {
-			t.Fatal(err)
-		}
-		select {
-		case <-log.seen:
-			// On a busy machine it may be the swap before that was seen; then this one is next.
-			key := []string{"another-canary-secret", testSecret}[i%2]
-			for !signedWith(mustToken(t, source, now), key) {
-				select {
-				case <-log.seen:
-				case <-t.Context().Done():
-					t.Fatal("the last swap is not seen")
-				}
-			}
-		case <-time.After(2 * settleTime):
-			continue
-		}
-		break
-	}
-	cancel()
-	running.Wait()
-}
-
-// runInBubble runs the client with events that the test sends.
-func runInBubble(t *testing.T, c *Client, test func(events chan<- fsnotify.Event, errs chan<- error)) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	events, errs := make(chan fsnotify.Event), make(chan error)
-	var running sync.WaitGroup
-	running.Go(func() { c.run(ctx, events, errs) })
-	test(events, errs)
+	test()
 	cancel()
 	running.Wait()
 }
@@ -107,37 +67,23 @@ func TestRun_ReadsFilesAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestClient(t, "http://api.test", nil)
 		source := c.accounts[testAccount].tokens[""]
-		secrets := 0
-		// change writes another secret and reports whether it is used after a time.
-		change := func(after time.Duration) bool {
-			secrets++
-			secret := fmt.Sprint("canary-secret-number-", secrets)
+		// change writes another secret at a time and reports whether it is used after a time.
+		change := func(secret string, at time.Time, after time.Duration) bool {
 			writeFile(t, c.secret, secret)
+			if err := os.Chtimes(c.secret, at, at); err != nil {
+				t.Fatal(err)
+			}
 			time.Sleep(after)
 			synctest.Wait()
 			return signedWith(mustToken(t, source, time.Now()), secret)
 		}
-		runInBubble(t, c.Client, func(events chan<- fsnotify.Event, errs chan<- error) {
-			if change(rereadEvery-time.Second) || !change(time.Second) || !change(rereadEvery) {
-				t.Error("without events the files are not read every minute")
+		runInBubble(t, c.Client, func() {
+			if change("canary-secret-number-1", time.Now(), keyfile.Interval-time.Millisecond) || !change("canary-secret-number-2", time.Now().Add(-time.Minute), time.Second) {
+				t.Error("files are not read every few seconds")
 			}
-			for range 2 {
-				events <- fsnotify.Event{}
-				if change(settleTime-time.Millisecond) || !change(time.Millisecond) {
-					t.Error("files are not read a settle time after the event")
-				}
-			}
-			errs <- errors.New("overflow")
-			if !change(settleTime) || !strings.Contains(c.log.String(), "overflow") {
-				t.Error("files are not read after the watch has failed")
-			}
-			read := false
-			for range 10 { // a directory that never rests
-				events <- fsnotify.Event{}
-				read = change(settleTime/2) || read
-			}
-			if !read {
-				t.Error("files are not read while events go on")
+			next := time.Now().Add(keyfile.Interval - time.Second + time.Millisecond)
+			if change("canary-secret-number-3", next.Add(-500*time.Millisecond), keyfile.Interval) || !change("canary-secret-number-3", next.Add(-500*time.Millisecond), keyfile.Interval) {
+				t.Error("a file that was being written is read, or is not read later")
 			}
 		})
 	})
@@ -151,7 +97,7 @@ func TestRun_UpdatesGauges(t *testing.T) {
 		gate.SetShare(time.Now(), 1, 1)
 		remaining := c.metrics.BudgetRemaining.WithLabelValues(testAccount)
 		before := testutil.ToFloat64(remaining)
-		runInBubble(t, c.Client, func(chan<- fsnotify.Event, chan<- error) {
+		runInBubble(t, c.Client, func() {
 			time.Sleep(5 * time.Minute)
 			synctest.Wait()
 		})

@@ -32,6 +32,7 @@ type tokenSource struct {
 	cfg     Credentials
 	log     *slog.Logger
 	issued  prometheus.Counter
+	refused prometheus.Counter // readings of files that cannot be used
 
 	mu        sync.Mutex // guards what follows
 	key       *key       // nil until the files could be read
@@ -107,20 +108,21 @@ func (s *tokenSource) invalidate(refused string) {
 
 // reload reads the credential files again. If they are unusable the previous key
 // stays in use, and the error is logged once.
-func (s *tokenSource) reload() {
-	key, err := readKey(s.cfg)
+func (s *tokenSource) reload(now time.Time) {
+	key, problems := readKey(s.cfg, now)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err != nil {
+	if err := joined(problems); err != nil {
+		s.refused.Inc()
 		if s.lastError != err.Error() {
 			s.lastError = err.Error()
-			s.log.Error("credentials cannot be read, previous ones stay in use", "account", s.account, "err", err)
+			s.log.Error("credentials cannot be used, previous ones stay in use", "account", s.account, "err", err)
 		}
 		return
 	}
 	if s.lastError != "" {
 		s.lastError = ""
-		s.log.Info("credentials can be read again", "account", s.account)
+		s.log.Info("credentials can be used again", "account", s.account)
 	}
 	previous := s.key
 	if previous != nil && previous.fingerprint == key.fingerprint {
@@ -129,6 +131,7 @@ func (s *tokenSource) reload() {
 	s.key, s.cached = key, Secret{}
 	if previous != nil {
 		s.log.Info("credentials changed, new tokens are signed with them", "account", s.account)
+		s.cfg.logWeakness(s.log, s.account)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 	"github.com/contactsync/contactsync/internal/setting"
 )
@@ -40,9 +41,9 @@ func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *logb
 	log := &logbuffer.Buffer{}
 	s := &tokenSource{
 		account: testAccount, cfg: c, log: slog.New(slog.NewTextHandler(log, nil)),
-		issued: prometheus.NewCounter(prometheus.CounterOpts{Name: "issued"}),
+		issued: prometheus.NewCounter(prometheus.CounterOpts{Name: "issued"}), refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"}),
 	}
-	s.reload()
+	s.reload(time.Now())
 	return s, log
 }
 
@@ -177,10 +178,10 @@ func TestReload(t *testing.T) {
 	s, log := newTestTokens(t, nil)
 	now := time.Now()
 	before := mustToken(t, s, now)
-	for _, bad := range []string{"", "short", strings.Repeat("x", maxFileBytes+1)} {
+	for _, bad := range []string{"", "short", strings.Repeat("x", keyfile.MaxBytes+1)} {
 		writeFile(t, s.cfg.ClientSecretFile, bad)
-		s.reload()
-		s.reload()
+		s.reload(time.Now())
+		s.reload(time.Now())
 		if mustToken(t, s, now) != before {
 			t.Fatal("a bad file replaced a good key")
 		}
@@ -188,13 +189,16 @@ func TestReload(t *testing.T) {
 	if err := os.Remove(s.cfg.ClientSecretFile); err != nil {
 		t.Fatal(err)
 	}
-	s.reload()
+	s.reload(time.Now())
 	if n := strings.Count(log.String(), "level=ERROR"); n != 4 {
 		t.Errorf("%d errors for four problems: %s", n, log)
 	}
-	writeFile(t, s.cfg.ClientSecretFile, "another-canary-secret")
-	s.reload()
-	claims(t, mustToken(t, s, now), []byte("another-canary-secret"), now)
+	writeFile(t, s.cfg.ClientSecretFile, "another-canary-secret-0123456789")
+	s.reload(time.Now())
+	claims(t, mustToken(t, s, now), []byte("another-canary-secret-0123456789"), now)
+	if n := testutil.ToFloat64(s.refused); n != 7 {
+		t.Errorf("%v readings were counted as unusable, want 7", n)
+	}
 	if !strings.Contains(log.String(), "credentials changed") || strings.Contains(log.String(), "canary") {
 		t.Errorf("logged %s", log)
 	}
@@ -207,7 +211,7 @@ func TestReload_UnchangedFilesKeepTheToken(t *testing.T) {
 	now := time.Now()
 	for range 3 {
 		mustToken(t, s, now)
-		s.reload()
+		s.reload(time.Now())
 	}
 	if n := testutil.ToFloat64(s.issued); n != 1 || log.String() != "" {
 		t.Errorf("%v tokens issued; logged %q", n, log)

@@ -1,17 +1,17 @@
 package upstream
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync/atomic"
 	"time"
+
+	"github.com/contactsync/contactsync/internal/keyfile"
+	"github.com/contactsync/contactsync/internal/setting"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 const (
@@ -29,18 +29,19 @@ const (
 // to other addresses.
 const connectionMaxAge = 10 * time.Minute
 
-// transport makes all requests. Its connections are given up for new ones when the CA
-// file changes, and at connectionMaxAge; what is in flight ends on the old ones.
+// transport makes all requests. Its connections are given up for new ones when the
+// file of a certificate or key changes, and at connectionMaxAge; what is in flight ends on the old ones.
 type transport struct {
 	cfg     Config
 	log     *slog.Logger
+	metrics *metrics.Upstream
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	current atomic.Pointer[connections]
 
 	// Owned by the goroutine of Client.Run.
-	ca    []byte
+	files keyfile.Certificates
 	since time.Time
-	fault string // why the CA file could not be used when it was read last
+	fault string // why the files could not be used when they were read last
 }
 
 // connections are those that are kept for further requests, and those that are made for one
@@ -48,13 +49,13 @@ type transport struct {
 type connections struct{ kept, alone *http.Transport }
 
 func newTransport(cfg Config, deps Deps) (*transport, error) {
-	t := &transport{cfg: cfg, log: deps.Log, dial: deps.Dial, since: time.Now()}
+	t := &transport{cfg: cfg, log: deps.Log, metrics: deps.Metrics, dial: deps.Dial, since: time.Now()}
 	if t.dial == nil {
 		t.dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
-	var err error
-	if t.ca, err = readCA(cfg.CAFile); err != nil {
-		return nil, err
+	var problems []setting.Error
+	if t.files, problems = cfg.files().Read(t.since); len(problems) > 0 {
+		return nil, joined(problems)
 	}
 	t.current.Store(t.connections())
 	return t, nil
@@ -73,46 +74,33 @@ func (t *transport) roundTripAlone(r *http.Request) (*http.Response, error) {
 // CloseIdleConnections closes those that no request uses.
 func (t *transport) CloseIdleConnections() { t.current.Load().kept.CloseIdleConnections() }
 
-// renew takes up new connections where they are due. A CA file that cannot be used
-// changes nothing.
+// renew takes up new connections where they are due. Files that cannot be used
+// change nothing.
 func (t *transport) renew(now time.Time) {
-	ca, err := readCA(t.cfg.CAFile)
-	if err != nil {
+	files, problems := t.cfg.files().Read(now)
+	if err := joined(problems); err != nil {
+		t.metrics.FilesRefused.Inc()
 		if fault := err.Error(); fault != t.fault {
 			t.fault = fault
-			t.log.Warn("the CA file cannot be used: the certificates that were read before are trusted", "err", err)
+			t.log.Error("certificate files cannot be used, previous ones stay in use", "err", err)
 		}
-		ca = t.ca
-	} else {
+		files = t.files
+	} else if t.fault != "" {
 		t.fault = ""
+		t.log.Info("certificate files can be used again")
 	}
-	changed := !bytes.Equal(ca, t.ca)
+	changed := files.Digest != t.files.Digest
 	if !changed && now.Sub(t.since) < connectionMaxAge {
 		return
 	}
 	if changed {
-		t.log.Info("CA file read again", "file", t.cfg.CAFile)
+		t.log.Info("certificate files changed, new connections are made with them")
 	}
-	t.ca, t.since = ca, now
+	t.files, t.since = files, now
 	t.current.Swap(t.connections()).kept.CloseIdleConnections() // one in use becomes idle, and times out
 }
 
-// readCA returns the content of the CA file, nil where there is none.
-func readCA(file string) ([]byte, error) {
-	if file == "" {
-		return nil, nil
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read ca_file: %w", err)
-	}
-	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("read ca_file %s: no certificate in PEM form in it", file)
-	}
-	return pem, nil
-}
-
-// connections returns new ones for the CA file as it was read last. They speak HTTP/1.1 only:
+// connections returns new ones for the files as they were read last. They speak HTTP/1.1 only:
 // a dead HTTP/2 connection can swallow requests for minutes, and HTTP/2 lets
 // the transport resend a request by itself.
 func (t *transport) connections() *connections {
@@ -121,7 +109,7 @@ func (t *transport) connections() *connections {
 	kept := &http.Transport{
 		Protocols:              protocols,
 		DialContext:            t.dial,
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: t.files.Roots, Certificates: t.files.Own},
 		TLSHandshakeTimeout:    tlsTimeout,
 		DisableCompression:     true, // readBody bounds what it decompresses, net/http does not
 		MaxIdleConnsPerHost:    maxIdlePerHost,
@@ -132,10 +120,6 @@ func (t *transport) connections() *connections {
 	}
 	if t.cfg.Proxy == ProxyEnvironment {
 		kept.Proxy = http.ProxyFromEnvironment
-	}
-	if t.ca != nil {
-		kept.TLSClientConfig.RootCAs = x509.NewCertPool()
-		kept.TLSClientConfig.RootCAs.AppendCertsFromPEM(t.ca) // readCA has looked at it
 	}
 	alone := kept.Clone()
 	alone.DisableKeepAlives = true

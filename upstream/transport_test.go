@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"io"
 	"log"
@@ -15,6 +16,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/lab/authority"
@@ -178,6 +181,75 @@ func TestTransport_CAFileIsReplaced(t *testing.T) {
 		}
 	}
 }
+
+// The API knows the service by its certificate: each connection shows the one that the files
+// hold, and one that cannot be used changes nothing.
+func TestTransport_ClientCertificateIsReplaced(t *testing.T) {
+	t.Parallel()
+	mine := newAuthority(t)
+	settings := showing(t, mine, "127.0.0.1", time.Now().Add(time.Hour))
+	settings.ClientAuth, settings.ClientCAs = tls.RequireAndVerifyClientCert, x509.NewCertPool()
+	settings.ClientCAs.AppendCertsFromPEM(mine.PEM)
+	var seen atomic.Value
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen.Store(r.TLS.PeerCertificates[0].Subject.CommonName)
+		_, _ = w.Write(goodAnswer(batchOf("a")))
+	}))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.TLS = settings
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	dir := t.TempDir()
+	ca, certFile, keyFile := filepath.Join(dir, "ca"), filepath.Join(dir, "cert"), filepath.Join(dir, "key")
+	writeFile(t, ca, string(mine.PEM))
+	pair := func(name string, until time.Time) (cert, key string) {
+		issued, err := mine.Issue(x509.Certificate{Subject: pkix.Name{CommonName: name}, NotAfter: until})
+		if err != nil {
+			t.Fatal(err)
+		}
+		certPEM, keyPEM, err := authority.PEM(issued)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(certPEM), string(keyPEM)
+	}
+	put := func(cert, key string) {
+		writeFile(t, certFile, cert)
+		writeFile(t, keyFile, key)
+	}
+	soon := time.Now().Add(time.Hour)
+	put(pair("first", soon))
+	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile, cfg.CertFile, cfg.KeyFile = ca, certFile, keyFile })
+	send := func(name string, unusable float64) {
+		t.Helper()
+		if got := c.Send(t.Context(), batchOf("a")); got.Kind != contactsync.Answered || seen.Load() != name {
+			t.Errorf("%v %s: the API saw %v, want %s", got.Kind, got.Detail, seen.Load(), name)
+		}
+		if got := testutil.ToFloat64(c.metrics.FilesRefused); got != unusable {
+			t.Errorf("%v readings were counted as unusable, want %v", got, unusable)
+		}
+	}
+	send("first", 0)
+	second, _ := pair("second", soon)
+	writeFile(t, certFile, second)
+	c.readFilesNow()
+	c.Close()
+	send("first", 1)
+	put(pair("expired", time.Now().Add(-time.Minute)))
+	c.readFilesNow()
+	c.readFilesNow()
+	c.Close()
+	send("first", 3)
+	if n := strings.Count(c.log.String(), "previous ones stay in use"); n != 2 || !strings.Contains(c.log.String(), "expired at") {
+		t.Errorf("%d faults were logged, want one line for each of the two:\n%s", n, c.log)
+	}
+	put(pair("third", soon))
+	c.readFilesNow() // and the connections are renewed
+	send("third", 3)
+}
+
+// readFilesNow reads the files as Run does when they have been left alone for a moment.
+func (c *testClient) readFilesNow() { c.readFiles(time.Now().Add(time.Minute)) }
 
 // A connection that works is not used for ever: a host's name moves to other addresses.
 func TestTransport_ConnectionsHaveAGreatestAge(t *testing.T) {

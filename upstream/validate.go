@@ -45,6 +45,7 @@ func (c Config) Validate() []setting.Error {
 		a.Budget.validate(key+"budget.", &problems)
 	}
 	c.validateLimits(&problems)
+	c.validateTLS(&problems)
 	c.Breaker.validate(c.Timeout, &problems)
 	c.Answer.validate(&problems)
 	return problems
@@ -157,6 +158,13 @@ func (c Config) validateLimits(problems *setting.Errors) {
 	}
 	if c.Proxy != ProxyNone && c.Proxy != ProxyEnvironment {
 		problems.Add("proxy", "%q is unknown: %s or %s", c.Proxy, ProxyNone, ProxyEnvironment)
+	}
+}
+
+// validateTLS checks the settings of the service's own certificate.
+func (c Config) validateTLS(problems *setting.Errors) {
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		problems.Add("cert_file", "cert_file and key_file go together: set both or none")
 	}
 }
 

@@ -23,20 +23,23 @@ when the settings themselves are wrong.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out := cmd.OutOrStdout()
-			cfg, err := load(file, environ, cmd.ErrOrStderr())
+			cfg, places, err := loadPlaces(file, environ, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
 			if show {
-				text, err := cfg.YAML()
+				text, err := cfg.Redacted()
 				if err != nil {
 					return err
 				}
 				_, err = out.Write(text)
 				return err
 			}
-			found := app.CheckFiles(cfg)
-			if connect {
+			faults := cfg.CheckFiles()
+			tell(out, "error: ", places, faults)
+			tell(out, "note: ", places, cfg.Weaknesses())
+			var found []app.Finding
+			if connect && len(faults) == 0 { // nothing can be asked without them
 				cfg.Log.Level = "error" // what it finds is printed below
 				found = append(found, app.CheckConnect(cmd.Context(), cfg, app.NewLogger(cfg.Log, cmd.ErrOrStderr()))...)
 			}
@@ -47,7 +50,7 @@ when the settings themselves are wrong.`,
 				}
 				fmt.Fprintln(out, level+f.Problem)
 			}
-			if app.FatalError(found) != nil {
+			if len(faults) > 0 || app.FatalError(found) != nil {
 				return errReported
 			}
 			lines := app.Summary(cfg)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/contactsync/contactsync/internal/app"
 	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/setting"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -27,9 +28,13 @@ func runCommand(environ []string) *cobra.Command {
 		Short: "Run the service until SIGTERM or SIGINT; a second one exits immediately",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := load(file, environ, cmd.ErrOrStderr())
+			cfg, places, err := loadPlaces(file, environ, cmd.ErrOrStderr())
 			if err != nil {
 				return err
+			}
+			if faults := cfg.CheckFiles(); len(faults) > 0 {
+				tell(cmd.ErrOrStderr(), "error: ", places, faults)
+				return errReported
 			}
 			log := app.NewLogger(cfg.Log, cmd.ErrOrStderr())
 			limitMemory(log, memlimit.FromCgroup)
@@ -66,13 +71,25 @@ func configFlag(cmd *cobra.Command, file *string) {
 
 // load reads the settings and prints every error in them.
 func load(file string, environ []string, stderr io.Writer) (config.Config, error) {
-	cfg, err := config.Load(file, environ)
+	cfg, _, err := loadPlaces(file, environ, stderr)
+	return cfg, err
+}
+
+func loadPlaces(file string, environ []string, stderr io.Writer) (config.Config, config.Places, error) {
+	cfg, places, err := config.LoadPlaces(file, environ)
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		if file == "" {
 			fmt.Fprintln(stderr, "contactsync: no settings file was given: use --config FILE")
 		}
-		return cfg, errSettings
+		return cfg, places, errSettings
 	}
-	return cfg, nil
+	return cfg, places, nil
+}
+
+// tell prints what is wrong with the files that the settings name, with its line.
+func tell(out io.Writer, level string, places config.Places, faults []setting.Error) {
+	for _, f := range faults {
+		fmt.Fprintln(out, level+places.Of(f).Error())
+	}
 }

@@ -71,6 +71,7 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	a.kafka.LimitBatches(cfg.Consumer.MaxBatchBytes)
+	a.kafka.OnUnusableFiles(m.Consumer.FilesRefused.Inc)
 	if a.upstream, err = upstream.New(cfg.Upstream, upstream.Deps{Log: o.Log, Metrics: &m.Upstream, Version: o.Version}); err != nil {
 		return err
 	}

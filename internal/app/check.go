@@ -22,20 +22,6 @@ type Finding struct {
 	Problem string
 }
 
-// CheckFiles checks the files that the settings name.
-func CheckFiles(cfg config.Config) []Finding {
-	var found []Finding
-	for _, f := range cfg.Upstream.CheckFiles() {
-		found = append(found, Finding{true, "upstream." + f.Key + ": " + f.Problem})
-	}
-	if conn, err := kafka.New(cfg.Kafka, slog.New(slog.DiscardHandler)); err != nil {
-		found = append(found, Finding{true, err.Error()})
-	} else {
-		conn.Close()
-	}
-	return found
-}
-
 // CheckConnect checks everything that the settings point to: the brokers and their
 // versions, the topics to read, the dead-letter topic, and each host of the API. It
 // sends no contact and no token, and creates nothing.

@@ -103,12 +103,28 @@ func (c Config) Validate() []setting.Error {
 		{"log", c.Log.validate()},
 		{"shutdown", c.Shutdown.validate()},
 	} {
-		for _, e := range section.errs {
-			e.Key = join(section.name, e.Key)
-			errs = append(errs, e)
-		}
+		errs = append(errs, under(section.name, section.errs)...)
 	}
 	return append(errs, c.relations()...)
+}
+
+// CheckFiles returns everything that is wrong with the files that the settings name.
+func (c Config) CheckFiles() []setting.Error {
+	return append(under("kafka", c.Kafka.CheckFiles()), under("upstream", c.Upstream.CheckFiles())...)
+}
+
+// Weaknesses returns what works, but is less secret than it should be.
+func (c Config) Weaknesses() []setting.Error {
+	return append(under("kafka", c.Kafka.Weaknesses()), under("upstream", c.Upstream.Weaknesses())...)
+}
+
+// under returns errors of a section with full keys.
+func under(section string, errs []setting.Error) []setting.Error {
+	full := make([]setting.Error, len(errs))
+	for i, e := range errs {
+		full[i] = setting.Error{Key: join(section, e.Key), Problem: e.Problem}
+	}
+	return full
 }
 
 func (a Admin) validate() []setting.Error {

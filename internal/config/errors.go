@@ -99,23 +99,27 @@ func (r *report) inVariable(name, key, format string, args ...any) {
 // invalid adds an error from Validate, at the place where the value was set. What
 // could not be read has been reported already.
 func (r *report) invalid(invalid setting.Error) {
-	at := Error{File: r.file, Key: invalid.Key, Problem: invalid.Problem, From: FromDefault}
-	if r.hidden(invalid.Key) {
-		return
+	if !r.hidden(invalid.Key) {
+		r.list = append(r.list, r.place(invalid))
 	}
-	for key := invalid.Key; key != ""; key = parent(key) {
+}
+
+// place says where the value was set that an error is about.
+func (r *report) place(e setting.Error) Error {
+	at := Error{File: r.file, Key: e.Key, Problem: e.Problem, From: FromDefault}
+	for key := e.Key; key != ""; key = parent(key) {
 		o, known := r.origins[key]
 		if !known {
 			continue
 		}
 		at.Line = o.line
 		// An item of a list that a variable gave came from that variable.
-		if key == invalid.Key || o.from != FromFile {
+		if key == e.Key || o.from != FromFile {
 			at.From = o.from
 		}
 		break
 	}
-	r.list = append(r.list, at)
+	return at
 }
 
 // hidden reports whether the key, or anything that it lies in, could not be read.

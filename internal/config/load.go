@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
+
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // Load returns the settings: the defaults, under the file, under the variables
@@ -11,23 +14,36 @@ import (
 // the file out. The error is an Errors where the settings are wrong, and that of the
 // operating system where the file cannot be read.
 func Load(path string, environ []string) (Config, error) {
+	c, _, err := LoadPlaces(path, environ)
+	return c, err
+}
+
+// Places knows where each setting was set.
+type Places struct{ r *report }
+
+// Of says of an error that is found after Load where the setting was set.
+func (p Places) Of(e setting.Error) Error { return p.r.place(e) }
+
+// LoadPlaces is Load for what is checked after it, as the files that the settings name.
+func LoadPlaces(path string, environ []string) (Config, Places, error) {
 	if path == "" {
 		return load("", "", environ)
 	}
-	f, err := os.Open(path)
+	// A pipe that nobody writes to must not hold the program, and would hide a signal.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
-		return Config{}, fmt.Errorf("read the settings: %w", err)
+		return Config{}, Places{}, fmt.Errorf("read the settings: %w", err)
 	}
 	defer f.Close()
 	// One byte more than is taken, to tell a file that is too large.
 	text, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
 	if err != nil {
-		return Config{}, fmt.Errorf("read the settings: %w", err)
+		return Config{}, Places{}, fmt.Errorf("read the settings: %w", err)
 	}
 	return load(path, string(text), environ)
 }
 
-func load(path, text string, environ []string) (Config, error) {
+func load(path, text string, environ []string) (Config, Places, error) {
 	c := DefaultConfig()
 	r := newReport(path)
 	root, usable := r.parse(text)
@@ -43,7 +59,7 @@ func load(path, text string, environ []string) (Config, error) {
 		}
 	}
 	if err := r.err(); err != nil {
-		return Config{}, err
+		return Config{}, Places{}, err
 	}
-	return c, nil
+	return c, Places{r}, nil
 }

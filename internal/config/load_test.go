@@ -35,7 +35,7 @@ func reread(t *testing.T, c Config) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := load("printed.yaml", string(first), nil)
+	again, _, err := load("printed.yaml", string(first), nil)
 	if err != nil {
 		t.Fatalf("%v\nin\n%s", err, first)
 	}
@@ -195,7 +195,7 @@ func FuzzLoad(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text, variable string) {
-		c, err := load("fuzz.yaml", text, []string{variable})
+		c, _, err := load("fuzz.yaml", text, []string{variable})
 		if err == nil {
 			reread(t, c)
 			return

@@ -10,49 +10,79 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/contactsync/contactsync/internal/keyfile"
 )
 
 // YAML prints the settings as a file that Load reads back to the same settings.
-func (c Config) YAML() ([]byte, error) {
-	var out bytes.Buffer
-	if err := printGroup(&out, reflect.ValueOf(c), ""); err != nil {
+func (c Config) YAML() ([]byte, error) { return print(c, false) }
+
+// Redacted prints the settings without what may be secret: the values of claims, and the
+// name of a file that nothing has, which is where a secret is written by mistake.
+func (c Config) Redacted() ([]byte, error) { return print(c, true) }
+
+func print(c Config, redact bool) ([]byte, error) {
+	p := printer{redact: redact}
+	if err := p.group(reflect.ValueOf(c), ""); err != nil {
 		return nil, fmt.Errorf("print the settings: %w", err)
 	}
-	return out.Bytes(), nil
+	return p.out.Bytes(), nil
 }
 
-// printGroup writes a struct, one key per line. The YAML library's writer is not
+type printer struct {
+	out    bytes.Buffer
+	redact bool
+}
+
+const redacted = "[redacted]"
+
+// group writes a struct, one key per line. The YAML library's writer is not
 // used: it leaves texts without quotes that its reader takes for something else.
-func printGroup(out *bytes.Buffer, v reflect.Value, indent string) error {
+func (p *printer) group(v reflect.Value, indent string) error {
 	for field, value := range v.Fields() {
-		fmt.Fprintf(out, "%s%s:", indent, yamlName(field))
+		fmt.Fprintf(&p.out, "%s%s:", indent, yamlName(field))
 		switch {
 		case isList(value.Type()):
 			if value.Len() == 0 {
-				out.WriteString(" []")
+				p.out.WriteString(" []")
 			}
-			out.WriteByte('\n')
+			p.out.WriteByte('\n')
 			for i := range value.Len() {
-				var entry bytes.Buffer
-				if err := printGroup(&entry, value.Index(i), indent+"    "); err != nil {
+				entry := printer{redact: p.redact}
+				if err := entry.group(value.Index(i), indent+"    "); err != nil {
 					return err
 				}
-				fmt.Fprintf(out, "%s  - %s", indent, strings.TrimLeft(entry.String(), " "))
+				fmt.Fprintf(&p.out, "%s  - %s", indent, strings.TrimLeft(entry.out.String(), " "))
 			}
 		case value.Kind() == reflect.Struct:
-			out.WriteByte('\n')
-			if err := printGroup(out, value, indent+"  "); err != nil {
+			p.out.WriteByte('\n')
+			if err := p.group(value, indent+"  "); err != nil {
 				return err
 			}
 		default:
-			text, err := printValue(value)
+			text, err := p.value(yamlName(field), value)
 			if err != nil {
 				return fmt.Errorf("%s: %w", yamlName(field), err)
 			}
-			fmt.Fprintf(out, " %s\n", text)
+			fmt.Fprintf(&p.out, " %s\n", text)
 		}
 	}
 	return nil
+}
+
+func (p *printer) value(name string, v reflect.Value) (string, error) {
+	switch {
+	case !p.redact:
+	case strings.HasSuffix(name, "_file") && v.String() != "" && !keyfile.Exists(v.String()):
+		return quote(redacted + " no such file")
+	case v.Kind() == reflect.Map:
+		hidden := map[string]any{} // whose values are the user's own
+		for _, key := range v.MapKeys() {
+			hidden[key.String()] = redacted
+		}
+		return printAny(hidden)
+	}
+	return printValue(v)
 }
 
 // printValue writes everything that is no group on one line.

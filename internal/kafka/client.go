@@ -2,10 +2,10 @@ package kafka
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -25,6 +25,7 @@ type Client struct {
 	decoding *decoding
 	client   *kafkago.Client // on the shared transport; each request is bounded by the request time-out
 
+	identity  atomic.Pointer[identity]
 	transport *kafkago.Transport // nil where the caller brought a transport of its own
 	renewal   *renewal
 
@@ -48,15 +49,18 @@ type Client struct {
 // megabytes each second. A topic that is not among them can be asked for, but neither
 // read nor written.
 func New(cfg Config, log *slog.Logger, topics ...string) (*Client, error) {
-	files, err := cfg.credentials()
-	if err != nil {
-		return nil, fmt.Errorf("connect to kafka: %w", err)
+	id, problems := cfg.identity(time.Now())
+	if err := joined(problems); err != nil {
+		return nil, err
+	}
+	for _, w := range cfg.Weaknesses() {
+		log.Warn("credentials are less secret than they should be", "setting", "kafka."+w.Key, "what", w.Problem)
 	}
 	c := newClient(cfg, log)
+	c.identity.Store(id)
 	c.transport = c.newTransport(c.life, topics)
 	c.client.Transport = c.transport
 	c.renewal.add(c.transport)
-	c.renewal.files = files
 	c.running.Go(func() { c.renewal.run(c.life) })
 	return c, nil
 }
@@ -82,8 +86,9 @@ func newClient(cfg Config, log *slog.Logger) *Client {
 		sockets: map[*socket]struct{}{},
 		client:  &kafkago.Client{Addr: addr, Timeout: cfg.RequestTimeout},
 	}
+	c.identity.Store(&identity{})
 	c.life, c.end = context.WithCancel(context.Background())
-	c.renewal = newRenewal(cfg, log, c.checkBootstrap)
+	c.renewal = newRenewal(c)
 	return c
 }
 
@@ -98,7 +103,7 @@ func (c *Client) newTransport(ctx context.Context, topics []string) *kafkago.Tra
 		ClientID:       c.cfg.ClientID,
 		Context:        ctx,
 	}
-	if m := c.cfg.SASL.mechanism(); m != nil {
+	if m := c.cfg.SASL.mechanism(func() string { return c.identity.Load().password }); m != nil {
 		t.SASL = m
 	}
 	return t
@@ -106,13 +111,15 @@ func (c *Client) newTransport(ctx context.Context, topics []string) *kafkago.Tra
 
 // dialer connects to one broker, for CheckVersions. TLS is part of its dial
 // function; its TLS field stays nil.
-func (c *Client) dialer() *kafkago.Dialer {
+func dialer(c *Client, as *identity) *kafkago.Dialer {
 	d := &kafkago.Dialer{
 		ClientID: c.cfg.ClientID,
-		DialFunc: c.dial,
-		Timeout:  c.cfg.DialTimeout,
+		DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
+			return c.dial(ctx, as, network, address)
+		},
+		Timeout: c.cfg.DialTimeout,
 	}
-	if m := c.cfg.SASL.mechanism(); m != nil {
+	if m := c.cfg.SASL.mechanism(func() string { return as.password }); m != nil {
 		d.SASLMechanism = m
 	}
 	return d
@@ -125,6 +132,9 @@ const defaultMaxBatch = 64 << 20
 // decompression takes in all fetches of the client together. It must be called before the
 // first fetch.
 func (c *Client) LimitBatches(most setting.Size) { c.decoding = newDecoding(int(most)) }
+
+// OnUnusableFiles has a function called at each reading of files that cannot be used.
+func (c *Client) OnUnusableFiles(f func()) { c.renewal.unusable.Store(&f) }
 
 // RequestTimeout bounds one request and its answer.
 func (c *Client) RequestTimeout() time.Duration { return c.cfg.RequestTimeout }

@@ -55,6 +55,7 @@ func TestClient_LogsInWithTheFilesAsTheyAre(t *testing.T) {
 			}
 			// The same client must log in with what the file holds by now.
 			write(t, dir, "password", []byte("rotated-secret\n"))
+			kafka.Renewals(refused)(t.Context(), time.Now())
 			conn, err := refused.Dialer().DialContext(t.Context(), "tcp", broker)
 			if err != nil {
 				t.Fatalf("after the rotation: %v", err)
@@ -134,15 +135,15 @@ func TestNew_RefusesFilesThatCannotServe(t *testing.T) {
 		sasl kafka.SASL
 		want []string
 	}{
-		{"missing authority", kafka.TLS{Enabled: true, CAFile: missing}, kafka.SASL{}, []string{"tls.ca_file", missing}},
+		{"missing authority", kafka.TLS{Enabled: true, CAFile: missing}, kafka.SASL{}, []string{"tls.ca_file", "no such file"}},
 		{"authority is junk", kafka.TLS{Enabled: true, CAFile: junk}, kafka.SASL{}, []string{"tls.ca_file", junk}},
 		{
 			"key of another certificate",
 			kafka.TLS{Enabled: true, CertFile: write(t, dir, "cert", cert), KeyFile: write(t, dir, "key", otherKey)},
 			kafka.SASL{},
-			[]string{"tls.cert_file", "tls.key_file"},
+			[]string{"tls.key_file", "is not the key of"},
 		},
-		{"missing password", kafka.TLS{}, kafka.SASL{Mechanism: kafka.ScramSHA256, Username: "u", PasswordFile: missing}, []string{"sasl.password_file", missing}},
+		{"missing password", kafka.TLS{}, kafka.SASL{Mechanism: kafka.ScramSHA256, Username: "u", PasswordFile: missing}, []string{"sasl.password_file", "no such file"}},
 		{
 			"empty password",
 			kafka.TLS{},

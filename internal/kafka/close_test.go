@@ -21,7 +21,7 @@ func TestClient_CloseWaitsForARenewal(t *testing.T) {
 		}
 		trying := make(chan struct{})
 		var ended atomic.Bool
-		c.renewal.try = func(ctx context.Context) error {
+		c.renewal.try = func(ctx context.Context, _ *identity) error {
 			close(trying)
 			<-ctx.Done()
 			Sleep(context.Background(), time.Second) // a connection is closed

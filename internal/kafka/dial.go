@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,9 +16,6 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/apiversions"
 )
-
-// maxFile bounds what is read of a certificate, key or password file.
-const maxFile = 1 << 20
 
 // socket is a connection that Close knows of until it is closed.
 type socket struct {
@@ -50,11 +44,7 @@ func (s *socket) Close() error {
 // dial connects to one address and makes the connection a TLS one where that is
 // on. kafka-go ends ctx when the connection is ready, SASL included, or by its
 // deadline when it is not.
-func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	settings, err := c.cfg.TLS.load()
-	if err != nil {
-		return nil, err
-	}
+func (c *Client) dial(ctx context.Context, as *identity, network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: c.cfg.DialTimeout / 3, KeepAlive: 15 * time.Second}
 	raw, err := dialer.DialContext(ctx, network, address)
 	if err != nil {
@@ -85,9 +75,10 @@ func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, e
 			_ = s.Close()
 		}
 	})
-	if settings == nil {
+	if as.tls == nil {
 		return s, nil
 	}
+	settings := as.tls.Clone()
 	if settings.ServerName == "" {
 		settings.ServerName, _, err = net.SplitHostPort(address)
 		if err != nil {
@@ -114,7 +105,7 @@ const hedgeAfter = 300 * time.Millisecond
 // connect is dial for kafka-go.
 func (c *Client) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	if address != anyBroker {
-		return c.dial(ctx, network, address)
+		return c.dial(ctx, c.identity.Load(), network, address)
 	}
 	brokers := slices.Clone(c.cfg.Brokers)
 	rand.Shuffle(len(brokers), func(i, j int) { brokers[i], brokers[j] = brokers[j], brokers[i] })
@@ -124,13 +115,13 @@ func (c *Client) connect(ctx context.Context, network, address string) (net.Conn
 	if err != nil {
 		return nil, err
 	}
-	return c.dial(ctx, network, address)
+	return c.dial(ctx, c.identity.Load(), network, address)
 }
 
 // ping reports whether a broker answers. The connection is not kept: kafka-go asks for the
 // versions by itself, and a broker with logins takes that question once.
 func ping(ctx context.Context, c *Client, network, address string) error {
-	conn, err := c.dial(ctx, network, address)
+	conn, err := c.dial(ctx, c.identity.Load(), network, address)
 	if err != nil {
 		return err
 	}
@@ -182,56 +173,4 @@ func firstAnswer[T any](ctx context.Context, brokers []string, ask func(ctx cont
 	}
 	var none T
 	return none, errors.Join(failed...)
-}
-
-// load reads the files into a configuration of its own for one connection; nil
-// where TLS is off.
-func (t TLS) load() (*tls.Config, error) {
-	if !t.Enabled {
-		return nil, nil
-	}
-	settings := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
-	if t.CAFile != "" {
-		pem, err := readFile(t.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.ca_file: %w", err)
-		}
-		settings.RootCAs = x509.NewCertPool()
-		if !settings.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read tls.ca_file %s: it holds no PEM certificate", t.CAFile)
-		}
-	}
-	if t.CertFile != "" {
-		cert, err := readFile(t.CertFile)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.cert_file: %w", err)
-		}
-		key, err := readFile(t.KeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.key_file: %w", err)
-		}
-		pair, err := tls.X509KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("read tls.cert_file %s with tls.key_file %s: %w", t.CertFile, t.KeyFile, err)
-		}
-		settings.Certificates = []tls.Certificate{pair}
-	}
-	return settings, nil
-}
-
-// readFile reads a small file; its errors name the file.
-func readFile(name string) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, maxFile+1))
-	if err != nil {
-		return nil, err
-	}
-	if len(content) > maxFile {
-		return nil, fmt.Errorf("%s is larger than %d bytes", name, maxFile)
-	}
-	return content, nil
 }

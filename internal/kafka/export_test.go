@@ -9,17 +9,16 @@ import (
 
 // The ways into the cluster, for tests that look behind the package's own calls.
 
-func (c *Client) Dialer() *kafkago.Dialer { return c.dialer() }
+func (c *Client) Dialer() *kafkago.Dialer { return dialer(c, c.identity.Load()) }
 func (c *Client) Raw() *kafkago.Client    { return c.client }
 
 // Renewals returns a check of the connections, for tests that decide when it is made.
 func Renewals(c *Client) func(ctx context.Context, now time.Time) {
-	files, err := c.cfg.credentials()
-	if err != nil {
-		panic(err)
+	r := newRenewal(c)
+	r.transports = c.renewal.transports
+	if told := c.renewal.unusable.Load(); told != nil {
+		r.unusable.Store(told)
 	}
-	r := newRenewal(c.cfg, c.log, c.checkBootstrap)
-	r.files, r.transports = files, c.renewal.transports
 	return func(ctx context.Context, now time.Time) {
 		r.refused.Store(c.renewal.refused.Load())
 		r.check(ctx, now)

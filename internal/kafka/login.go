@@ -3,52 +3,51 @@ package kafka
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strings"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
 	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
-// login is a mechanism that reads the password at each login.
-type login struct{ SASL }
+// login is a mechanism that asks for the password at each login.
+type login struct {
+	SASL
+	password func() string
+}
 
 // mechanism returns nil where there is no login.
-func (s SASL) mechanism() sasl.Mechanism {
+func (s SASL) mechanism(password func() string) sasl.Mechanism {
 	if s.Mechanism == "" {
 		return nil
 	}
-	return login{s}
+	return login{s, password}
 }
 
 // Name is the mechanism's name on the wire.
 func (l login) Name() string { return l.Mechanism }
 
-// Start reads the password file and begins a login with it.
+// Start begins a login.
 func (l login) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
-	content, err := readFile(l.PasswordFile)
+	inner, err := l.with(l.password())
 	if err != nil {
-		return nil, nil, fmt.Errorf("read sasl.password_file: %w", err)
+		return nil, nil, err
 	}
-	password := strings.TrimRight(string(content), "\r\n")
-	if password == "" {
-		return nil, nil, fmt.Errorf("read sasl.password_file %s: it is empty", l.PasswordFile)
-	}
-	var inner sasl.Mechanism
-	switch l.Mechanism {
+	return inner.Start(ctx)
+}
+
+// with returns the mechanism with a password.
+func (s SASL) with(password string) (inner sasl.Mechanism, err error) {
+	switch s.Mechanism {
 	case Plain:
-		inner = plain.Mechanism{Username: l.Username, Password: password}
+		inner = plain.Mechanism{Username: s.Username, Password: password}
 	case ScramSHA256:
-		inner, err = scram.Mechanism(scram.SHA256, l.Username, password)
-	case ScramSHA512:
-		inner, err = scram.Mechanism(scram.SHA512, l.Username, password)
+		inner, err = scram.Mechanism(scram.SHA256, s.Username, password)
 	default:
-		return nil, nil, fmt.Errorf("sasl.mechanism %q is unknown", l.Mechanism)
+		inner, err = scram.Mechanism(scram.SHA512, s.Username, password)
 	}
 	if err != nil {
 		// The library's error may quote what it could not prepare.
-		return nil, nil, errors.New("log in with " + l.Mechanism + ": the user name or password has characters that SASL does not allow")
+		return nil, errors.New("the user name or password has characters that SASL does not allow")
 	}
-	return inner.Start(ctx)
+	return inner, nil
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"log/slog"
 	"net"
 	"os"
@@ -96,13 +95,11 @@ func (a ca) certificate(t *testing.T, name string) tls.Certificate {
 // issue returns a certificate and its key in PEM form.
 func (a ca) issue(t *testing.T, name string) (cert, key []byte) {
 	t.Helper()
-	pair := a.certificate(t, name)
-	secret, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)
+	cert, key, err := authority.PEM(a.certificate(t, name))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})
+	return cert, key
 }
 
 // brokerTLS is the broker's side, with a certificate for name.

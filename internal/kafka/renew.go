@@ -2,7 +2,6 @@ package kafka
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,12 +12,11 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync/internal/kafka/group"
+	"github.com/contactsync/contactsync/internal/keyfile"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 const (
-	// filesInterval is how often the files of certificates, keys and the password are
-	// read again. Reading them is cheap, and sees every way of replacing a file.
-	filesInterval = 5 * time.Second
 	// renewalPause is the least time between two attempts to renew connections.
 	renewalPause = 10 * time.Second
 	// refusalPause is the least time between two renewals for an authorization error,
@@ -30,14 +28,15 @@ const (
 // connection is made who is behind it, so an open one keeps the identity of a file that
 // has been replaced.
 type renewal struct {
-	cfg     Config
-	log     *slog.Logger
-	try     func(context.Context) error // makes a connection and closes it
-	refused atomic.Bool                 // Kafka has refused something since the last time
+	cfg      Config
+	log      *slog.Logger
+	current  *atomic.Pointer[identity]              // that connections are made with
+	try      func(context.Context, *identity) error // makes a connection and closes it
+	refused  atomic.Bool                            // Kafka has refused something since the last time
+	unusable atomic.Pointer[func()]                 // told of each reading of files that cannot be used
 
 	// Owned by the goroutine of run.
-	files [sha256.Size]byte // of the connections
-	at    time.Time         // when they were renewed last
+	at    time.Time // when the connections were renewed last
 	tried time.Time
 	fault string // why the files could not be read when they were looked at last
 
@@ -45,14 +44,19 @@ type renewal struct {
 	transports map[*kafkago.Transport]struct{} // guarded by mu
 }
 
-func newRenewal(cfg Config, log *slog.Logger, try func(context.Context) error) *renewal {
-	return &renewal{cfg: cfg, log: log, try: try, at: time.Now(), transports: map[*kafkago.Transport]struct{}{}}
+func newRenewal(c *Client) *renewal {
+	return &renewal{
+		cfg: c.cfg, log: c.log, current: &c.identity, at: time.Now(), transports: map[*kafkago.Transport]struct{}{},
+		try: func(ctx context.Context, as *identity) error { return checkBootstrap(ctx, c, as) },
+	}
 }
 
 // run renews the connections until ctx ends.
 func (r *renewal) run(ctx context.Context) {
-	for Sleep(ctx, filesInterval) {
-		r.check(ctx, time.Now())
+	for Sleep(ctx, keyfile.Interval) {
+		if now := time.Now(); keyfile.Settled(now, r.cfg.files()...) {
+			r.check(ctx, now)
+		}
 	}
 }
 
@@ -60,18 +64,10 @@ func (r *renewal) run(ctx context.Context) {
 // or they are too old. It tries a new connection before: those that work are not given up
 // for others that would not come up.
 func (r *renewal) check(ctx context.Context, now time.Time) {
-	files, err := r.cfg.credentials()
-	if err != nil { // perhaps in the middle of being replaced
-		if fault := err.Error(); fault != r.fault {
-			r.fault = fault
-			r.log.Warn("the files to connect to kafka with cannot be used: open connections are kept", "err", err)
-		}
-		return
-	}
-	r.fault = ""
+	id := r.read(now)
 	var cause string
 	switch {
-	case files != r.files:
+	case id.digest != r.current.Load().digest:
 		cause = "files"
 	case r.refused.Load() && now.Sub(r.at) >= refusalPause:
 		cause = "authorization"
@@ -84,16 +80,46 @@ func (r *renewal) check(ctx context.Context, now time.Time) {
 		return
 	}
 	r.tried = now
-	if err := r.try(ctx); err != nil {
+	if err := r.try(ctx, id); err != nil {
 		if ctx.Err() == nil {
 			r.log.Warn("connections to kafka are to be renewed, but a new one does not come up: open ones are kept", "cause", cause, "err", err)
 		}
 		return
 	}
-	r.files, r.at = files, now
+	r.current.Store(id)
+	r.at = now
 	r.refused.Store(false)
 	r.renew()
 	r.log.Info("connections to kafka renewed", "cause", cause)
+}
+
+// read reads the files again. The identity stays as it is where one cannot be used.
+func (r *renewal) read(now time.Time) *identity {
+	id, problems := r.cfg.identity(now)
+	if err := joined(problems); err != nil {
+		if told := r.unusable.Load(); told != nil {
+			(*told)()
+		}
+		if fault := err.Error(); fault != r.fault {
+			r.fault = fault
+			r.log.Error("the files to connect to kafka with cannot be used, previous ones stay in use", "err", err)
+		}
+		return r.current.Load()
+	}
+	if r.fault != "" {
+		r.fault = ""
+		r.log.Info("the files to connect to kafka with can be used again")
+	}
+	return id
+}
+
+// joined returns all problems of files as one error.
+func joined(problems []setting.Error) error {
+	var errs []error
+	for _, p := range problems {
+		errs = append(errs, fmt.Errorf("kafka.%s: %s", p.Key, p.Problem))
+	}
+	return errors.Join(errs...)
 }
 
 // renew has every request from now on use a new connection. Those in use are closed when
@@ -127,36 +153,4 @@ func (r *renewal) remove(t *kafkago.Transport) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.transports, t)
-}
-
-// credentials returns a digest of the files that connections are made with. It returns
-// an error where one cannot be used as it is.
-func (c Config) credentials() (digest [sha256.Size]byte, err error) {
-	if _, err := c.TLS.load(); err != nil {
-		return digest, err
-	}
-	var names []string
-	if c.TLS.Enabled {
-		names = append(names, c.TLS.CAFile, c.TLS.CertFile, c.TLS.KeyFile)
-	}
-	if m := c.SASL.mechanism(); m != nil {
-		if _, _, err := m.Start(context.Background()); err != nil {
-			return digest, err
-		}
-		names = append(names, c.SASL.PasswordFile)
-	}
-	h := sha256.New()
-	for _, name := range names {
-		if name == "" {
-			continue
-		}
-		content, err := readFile(name)
-		if err != nil {
-			return digest, err
-		}
-		_, _ = fmt.Fprintf(h, "%d ", len(content)) // a hash takes everything
-		_, _ = h.Write(content)
-	}
-	h.Sum(digest[:0])
-	return digest, nil
 }

@@ -90,7 +90,8 @@ func (c call) sends() string {
 // error if no broker answers. Others that do not answer are logged and left out:
 // one may be restarting.
 func (c *Client) CheckVersions(ctx context.Context) error {
-	if err := c.checkBootstrap(ctx); err != nil {
+	as := c.identity.Load()
+	if err := checkBootstrap(ctx, c, as); err != nil {
 		return err
 	}
 	meta, err := c.client.Metadata(ctx, &kafkago.MetadataRequest{})
@@ -102,7 +103,7 @@ func (c *Client) CheckVersions(ctx context.Context) error {
 	for i, b := range meta.Brokers {
 		asked.Go(func() {
 			address := net.JoinHostPort(b.Host, strconv.Itoa(b.Port))
-			offered, err := c.apiVersions(ctx, address)
+			offered, err := apiVersions(ctx, c, as, address)
 			if err != nil {
 				c.log.Warn("broker does not answer; its protocol versions are unknown", "broker", address, "err", err)
 				return
@@ -116,13 +117,13 @@ func (c *Client) CheckVersions(ctx context.Context) error {
 
 // checkBootstrap connects to the configured brokers until one answers, and checks it: without the
 // versions of one, even the list of brokers could not be asked for.
-func (c *Client) checkBootstrap(ctx context.Context) error {
+func checkBootstrap(ctx context.Context, c *Client, as *identity) error {
 	type broker struct {
 		address string
 		offered []kafkago.ApiVersion
 	}
 	b, err := firstAnswer(ctx, c.cfg.Brokers, func(ctx context.Context, address string) (broker, error) {
-		offered, err := c.apiVersions(ctx, address)
+		offered, err := apiVersions(ctx, c, as, address)
 		return broker{address, offered}, err
 	})
 	if err != nil {
@@ -145,12 +146,12 @@ func checkOffered(address string, offered []kafkago.ApiVersion) error {
 }
 
 // apiVersions asks one broker on a connection of its own.
-func (c *Client) apiVersions(ctx context.Context, address string) ([]kafkago.ApiVersion, error) {
+func apiVersions(ctx context.Context, c *Client, as *identity, address string) ([]kafkago.ApiVersion, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.DialTimeout)
 	defer cancel() // and close the connection: the answer is in, or the error is
-	d := c.dialer()
+	d := dialer(c, as)
 	d.DialFunc = func(dialing context.Context, network, address string) (net.Conn, error) {
-		conn, err := c.dial(dialing, network, address)
+		conn, err := c.dial(dialing, as, network, address)
 		if err == nil {
 			context.AfterFunc(ctx, func() { _ = conn.Close() }) // also while kafka-go logs in
 		}
