@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // contactOverhead is what the window charges for a pending contact besides its
@@ -41,9 +42,9 @@ type contact struct {
 	lateUntil    time.Time // until when such a request may still be applied; zero where there is none
 	suspicion    suspicion // whether it is the cause of requests that fail
 
-	// newer is a state that arrived while this one was in a request, or whose id is spelled
-	// otherwise: it is sent when this one is settled. Each may have one behind it; newest is
-	// the last of them, where there are any.
+	// newer is a state that arrived while this one was in a request, whose id is spelled
+	// otherwise, or that would make it too large: it is sent when this one is settled. Each may
+	// have one behind it; newest is the last of them, where there are any.
 	newer, newest *contact
 	deleted       counter // in a request, and a delete arrived meanwhile: what counts its events then
 
@@ -111,6 +112,17 @@ func (c *contact) takes(id string) bool {
 	return last.id == id && (last != c || !c.inFlight())
 }
 
+// smallBody is up to where a body is merged with anything: a larger one only with what is no
+// less than a quarter of it. So merging costs in proportion to what arrives.
+const smallBody = 16 << 10
+
+// mergeable reports whether a newer body may be laid over the contact. Otherwise it waits
+// behind it and is sent next: a contact with ever new members must not grow without bound.
+func (c *contact) mergeable(body []byte, shape uint64, most setting.Size) bool {
+	older, newer := len(c.body), len(body)
+	return c.shape == shape || older <= max(smallBody, 4*newer) && older+newer <= max(int(most), 2*smallBody)
+}
+
 // known is the version of the newest state of a contact, and false where that is not
 // pending. What is in a request of a generation that is over is not: should the request
 // fail, nobody sends it again.
@@ -134,11 +146,11 @@ func (c *contact) events() (n int) {
 func rowBytes(c *contact) int64 { return int64(len(c.body)) + 1 }
 
 // charged is what the window charges for the contact and what arrived behind it.
-func (c *contact) charged() int64 {
-	if c.newer != nil {
-		return c.charge + c.newer.charge
+func (c *contact) charged() (n int64) {
+	for ; c != nil; c = c.newer {
+		n += c.charge
 	}
-	return c.charge
+	return n
 }
 
 // recordBytes is what the window charges for a record that it keeps.

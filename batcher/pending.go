@@ -45,7 +45,7 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source)
 		c = p.add(now, st, ev, src)
 		p.index.put(c)
 		p.enter(now, c)
-	case c.takes(ev.Contact.ID):
+	case c.takes(ev.Contact.ID) && c.last().mergeable(ev.Contact.Body, ev.Contact.Shape, p.schedule.cfg.MaxBytes):
 		p.merge(now, c.last(), ev, src)
 	default:
 		c.push(p.add(now, c.stream, ev, src))
@@ -194,7 +194,7 @@ func (p *pending) reclaim(now time.Time, c *contact) bool {
 	if !live(c.sources) {
 		c.sources = nil
 	}
-	if c.newer != nil && (len(c.sources) == 0 || c.newer.id == c.id) {
+	if newer := c.newer; newer != nil && (len(c.sources) == 0 || newer.id == c.id && c.mergeable(newer.body, newer.shape, p.schedule.cfg.MaxBytes)) {
 		p.mergeNewer(now, c, c.pop())
 	}
 	if len(c.sources) == 0 {

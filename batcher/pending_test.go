@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -610,4 +611,87 @@ func TestWindow_WhatFollowsADeleteWaitsForRequestsThatMayBeApplied(t *testing.T)
 			}
 		})
 	}
+}
+
+// A contact with ever new members is sent before it grows without bound, its states in their order.
+func TestPending_AContactWithEverNewMembersDoesNotGrowWithoutBound(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name                string
+		events, size        int
+		largest, most, rows int // bytes of a row, bytes that are merged for each that arrives
+	}{
+		{"large events", 60, 250 << 10, 512 << 10, 3, 30},
+		{"small events", 2000, 100, 17 << 10, 170, 13},
+		{"a large one, then small ones", 2000, 0, 300 << 10, 170, 14},
+	} {
+		w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
+		merged, arrived := 0, 0
+		var want []string
+		for i := range tt.events {
+			size := tt.size
+			if size == 0 {
+				size = 100
+				if i == 0 {
+					size = 300 << 10
+				}
+			}
+			ev := w.event("x")
+			name := fmt.Sprintf("m%d", i)
+			ev.Contact.Body, ev.Contact.Shape = fmt.Appendf(nil, `{%q:%q}`, name, strings.Repeat("v", size-len(name)-7)), uint64(i)+1<<40
+			want = append(want, name)
+			arrived += size
+			w.Add(w.now, ev)
+			c := w.pending.find(keyOf(ev))
+			if last := c.last(); last.merged {
+				merged += len(last.body)
+			}
+		}
+		if merged > tt.most*arrived {
+			t.Errorf("%s: %d bytes were merged for %d", tt.name, merged, arrived)
+		}
+		var got []string
+		rows := 0
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			row := req.Batch.Rows[0].Body
+			if rows++; len(row) > tt.largest {
+				t.Errorf("%s: a row of %d bytes", tt.name, len(row))
+			}
+			for member := range strings.SplitSeq(strings.Trim(string(row), "{}"), ",") {
+				got = append(got, strings.Trim(strings.SplitN(member, ":", 2)[0], `"`))
+			}
+			w.Settle(w.now, req, allDelivered(req.Batch))
+		}
+		if !slices.Equal(got, want) || rows > tt.rows {
+			t.Errorf("%s: %d rows with %d of %d members in order", tt.name, rows, len(got), len(want))
+		}
+		w.wantNothing()
+	}
+}
+
+// What arrived behind a request that failed does not make its row too large either.
+func TestPending_AStateThatComesBackDoesNotGrowWithoutBound(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
+	var failing *Request
+	for i := range 3 {
+		ev := w.event("x")
+		ev.Contact.Body, ev.Contact.Shape = fmt.Appendf(nil, `{"m%d":%q}`, i, strings.Repeat("v", 200<<10)), uint64(i)+1<<40
+		w.Add(w.now, ev)
+		if i == 1 {
+			failing = w.send()
+		}
+	}
+	w.settle(failing, contactsync.Result{Kind: contactsync.Throttled})
+	var got []string
+	for range 2 {
+		req := w.send()
+		row := req.Batch.Rows[0].Body
+		got = append(got, fmt.Sprintf("%d KiB", len(row)>>10))
+		w.settle(req, allDelivered(req.Batch))
+	}
+	if want := []string{"400 KiB", "200 KiB"}; !slices.Equal(got, want) {
+		t.Errorf("rows of %v, want %v", got, want)
+	}
+	w.wantNothing()
 }

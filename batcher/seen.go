@@ -16,7 +16,11 @@ type version struct {
 }
 
 func versionOf(ev *event.Event) version {
-	return version{Version: ev.Version(), replayed: ev.Replay != nil, read: ev.Record.Offset}
+	v := version{Version: ev.Version(), replayed: ev.Replay != nil, read: ev.Record.Offset}
+	if here := ev.Record.TopicPartition; v.Origin.TopicPartition == here {
+		v.Origin.TopicPartition = here // and not the bytes of a header
+	}
+	return v
 }
 
 // olderThan reports whether a state has to give way to another one of its contact.
@@ -178,14 +182,21 @@ func (s *seen) judge(ev *event.Event, newest version, known bool, first int64) a
 
 // verifiable reports whether everything that may be newer than a replay is known: the
 // replayer has read what lies below Checked, this window all from there on, and it has
-// forgotten nothing of that.
+// forgotten nothing of that. Anybody may have written the headers, so they must name this partition
+// and what lies before the replay in it.
 func (s *seen) verifiable(ev *event.Event, first int64) bool {
 	here, r := ev.Record.TopicPartition, ev.Replay
-	if s.known == nil || here != r.Origin.TopicPartition || first > r.Checked {
+	if s.known == nil || here != r.Origin.TopicPartition || max(r.Origin.Offset+1, r.Checked) > ev.Record.Offset || first > r.Checked {
 		return false
 	}
 	last, forgot := s.forgot[here]
 	return !forgot || last < r.Checked
+}
+
+// unverified is why a replay becomes a dead letter again.
+var unverified = &event.DecodeError{
+	Reason: contactsync.ReasonUnverifiable,
+	Detail: "the partition was not watched since the replay was written: replay it once more",
 }
 
 // acceptable reports whether an event may follow what is known of its contact; c is
@@ -208,10 +219,7 @@ func (w *Window) acceptable(c *contact, ev *event.Event, src source) bool {
 		w.log.stale(w.now, ev)
 		return false
 	case unverifiable:
-		w.outbox.refuse(w.now, ev, src, &event.DecodeError{
-			Reason: contactsync.ReasonUnverifiable,
-			Detail: "the partition was not watched since the replay was written: replay it once more",
-		})
+		w.outbox.refuse(w.now, ev, src, unverified)
 		return false
 	case accepted:
 	}

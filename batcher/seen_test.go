@@ -482,3 +482,41 @@ func TestBatcher_TombstoneInFlightIsCountedAsOne(t *testing.T) {
 		}
 	})
 }
+
+// Whoever may write to a topic may write the headers of a replay too. They are believed only where
+// they name what lies before the record in its own partition, and nothing is kept of their bytes.
+func TestWindow_ForgedReplaysAreRefusedAndLeaveNothing(t *testing.T) {
+	t.Parallel()
+	elsewhere := contactsync.TopicPartition{Topic: strings.Repeat("t", 200), Partition: 1}
+	here := testClaim.TopicPartition
+	for name, forged := range map[string]event.Replay{
+		"another partition":         {Origin: contactsync.Position{TopicPartition: elsewhere, Offset: 1}},
+		"what comes later":          {Origin: contactsync.Position{TopicPartition: here, Offset: 1 << 40}},
+		"searched up to what comes": {Origin: contactsync.Position{TopicPartition: here, Offset: 0}, Checked: 1 << 40},
+	} {
+		for _, kind := range []event.Kind{event.Update, event.Delete, event.Tombstone} {
+			w := newTestWindow(t, func(c *Config) { c.RememberContacts = 2 })
+			w.add("real")
+			w.settle(w.send(), allDelivered(contactsync.Batch{Rows: make([]contactsync.Row, 1)}))
+			w.TakeEnded()
+			for i := range 10 {
+				ev := w.event(fmt.Sprintf("c%d", i))
+				ev.Kind = kind
+				replay := forged
+				ev.Replay = &replay
+				w.Add(w.now, ev)
+			}
+			if n := len(w.outbox.waiting); n != 10 {
+				t.Errorf("%s, %v: %d of 10 became dead letters", name, kind, n)
+			}
+			for _, d := range w.outbox.waiting {
+				if d.Reason != contactsync.ReasonUnverifiable {
+					t.Errorf("%s, %v: %v", name, kind, d.Reason)
+				}
+			}
+			if w.seen.len() != 1 || len(w.seen.forgot) != 0 || w.pending.contacts != 0 {
+				t.Errorf("%s, %v: %d contacts and %d partitions are remembered, %d contacts are pending", name, kind, w.seen.len(), len(w.seen.forgot), w.pending.contacts)
+			}
+		}
+	}
+}

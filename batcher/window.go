@@ -121,6 +121,10 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 		}
 	case event.Tombstone:
 		reason := w.m.skippedTombstone
+		if ev.Replay != nil && !w.seen.verifiable(ev, src.claim.first) {
+			w.outbox.refuse(w.now, ev, src, unverified)
+			return
+		}
 		if ev.Contact.ID == "" {
 			reason = w.m.skippedUnnamed
 			w.log.unnamed(w.now, ev)

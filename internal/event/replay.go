@@ -47,7 +47,13 @@ func (r Replay) Headers() []contactsync.Header {
 	}
 }
 
-var errHeaderMissing = errors.New("it is missing")
+var (
+	errHeaderMissing = errors.New("it is missing")
+	errHeaderTooLong = errors.New("it is too long")
+)
+
+// maxHeaderText is longer than the name of any topic, a partition and an offset.
+const maxHeaderText = 300
 
 // ReadReplay reads the headers of a replay. It returns nil where the record is not one,
 // and an error where a header is missing or malformed. The error names the header and
@@ -95,7 +101,10 @@ type replayReader struct {
 func (in *replayReader) read(name string, parse func(string) error) {
 	err := errHeaderMissing
 	for _, h := range in.headers {
-		if h.Key == name {
+		if h.Key != name {
+			continue
+		}
+		if err = errHeaderTooLong; len(h.Value) <= maxHeaderText {
 			err = parse(string(h.Value))
 		}
 	}

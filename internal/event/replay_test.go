@@ -1,6 +1,9 @@
 package event
 
 import (
+	"bytes"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +112,19 @@ func TestKeepsWithRecord(t *testing.T) {
 	} {
 		if got := KeepsWithRecord(header); got != want {
 			t.Errorf("%s: %v, want %v", header, got, want)
+		}
+	}
+}
+
+// The text of a header is not read, however long it is.
+func TestReadReplay_RefusesALongHeader(t *testing.T) {
+	t.Parallel()
+	headers := aReplay().Headers()
+	for i := range headers {
+		long := slices.Clone(headers)
+		long[i].Value = append(bytes.Repeat([]byte("0"), maxHeaderText), long[i].Value...)
+		if _, err := ReadReplay(long); !errors.Is(err, errHeaderTooLong) {
+			t.Errorf("%s: %v", long[i].Key, err)
 		}
 	}
 }
