@@ -29,8 +29,8 @@ const (
 	FeedSkipped State = "feed_skipped" // most of its last events cannot be read, and become dead letters
 )
 
-// read reports whether events of the partition are handled, now or in a moment.
-func (s State) read() bool {
+// Read reports whether events of the partition are handled, now or in a moment.
+func (s State) Read() bool {
 	return s == CatchingUp || s == Reading || s == Waiting || s == FeedSkipped
 }
 
@@ -207,7 +207,7 @@ func (c *Consumer) notRead() (why string, halted bool) {
 	all := c.Partitions()
 	halted = len(all) > 0
 	for _, p := range all {
-		if p.State.read() {
+		if p.State.Read() {
 			return "", false
 		}
 		halted = halted && p.State.waits()

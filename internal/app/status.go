@@ -11,8 +11,9 @@ import (
 // Status is the content of /status.
 type Status struct {
 	Version    string               `json:"version"`
-	Time       time.Time            `json:"time"`               // of this answer
-	Started    time.Time            `json:"started"`            // of the process
+	Time       time.Time            `json:"time"`    // of this answer
+	Started    time.Time            `json:"started"` // of the process
+	Headline   Headline             `json:"headline"`
 	NotReady   string               `json:"not_ready,omitzero"` // the reason; absent if ready
 	Stuck      string               `json:"stuck,omitzero"`     // why a restart would help; absent if it would not
 	Gates      map[string]gate      `json:"gates"`              // by account
@@ -47,5 +48,6 @@ func (a *App) status() any {
 			s.Gates[account.ID] = gate{state.Name, state.Until, state.Share}
 		}
 	}
+	s.Headline = s.headline()
 	return s
 }

@@ -10,6 +10,8 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 )
 
 // Writer writes text with every rune escaped that shows nothing: controls other than line
@@ -56,13 +58,35 @@ func escape(p []byte) []byte {
 
 // Is reports whether w, or what is behind it where it is a Writer, is a terminal.
 func Is(w io.Writer) bool {
+	f := file(w)
+	return f != nil && term.IsTerminal(int(f.Fd()))
+}
+
+// Width returns how many columns a terminal has, and 0 where w is none.
+func Width(w io.Writer) int {
+	f := file(w)
+	if f == nil {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// Clear empties the screen of a terminal that can do so.
+func Clear(w io.Writer) {
+	if Is(w) && os.Getenv("TERM") != "dumb" {
+		_, _ = io.WriteString(file(w), "\x1b[H\x1b[2J") // an error shows with what is printed next
+	}
+}
+
+// file is what is behind w; nil where that is no file.
+func file(w io.Writer) *os.File {
 	if escaping, ok := w.(*Writer); ok {
 		w = escaping.to
 	}
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	f, _ := w.(*os.File)
+	return f
 }

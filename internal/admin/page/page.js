@@ -133,22 +133,6 @@ function lately(list) {
   return last.length ? last.reduce((a, b) => a + b, 0) / last.length : 0;
 }
 
-function headline(s, p) {
-  const unread = s.partitions.filter((x) => stateWords[x.state] && stateWords[x.state][1] === 'bad').length;
-  const gates = Object.entries(s.gates).filter(([, g]) => g.state !== 'ready');
-  const says = [];
-  if (s.stuck) return ['Stuck: ' + s.stuck, 'bad'];
-  if (unread) says.push(unread + (unread === 1 ? ' partition is' : ' partitions are') + ' not read');
-  for (const [account, g] of gates.slice(0, 3)) says.push('account ' + account + ': ' + (gateWords[g.state] || [g.state])[0]);
-  const held = s.window.accounts.reduce((n, a) => n + a.streams_on_hold, 0);
-  if (held) says.push(count(held) + (held === 1 ? ' stream is' : ' streams are') + ' on hold');
-  if (s.window.bytes >= s.window.bytes_limit && s.window.bytes_limit) says.push('the window is full');
-  if (s.window.dead_letters_pending) says.push(count(s.window.dead_letters_pending) + ' dead letters wait for Kafka');
-  const state = s.window.pending_contacts ? count(s.window.pending_contacts) + ' contacts wait, the oldest event for ' + span(p.age) : 'Nothing waits';
-  const kind = unread || gates.some(([, g]) => g.state === 'breaker_open') ? 'bad' : says.length ? 'warn' : 'good';
-  return [state + (says.length ? '; ' + says.join('; ') : '') + '.', kind];
-}
-
 function tiles(s, p) {
   const of = { read: rates((x) => x.read), done: rates((x) => x.done), calls: rates((x) => x.calls) };
   const list = [
@@ -175,7 +159,7 @@ function accounts(s, p) {
   const minutes = Math.max((p.at - oldest.at) / 60000, 1 / 60);
   const used = (account, purpose) => {
     const n = ((p.purposes[account] || {})[purpose] || 0) - ((oldest.purposes[account] || {})[purpose] || 0);
-    return points.length > 1 ? (n / minutes).toFixed(n / minutes < 10 ? 1 : 0) : '–';
+    return (n / minutes).toFixed(n / minutes < 10 ? 1 : 0);
   };
   const known = new Map(s.window.accounts.map((a) => [a.account, a]));
   const rows = Object.keys(s.gates).sort().map((id) => ({ id, gate: s.gates[id], a: known.get(id) || {} }));
@@ -188,7 +172,8 @@ function accounts(s, p) {
     }],
     ['Share of the budget', (r) => (r.gate.share ? count(Math.round(r.gate.share * 10) / 10) + ' a window' : 'no limit'), 'number'],
   ];
-  for (const purpose of ['delivery', 'retry', 'isolation', 'probe']) columns.push([purpose + ' calls a minute', (r) => used(r.id, purpose), 'number']);
+  const purposes = ['delivery', 'retry', 'isolation', 'probe'];
+  columns.push(['Calls a minute', (r) => (points.length > 1 ? purposes.map((p) => p + ' ' + used(r.id, p)).join(', ') : '–')]);
   columns.push(
     ['Rows a request', (r) => (r.a.request_max_rows ? 'up to ' + count(r.a.request_max_rows) : '–'), 'number'],
     ['Rows accepted in a minute', (r) => count(r.a.rows_accepted_last_minute), 'number'],
@@ -259,7 +244,7 @@ function show(s) {
   const p = remember(s);
   by('version').textContent = s.version;
   say('state', s.stuck ? 'stuck' : s.not_ready ? 'not ready: ' + s.not_ready : 'ready', s.stuck || s.not_ready ? 'bad' : 'good');
-  say('headline', ...headline(s, p));
+  say('headline', s.headline.text[0].toUpperCase() + s.headline.text.slice(1) + '.', s.headline.level);
   by('updated').textContent = new Date(s.time).toLocaleTimeString('en', { hour12: false }) + ', up for ' + span((p.at - Date.parse(s.started)) / 1000);
   tiles(s, p);
   accounts(s, p);

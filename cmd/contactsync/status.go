@@ -1,0 +1,263 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/admin"
+	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/terminal"
+)
+
+func statusCommand(environ []string) *cobra.Command {
+	var asked replica
+	var watch bool
+	output := "text"
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "What a running replica does: flow, partitions, calls, holds",
+		Long: `Status asks a replica what it does, twice within a second, so that it can tell rates.
+The same is on the page at / of its admin port.
+
+With --watch it goes on until it is interrupted: in a terminal the screen is drawn
+anew each second, elsewhere a status is printed every ten.`,
+		Example: "  contactsync status --admin 127.0.0.1:8080\n  kubectl exec deploy/contactsync -- contactsync status --config /etc/contactsync/contactsync.yaml",
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if output != "text" && output != "json" {
+				return usage("--output %q is unknown: text or json", output)
+			}
+			ask := func() (text []byte, s app.Status, err error) {
+				if text, err = asked.ask(cmd, environ, http.MethodGet, admin.StatusPath, url.Values{}, http.StatusOK); err != nil {
+					return nil, s, err
+				}
+				if err := json.Unmarshal(text, &s); err != nil {
+					return nil, s, fmt.Errorf("read the replica's status: %w", err)
+				}
+				return text, s, nil
+			}
+			text, before, err := ask()
+			if err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if output == "json" && !watch {
+				_, err := out.Write(text)
+				return err
+			}
+			live := terminal.Is(out)
+			interval := 10 * time.Second
+			if live || !watch {
+				interval = time.Second
+			}
+			for pause(cmd.Context(), interval) {
+				text, now, err := ask()
+				if err != nil {
+					return err
+				}
+				if watch && output == "text" {
+					terminal.Clear(out)
+				}
+				if output == "json" {
+					err = printJSON(out, json.RawMessage(text))
+				} else {
+					_, err = io.WriteString(out, statusText(&before, &now, terminal.Width(out)))
+				}
+				if err != nil || !watch {
+					return err
+				}
+				before = now
+			}
+			return nil // interrupted, which is how watching ends
+		},
+	}
+	asked.flags(cmd)
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on until interrupted")
+	cmd.Flags().StringVarP(&output, "output", "o", output, "text, or json")
+	return cmd
+}
+
+// pause waits, and reports whether ctx goes on.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// statusLists bounds each list in a terminal.
+const statusLists = 10
+
+// statusText writes a status for a person, with rates since the one before. No line is
+// longer than width; 0 is no bound.
+func statusText(before, now *app.Status, width int) string {
+	var b strings.Builder
+	state := "ready"
+	if now.NotReady != "" {
+		state = "not ready"
+	}
+	fmt.Fprintf(&b, "contactsync %s, %s, up for %s\n%s\n", clean(now.Version), state, app.Span(now.Time.Sub(now.Started)), clean(now.Headline.Text))
+
+	seconds := now.Time.Sub(before.Time).Seconds()
+	t := newTable(&b, "", "NOW", "SINCE THE START")
+	flow := func(name string, old, count int64) {
+		rate := "-"
+		if seconds > 0 && before.Started.Equal(now.Started) {
+			rate = fmt.Sprintf("%.1f/s", float64(count-old)/seconds)
+		}
+		t.row(name, rate, fmt.Sprint(count))
+	}
+	flow("events read", sum(before.Flow.Records), sum(now.Flow.Records))
+	flow("events completed", sum(before.Flow.Events), sum(now.Flow.Events))
+	flow("dead letters", before.Flow.Events["dead_letter"], now.Flow.Events["dead_letter"])
+	flow("calls", calls(before, "", ""), calls(now, "", ""))
+	t.end(0)
+
+	t = newTable(&b, "ACCOUNT", "STATE", "FOR", "SHARE", "DELIVERY", "RETRY", "ISOLATION", "PROBE")
+	accounts := slices.Sorted(maps.Keys(now.Gates))
+	for _, account := range accounts[:min(len(accounts), statusLists)] {
+		g := now.Gates[account]
+		row := []string{clean(account), g.State, until(now, g.Until), "no limit"}
+		if g.Share > 0 {
+			row[3] = fmt.Sprintf("%.4g", g.Share)
+		}
+		for _, purpose := range []string{"delivery", "retry", "isolation", "probe"} {
+			row = append(row, fmt.Sprint(calls(now, account, purpose)))
+		}
+		t.row(row...)
+	}
+	t.end(len(accounts) - statusLists)
+
+	partitions := slices.Clone(now.Partitions)
+	slices.SortStableFunc(partitions, func(a, b consumer.Partition) int { // those that are not read first
+		return cmp.Compare(rank(a.State.Read()), rank(b.State.Read()))
+	})
+	t = newTable(&b, "PARTITION", "STATE", "FOR", "LAG", "WHY")
+	for i := range partitions[:min(len(partitions), statusLists)] {
+		p := &partitions[i]
+		lag := "unknown"
+		if p.Lag >= 0 {
+			lag = fmt.Sprint(p.Lag)
+		}
+		t.row(fmt.Sprintf("%s/%d", clean(p.Topic), p.Partition), string(p.State), since(now, p.Since), lag, clean(p.Reason))
+	}
+	t.end(len(partitions) - statusLists)
+
+	t = newTable(&b, "STREAM", "ACCOUNT", "CONTACTS", "OLDEST", "WAITS FOR", "FOR")
+	for _, st := range now.Window.Busiest[:min(len(now.Window.Busiest), statusLists)] {
+		t.row(clean(st.Stream), clean(st.Account), fmt.Sprint(st.Contacts), since(now, st.Oldest), st.WaitsFor, until(now, st.Until))
+	}
+	t.end(0)
+
+	t = newTable(&b, "DEAD LETTER", "REASON", "EVENTS", "WRITTEN")
+	for _, l := range now.DeadLetters[:min(len(now.DeadLetters), statusLists/2)] {
+		t.row(clean(l.Position), string(l.Reason), fmt.Sprint(l.Events), since(now, l.At)+" ago")
+	}
+	t.end(0)
+	return cut(b.String(), width)
+}
+
+// table writes rows under their titles, and nothing where there are none.
+type table struct {
+	w    *tabwriter.Writer
+	head []string
+	rows int
+}
+
+func newTable(out io.Writer, head ...string) *table {
+	return &table{w: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0), head: head}
+}
+
+func (t *table) row(cells ...string) {
+	if t.rows == 0 {
+		fmt.Fprintln(t.w)
+		fmt.Fprintln(t.w, strings.Join(t.head, "\t"))
+	}
+	t.rows++
+	for i, c := range cells {
+		if c == "" {
+			cells[i] = "-"
+		}
+	}
+	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+}
+
+// end writes the table, and how many rows were left out.
+func (t *table) end(left int) {
+	if left > 0 {
+		fmt.Fprintf(t.w, "and %d more\n", left)
+	}
+	_ = t.w.Flush() // into a strings.Builder
+}
+
+// cut ends each line at the edge of the terminal.
+func cut(text string, width int) string {
+	if width <= 0 {
+		return text
+	}
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, " \n")
+		if utf8.RuneCountInString(line) > width {
+			line = string([]rune(line)[:width-1]) + "…"
+		}
+		b.WriteString(line + "\n")
+	}
+	return b.String()
+}
+
+func rank(read bool) int {
+	if read {
+		return 1
+	}
+	return 0
+}
+
+func sum(counts map[string]int64) (n int64) {
+	for _, c := range counts {
+		n += c
+	}
+	return n
+}
+
+// calls is how many there were, of one account and purpose where they are named.
+func calls(s *app.Status, account, purpose string) (n int64) {
+	for _, r := range s.Flow.Requests {
+		if (account == "" || r.Account == account) && (purpose == "" || r.Purpose == purpose) {
+			n += r.Count
+		}
+	}
+	return n
+}
+
+func since(s *app.Status, at time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return app.Span(s.Time.Sub(at))
+}
+
+func until(s *app.Status, at time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return app.Span(at.Sub(s.Time))
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/deadletter"
+)
+
+var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// twoStatuses are of one process, a second apart.
+func twoStatuses() (before, now app.Status) {
+	before = app.Status{Version: "1.2.3", Time: statusTime, Started: statusTime.Add(-time.Hour)}
+	before.Flow = app.Flow{
+		Records: map[string]int64{"update": 1000}, Events: map[string]int64{"delivered": 900, "dead_letter": 1},
+		Requests: []app.Requests{{Account: "emea", Purpose: "delivery", Kind: "answered", Count: 10}, {Account: "emea", Purpose: "probe", Kind: "unauthorized", Count: 2}},
+	}
+	now = before
+	now.Time = statusTime.Add(time.Second)
+	now.Headline = app.Headline{Text: "1643 contacts wait, the oldest event for 7.7 s; 1 partition is not read", Level: "bad"}
+	now.Flow.Records = map[string]int64{"update": 1150, "invalid": 50}
+	now.Flow.Requests = []app.Requests{{Account: "emea", Purpose: "delivery", Kind: "answered", Count: 13}, {Account: "emea", Purpose: "probe", Kind: "unauthorized", Count: 2}}
+	now.Partitions = []consumer.Partition{
+		{Topic: "contacts", Partition: 0, State: consumer.Reading, Since: statusTime, Lag: 12},
+		{Topic: "contacts", Partition: 1, State: consumer.Forbidden, Since: statusTime.Add(-time.Minute), Lag: -1, Reason: "the client may not read the topic"},
+	}
+	now.Window.Busiest = []batcher.StreamStatus{{Account: "emea", Stream: "st-1\u202e\x1b[31m", Contacts: 1643, Oldest: statusTime.Add(-6 * time.Second), WaitsFor: "turn"}}
+	now.DeadLetters = []deadletter.Written{{At: statusTime, Reason: "rejected", Position: "contacts/0@12", Events: 3}}
+	return before, now
+}
+
+func TestStatusText_SaysWhatTheReplicaDoes(t *testing.T) {
+	t.Parallel()
+	before, now := twoStatuses()
+	text := statusText(&before, &now, 0)
+	for _, want := range []string{
+		"contactsync 1.2.3, ready, up for 60 min\n",
+		"1643 contacts wait, the oldest event for 7.7 s; 1 partition is not read\n",
+		"events read       200.0/s  1200\n",
+		"calls             3.0/s    15\n",
+		"dead letters      0.0/s    1\n",
+		"contacts/1  forbidden  61 s   unknown  the client may not read the topic\ncontacts/0",
+		"contacts/0@12  rejected  3       1.0 s ago\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("it lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+func TestStatusText_FitsTheTerminal(t *testing.T) {
+	t.Parallel()
+	before, now := twoStatuses()
+	now.Headline.Text = strings.Repeat("very ", 100)
+	now.Partitions[1].Reason = strings.Repeat("long ", 100)
+	for _, width := range []int{20, 60, 80} {
+		for line := range strings.Lines(statusText(&before, &now, width)) {
+			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
+				t.Errorf("%d columns where there are %d: %q", n, width, line)
+			}
+		}
+	}
+}
+
+func TestStatusText_HasNoRateAcrossARestart(t *testing.T) {
+	t.Parallel()
+	before, now := twoStatuses()
+	before.Started = before.Started.Add(-time.Hour)
+	if text := statusText(&before, &now, 0); !strings.Contains(text, "events read       -    1200\n") {
+		t.Errorf("a rate between two processes:\n%s", text)
+	}
+}
+
+func TestStatus_OfARunningReplica(t *testing.T) {
+	t.Parallel()
+	before, now := twoStatuses()
+	asked := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/status" {
+			http.NotFound(w, r)
+			return
+		}
+		asked++
+		status := now
+		if asked == 1 {
+			status = before
+		}
+		_ = json.NewEncoder(w).Encode(status)
+	}))
+	defer s.Close()
+	address := strings.TrimPrefix(s.URL, "http://")
+	var out, errs strings.Builder
+	if code := run(t.Context(), []string{"status", "--admin", address}, nil, &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	if !strings.Contains(out.String(), "200.0/s") || strings.ContainsAny(out.String(), "\u202e\x1b") {
+		t.Errorf("it prints %q", out.String())
+	}
+	out.Reset()
+	if code := run(t.Context(), []string{"status", "--admin", address, "--output", "json"}, nil, &out, &errs); code != 0 {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	var got app.Status
+	if err := json.Unmarshal([]byte(out.String()), &got); err != nil || got.Flow.Records["update"] != 1150 {
+		t.Errorf("%v in %s", err, out.String())
+	}
+	errs.Reset()
+	if code := run(t.Context(), []string{"status", "--admin", "127.0.0.1:1"}, nil, &out, &errs); code != 1 || !strings.Contains(errs.String(), "ask the replica") {
+		t.Errorf("where no replica runs: exit code %d: %s", code, errs.String())
+	}
+}

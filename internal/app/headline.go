@@ -1,0 +1,122 @@
+package app
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/contactsync/contactsync/upstream"
+)
+
+// Headline is a status in one sentence: whether the replica keeps up, and if not, what is
+// in the way.
+type Headline struct {
+	Text string `json:"text"`
+	// Level is good where nothing is in the way, bad where events stand until somebody does
+	// something, or the API is back, and else warn.
+	Level string `json:"level"`
+}
+
+// mostAccountsNamed bounds how many accounts the headline names.
+const mostAccountsNamed = 3
+
+var gateWords = map[string]string{
+	upstream.StateBudgetExhausted: "uses its whole budget",
+	upstream.StateThrottled:       "is throttled by the API",
+	upstream.StateBreakerHalfOpen: "waits for a first answer of the API",
+	upstream.StateBreakerOpen:     "waits for the API, which is down",
+}
+
+func (s *Status) headline() Headline {
+	if s.Stuck != "" {
+		return Headline{"stuck: " + s.Stuck, "bad"}
+	}
+	h := Headline{Level: "good"}
+	says := []string{"nothing waits"}
+	if n := s.Window.PendingContacts; n > 0 {
+		says[0] = plural(n, "contact waits", "contacts wait")
+		if !s.Window.Oldest.IsZero() {
+			says[0] += fmt.Sprintf(", the oldest event for %v", Span(s.Time.Sub(s.Window.Oldest)))
+		}
+	}
+	note := func(level, text string) {
+		says = append(says, text)
+		if h.Level != "bad" {
+			h.Level = level
+		}
+	}
+	unread := 0
+	for i := range s.Partitions {
+		if !s.Partitions[i].State.Read() {
+			unread++
+		}
+	}
+	if unread > 0 {
+		note("bad", plural(unread, "partition is not read", "partitions are not read"))
+	}
+	if s.NotReady != "" {
+		note("bad", "not ready: "+s.NotReady)
+	}
+	var down, busy []string
+	for _, account := range slices.Sorted(maps.Keys(s.Gates)) {
+		switch state := s.Gates[account].State; state {
+		case upstream.StateReady:
+		case upstream.StateBreakerOpen:
+			down = append(down, account+" "+gateWords[state])
+		default:
+			busy = append(busy, account+" "+gateWords[state])
+		}
+	}
+	for _, gates := range []struct {
+		level string
+		list  []string
+	}{{"bad", down}, {"warn", busy}} {
+		for _, text := range gates.list[:min(len(gates.list), mostAccountsNamed)] {
+			note(gates.level, "account "+text)
+		}
+		if more := len(gates.list) - mostAccountsNamed; more > 0 {
+			note(gates.level, plural(more, "more account likewise", "more accounts likewise"))
+		}
+	}
+	held := 0
+	for i := range s.Window.Accounts {
+		held += s.Window.Accounts[i].HeldStreams
+	}
+	if held > 0 {
+		note("warn", plural(held, "stream is on hold", "streams are on hold"))
+	}
+	if s.Window.BytesLimit > 0 && s.Window.Bytes >= s.Window.BytesLimit {
+		note("warn", "the window is full")
+	}
+	if n := s.Window.DeadLettersPending; n > 0 {
+		note("warn", plural(n, "dead letter waits for Kafka", "dead letters wait for Kafka"))
+	}
+	h.Text = strings.Join(says, "; ")
+	return h
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// Span writes a time as a person says it, in one unit.
+func Span(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0 s"
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%.0f s", d.Seconds())
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%.0f min", d.Minutes())
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%.0f h", d.Hours())
+	}
+	return fmt.Sprintf("%.0f d", d.Hours()/24)
+}

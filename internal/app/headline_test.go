@@ -1,0 +1,69 @@
+package app
+
+import (
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/upstream"
+)
+
+func TestHeadline(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		change func(*Status)
+		text   string
+		level  string
+	}{
+		"idle": {func(*Status) {}, "nothing waits", "good"},
+		"work": {func(s *Status) {
+			s.Window.PendingContacts, s.Window.Oldest = 1, now.Add(-90*time.Minute)
+		}, "1 contact waits, the oldest event for 90 min", "good"},
+		"budget": {func(s *Status) {
+			s.Gates["b"] = gate{State: upstream.StateBudgetExhausted}
+		}, "nothing waits; account b uses its whole budget", "warn"},
+		"breaker before budget": {func(s *Status) {
+			s.Gates["a"], s.Gates["b"] = gate{State: upstream.StateBudgetExhausted}, gate{State: upstream.StateBreakerOpen}
+		}, "nothing waits; account b waits for the API, which is down; account a uses its whole budget", "bad"},
+		"many accounts": {func(s *Status) {
+			for _, a := range []string{"b", "c", "d", "e", "f"} {
+				s.Gates[a] = gate{State: upstream.StateThrottled}
+			}
+		}, "nothing waits; account b is throttled by the API; account c is throttled by the API; account d is throttled by the API; 2 more accounts likewise", "warn"},
+		"a partition": {func(s *Status) {
+			s.Partitions = []consumer.Partition{{State: consumer.Reading}, {State: consumer.Halted}}
+		}, "nothing waits; 1 partition is not read", "bad"},
+		"a feed that is skipped is read": {func(s *Status) {
+			s.Partitions = []consumer.Partition{{State: consumer.FeedSkipped}}
+		}, "nothing waits", "good"},
+		"not ready": {func(s *Status) { s.NotReady = "no partitions yet" }, "nothing waits; not ready: no partitions yet", "bad"},
+		"stuck":     {func(s *Status) { s.Stuck, s.NotReady = "the loop does not turn", "x" }, "stuck: the loop does not turn", "bad"},
+		"holds, letters and a full window": {func(s *Status) {
+			s.Window.Accounts = []batcher.AccountStatus{{HeldStreams: 1}, {HeldStreams: 2}}
+			s.Window.Bytes, s.Window.BytesLimit, s.Window.DeadLettersPending = 10, 10, 1
+		}, "nothing waits; 3 streams are on hold; the window is full; 1 dead letter waits for Kafka", "warn"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := Status{Time: now, Gates: map[string]gate{"a": {State: upstream.StateReady}}}
+			c.change(&s)
+			if got := s.headline(); got.Text != c.text || got.Level != c.level {
+				t.Errorf("%q (%s), not %q (%s)", got.Text, got.Level, c.text, c.level)
+			}
+		})
+	}
+}
+
+func TestSpan(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0 s", 0: "0.0 s", 9900 * time.Millisecond: "9.9 s", 119 * time.Second: "119 s",
+		2 * time.Minute: "2 min", 119 * time.Minute: "119 min", 2 * time.Hour: "2 h", 72 * time.Hour: "3 d",
+	} {
+		if got := Span(d); got != want {
+			t.Errorf("%v is %q, not %q", d, got, want)
+		}
+	}
+}
