@@ -151,6 +151,7 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 		b.deps.Acker.Done(ended)
 	}
 	b.finishRelease(now) // after what has ended is known: a final commit follows
+	w.m.Events.Set(&w.outbox.total)
 	wake := w.Wake()
 	if wake.IsZero() {
 		wake = now.Add(time.Hour)

@@ -38,7 +38,10 @@ func (cl *claim) rank(now time.Time, ev *event.Event) time.Time {
 type source struct {
 	claim  *claim
 	offset int64
+	at     int64 // Kafka timestamp in milliseconds
 }
+
+func (s source) time() time.Time { return time.UnixMilli(s.at) }
 
 // live reports whether events are of the present generation. Those of one contact or
 // dead letter are all of the same one, because a generation ends as a whole.
@@ -54,12 +57,16 @@ type claims struct {
 func newClaims() claims { return claims{owned: map[contactsync.Claim]*claim{}} }
 
 // opened counts an event of the claim that was added.
-func (cl *claim) opened(offset int64) source {
+func (cl *claim) opened(now time.Time, r *contactsync.Record) source {
 	cl.open++
 	if cl.first < 0 {
-		cl.first = offset
+		cl.first = r.Offset
 	}
-	return source{cl, offset}
+	at := r.Time
+	if at.IsZero() { // of a log without timestamps
+		at = now
+	}
+	return source{cl, r.Offset, at.UnixMilli()}
 }
 
 func (cs *claims) assign(now time.Time, owned []contactsync.Claim, catchUp bool) {

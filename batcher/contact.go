@@ -13,7 +13,7 @@ import (
 const contactOverhead = 600
 
 // sourceBytes is what the window charges for each event that a contact comes from.
-const sourceBytes = 24
+const sourceBytes = 32
 
 // contact is the newest merged state of one contact that has not ended.
 type contact struct {
@@ -32,7 +32,6 @@ type contact struct {
 	sources []source  // every event behind it, in the order of arrival
 	rank    rank      // of its oldest event
 	since   time.Time // when it began to wait: arrival of its oldest event, or the end of catch-up
-	oldest  time.Time // Kafka timestamp of its oldest event
 	charge  int64     // what the window charges for it
 
 	sends        int       // requests that carried it
@@ -71,6 +70,14 @@ func (c *contact) inFlight() bool { return c.in == nil }
 // owed reports whether an answer about the contact still matters: no delete came after
 // it, and its partitions are still owned.
 func (c *contact) owed() bool { return c.deleted == nil && live(c.sources) }
+
+// oldest is the Kafka timestamp of the oldest event of those that count, if there are any.
+func oldest(sources []source) (at time.Time, ok bool) {
+	if !live(sources) {
+		return time.Time{}, false
+	}
+	return sources[0].time(), true
+}
 
 // failed notes a request with the contact that failed.
 func (c *contact) failed(now time.Time) {

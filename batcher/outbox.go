@@ -5,6 +5,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // DeadLetter is a dead letter that Kafka has not acknowledged. The events behind it
@@ -23,31 +24,50 @@ type DeadLetter struct {
 type outbox struct {
 	m     *series
 	seen  *seen
+	now   time.Time           // of the window
 	ended []contactsync.Ended // since takeEnded
+	total metrics.EventTotals
 
-	deferred      []*DeadLetter // of partitions that catch up
-	waiting       []*DeadLetter // to be published, oldest first
-	inFlight      int           // taken and not yet acknowledged
-	staleInFlight int           // of these, those of generations that are over
-	bytes         int64         // what the window charges for all of them
+	deferred      []*DeadLetter            // of partitions that catch up
+	waiting       []*DeadLetter            // to be published, oldest first
+	inFlight      map[*DeadLetter]struct{} // taken and not yet acknowledged
+	staleInFlight int                      // of these, those of generations that are over
+	bytes         int64                    // what the window charges for all of them
 }
 
-// end ends an event, with setAside as a dead letter. It reports false for one of a
-// generation that is over.
-func (o *outbox) end(s source, setAside bool) bool {
+// opened counts an event of a claim, and released events that are given back.
+func (o *outbox) opened(cl *claim, r *contactsync.Record) source {
+	o.total.Consumed++
+	o.total.Waiting++
+	return cl.opened(o.now, r)
+}
+
+func (o *outbox) released(n int) {
+	o.total.Waiting -= uint64(n)
+	o.total.Released += uint64(n)
+}
+
+// end ends an event with an outcome. It reports false for one of a generation that is over.
+func (o *outbox) end(s source, outcome int) bool {
+	return o.endAs(s, outcome, outcome == metrics.SetAside)
+}
+
+// endAs does so for an event that an earlier owner may have set aside.
+func (o *outbox) endAs(s source, outcome int, setAside bool) bool {
 	if !s.claim.live {
 		return false
 	}
 	s.claim.open--
+	o.total.Waiting--
+	o.total.Ended[outcome].Add(o.now.Sub(s.time()))
 	o.ended = append(o.ended, contactsync.Ended{Claim: s.claim.Claim, Offset: s.offset, SetAside: setAside})
 	return true
 }
 
 // skip ends an event that is not sent, for a reason that is counted.
 func (o *outbox) skip(s source, reason counter) {
-	if o.end(s, false) {
+	if o.end(s, metrics.Skipped) {
 		reason.Inc()
-		o.m.completed[endedSkipped].Inc()
 	}
 }
 
@@ -109,14 +129,16 @@ func (o *outbox) caughtUp(cl *claim) {
 func (o *outbox) take() []*DeadLetter {
 	taken := o.waiting
 	o.waiting = nil
-	o.inFlight += len(taken)
+	for _, d := range taken {
+		o.inFlight[d] = struct{}{}
+	}
 	return taken
 }
 
 // acked ends the events of dead letters that Kafka has acknowledged.
 func (o *outbox) acked(letters []*DeadLetter) {
 	for _, d := range letters {
-		o.inFlight--
+		delete(o.inFlight, d)
 		o.bytes -= d.charge
 		if !live(d.sources) {
 			o.staleInFlight--
@@ -125,9 +147,7 @@ func (o *outbox) acked(letters []*DeadLetter) {
 			o.seen.written(d.key, *d.applied)
 		}
 		for _, s := range d.sources {
-			if o.end(s, true) {
-				o.m.completed[endedDeadLetter].Inc()
-			}
+			o.end(s, metrics.SetAside)
 		}
 	}
 }
@@ -140,12 +160,12 @@ func (o *outbox) forget() {
 			o.bytes -= d.charge
 		}
 	}
-	o.deferred, o.waiting, o.staleInFlight = nil, nil, o.inFlight
+	o.deferred, o.waiting, o.staleInFlight = nil, nil, len(o.inFlight)
 }
 
 // pending is the number of dead letters that Kafka has not acknowledged.
-func (o *outbox) pending() int { return len(o.deferred) + len(o.waiting) + o.inFlight }
+func (o *outbox) pending() int { return len(o.deferred) + len(o.waiting) + len(o.inFlight) }
 
 // drained reports whether Kafka has acknowledged all that may be published of the
 // present generation.
-func (o *outbox) drained() bool { return len(o.waiting) == 0 && o.inFlight == o.staleInFlight }
+func (o *outbox) drained() bool { return len(o.waiting) == 0 && len(o.inFlight) == o.staleInFlight }

@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -11,14 +12,14 @@ import (
 
 func newTestOutbox() *outbox {
 	m := newSeries(&metrics.New(prometheus.NewRegistry()).Batcher)
-	return &outbox{m: &m}
+	return &outbox{m: &m, inFlight: map[*DeadLetter]struct{}{}}
 }
 
 // letterOf is a dead letter of events of a claim.
 func letterOf(cl *claim, offsets ...int64) *DeadLetter {
 	d := &DeadLetter{DeadLetter: contactsync.DeadLetter{Reason: contactsync.ReasonRejected}}
 	for _, o := range offsets {
-		d.sources = append(d.sources, cl.opened(o))
+		d.sources = append(d.sources, cl.opened(time.Unix(0, 0), &contactsync.Record{Position: contactsync.Position{Offset: o}}))
 	}
 	return d
 }

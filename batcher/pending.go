@@ -5,6 +5,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // pending is the contacts that have not ended, each once: a newer event is merged into
@@ -56,7 +57,7 @@ func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *c
 	c := &contact{
 		id: ev.Contact.ID, folded: keyOf(ev).id, stream: st, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape,
 		account: ev.Contact.Account, version: versionOf(ev), sources: []source{src},
-		rank: rank{src.claim.rank(now, ev), p.arrived}, since: now, oldest: ev.Record.Time,
+		rank: rank{src.claim.rank(now, ev), p.arrived}, since: now,
 	}
 	p.arrived++
 	p.contacts++
@@ -82,7 +83,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 	if len(c.sources) == 0 {
 		c.id = newer.id
 		c.body, c.shape, c.merged = newer.body, newer.shape, newer.merged
-		c.rank, c.since, c.oldest, c.attempts, c.sends, c.firstFail = newer.rank, newer.since, newer.oldest, 0, 0, time.Time{}
+		c.rank, c.since, c.attempts, c.sends, c.firstFail = newer.rank, newer.since, 0, 0, time.Time{}
 	} else {
 		p.overlay(now, c, newer.body, newer.shape, newer.merged)
 	}
@@ -241,13 +242,11 @@ func (p *pending) deliver(c *contact) {
 		p.m.Late.Inc()
 	}
 	for i, src := range c.sources {
-		switch {
-		case !p.outbox.end(src, false):
-		case i == len(c.sources)-1:
-			p.m.completed[endedDelivered].Inc()
-		default:
-			p.m.completed[endedSuperseded].Inc()
+		outcome := metrics.Superseded
+		if i == len(c.sources)-1 {
+			outcome = metrics.Delivered
 		}
+		p.outbox.end(src, outcome)
 	}
 	if c.deleted == nil { // else what came after it is known already
 		p.seen.note(c.key(), c.version)

@@ -10,19 +10,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // counts are the events that ended, by how.
 func (w *testWindow) counts() string {
-	var n [5]int
-	for how, c := range w.m.completed {
-		n[how] = int(testutil.ToFloat64(c))
-	}
-	return fmt.Sprintf("delivered %d superseded %d dead letter %d skipped %d", n[endedDelivered], n[endedSuperseded], n[endedDeadLetter], n[endedSkipped])
+	n := w.outbox.total.Ended
+	return fmt.Sprintf("delivered %d superseded %d dead letter %d skipped %d",
+		n[metrics.Delivered].Count, n[metrics.Superseded].Count, n[metrics.SetAside].Count, n[metrics.Skipped].Count)
 }
 
 // wantNothing checks that nothing is pending and nothing charged.

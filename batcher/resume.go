@@ -5,6 +5,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // resume ends an event that had ended under an earlier owner of its partition, and
@@ -23,9 +24,7 @@ func (w *Window) resume(ev *event.Event, src source) bool {
 	default:
 		w.seen.noteNewer(keyOf(ev), versionOf(ev))
 	}
-	if w.outbox.end(src, ev.Before == contactsync.SetAside) {
-		w.m.completed[endedBefore].Inc()
-	}
+	w.outbox.endAs(src, metrics.Before, ev.Before == contactsync.SetAside)
 	return true
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // before adds an event that had got so far under an earlier owner.
@@ -36,7 +37,7 @@ func TestWindow_SendsNothingThatHadEndedUnderAnEarlierOwner(t *testing.T) {
 	if n := w.DeadLettersPending(); n != 0 {
 		t.Errorf("%d dead letters are written again", n)
 	}
-	if got := testutil.ToFloat64(w.m.completed[endedBefore]); got != 3 {
+	if got := w.outbox.total.Ended[metrics.Before].Count; got != 3 {
 		t.Errorf("%v are counted", got)
 	}
 	w.wantNothing()

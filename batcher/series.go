@@ -9,19 +9,18 @@ import (
 
 type counter = prometheus.Counter
 
-// How events end, as indexes of series.completed.
+// What an event waits for, as indexes of metrics.WaitStates.
 const (
-	endedDelivered = iota
-	endedSuperseded
-	endedDeadLetter
-	endedSkipped
-	endedBefore
+	waitActive = iota
+	waitOnHold
+	waitDeadLetter
+	waitStates
 )
 
 // series are the window's counters, looked up once.
 type series struct {
 	*metrics.Batcher
-	completed                                                     []counter
+	oldest                                                        [waitStates]prometheus.Gauge
 	batches                                                       []counter // by reason
 	retried                                                       []counter // by the kind of answer
 	probes                                                        [holdKinds]counter
@@ -39,8 +38,8 @@ func newSeries(m *metrics.Batcher) series {
 	for _, kind := range allHolds {
 		s.probes[kind] = m.ProbesRefused.WithLabelValues(kind.String())
 	}
-	for _, as := range []string{"delivered", "superseded", "dead_letter", "skipped", "before"} {
-		s.completed = append(s.completed, m.Completed.WithLabelValues(as))
+	for state, name := range metrics.WaitStates {
+		s.oldest[state] = m.OldestPendingAge.WithLabelValues(name)
 	}
 	for reason := range batchReasons {
 		s.batches = append(s.batches, m.Batches.WithLabelValues(reason.String()))
@@ -57,6 +56,7 @@ func (s *series) account(id string) {
 	for _, kind := range allHolds {
 		s.StreamsOnHold.WithLabelValues(id, kind.String())
 		s.ContactsOnHold.WithLabelValues(id, kind.String())
+		s.EventsOnHold.WithLabelValues(id, kind.String())
 		s.BytesOnHold.WithLabelValues(id, kind.String())
 		s.OldestHoldAge.WithLabelValues(id, kind.String())
 	}

@@ -156,7 +156,7 @@ func TestSim_Known_HalfThatIsLeftHasNoTurn(t *testing.T) {
 	s.pass(time.Minute)
 	s.put(simKey{"s1", "c0"}, event.Update, 0, "f")
 	s.window.Observe(s.now)
-	if age := testutil.ToFloat64(s.metrics.Batcher.OldestPendingAge); age != 0 {
+	if age := testutil.ToFloat64(s.metrics.Batcher.OldestPendingAge.WithLabelValues("active")); age != 0 {
 		t.Errorf("the oldest contact has age %v: turn this test", age)
 	}
 	s.send(false)

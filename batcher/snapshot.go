@@ -11,8 +11,8 @@ import (
 type snapshot struct {
 	w            *Window
 	now          time.Time
-	oldest       time.Time // Kafka timestamp of the oldest pending event; now where there is none
-	backingOff   int       // streams
+	oldest       [waitStates]time.Time // Kafka timestamps of the oldest events; now where there is none
+	backingOff   int                   // streams
 	rowsInFlight int
 	onHold       []*stream
 	held         map[*account]*holdTotals
@@ -47,7 +47,10 @@ func (t *holdTotals) all() (sum holdTotal) {
 
 // snapshot looks at every stream, so it is for once a second, or when somebody asks.
 func (w *Window) snapshot() *snapshot {
-	s := &snapshot{w: w, now: w.now, oldest: w.now, held: map[*account]*holdTotals{}}
+	s := &snapshot{w: w, now: w.now, held: map[*account]*holdTotals{}}
+	for state := range s.oldest {
+		s.oldest[state] = w.now
+	}
 	for _, a := range w.schedule.accounts {
 		s.held[a] = &holdTotals{}
 	}
@@ -80,12 +83,33 @@ func (w *Window) snapshot() *snapshot {
 	for _, cl := range w.claims.owned {
 		s.consider(cl.deferred.head)
 	}
+	for _, letters := range [][]*DeadLetter{w.outbox.deferred, w.outbox.waiting} {
+		for _, d := range letters {
+			s.considerAs(waitDeadLetter, d.sources)
+		}
+	}
+	for d := range w.outbox.inFlight {
+		s.considerAs(waitDeadLetter, d.sources)
+	}
 	return s
 }
 
 func (s *snapshot) consider(c *contact) {
-	if c != nil && !c.oldest.IsZero() && c.oldest.Before(s.oldest) {
-		s.oldest = c.oldest
+	for c != nil && !live(c.sources) { // in a request of a generation that is over
+		c = c.newer
+	}
+	switch {
+	case c == nil:
+	case c.stream.health.hold != nil:
+		s.considerAs(waitOnHold, c.sources)
+	default:
+		s.considerAs(waitActive, c.sources)
+	}
+}
+
+func (s *snapshot) considerAs(state int, sources []source) {
+	if at, ok := oldest(sources); ok {
+		s.oldest[state] = earlier(s.oldest[state], at)
 	}
 }
 
@@ -130,7 +154,10 @@ func (w *Window) Observe(now time.Time) *snapshot {
 	m.ActiveStreams.Set(float64(len(w.schedule.streams)))
 	m.InFlightRequests.Set(float64(len(w.requests)))
 	m.InFlightRows.Set(float64(s.rowsInFlight))
-	m.OldestPendingAge.Set(s.now.Sub(s.oldest).Seconds())
+	m.Events.Set(&w.outbox.total)
+	for state, at := range s.oldest {
+		m.oldest[state].Set(s.now.Sub(at).Seconds())
+	}
 	m.Full.Set(full)
 	m.StreamsBackingOff.Set(float64(s.backingOff))
 	m.RememberedContacts.Set(float64(w.seen.len()))
@@ -143,6 +170,7 @@ func (w *Window) Observe(now time.Time) *snapshot {
 			t := s.held[a][kind]
 			m.StreamsOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.streams))
 			m.ContactsOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.contacts))
+			m.EventsOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.events))
 			m.BytesOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.bytes))
 			m.OldestHoldAge.WithLabelValues(a.id, kind.String()).Set(t.longest.Seconds())
 		}
@@ -214,8 +242,8 @@ func (w *Window) Status(now time.Time) Status {
 		Bytes: w.bytes(), BytesLimit: int64(w.cfg.WindowBytes), PendingContacts: w.pending.contacts, Streams: len(w.schedule.streams),
 		InFlightRequests: len(w.requests), DeadLettersPending: w.outbox.pending(), Accounts: []AccountStatus{}, Holds: []HoldStatus{}, Busiest: s.busiest(),
 	}
-	if s.oldest.Before(s.now) {
-		status.Oldest = s.oldest
+	if at := earlier(s.oldest[waitActive], s.oldest[waitOnHold]); at.Before(s.now) {
+		status.Oldest = at
 	}
 	for _, a := range w.schedule.accounts {
 		status.Accounts = append(status.Accounts, s.account(a))

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // crowded is a window with something in every place.
@@ -52,10 +54,11 @@ func TestSnapshot_Gauges(t *testing.T) {
 		"streams":            {testutil.ToFloat64(m.ActiveStreams), 6},
 		"requests":           {testutil.ToFloat64(m.InFlightRequests), float64(len(w.requests))},
 		"rows":               {testutil.ToFloat64(m.InFlightRows), rowsInFlight(w)},
-		"oldest":             {testutil.ToFloat64(m.OldestPendingAge), w.now.Sub(time.Unix(1_700_000_000, 0)).Seconds()},
+		"oldest":             {testutil.ToFloat64(m.OldestPendingAge.WithLabelValues("active")), w.now.Sub(time.Unix(1_700_000_000, 0)).Seconds()},
 		"backing off":        {testutil.ToFloat64(m.StreamsBackingOff), 1},
 		"streams on hold":    {testutil.ToFloat64(m.StreamsOnHold.WithLabelValues("a", "stream_gone")), 1},
 		"none of that kind":  {testutil.ToFloat64(m.StreamsOnHold.WithLabelValues("a", "unauthorized")), 0},
+		"events on hold":     {testutil.ToFloat64(m.EventsOnHold.WithLabelValues("a", "stream_gone")), 3},
 		"contacts on hold":   {testutil.ToFloat64(m.ContactsOnHold.WithLabelValues("a", "stream_gone")), 2},
 		"bytes on hold":      {testutil.ToFloat64(m.BytesOnHold.WithLabelValues("a", "stream_gone")), float64(gone)},
 		"longest hold":       {testutil.ToFloat64(m.OldestHoldAge.WithLabelValues("a", "stream_gone")), w.now.Sub(w.schedule.streams[streamKey{"a", "gone"}].health.hold.since).Seconds()},
@@ -91,39 +94,95 @@ func rowsInFlight(w *testWindow) (n float64) {
 	return n
 }
 
-// The age of the oldest event counts wherever its contact waits.
+// The age of the oldest event counts wherever it waits, and apart by what it waits for.
 func TestSnapshot_OldestEvent(t *testing.T) {
 	t.Parallel()
-	for name, place := range map[string]func(w *testWindow){
-		"in the queue": func(w *testWindow) { w.add("x") },
-		"in a request": func(w *testWindow) { w.add("x"); w.send() },
-		"in a set of its own": func(w *testWindow) {
+	for name, tt := range map[string]struct {
+		state int
+		place func(w *testWindow)
+	}{
+		"in the queue": {waitActive, func(w *testWindow) { w.add("x") }},
+		"in a request": {waitActive, func(w *testWindow) { w.add("x"); w.send() }},
+		"behind a request of a generation that is over": {waitActive, func(w *testWindow) {
+			before, after := w.event("x"), w.event("x")
+			before.Record.Time = w.now.Add(-time.Hour)
+			w.Add(w.now, before)
+			w.send()
+			w.Forget(w.now)
+			w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+			w.Add(w.now, after)
+		}},
+		"in a set of its own": {waitActive, func(w *testWindow) {
 			w.add("x", "y")
 			w.settle(w.send(), contactsync.Result{Kind: contactsync.TooLarge})
-		},
-		"in the back of a hold": func(w *testWindow) {
+		}},
+		"in a stream on hold": {waitOnHold, func(w *testWindow) {
+			w.add("x")
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone})
+		}},
+		"in the probe of a stream on hold": {waitOnHold, func(w *testWindow) {
+			w.add("x")
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone})
+			w.send()
+		}},
+		"in the back of a hold": {waitOnHold, func(w *testWindow) {
 			w.add("x")
 			w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone})
 			st := w.schedule.streams[streamKey{"a", "st"}]
-			young := w.now
-			w.now = young.Add(time.Second)
+			w.now = w.now.Add(time.Second)
 			w.add("y")
 			st.queue.pushFront(func() *contact { c := st.contacts["y"]; st.queue.remove(c); return c }())
-		},
-		"in a partition that catches up": func(w *testWindow) {
+		}},
+		"in a partition that catches up": {waitActive, func(w *testWindow) {
 			behind := testClaim
 			behind.Partition = 2
 			w.Assign(w.now, []contactsync.Claim{behind}, true)
 			w.addTo(behind, "x")
-		},
+		}},
+		"in a dead letter": {waitDeadLetter, func(w *testWindow) { w.refuse() }},
+		"in a dead letter that is written": {waitDeadLetter, func(w *testWindow) {
+			w.refuse()
+			w.TakeDeadLetters()
+		}},
+		"in a dead letter of a partition that catches up": {waitDeadLetter, func(w *testWindow) {
+			w.Forget(w.now)
+			w.Assign(w.now, []contactsync.Claim{testClaim}, true)
+			w.refuse()
+		}},
 	} {
 		w := newTestWindow(t, nil)
 		begin := w.now
-		place(w)
+		tt.place(w)
 		w.now = begin.Add(time.Hour)
-		if s := w.Observe(w.now); !s.oldest.Equal(begin) {
-			t.Errorf("%s: the oldest event is of %v, want %v", name, s.oldest, begin)
+		s := w.Observe(w.now)
+		for state, called := range metrics.WaitStates {
+			want := w.now
+			if state == tt.state {
+				want = begin
+			}
+			if !s.oldest[state].Equal(want) {
+				t.Errorf("%s: the oldest event that is %s is of %v, want %v", name, called, s.oldest[state], want)
+			}
 		}
+	}
+}
+
+// refuse adds an event that cannot be sent.
+func (w *testWindow) refuse() {
+	ev := w.event("x")
+	ev.Kind = event.Broken
+	w.Add(w.now, ev)
+}
+
+func TestSnapshot_NoDeadLettersOfGenerationsThatAreOver(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.refuse()
+	w.TakeDeadLetters()
+	w.Forget(w.now)
+	w.now = w.now.Add(time.Hour)
+	if s := w.Observe(w.now); !s.oldest[waitDeadLetter].Equal(w.now) {
+		t.Errorf("a dead letter whose event somebody else reads counts with %v", s.oldest[waitDeadLetter])
 	}
 }
 
@@ -157,7 +216,7 @@ func TestSnapshot_LooksOnly(t *testing.T) {
 func TestSnapshot_Status(t *testing.T) {
 	t.Parallel()
 	w := crowded(t)
-	w.outbox.refuse(w.now, w.event("x"), w.claims.of(testClaim).opened(99), nil)
+	w.outbox.refuse(w.now, w.event("x"), w.outbox.opened(w.claims.of(testClaim), &contactsync.Record{}), nil)
 	s := w.Status(w.now)
 	if len(s.Holds) != 1 || len(s.Accounts) != 1 {
 		t.Fatalf("status %+v", s)

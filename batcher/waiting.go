@@ -45,12 +45,16 @@ func (s *snapshot) busiest() []StreamStatus {
 
 func (s *snapshot) stream(st *stream) StreamStatus {
 	status := StreamStatus{Account: st.account.id, Stream: st.name, Contacts: len(st.contacts), InFlight: st.inFlight, WaitsFor: "turn"}
-	if head := st.queue.head; head != nil {
-		status.Oldest = head.oldest
-	}
+	heads := []*contact{st.queue.head}
 	for _, g := range st.retries.groups {
-		if g.head != nil && (status.Oldest.IsZero() || g.head.oldest.Before(status.Oldest)) {
-			status.Oldest = g.head.oldest
+		heads = append(heads, g.head)
+	}
+	for _, head := range heads {
+		if head == nil {
+			continue
+		}
+		if at, ok := oldest(head.sources); ok && (status.Oldest.IsZero() || at.Before(status.Oldest)) {
+			status.Oldest = at
 		}
 	}
 	switch {

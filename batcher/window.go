@@ -41,7 +41,7 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 	}
 	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[streamKey]*stream{}}
 	w.health = health{cfg: &w.cfg, rand: rand.New(rand.NewPCG(seed, seed)), m: &w.m, log: &w.log, schedule: &w.schedule}
-	w.outbox = outbox{m: &w.m, seen: &w.seen}
+	w.outbox = outbox{m: &w.m, seen: &w.seen, inFlight: map[*DeadLetter]struct{}{}}
 	w.pending = pending{
 		m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, index: index{schedule: &w.schedule},
 		late: map[contactKey]time.Time{}, alone: map[contactKey]time.Time{},
@@ -52,7 +52,7 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 // clock keeps the latest time: a caller's clock never turns decisions back.
 func (w *Window) clock(now time.Time) {
 	if now.After(w.now) {
-		w.now = now
+		w.now, w.outbox.now = now, now
 	}
 }
 
@@ -98,10 +98,11 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 	w.clock(now)
 	cl := w.claims.of(ev.Record.Claim())
 	if cl == nil {
-		w.m.Released.Inc()
+		w.outbox.total.Consumed++
+		w.outbox.total.Released++
 		return
 	}
-	src := cl.opened(ev.Record.Offset)
+	src := w.outbox.opened(cl, &ev.Record)
 	if ev.Contact.Ignored != 0 && ev.Kind != event.Broken {
 		w.noteHints(ev)
 	}
@@ -240,7 +241,7 @@ func (w *Window) Drained() bool { return len(w.requests) == 0 && w.outbox.draine
 // alone, contacts would be left with events of some claims and not of others.
 func (w *Window) Forget(now time.Time) {
 	w.clock(now)
-	w.m.Released.Add(float64(w.claims.end()))
+	w.outbox.released(w.claims.end())
 	w.outbox.forget()
 	w.seen.forgetUnwritten()
 	w.pending.forget()

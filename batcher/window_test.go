@@ -9,10 +9,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
-
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // A dead letter that Kafka does not take belongs to a generation that is over: it
@@ -145,13 +144,13 @@ func TestWindow_LateAnswerCountsNoDelete(t *testing.T) {
 		Record:  contactsync.Record{Position: contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: w.offset}, Generation: testClaim.Generation, Time: w.now},
 		Contact: event.Contact{Stream: "st", ID: "a", Account: "a"}, Kind: event.Delete,
 	})
-	skipped, released := testutil.ToFloat64(w.m.completed[endedSkipped]), testutil.ToFloat64(w.m.Released)
+	before := w.outbox.total
 	w.Forget(w.now)
 	w.Settle(w.now, old, contactsync.Result{Kind: contactsync.Unavailable})
-	if n := testutil.ToFloat64(w.m.Released) - released; n != 1 {
+	if n := w.outbox.total.Released - before.Released; n != 1 {
 		t.Errorf("%v events counted as released, want 1", n)
 	}
-	if n := testutil.ToFloat64(w.m.completed[endedSkipped]) - skipped; n != 0 {
+	if n := w.outbox.total.Ended[metrics.Skipped].Count - before.Ended[metrics.Skipped].Count; n != 0 {
 		t.Errorf("%v events counted as skipped when they had been released", n)
 	}
 }
@@ -173,9 +172,9 @@ func TestWindow_ForgetsContactsWhereverTheyAre(t *testing.T) {
 	w.addTo(testClaim, "x")
 	w.addTo(testClaim, "queued")
 	w.addTo(testClaim, half.Batch.Rows[0].ID)
-	open := testutil.ToFloat64(w.m.Released)
+	before := w.outbox.total.Released
 	w.Forget(w.now)
-	if n := testutil.ToFloat64(w.m.Released) - open; n != 8 {
+	if n := w.outbox.total.Released - before; n != 8 {
 		t.Errorf("%v events counted as released, want 8", n)
 	}
 	if w.pending.contacts != len(half.Batch.Rows) {

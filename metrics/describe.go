@@ -62,6 +62,30 @@ func (m *maker) counters(name, help, action string, labels ...Label) *prometheus
 	return c
 }
 
+// events makes the series of EventTotals.
+func (m *maker) events() *Events {
+	outcome := Label{Name: "outcome", Values: Outcomes}
+	desc := func(kind, name, help, action string, labels ...Label) *prometheus.Desc {
+		opts, names := m.describe(kind, name, help, action, labels...)
+		return prometheus.NewDesc(prometheus.BuildFQName(opts.Namespace, "", opts.Name), opts.Help, names, nil)
+	}
+	e := &Events{
+		consumed: desc("counter", "batcher_events_consumed_total",
+			"Events taken in. At each scrape they are those completed, those released and those waiting.", ""),
+		completed: desc("counter", "batcher_events_completed_total",
+			"Events completed, by outcome. A superseded event was merged into a newer one of its contact; one that ended `before` had ended under an earlier owner of its partition.", "", outcome),
+		released: desc("counter", "batcher_events_released_total",
+			"Events released uncompleted because their partition was revoked. The next owner reads them again.", ""),
+		waiting: desc("gauge", "batcher_events_waiting",
+			"Events taken in and neither completed nor released: those of contacts pending, in flight or on hold, and of dead letters that Kafka does not have yet.", ""),
+		age: desc("histogram", "batcher_event_age_seconds",
+			"Age of an event when it was completed, by its Kafka timestamp and by outcome.",
+			"How late deliveries are: the share of `delivered` and `superseded` within a bound that is one of the buckets.", outcome),
+	}
+	m.reg.MustRegister(e)
+	return e
+}
+
 func (m *maker) gauge(name, help, action string) prometheus.Gauge {
 	opts, _ := m.describe("gauge", name, help, action)
 	g := prometheus.NewGauge(prometheus.GaugeOpts(opts))

@@ -48,15 +48,14 @@ type Batcher struct {
 	BytesLimit            prometheus.Gauge
 	Full                  prometheus.Gauge
 	PendingContacts       prometheus.Gauge
-	OldestPendingAge      prometheus.Gauge
+	OldestPendingAge      *prometheus.GaugeVec // state
 	ActiveStreams         prometheus.Gauge
 	StreamsBackingOff     prometheus.Gauge
 	FullSeconds           prometheus.Counter
 	InFlightRequests      prometheus.Gauge
 	InFlightRows          prometheus.Gauge
-	Completed             *prometheus.CounterVec // outcome
+	Events                *Events
 	Skipped               *prometheus.CounterVec // reason
-	Released              prometheus.Counter
 	Late                  prometheus.Counter
 	Batches               *prometheus.CounterVec // reason
 	Rows                  prometheus.Histogram
@@ -64,6 +63,7 @@ type Batcher struct {
 	RejectedRowsRetained  prometheus.Counter
 	StreamsOnHold         *prometheus.GaugeVec // account, kind
 	ContactsOnHold        *prometheus.GaugeVec // account, kind
+	EventsOnHold          *prometheus.GaugeVec // account, kind
 	BytesOnHold           *prometheus.GaugeVec // account, kind
 	OldestHoldAge         *prometheus.GaugeVec // account, kind
 	AccountsOnHold        prometheus.Gauge
@@ -110,7 +110,7 @@ var (
 	BatchFaults   = []string{"corrupt", "too_large", "headers", "unsupported"}
 	FeedPolicies  = []string{"halt", "skip"}
 	States        = []string{"catching_up", "reading", "waiting", "unavailable", "forbidden", "missing", "halted", "feed_halted", "feed_skipped"}
-	Outcomes      = []string{"delivered", "superseded", "dead_letter", "skipped", "before"}
+	WaitStates    = []string{"active", "on_hold", "dead_letter"}
 	SkipReasons   = []string{"tombstone", "unnamed_tombstone", "delete", "stale"}
 	IgnoredHints  = []string{"version_unreadable", "occurred_at_unreadable", "occurred_at_ahead"}
 	HoldDecisions = []string{"release", "set_aside"}

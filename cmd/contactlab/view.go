@@ -71,7 +71,7 @@ func (v *view) Show(s demo.State) {
 			value("consumer_records_total"), value("batcher_events_completed_total{delivered}"), value("batcher_events_completed_total{superseded}"),
 			value("batcher_events_completed_total{skipped}"), value("batcher_events_completed_total{dead_letter}")),
 		fmt.Sprintf("  window   %.0f contacts   %.1f MiB   oldest %.1fs   in flight %.0f requests, %.0f rows   backing off %.0f streams",
-			value("batcher_pending_contacts"), value("batcher_window_bytes")/(1<<20), value("batcher_oldest_pending_age_seconds"),
+			value("batcher_pending_contacts"), value("batcher_window_bytes")/(1<<20), value("batcher_oldest_pending_age_seconds{active}"),
 			value("batcher_in_flight_requests"), value("batcher_in_flight_rows"), value("batcher_streams_backing_off")),
 		fmt.Sprintf("  calls    %.0f   answered %.0f   unavailable %.0f   throttled %.0f   breaker %s   budget left %.0f",
 			calls, value("upstream_requests_total{answered}"), value("upstream_requests_total{unavailable}"),

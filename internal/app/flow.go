@@ -26,7 +26,10 @@ type Requests struct {
 }
 
 func flowOf(m *metrics.Set) Flow {
-	f := Flow{Records: byLabel(m.Consumer.Records, "result"), Events: byLabel(m.Batcher.Completed, "outcome"), Requests: []Requests{}}
+	f := Flow{Records: byLabel(m.Consumer.Records, "result"), Events: map[string]int64{}, Requests: []Requests{}}
+	for outcome, ages := range m.Batcher.Events.Totals().Ended {
+		f.Events[metrics.Outcomes[outcome]] = int64(ages.Count)
+	}
 	for _, t := range metrics.Totals(m.Upstream.Requests) {
 		f.Requests = append(f.Requests, Requests{t.Labels["account"], t.Labels["purpose"], t.Labels["kind"], t.Count})
 	}
