@@ -63,6 +63,7 @@ type streamHealth struct {
 	strange            bool      // it was refused before it was ever accepted
 	hold               *hold     // nil where the stream is not on hold
 	answered           lastMinute
+	bad                badRate
 
 	failingSince time.Time // the first of the failures in a row
 	failed       time.Time // the last of them

@@ -14,10 +14,10 @@ type group struct {
 	// loose groups go back to the queue when they fall due, instead of being sent as
 	// they are.
 	loose bool
-	// then is the other half of a refused request. It waits for the answer to this one.
-	// Where this half is fine, the fault must be in the other, which is then halved
-	// again without being sent: that saves a call at every step.
-	then *group
+	// search groups are of a request that was refused as a whole; see search.go. Where they are guilty,
+	// one of these rows and those in then, which wait for the answer to these, is known to be bad.
+	search, guilty bool
+	then           *group
 	// split is set where this is half of a request that was too large, or that failed.
 	split *split
 	// apart groups are a search for bad rows, which has a share of the calls only. Suspect
@@ -45,13 +45,6 @@ func (g *group) fill(rows []*contact, due time.Time) {
 func halve(rows []*contact, due time.Time) (left, right *group) {
 	half := len(rows) / 2
 	return newGroup(rows[:half], due), newGroup(rows[half:], due)
-}
-
-// halvesInTurn makes two groups of rows, of which the second waits for the first.
-func halvesInTurn(rows []*contact, due time.Time) *group {
-	left, right := halve(rows, due)
-	left.then, left.apart, right.apart = right, true, true
-	return left
 }
 
 // split is a request that was too large and whose halves are sent. Where both

@@ -78,6 +78,11 @@ func (s *settlement) each() {
 	if t != (tally{}) {
 		s.stream.health.settled = s.now
 	}
+	if s.decision.rows == refuseOnly {
+		s.stream.health.bad.add(t.refused, t.refused)
+	} else {
+		s.stream.health.bad.add(t.accepted+t.refused, 0)
+	}
 	switch {
 	case retain:
 		s.result.Detail = firstReason(outcomes)
@@ -85,7 +90,7 @@ func (s *settlement) each() {
 	case t != tally{}:
 		s.health.resetBackoff(s.stream)
 	}
-	s.releaseHalf(s.decision.rows == settleEach)
+	s.releaseRest(s.decision.rows == settleEach)
 }
 
 // cutShort reports whether an answer settles the first rows and leaves all others open, of a
@@ -287,36 +292,21 @@ func (s *settlement) halveApart(rows []*contact, due time.Time) {
 	s.setApart(rows[half:], due).split = both
 }
 
-// halve sends the halves of a request that was refused as a whole.
+// halve tries the rows of a request that was refused as a whole with fewer beside them.
 func (s *settlement) halve() {
-	inTurn := s.decision.rows == halveInTurn
-	if inTurn {
+	if s.decision.rows == halveInTurn {
 		s.log.halved(s.now, s.request.Batch, s.result)
-	}
-	rows := s.reclaim()
-	s.releaseHalf(false)
-	if inTurn {
-		s.pending.sendApart(s.stream, halvesInTurn(rows, s.now))
+		s.searchApart(s.reclaim(), true)
+		s.releaseRest(false)
 		return
 	}
+	rows := s.reclaim()
+	s.releaseRest(false)
 	left, right := halve(rows, s.now)
 	both := &split{rows: len(s.request.rows), bytes: s.request.bytes, open: 2}
 	left.split, right.split = both, both
 	s.pending.sendApart(s.stream, left)
 	s.pending.sendApart(s.stream, right)
-}
-
-// releaseHalf frees the half that waited for the answer to this one. Where this half
-// was fine, the other one is at fault, so it is halved without being sent.
-func (s *settlement) releaseHalf(fine bool) {
-	if s.request.group == nil || s.request.group.then == nil {
-		return
-	}
-	g := s.request.group.then
-	if fine && g.rows > 1 {
-		g = halvesInTurn(g.takeAll(), s.now)
-	}
-	s.pending.sendApart(s.stream, g)
 }
 
 // reclaim brings the rows back and returns those that are sent again.

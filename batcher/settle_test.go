@@ -55,7 +55,7 @@ func TestSettle_WhereRowsWait(t *testing.T) {
 		{"unavailable", nil, contactsync.Result{Kind: contactsync.Unavailable, Status: 503}, "abcd"},
 		{"unknown", nil, contactsync.Result{Kind: contactsync.Unknown, Status: 409}, "abcd"},
 		{"ambiguous", nil, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, "|abcd in 5s loose"},
-		{"bad request", nil, contactsync.Result{Kind: contactsync.BadRequest}, "|ab then cd"},
+		{"bad request", nil, contactsync.Result{Kind: contactsync.BadRequest}, "|abcd"},
 		{"too large", nil, contactsync.Result{Kind: contactsync.TooLarge}, "|ab|cd"},
 		{"delivered", nil, contactsync.Result{Kind: contactsync.Answered, Rows: slices.Repeat([]contactsync.Outcome{{Verdict: contactsync.Delivered}}, 4)}, ""},
 
@@ -63,10 +63,10 @@ func TestSettle_WhereRowsWait(t *testing.T) {
 		{"a half, unavailable", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unavailable}, "|ab then cd"},
 		{"a half, ambiguous", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, "|ab in 5s then cd"},
 		{"a half, credentials refused", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unauthorized}, "|ab then cd"},
-		{"a half, bad as well", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|cd|a then b"},
+		{"a half, bad as well", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|ab|cd"},
 		{"a half, too large now", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.TooLarge}, "|cd|a|b"},
-		{"a half, fine", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Answered, Rows: slices.Repeat([]contactsync.Outcome{{Verdict: contactsync.Delivered}}, 2)}, "|c then d"},
-		{"the other half, bad as well", []contactsync.Kind{inTurn, inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|a then b|c then d"},
+		{"a half, fine", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Answered, Rows: slices.Repeat([]contactsync.Outcome{{Verdict: contactsync.Delivered}}, 2)}, "|cd"},
+		{"a half, and the first of its rows, bad as well", []contactsync.Kind{inTurn, inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|cd|b"},
 		{"one of both halves, too large", []contactsync.Kind{both}, contactsync.Result{Kind: contactsync.TooLarge}, "|cd|a|b"},
 		{"one of both halves, ambiguous", []contactsync.Kind{both}, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, "|cd|ab in 5s"},
 	} {

@@ -141,11 +141,9 @@ func TestSim_StrikesCountWhateverTheHoldWasBefore(t *testing.T) {
 	}
 }
 
-// Half of a refused request waits for the answer to the other half, and all of that one
-// is deleted.
-// Right: the half that is left gives its stream its turn, and is counted for the age of
-// the oldest contact.
-func TestSim_Known_HalfThatIsLeftHasNoTurn(t *testing.T) {
+// Of the rows of a refused request the first half is deleted. What is left counts for the age of
+// the oldest contact, and goes after the regular work of other streams.
+func TestSim_WhatIsLeftOfARefusedRequestIsTriedApart(t *testing.T) {
 	t.Parallel()
 	s := newSimScript(t, 2)
 	s.put(simKey{"s0", "c0"}, event.Update, 0, "f")
@@ -156,11 +154,11 @@ func TestSim_Known_HalfThatIsLeftHasNoTurn(t *testing.T) {
 	s.pass(time.Minute)
 	s.put(simKey{"s1", "c0"}, event.Update, 0, "f")
 	s.window.Observe(s.now)
-	if age := testutil.ToFloat64(s.metrics.Batcher.OldestPendingAge.WithLabelValues("active")); age != 0 {
-		t.Errorf("the oldest contact has age %v: turn this test", age)
+	if age := testutil.ToFloat64(s.metrics.Batcher.OldestPendingAge.WithLabelValues("active")); age != 60 {
+		t.Errorf("the oldest contact has age %v, want 60", age)
 	}
 	s.send(false)
 	if stream := s.requests[0].stream.name; stream != "s1" {
-		t.Errorf("%s goes first: turn this test", stream)
+		t.Errorf("%s goes first, want s1", stream)
 	}
 }

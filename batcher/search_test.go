@@ -1,0 +1,111 @@
+package batcher
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+var refusedWhole = contactsync.Result{Kind: contactsync.BadRequest, Status: 400}
+
+// refusesBad is an API that refuses whole requests with a contact whose name begins with bad.
+func refusesBad(_ time.Time, b contactsync.Batch) contactsync.Result {
+	for _, r := range b.Rows {
+		if strings.HasPrefix(r.ID, "bad") {
+			return refusedWhole
+		}
+	}
+	return allDelivered(b)
+}
+
+// addRows lets rows of a stream wait, of which a share is bad, and returns how many.
+func (l *lifetime) addRows(rnd *rand.Rand, stream string, rows int, share float64) (bad int) {
+	for i := range rows {
+		id := fmt.Sprint("c", i)
+		if rnd.Float64() < share {
+			id = fmt.Sprint("bad", i)
+			bad++
+		}
+		l.change(stream, id)
+	}
+	return bad
+}
+
+// done lets time pass until nothing is pending.
+func (l *lifetime) done() {
+	for end := l.now.Add(24 * time.Hour); l.pending.contacts > 0 && l.now.Before(end); {
+		l.live(10*time.Second, false)
+	}
+}
+
+// The more rows are bad, the smaller are the requests of the search: it costs hardly more than the
+// least number of answers that can tell the bad rows apart.
+func TestWindow_TheSearchForBadRowsCostsLittleAtAnyRate(t *testing.T) {
+	t.Parallel()
+	const rows = 2000
+	for _, rate := range []float64{0.001, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.9} {
+		t.Run(fmt.Sprint(rate), func(t *testing.T) {
+			t.Parallel()
+			l, rnd := newLifetime(t, 1, func(c *Config) { c.DeadLetterMaxRatio = 1 }), rand.New(rand.NewPCG(1, 2))
+			l.answer, l.budget = refusesBad, time.Second
+			bad := l.addRows(rnd, "s0", rows, rate)
+			l.done()
+			h := func(p float64) float64 { return -p * math.Log2(p) }
+			best := float64(rows)
+			if rate < 0.38 { // above, single rows are the best
+				best *= h(rate) + h(1-rate)
+			}
+			t.Logf("%d bad rows of %d: %d calls, %.0f at best", bad, rows, l.calls, best)
+			if most := 1.2*best + rows/50; float64(l.calls) > most {
+				t.Errorf("more than %.0f calls", most)
+			}
+			if len(l.letters) != bad || l.pending.contacts > 0 {
+				t.Errorf("%d dead letters of %d bad rows, %d contacts left", len(l.letters), bad, l.pending.contacts)
+			}
+		})
+	}
+}
+
+// Where bad rows have become rare, the search for one is by halves again.
+func TestWindow_TheSearchForgetsTheRateOfBadRows(t *testing.T) {
+	t.Parallel()
+	l, rnd := newLifetime(t, 1, nil), rand.New(rand.NewPCG(1, 2))
+	l.answer, l.budget = refusesBad, time.Second
+	l.addRows(rnd, "s0", 300, 0.5)
+	l.done()
+	l.addRows(rnd, "s0", 1000, 0)
+	l.done()
+	l.calls = 0
+	l.change("s0", "bad")
+	l.addRows(rnd, "s0", 99, 0)
+	l.done()
+	if l.calls > 1+2*7 {
+		t.Errorf("%d calls for one bad row of a hundred", l.calls)
+	}
+}
+
+// The search has a share of the calls: other streams hardly notice it.
+func TestWindow_BadRowsDoNotSlowOtherStreams(t *testing.T) {
+	t.Parallel()
+	age := func(rate float64) time.Duration {
+		l, rnd := newLifetime(t, 10, nil), rand.New(rand.NewPCG(1, 2))
+		l.answer, l.budget, l.every = refusesBad, time.Second, 20*time.Second
+		l.live(time.Minute, true)
+		l.addRows(rnd, "bad", 2000, rate)
+		l.live(time.Hour, true)
+		return l.p99(l.streams...)
+	}
+	good := age(0)
+	for _, rate := range []float64{0.02, 0.1, 0.35} {
+		if bad := age(rate); bad > 2*good {
+			t.Errorf("p99 of the others is %v with a rate of %v, %v without bad rows", bad, rate, good)
+		} else {
+			t.Logf("p99 of the others is %v with a rate of %v, %v without bad rows", bad, rate, good)
+		}
+	}
+}
