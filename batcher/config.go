@@ -19,7 +19,9 @@ type Config struct {
 	// WindowBytes bounds the memory for events, from fetching to completion. When it
 	// is full, fetching pauses; heartbeats continue.
 	WindowBytes setting.Size `yaml:"window_bytes"`
-	// MaxInFlight bounds the concurrent requests of one account.
+	// MaxInFlight bounds the concurrent requests of one account. How many there are
+	// follows from its budget and from how long they take: twice as many as use the budget up,
+	// and at least 16. 0 is no other bound; where the account has no budget, 16.
 	MaxInFlight int `yaml:"max_in_flight"`
 	// BackoffMin is the delay of a stream after its first failed request. It doubles
 	// with each further failure up to backoff_max, with jitter.
@@ -69,7 +71,6 @@ func DefaultConfig() Config {
 		MaxBytes:            512 << 10,
 		Linger:              500 * time.Millisecond,
 		WindowBytes:         256 << 20,
-		MaxInFlight:         16,
 		BackoffMin:          500 * time.Millisecond,
 		BackoffMax:          time.Minute,
 		RowAttempts:         3,
@@ -108,8 +109,8 @@ func (c Config) Validate() []setting.Error {
 	if c.Linger < 0 {
 		errs.Add("linger", "%v is negative", c.Linger)
 	}
-	if c.MaxInFlight < 1 || c.MaxInFlight > 10_000 {
-		errs.Add("max_in_flight", "%d must be between 1 and 10000", c.MaxInFlight)
+	if c.MaxInFlight < 0 || c.MaxInFlight > 10_000 {
+		errs.Add("max_in_flight", "%d must be between 0 and 10000", c.MaxInFlight)
 	}
 	if c.BackoffMin < time.Millisecond || c.BackoffMax < c.BackoffMin {
 		errs.Add("backoff_min", "%v must be at least 1ms and at most backoff_max (%v)", c.BackoffMin, c.BackoffMax)

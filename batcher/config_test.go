@@ -19,7 +19,7 @@ func TestConfig_ValidateNamesEveryFault(t *testing.T) {
 			c.Linger, c.AmbiguousRetryDelay, c.HoldMax, c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.RememberContacts = 0, 0, 0, 0, 0, 0
 		}, nil},
 		{"too small", func(c *Config) {
-			c.MaxRows, c.MaxBytes, c.WindowBytes, c.Linger, c.MaxInFlight, c.BackoffMin = 0, 1, 1, -1, 0, 0
+			c.MaxRows, c.MaxBytes, c.WindowBytes, c.Linger, c.MaxInFlight, c.BackoffMin = 0, 1, 1, -1, -1, 0
 			c.RowAttempts, c.AmbiguousRetryDelay, c.HoldProbeMax, c.HoldMax, c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.RememberContacts = 0, -1, -1, -1, -1, -0.1, -1
 		}, []string{
 			"max_rows", "max_bytes", "window_bytes", "linger", "max_in_flight", "backoff_min", "row_attempts",

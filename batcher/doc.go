@@ -27,7 +27,7 @@
 //
 // Batcher is the thin loop around it. Run owns the window and is the only
 // goroutine that touches it; it starts one goroutine a request, at most
-// max_in_flight for each account, and one that publishes dead letters, and waits
+// as many as the budget needs for each account, and one that publishes dead letters, and waits
 // for all of them before it returns. The loop knows nothing of HTTP or Kafka:
 // Sender, Publisher and Acker are its neighbours.
 package batcher

@@ -8,9 +8,11 @@ import (
 
 // Gate admits the requests of one account: its budget and the breaker of its
 // host, which tells streams that fail from a host that does. Admit takes what one request costs and returns the function to call once
-// with its result; or nil and the time to ask again, and then it took nothing.
+// with its result; or nil and the time to ask again, and then it took nothing. PerSecond is how many
+// requests the budget allows in the long run; 0 is no limit.
 type Gate interface {
 	Admit(now time.Time, stream string) (report func(now time.Time, r contactsync.Result), again time.Time)
+	PerSecond() float64
 }
 
 // noGate is the gate of an account that is not configured. Its requests cost no call:
@@ -21,3 +23,6 @@ type noGate struct{}
 func (noGate) Admit(time.Time, string) (func(time.Time, contactsync.Result), time.Time) {
 	return func(time.Time, contactsync.Result) {}, time.Time{}
 }
+
+// PerSecond implements Gate.
+func (noGate) PerSecond() float64 { return 0 }

@@ -75,6 +75,8 @@ func (open) Admit(time.Time, string) (func(time.Time, contactsync.Result), time.
 	return func(time.Time, contactsync.Result) {}, time.Time{}
 }
 
+func (open) PerSecond() float64 { return 0 }
+
 func newHarness(t *testing.T, change func(*Config)) *harness {
 	t.Helper()
 	cfg := DefaultConfig()

@@ -224,7 +224,10 @@ func TestBatcher_DeadStreamsAmongLiveOnesDoNotHoldTheAccount(t *testing.T) {
 }
 
 // metered admits one request a second.
-type metered struct{ next time.Time }
+type metered struct {
+	open
+	next time.Time
+}
 
 func (m *metered) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
 	if now.Before(m.next) {

@@ -31,7 +31,7 @@ type Request struct {
 	Reason BatchReason
 
 	cancel  func()    // set by the loop; gives the request up
-	started time.Time // set by the loop
+	started time.Time // set by the loop once more when it is sent
 	stream  *stream
 	rows    []*contact
 	bytes   int64  // of the rows

@@ -67,6 +67,7 @@ type account struct {
 	ready     streamHeap // oldest pending event first
 	waiting   streamHeap // soonest due first
 	again     time.Time  // the gate refused until then
+	latency   latency    // of its requests
 	inFlight  int        // requests
 	apart     int        // those of them that are no regular work
 	others    int        // requests of regular work since one that was none
@@ -250,7 +251,7 @@ func (a *account) refused(now, again time.Time) { a.again = later(again, now.Add
 // now, a time, or never where only a result can change it.
 func (s *schedule) mayStart(a *account, now time.Time) time.Time {
 	switch {
-	case a.inFlight >= s.cfg.MaxInFlight, a.health.held && a.inFlight > 0:
+	case a.inFlight >= s.mostInFlight(a), a.health.held && a.inFlight > 0:
 		return never
 	case a.again.After(now):
 		return a.again

@@ -1,12 +1,14 @@
 package batcher_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
 )
 
 // simMood is how the API treats an account or a stream as a whole.
@@ -36,6 +38,12 @@ type simAPI struct {
 	admitted int
 	reports  int
 }
+
+// PerSecond implements Gate.
+func (a *simAPI) PerSecond() float64 { return 0 }
+
+// mostInFlight is how many requests of an account may be in flight: the API names no budget.
+func (s *simRun) mostInFlight() int { return cmp.Or(s.cfg.MaxInFlight, batcher.LeastInFlight) }
 
 // Admit implements Gate.
 func (a *simAPI) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {

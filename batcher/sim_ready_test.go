@@ -41,7 +41,7 @@ func (s *simRun) checkWake() {
 // starts returns when a request of a stream surely starts, if nothing else happens.
 func (s *simRun) starts(st *simStream) time.Time {
 	a := st.account
-	if s.plan.doubt || a.requests >= s.cfg.MaxInFlight || a.held && a.requests > 0 {
+	if s.plan.doubt || a.requests >= s.mostInFlight() || a.held && a.requests > 0 {
 		return never
 	}
 	if !a.held && a.maybe > 0 && (st.hold != nil || st.fails() != simNo || s.model.hasSets(st)) {

@@ -103,7 +103,7 @@ func (s *simRun) started(r *batcher.Request) {
 	if st.requests > 1 && (st.hold != nil || st.fails() == simYes && !s.plan.doubt) {
 		s.fail("hold", "%d requests of %s at once, which is on hold or fails", st.requests, st.name)
 	}
-	if !s.plan.doubt && q.apart == simYes && st.account.apart > max(1, s.cfg.MaxInFlight/4) {
+	if !s.plan.doubt && q.apart == simYes && st.account.apart > max(1, s.mostInFlight()/4) {
 		s.fail("share", "%d requests of %s at once that are no regular work", st.account.apart, st.account.name)
 	}
 	for _, other := range s.requests {
@@ -111,7 +111,7 @@ func (s *simRun) started(r *batcher.Request) {
 			s.fail("size", "two requests of %s at once that are larger than any that passed", st.account.name)
 		}
 	}
-	if st.account.held && st.account.requests > 1 || st.account.requests > s.cfg.MaxInFlight {
+	if st.account.held && st.account.requests > 1 || st.account.requests > s.mostInFlight() {
 		s.fail("hold", "%d requests of %s at once", st.account.requests, st.account.name)
 	}
 }

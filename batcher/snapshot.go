@@ -176,6 +176,7 @@ func (w *Window) Observe(now time.Time) *snapshot {
 		}
 		size := a.health.size
 		size.recover(s.now)
+		m.InFlightLimit.WithLabelValues(a.id).Set(float64(w.schedule.mostInFlight(a)))
 		m.RequestMaxRows.WithLabelValues(a.id).Set(float64(size.rows.limit))
 		m.RequestMaxBytes.WithLabelValues(a.id).Set(float64(size.bytes.limit))
 	}

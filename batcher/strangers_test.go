@@ -15,6 +15,7 @@ import (
 
 // bucketGate lets six requests start at once, and 54 more in a minute.
 type bucketGate struct {
+	open
 	tokens float64
 	last   time.Time
 }

@@ -36,6 +36,14 @@ type flight struct {
 	req  *Request
 }
 
+// PerSecond implements Gate.
+func (l *lifetime) PerSecond() float64 {
+	if l.budget == 0 {
+		return 0
+	}
+	return 1 / l.budget.Seconds()
+}
+
 // Admit implements Gate.
 func (l *lifetime) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
 	if now.Before(l.next) {

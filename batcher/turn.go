@@ -36,7 +36,7 @@ const othersFirst = 3
 
 // mayBeApart reports whether an account has room for one more request that is tried apart.
 // These may take as long as requests can, so they are a quarter of all at most.
-func (s *schedule) mayBeApart(a *account) bool { return a.apart < max(1, s.cfg.MaxInFlight/4) }
+func (s *schedule) mayBeApart(a *account) bool { return a.apart < max(1, s.mostInFlight(a)/4) }
 
 // regularFirst reports whether the regular work of a stream of that standing goes before the rows of it that
 // are tried apart.

@@ -180,6 +180,7 @@ func (w *Window) Next(now time.Time) *Request {
 		standing := w.schedule.standing(st, w.now)
 		req := w.pending.take(w.now, st, most, mostBytes, w.schedule.regularFirst(st, standing))
 		req.Batch.Purpose = req.purpose()
+		req.started = w.now
 		req.report, req.warned = report, st.health.credentialsRefused
 		if size := &st.account.health.size; req.group == nil && len(req.rows) > 1 && size.larger(int64(len(req.rows)), req.bytes) {
 			req.trial, size.trying = true, true
@@ -210,6 +211,7 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	delete(w.requests, req)
 	st := req.stream
 	w.schedule.settled(req)
+	st.account.latency.note(w.now.Sub(req.started), r.Kind)
 	d := decide(answer{
 		kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.account.health.held,
 		trial: req.trial && (r.MayBeRows || r.Kind == contactsync.TooLarge),

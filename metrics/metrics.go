@@ -55,6 +55,7 @@ type Batcher struct {
 	InFlightRequests      prometheus.Gauge
 	InFlightRows          prometheus.Gauge
 	Events                *Events
+	InFlightLimit         *prometheus.GaugeVec   // account
 	Skipped               *prometheus.CounterVec // reason
 	Late                  prometheus.Counter
 	Batches               *prometheus.CounterVec // reason

@@ -80,6 +80,14 @@ func (g *Gate) SetShare(now time.Time, part, whole int) {
 	g.updateGaugesLocked(now)
 }
 
+// PerSecond returns how many requests this replica's share allows in the long run; 0 where no
+// budget is set.
+func (g *Gate) PerSecond() float64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.budget.perWindow() / g.budget.window.Seconds()
+}
+
 func (g *Gate) updateGauges(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

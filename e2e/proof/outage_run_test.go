@@ -155,7 +155,7 @@ func (r *outageRun) pass(ctx context.Context, p phase) (attempts float64) {
 func (r *outageRun) mostAttempts(d time.Duration) int {
 	// By the default, not by the run's settings: otherwise a breaker that never opens would be allowed everything.
 	failures := config.DefaultConfig().Upstream.Breaker.Consecutive
-	return len(r.replicas) * (failures + r.Config.Batcher.MaxInFlight + int(d/r.Config.Upstream.Breaker.Open) + 1)
+	return len(r.replicas) * (failures + batcher.LeastInFlight + int(d/r.Config.Upstream.Breaker.Open) + 1)
 }
 
 // verify has the checker judge the run.

@@ -20,6 +20,8 @@ func (openGate) Admit(time.Time, string) (func(time.Time, contactsync.Result), t
 	return func(time.Time, contactsync.Result) {}, time.Time{}
 }
 
+func (openGate) PerSecond() float64 { return 0 }
+
 // fakeService is the service without goroutines, so that everything happens in the
 // order in which it was drawn: partitions that are read from a committed offset on, a
 // Window, and dead letters.

@@ -148,6 +148,9 @@ type worldGate struct {
 	next time.Time
 }
 
+// PerSecond implements batcher.Gate.
+func (g *worldGate) PerSecond() float64 { return 0 }
+
 // Admit implements batcher.Gate.
 func (g *worldGate) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
 	w := g.r.w

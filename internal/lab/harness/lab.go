@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/internal/app"
 	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/lab/broker"
@@ -90,7 +91,7 @@ func (l *Lab) Account(id string, api API, requests int, window time.Duration, st
 // together may start that many requests in it: on a busy machine, requests that
 // were started in the window before arrive together with them.
 func RateLimit(requests, replicas int) int {
-	return requests + replicas*config.DefaultConfig().Batcher.MaxInFlight
+	return requests + replicas*batcher.LeastInFlight
 }
 
 // Start starts a replica, which runs until it is stopped or ctx ends. Without a
