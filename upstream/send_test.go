@@ -110,9 +110,6 @@ func TestSend_NoConnectionIsNotAmbiguous(t *testing.T) {
 		if got.Kind != contactsync.Unavailable || got.Ambiguous || !strings.HasPrefix(got.Detail, "connect: ") {
 			t.Errorf("%s: got %+v", name, got)
 		}
-		if errs := c.Probe(t.Context()); len(errs) != 1 || !strings.Contains(errs[0].Error(), host) {
-			t.Errorf("%s: probe returned %v", name, errs)
-		}
 	}
 }
 
@@ -132,9 +129,6 @@ func TestSend_CAFile(t *testing.T) {
 	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile = ca })
 	if got := c.Send(t.Context(), batchOf("a")); got.Kind != contactsync.Answered {
 		t.Errorf("got %+v", got)
-	}
-	if errs := c.Probe(t.Context()); errs != nil {
-		t.Errorf("probe returned %v", errs)
 	}
 }
 

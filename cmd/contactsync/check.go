@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 func checkCommand(environ []string) *cobra.Command {
@@ -16,8 +17,10 @@ func checkCommand(environ []string) *cobra.Command {
 		Use:   "check",
 		Short: "Check the settings and print every error at once, with its line",
 		Long: `Check reads the settings as run does and prints every error with its line, then
-looks at the files that they name. With --connect it also asks the brokers, the
-topics and the API's hosts. It changes nothing. The exit code is 0 when the
+looks at the files that they name. With --connect it also asks the brokers for what
+the service's user may do, and each of the API's hosts for one contact with each of
+its credentials, which counts against the account's limit; --stream gives it a stream
+where the settings name none. It changes nothing. The exit code is 0 when the
 service could run, 1 when something that the settings point to is missing, and 2
 when the settings themselves are wrong.`,
 		Args: noArgs,
@@ -41,16 +44,16 @@ when the settings themselves are wrong.`,
 			var found []app.Finding
 			if connect && len(faults) == 0 { // nothing can be asked without them
 				cfg.Log.Level = "error" // what it finds is printed below
-				found = append(found, app.CheckConnect(cmd.Context(), cfg, app.NewLogger(cfg.Log, cmd.ErrOrStderr()))...)
+				found = app.CheckConnect(cmd.Context(), cfg, stream, app.NewLogger(cfg.Log, cmd.ErrOrStderr()))
 			}
 			for _, f := range found {
 				level := "note: "
 				if f.Fatal {
 					level = "error: "
 				}
-				fmt.Fprintln(out, level+f.Problem)
+				tell(out, level, places, []setting.Error{f.Error})
 			}
-			if len(faults) > 0 || app.FatalError(found) != nil {
+			if len(faults) > 0 || app.Fatal(found) {
 				return errReported
 			}
 			lines := app.Summary(cfg)
@@ -61,16 +64,16 @@ when the settings themselves are wrong.`,
 				fmt.Fprintln(out, line)
 			}
 			if connect {
-				fmt.Fprintln(out, "ok: brokers, topics and hosts were reached; credentials of the API are first used by run")
+				fmt.Fprintln(out, "ok: brokers and hosts answer, and let the service do what it needs")
 			} else {
-				fmt.Fprintln(out, "ok: settings and files; --connect also asks brokers, topics and hosts")
+				fmt.Fprintln(out, "ok: settings and files; --connect also asks brokers and hosts, with the credentials")
 			}
 			return nil
 		},
 	}
 	configFlag(cmd, &file)
-	cmd.Flags().BoolVar(&connect, "connect", false, "also ask the brokers, the topics and the API's hosts")
-	cmd.Flags().StringVar(&stream, "stream", "", "say which account and credentials take a stream, and why")
+	cmd.Flags().BoolVar(&connect, "connect", false, "also ask the brokers for topics and rights, and the API's hosts with the credentials")
+	cmd.Flags().StringVar(&stream, "stream", "", "say which account and credentials take a stream, and why; --connect asks for it")
 	cmd.Flags().BoolVar(&show, "print", false, "print the settings in force, from file, environment and defaults")
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,44 +19,69 @@ import (
 
 // Finding is a problem outside of the settings file.
 type Finding struct {
-	Fatal   bool // the service would not work; otherwise it is a warning
-	Problem string
+	Fatal bool // the service would not work; otherwise it is a warning
+	setting.Error
 }
 
 // CheckConnect checks everything that the settings point to: the brokers and their
-// versions, the topics to read, the dead-letter topic, and each host of the API. It
-// sends no contact and no token, and creates nothing.
-func CheckConnect(ctx context.Context, cfg config.Config, log *slog.Logger) []Finding {
+// versions, the rights on topics and group, the topics' settings, and each host of the API
+// with each of its credentials. It asks for one contact with them, and so uses up a call of each
+// budget; a stream may be given for credentials whose settings name none. It changes nothing.
+func CheckConnect(ctx context.Context, cfg config.Config, stream string, log *slog.Logger) []Finding {
 	var found []Finding
-	fatal := func(err error) { found = append(found, Finding{true, err.Error()}) }
+	add := func(fatal bool, under string, errs ...setting.Error) {
+		for _, e := range errs {
+			e.Key = under + e.Key
+			found = append(found, Finding{fatal, e})
+		}
+	}
 	m := metrics.New(prometheus.NewRegistry())
 	if client, err := upstream.New(cfg.Upstream, upstream.Deps{Log: log, Metrics: &m.Upstream, Version: "check"}); err != nil {
-		fatal(err)
+		add(true, "", setting.Error{Key: "upstream", Problem: err.Error()})
 	} else {
-		for _, err := range client.Probe(ctx) {
-			fatal(err)
-		}
+		faults, notes := client.Probe(ctx, stream)
+		add(true, "upstream.", faults...)
+		add(false, "upstream.", notes...)
 		client.Close()
 	}
 	conn, err := kafka.New(cfg.Kafka, log)
 	if err != nil {
-		fatal(err)
+		add(true, "", setting.Error{Key: "kafka", Problem: err.Error()})
 		return found
 	}
 	defer conn.Close()
 	if err := conn.CheckVersions(ctx); err != nil {
-		fatal(err)
+		add(true, "", kafka.Explain(ctx, conn, err))
 		return found // topics cannot be described without brokers
 	}
 	topics, err := conn.DescribeTopics(ctx, append([]string{cfg.DeadLetter.Topic}, cfg.Consumer.TopicNames()...)...)
 	if err != nil {
-		fatal(err)
+		add(true, "", kafka.Explain(ctx, conn, err))
 		return found
 	}
 	for _, t := range topics {
 		found = append(found, checkTopic(cfg, t)...)
 	}
+	missing, notes := kafka.CheckRights(ctx, conn, needs(cfg))
+	add(true, "", missing...)
+	add(false, "", notes...)
 	return found
+}
+
+// needs returns what the service has to be allowed. Whoever may read the group may commit
+// its offsets, and whoever may read a topic may commit those of it.
+func needs(cfg config.Config) []kafka.Need {
+	all := []kafka.Need{
+		{Key: "consumer.group", Group: cfg.Consumer.Group, Read: true},
+		{Key: "deadletter.topic", Topic: cfg.DeadLetter.Topic, Write: true},
+	}
+	for _, topic := range cfg.Consumer.Topics {
+		all = append(all, kafka.Need{Key: "consumer.topics", Topic: topic, Read: true})
+	}
+	if topic := cfg.Consumer.ProgressTopic; topic != "" {
+		all = append(all, kafka.Need{Key: "consumer.progress_topic", Topic: topic, Read: true, Write: true})
+	}
+	return all
 }
 
 // checkTopic compares a topic with what the service needs.
@@ -70,7 +96,10 @@ func checkTopic(cfg config.Config, t kafka.Topic) []Finding {
 	}
 	var found []Finding
 	add := func(fatal bool, format string, args ...any) {
-		found = append(found, Finding{fatal, fmt.Sprintf("%s: topic %q ", key, t.Name) + fmt.Sprintf(format, args...)})
+		found = append(found, Finding{fatal, setting.Error{Key: key, Problem: fmt.Sprintf("topic %q ", t.Name) + fmt.Sprintf(format, args...)}})
+	}
+	if errors.Is(t.Err, kafka.ErrDenied) {
+		return nil // what to grant is told with the rights
 	}
 	if problem := topicProblem(t.Err); problem != "" {
 		add(true, "%s", problem)
@@ -110,15 +139,9 @@ func topicProblem(err error) string {
 	return ""
 }
 
-// FatalError joins the fatal findings, and is nil if there is none.
-func FatalError(found []Finding) error {
-	var errs []error
-	for _, f := range found {
-		if f.Fatal {
-			errs = append(errs, errors.New(f.Problem))
-		}
-	}
-	return errors.Join(errs...)
+// Fatal reports whether the service would not work.
+func Fatal(found []Finding) bool {
+	return slices.ContainsFunc(found, func(f Finding) bool { return f.Fatal })
 }
 
 // ExplainStream says which account and credentials take a stream, and why.

@@ -41,6 +41,8 @@ func (s *socket) Close() error {
 	return s.Conn.Close()
 }
 
+var errHandshake = errors.New("TLS")
+
 // dial connects to one address and makes the connection a TLS one where that is
 // on. kafka-go ends ctx when the connection is ready, SASL included, or by its
 // deadline when it is not.
@@ -89,7 +91,7 @@ func (c *Client) dial(ctx context.Context, as *identity, network, address string
 	secure := tls.Client(s, settings)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = s.Close()
-		return nil, fmt.Errorf("TLS with %s as %q: %w", address, settings.ServerName, err)
+		return nil, fmt.Errorf("%w with %s as %q: %w", errHandshake, address, settings.ServerName, err)
 	}
 	return secure, nil
 }

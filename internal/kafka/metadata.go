@@ -17,6 +17,9 @@ import (
 // brokers that the membership needs have it.
 const metadataVersion = 7
 
+// rightsVersion is the first that tells what may be done with topics.
+const rightsVersion = 8
+
 // maxMetadata bounds the answer, and with it the memory that one takes.
 const maxMetadata = 64 << 20
 
@@ -26,6 +29,7 @@ const maxMetadata = 64 << 20
 type metadataMessage struct {
 	topics   []string
 	clientID string
+	rights   bool // ask also what may be done with the topics
 
 	answer *metadata.Response
 }
@@ -40,7 +44,12 @@ func (*metadataMessage) Required(map[protocol.ApiKey]int16) bool { return true }
 // it returns, and is closed where it returns an error.
 func (m *metadataMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	var request bytes.Buffer
-	if err := protocol.WriteRequest(&request, metadataVersion, 0, m.clientID, &metadata.Request{TopicNames: m.topics}); err != nil {
+	version := int16(metadataVersion)
+	if m.rights {
+		version = rightsVersion
+	}
+	question := &metadata.Request{TopicNames: m.topics, IncludeTopicAuthorizedOperations: m.rights}
+	if err := protocol.WriteRequest(&request, version, 0, m.clientID, question); err != nil {
 		return nil, err
 	}
 	frame, err := exchangeFrames(rw, request.Bytes()[4:], maxMetadata, 0) // it writes the length itself
@@ -48,7 +57,7 @@ func (m *metadataMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error
 		return nil, err
 	}
 	answer := binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(frame)), uint32(len(frame)))
-	_, res, err := protocol.ReadResponse(bytes.NewReader(append(answer, frame...)), protocol.Metadata, metadataVersion)
+	_, res, err := protocol.ReadResponse(bytes.NewReader(append(answer, frame...)), protocol.Metadata, version)
 	if err != nil {
 		return nil, err
 	}

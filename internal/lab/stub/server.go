@@ -17,6 +17,7 @@ import (
 const (
 	pathStart = "/agentassist/api/v1/public/"
 	pathEnd   = "/contacts/bulk-update"
+	pathList  = "/contacts"
 )
 
 // Server is the API. It is an http.Handler; Start gives it a listener of its own.
@@ -169,6 +170,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		s.pages.ServeHTTP(w, r)
+	case ok && tail == pathList && r.Method == http.MethodGet && err == nil:
+		s.list(w, r, name)
 	case tail != pathEnd, err != nil, name == "", strings.ContainsAny(name, "/\\"), name == ".", name == "..":
 		sendRefusal(w, refusal{http.StatusNotFound, "Not Found", 0}, 0)
 	case s.begin():
@@ -177,6 +180,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// list answers who asks for contacts; it has none to show.
+func (s *Server) list(w http.ResponseWriter, r *http.Request, stream string) {
+	account := r.Header.Get("accountId")
+	ref, _ := s.gate.check(r.Header, account, stream)
+	if ref.status == 0 && !s.limit.take(account, time.Now()) {
+		ref = refusal{s.cfg.RateStatus, rateLimitText, 0}
+	}
+	if ref.status != 0 {
+		sendRefusal(w, ref, 0)
+		return
+	}
+	send(w, http.StatusOK, "application/json", []byte(`{"results":[],"skip":0,"limit":1,"hasMore":false,"totalPages":0,"totalResults":0}`))
 }
 
 func (s *Server) begin() bool {
