@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers poison outage sim test race e2e e2e-all restarts backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
+.PHONY: help build release check cover demo answers poison outage sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,10 +36,10 @@ sim: ## worlds of several replicas with faults of every kind, for two minutes or
 BASE ?= main
 
 check: ## before a commit: vet, the linters on packages changed since BASE (main), and the short tests
-	$(GO) vet -tags e2e,proof ./...
+	$(GO) vet -tags e2e,proof,browser ./...
 	@changed=$$( { git diff --name-only --diff-filter=d $$(git merge-base HEAD $(BASE)) -- '*.go'; git ls-files -o --exclude-standard -- '*.go'; } \
 	  | xargs -r -n1 dirname | sort -u | sed 's|^|./|'); \
-	test -z "$$changed" || $(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof $$changed
+	test -z "$$changed" || $(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof,browser $$changed
 	$(GO) test -short ./...
 
 # Statements of the service that any test reaches, in its own package or elsewhere.
@@ -57,6 +57,10 @@ test: ## all tests that need Go only
 	@echo "== left out here: the proofs (make answers poison outage), and the tests against Apache Kafka, which need Java and Maven (make e2e)"
 	@for tool in java mvn; do command -v $$tool >/dev/null || echo "   $$tool is not installed on this machine"; done
 	$(GO) test ./...
+
+page: ## the status page in a headless Chromium, with the pictures of docs/ in .cache/; needs Chromium
+	@mkdir -p $(CACHE)
+	$(GO) test -tags browser -count=1 -timeout 5m ./e2e/browser -args -pictures $(abspath $(CACHE))
 
 race: ## the same tests and small proofs with the race detector
 	$(GO) test -race ./...
@@ -90,10 +94,10 @@ plant: ## show that the checker finds planted bugs
 
 vet: ## go vet, with and without the proofs and the tests against Apache Kafka
 	$(GO) vet ./...
-	$(GO) vet -tags e2e,proof ./...
+	$(GO) vet -tags e2e,proof,browser ./...
 
 lint: ## the linters of .golangci.yml and gofumpt
-	$(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof ./...
+	$(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof,browser ./...
 
 fmt: ## format
 	$(TOOL) golangci-lint fmt ./...
@@ -154,7 +158,7 @@ chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its
 	    -schema-location '$(CACHE)/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json' $(CACHE)/rendered.yaml; \
 	done; done
 
-ci: vet lint docs-check chart race e2e fuzz-short answers poison outage mutants-sample test ## what continuous integration runs
+ci: vet lint docs-check chart page race e2e fuzz-short answers poison outage mutants-sample test ## what continuous integration runs
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE)

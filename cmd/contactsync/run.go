@@ -42,7 +42,11 @@ func runCommand(environ []string) *cobra.Command {
 			reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 			goVersion, rev := revision()
 			metrics.RegisterBuildInfo(reg, version(), rev, goVersion)
-			a, err := app.New(cmd.Context(), cfg, app.Options{Version: version(), Log: log, Registry: reg})
+			settings, err := places.Effective(cfg)
+			if err != nil {
+				return err
+			}
+			a, err := app.New(cmd.Context(), cfg, app.Options{Version: version(), Log: log, Registry: reg, Settings: settings})
 			if err != nil {
 				return err
 			}

@@ -27,6 +27,7 @@ type Options struct {
 	Version  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
+	Settings []config.Value // as the status page shows them; may be empty
 	// The wraps intercept calls between two parts. Only tests and the lab set them, to
 	// plant bugs.
 	WrapSender    func(batcher.Sender) batcher.Sender
@@ -40,6 +41,7 @@ type App struct {
 	version     string
 	log         *slog.Logger
 	started     time.Time
+	settings    []config.Value
 	metrics     *metrics.Set
 	kafka       *kafka.Client
 	upstream    *upstream.Client
@@ -57,7 +59,7 @@ var ErrForced = errors.New("the stop took too long and was cut short: requests i
 // New wires the service in the order of its dependencies. It opens the admin port
 // and reads the credentials, so that an error of either prevents the start.
 func New(ctx context.Context, cfg config.Config, o Options) (*App, error) {
-	a := &App{cfg: cfg, version: o.Version, log: o.Log, started: time.Now(), metrics: metrics.New(o.Registry)}
+	a := &App{cfg: cfg, version: o.Version, log: o.Log, started: time.Now(), settings: o.Settings, metrics: metrics.New(o.Registry)}
 	if err := a.wire(ctx, o); err != nil {
 		a.close()
 		return nil, err

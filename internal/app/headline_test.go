@@ -22,14 +22,14 @@ func TestHeadline(t *testing.T) {
 			s.Window.PendingContacts, s.Window.Oldest = 1, now.Add(-90*time.Minute)
 		}, "1 contact waits, the oldest event for 90 min", "good"},
 		"budget": {func(s *Status) {
-			s.Gates["b"] = gate{State: upstream.StateBudgetExhausted}
+			s.Gates["b"] = Gate{State: upstream.StateBudgetExhausted}
 		}, "nothing waits; account b uses its whole budget", "warn"},
 		"breaker before budget": {func(s *Status) {
-			s.Gates["a"], s.Gates["b"] = gate{State: upstream.StateBudgetExhausted}, gate{State: upstream.StateBreakerOpen}
+			s.Gates["a"], s.Gates["b"] = Gate{State: upstream.StateBudgetExhausted}, Gate{State: upstream.StateBreakerOpen}
 		}, "nothing waits; account b waits for the API, which is down; account a uses its whole budget", "bad"},
 		"many accounts": {func(s *Status) {
 			for _, a := range []string{"b", "c", "d", "e", "f"} {
-				s.Gates[a] = gate{State: upstream.StateThrottled}
+				s.Gates[a] = Gate{State: upstream.StateThrottled}
 			}
 		}, "nothing waits; account b is throttled by the API; account c is throttled by the API; account d is throttled by the API; 2 more accounts likewise", "warn"},
 		"a partition": {func(s *Status) {
@@ -47,7 +47,7 @@ func TestHeadline(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := Status{Time: now, Gates: map[string]gate{"a": {State: upstream.StateReady}}}
+			s := Status{Time: now, Gates: map[string]Gate{"a": {State: upstream.StateReady}}}
 			c.change(&s)
 			if got := s.headline(); got.Text != c.text || got.Level != c.level {
 				t.Errorf("%q (%s), not %q (%s)", got.Text, got.Level, c.text, c.level)

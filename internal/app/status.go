@@ -5,6 +5,7 @@ import (
 
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/deadletter"
 )
 
@@ -16,7 +17,7 @@ type Status struct {
 	Headline   Headline             `json:"headline"`
 	NotReady   string               `json:"not_ready,omitzero"` // the reason; absent if ready
 	Stuck      string               `json:"stuck,omitzero"`     // why a restart would help; absent if it would not
-	Gates      map[string]gate      `json:"gates"`              // by account
+	Gates      map[string]Gate      `json:"gates"`              // by account
 	Partitions []consumer.Partition `json:"partitions"`         // those that this replica owns
 	// MissingTopics are those of consumer.topics that do not exist, or that the service may not see.
 	MissingTopics []string       `json:"missing_topics,omitzero"`
@@ -24,10 +25,12 @@ type Status struct {
 	Flow          Flow           `json:"flow"`
 	// DeadLetters are the last ones that were written, the newest first.
 	DeadLetters []deadletter.Written `json:"dead_letters"`
+	// Settings are those in force, without what may be secret.
+	Settings []config.Value `json:"settings"`
 }
 
-// gate is what a request of an account would meet now.
-type gate struct {
+// Gate is what a request of an account would meet now.
+type Gate struct {
 	State string    `json:"state"` // see upstream.State
 	Until time.Time `json:"until,omitzero"`
 	Share float64   `json:"share"` // this replica's requests per window; 0 without a limit
@@ -36,8 +39,8 @@ type gate struct {
 func (a *App) status() any {
 	s := Status{
 		Version: a.version, Time: time.Now(), Started: a.started, NotReady: a.NotReady(), Stuck: a.Stuck(),
-		Gates: map[string]gate{}, Partitions: a.consumer.Partitions(), MissingTopics: a.consumer.MissingTopics(),
-		Flow: flowOf(a.metrics), DeadLetters: a.deadLetters.Recent(),
+		Gates: map[string]Gate{}, Partitions: a.consumer.Partitions(), MissingTopics: a.consumer.MissingTopics(),
+		Flow: flowOf(a.metrics), DeadLetters: a.deadLetters.Recent(), Settings: append([]config.Value{}, a.settings...),
 	}
 	if s.Stuck == "" { // a stuck loop would not answer
 		s.Window = a.batcher.Status()
@@ -45,7 +48,7 @@ func (a *App) status() any {
 	for _, account := range a.cfg.Upstream.Accounts {
 		if g, ok := a.upstream.Gate(account.ID); ok {
 			state := g.State(time.Now())
-			s.Gates[account.ID] = gate{state.Name, state.Until, state.Share}
+			s.Gates[account.ID] = Gate{state.Name, state.Until, state.Share}
 		}
 	}
 	s.Headline = s.headline()

@@ -9,15 +9,18 @@ let points = [];
 let source = null;
 let paused = false;
 
+// visible shows what would act on the text around it instead of being seen.
+const visible = (text) => String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => '\\u{' + c.codePointAt(0).toString(16) + '}');
+
 function element(name, text, attributes) {
   const e = document.createElement(name);
-  if (text !== undefined) e.textContent = text;
+  if (text !== undefined) e.textContent = visible(text);
   for (const [k, v] of Object.entries(attributes || {})) e.setAttribute(k, v);
   return e;
 }
 
 // foreign is a name that is not ours. It may run in either direction, so it is kept apart.
-const foreign = (text) => element('bdi', String(text).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, (c) => '\\u{' + c.codePointAt(0).toString(16) + '}'));
+const foreign = (text) => element('bdi', text);
 
 const count = (n) => Number(n || 0).toLocaleString('en');
 const sum = (o) => Object.values(o || {}).reduce((a, b) => a + b, 0);
@@ -71,7 +74,7 @@ function table(id, columns, rows, empty, left) {
     for (const [title, cell, kind] of columns) {
       const td = element('td', undefined, { 'data-label': title, class: kind || '' });
       const value = cell(row);
-      td.append(value instanceof Node ? value : String(value));
+      td.append(value instanceof Node ? value : visible(value));
       tr.append(td);
     }
     body.append(tr);
@@ -236,6 +239,7 @@ function waiting(s) {
 // say changes a live region only where its text changes, or a screen reader would repeat it.
 function say(id, text, kind) {
   const e = by(id);
+  text = visible(text);
   if (e.textContent !== text) e.textContent = text;
   e.className = e.className.split(' ')[0] + ' ' + kind;
 }

@@ -1,0 +1,341 @@
+//go:build browser
+
+package browser
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/accessibility"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/admin"
+	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/deadletter"
+)
+
+var pictures = flag.String("pictures", "", "directory to write screenshots to")
+
+// hostile is a name that would do harm where it is not shown as text.
+const hostile = `<img src=x onerror="document.title='owned'"><script>document.title='owned'</script>` + "\u202e\u2066\x1b]0;x\x07\x00"
+
+// server serves the page with what status returns.
+func server(t *testing.T, status func() app.Status) string {
+	t.Helper()
+	s, err := admin.Listen(t.Context(), "127.0.0.1:0", admin.Deps{
+		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Status: func() any { return status() },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return "http://" + s.Addr() + "/"
+}
+
+// tab opens the page, and fails the test for whatever the browser complains about, and for
+// requests to any other place.
+func tab(t *testing.T, browser context.Context, url string, before ...chromedp.Action[chromedp.Void]) context.Context {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(browser)
+	t.Cleanup(cancel)
+	do(t, ctx) // opens it; a time-out of this context would end the browser
+	var mu sync.Mutex
+	var complaints []string
+	if err := chromedp.Listen(ctx, func(event any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e := event.(type) {
+		case *log.EventEntryAdded:
+			complaints = append(complaints, e.Entry.Text)
+		case *runtime.EventExceptionThrown:
+			complaints = append(complaints, e.ExceptionDetails.Text)
+		case *network.EventRequestWillBeSent:
+			if !strings.HasPrefix(e.Request.URL, url) && !strings.HasPrefix(e.Request.URL, "data:,") {
+				complaints = append(complaints, "a request to "+e.Request.URL)
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, c := range complaints {
+			t.Errorf("the browser says: %s", c)
+		}
+	})
+	do(t, ctx, call(log.Enable, cdp.Empty{}), call(network.Enable, network.EnableParams{}), call(runtime.Enable, cdp.Empty{}))
+	do(t, ctx, before...)
+	do(t, ctx, chromedp.Navigate(url), wait(`document.getElementById('headline').textContent !== ''`))
+	return ctx
+}
+
+func do(t *testing.T, ctx context.Context, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// call is a step that sends a command of the browser's protocol.
+func call[P, R any](command cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, command, params)
+		return err
+	})
+}
+
+// wait is a step that ends when a condition holds in the page.
+func wait(condition string) chromedp.Action[chromedp.Void] {
+	return chromedp.Poll[chromedp.Void](condition, chromedp.WithPollingTimeout(time.Minute))
+}
+
+func value[T any](t *testing.T, ctx context.Context, script string) T {
+	t.Helper()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](script))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// looks has the browser ask for light or dark.
+func looks(scheme string) chromedp.Action[chromedp.Void] {
+	return call(emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: scheme}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}})
+}
+
+func browser(t *testing.T) context.Context {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU) //nolint:gocritic // the options are copied
+	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(cancel)
+	ctx, cancelBrowser := chromedp.NewContext(ctx)
+	t.Cleanup(cancelBrowser)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("start Chromium, which this test needs: %v", err)
+	}
+	return ctx
+}
+
+var began = time.Now()
+
+// busy is a status with everything in it, which moves on as it is looked at.
+func busy() func() app.Status {
+	var turn atomic.Int64
+	return func() app.Status {
+		n := turn.Add(1)
+		now := time.Now()
+		s := empty()
+		s.Headline = app.Headline{Text: "1643 contacts wait, the oldest event for 12 s; 1 partition is not read", Level: "bad"}
+		s.Flow = app.Flow{
+			Records: map[string]int64{"update": 10_000 + 500*n}, Events: map[string]int64{"delivered": 9_000 + 400*n, "dead_letter": 12},
+			Requests: []app.Requests{{Account: "emea", Purpose: "delivery", Kind: "answered", Count: 100 + 4*n}, {Account: "emea", Purpose: "probe", Kind: "unauthorized", Count: n}},
+		}
+		s.Partitions = []consumer.Partition{
+			{Topic: "contacts", Partition: 0, State: consumer.Reading, Since: began, Committed: 12, Next: 900, End: 1000, Lag: 988},
+			{Topic: "contacts", Partition: 1, State: consumer.Halted, Reason: "offsets 3 to 9 were deleted before they were read", Since: began, Committed: -1, Next: 3, End: -1, Lag: -1},
+		}
+		s.Window = batcher.Status{
+			Bytes: 90 << 20, BytesLimit: 256 << 20, PendingContacts: 1643, Streams: 12, InFlightRequests: 3, Oldest: now.Add(-12 * time.Second),
+			Accounts: []batcher.AccountStatus{{Account: "emea", HeldStreams: 1, HeldContacts: 40, RequestMaxRows: 100, Accepted: 5000, Rejected: 3}},
+			Holds:    []batcher.HoldStatus{{Kind: "stream_gone", Account: "emea", Stream: "st-0019", Since: began, NextProbe: now.Add(40 * time.Second), Contacts: 40, Status: 404}},
+			Busiest:  []batcher.StreamStatus{{Account: "emea", Stream: "st-0007", Contacts: 1500, Oldest: now.Add(-12 * time.Second), WaitsFor: "turn"}},
+		}
+		s.DeadLetters = []deadletter.Written{{At: now.Add(-time.Minute), Reason: "rejected", Position: "contacts/0@455", Events: 2, Status: 200, Attempts: 1}}
+		return s
+	}
+}
+
+// empty is the status of a replica that has just started.
+func empty() app.Status {
+	return app.Status{
+		Version: "1.2.3", Time: time.Now(), Started: began, Headline: app.Headline{Text: "nothing waits", Level: "good"},
+		Gates: map[string]app.Gate{"emea": {State: "budget_exhausted", Share: 60}}, Partitions: []consumer.Partition{}, Window: batcher.Status{Accounts: []batcher.AccountStatus{}, Holds: []batcher.HoldStatus{}, Busiest: []batcher.StreamStatus{}},
+		DeadLetters: []deadletter.Written{}, Flow: app.Flow{Requests: []app.Requests{}},
+	}
+}
+
+// full has more of everything than a page can show, under names that try to do harm.
+func full() app.Status {
+	s := busy()()
+	s.NotReady = hostile
+	s.Headline.Text = hostile
+	for i := range 5000 {
+		s.Partitions = append(s.Partitions, consumer.Partition{Topic: hostile, Partition: int32(i), State: consumer.Unavailable, Reason: hostile, Since: began})
+	}
+	for i := range 100 {
+		s.Window.Holds = append(s.Window.Holds, batcher.HoldStatus{Kind: "rejecting", Account: hostile, Stream: fmt.Sprint(hostile, i), Since: began})
+	}
+	s.Window.HoldsLeft = 7000
+	for i := range 20 {
+		s.Window.Busiest = append(s.Window.Busiest, batcher.StreamStatus{Account: hostile, Stream: fmt.Sprint(strings.Repeat("long", 100), i), WaitsFor: "hold"})
+	}
+	s.Flow.Requests = append(s.Flow.Requests, app.Requests{Account: hostile, Purpose: "delivery", Kind: "answered", Count: 1})
+	s.Gates[hostile] = app.Gate{State: hostile}
+	s.DeadLetters = append(s.DeadLetters, deadletter.Written{At: began, Reason: hostile, Position: hostile})
+	return s
+}
+
+func TestPage_ShowsTheStatusAndFollowsIt(t *testing.T) {
+	ctx := tab(t, browser(t), server(t, busy()))
+	do(t, ctx, wait(`/^[1-9]/.test(document.querySelector('#flow dd').textContent)`)) // a rate needs two statuses
+	for _, want := range []string{
+		"1643 contacts wait", "contacts/1", "halted", "offsets 3 to 9 were deleted", "st-0019", "stream_gone", "st-0007", "contacts/0@455", "rejected", "emea", "delivery ",
+	} {
+		if text := value[string](t, ctx, `document.body.innerText`); !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q:\n%s", want, text)
+		}
+	}
+	if first := value[string](t, ctx, `document.querySelector('#partitions tbody td').textContent`); first != "contacts/1" {
+		t.Errorf("the first partition is %s, not the one that is not read", first)
+	}
+}
+
+func TestPage_OfAReplicaThatHasJustStarted(t *testing.T) {
+	ctx := tab(t, browser(t), server(t, empty))
+	if text := value[string](t, ctx, `document.body.innerText`); !strings.Contains(text, "Nothing waits.") || strings.Contains(text, "NaN") || strings.Contains(text, "undefined") {
+		t.Errorf("the page says:\n%s", text)
+	}
+}
+
+func TestPage_ShowsNamesAsText(t *testing.T) {
+	ctx := tab(t, browser(t), server(t, full))
+	if title := value[string](t, ctx, `document.title`); title != "contactsync" {
+		t.Errorf("a name has changed the title to %q", title)
+	}
+	if n := value[int](t, ctx, `document.querySelectorAll('img, script:not(:last-of-type), iframe, object').length`); n != 0 {
+		t.Errorf("%d elements were made of names", n)
+	}
+	if text := value[string](t, ctx, `[...document.querySelectorAll('td')].map((e) => e.textContent).join('')`); strings.ContainsAny(text, "\u202e\u2066\x1b\x07\x00") {
+		t.Error("a name has kept its control characters")
+	}
+	if rows := value[int](t, ctx, `document.querySelectorAll('#partitions tbody tr').length`); rows != 200 {
+		t.Errorf("%d partitions are shown, not 200", rows)
+	}
+	if text := value[string](t, ctx, `document.getElementById('holds').textContent`); !strings.Contains(text, "7,000 more are not shown") {
+		t.Error("it is not said how many holds are left out")
+	}
+}
+
+func TestPage_FitsAPhone(t *testing.T) {
+	b := browser(t)
+	for name, status := range map[string]func() app.Status{"busy": busy(), "full": full, "empty": empty} {
+		ctx := tab(t, b, server(t, status), chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile))
+		if width := value[int](t, ctx, `document.scrollingElement.scrollWidth`); width > 360 {
+			t.Errorf("%s: the page is %d pixels wide on a phone of 360", name, width)
+		}
+	}
+}
+
+// contrast is the smallest ratio between a text's colour and its ground, of all elements.
+const contrast = `(() => {
+  const light = (c) => { const [r, g, b] = c.match(/[\d.]+/g).map((v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = (e) => { for (; e; e = e.parentElement) { const c = getComputedStyle(e).backgroundColor; if (!/, 0\)$/.test(c) && c !== 'transparent') return c; } return 'rgb(255, 255, 255)'; };
+  let least = 21;
+  for (const e of document.querySelectorAll('body *')) {
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.data.trim())) continue;
+    const [a, b] = [light(getComputedStyle(e).color), light(ground(e))].sort((x, y) => y - x);
+    least = Math.min(least, (a + 0.05) / (b + 0.05));
+  }
+  return least;
+})()`
+
+func TestPage_IsReadableInLightAndDark(t *testing.T) {
+	b, grounds := browser(t), map[string]bool{}
+	for _, scheme := range []string{"light", "dark"} {
+		ctx := tab(t, b, server(t, busy()), looks(scheme))
+		if got := value[float64](t, ctx, contrast); got < 4.5 {
+			t.Errorf("%s: a contrast is %.1f, at least 4.5 is asked for", scheme, got)
+		}
+		grounds[value[string](t, ctx, `getComputedStyle(document.body).backgroundColor`)] = true
+	}
+	if len(grounds) != 2 {
+		t.Errorf("light and dark look alike: %v", grounds)
+	}
+}
+
+func TestPage_WorksByKeyboardAndForAScreenReader(t *testing.T) {
+	ctx := tab(t, browser(t), server(t, busy()))
+	for range 2 { // the link that skips the head, then the button
+		do(t, ctx, chromedp.KeyEvent(kb.Tab))
+	}
+	do(t, ctx, chromedp.KeyEvent(" "))
+	if text := value[string](t, ctx, `document.activeElement.textContent`); text != "Go on" {
+		t.Errorf("the focus is on %q, not on the button, which says now that the page is paused", text)
+	}
+	do(t, ctx, chromedp.KeyEvent(" "), wait(`document.getElementById('pause').textContent === 'Pause'`))
+
+	do(t, ctx, call(accessibility.Enable, cdp.Empty{}))
+	tree, err := chromedp.Run(ctx, func(ctx context.Context, target *chromedp.Target) (accessibility.GetFullAXTreeResult, error) {
+		return cdp.Call(ctx, target, accessibility.GetFullAXTree, accessibility.GetFullAXTreeParams{})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for _, n := range tree.Nodes {
+		if n.Role != nil && !n.Ignored {
+			name := ""
+			if n.Name != nil {
+				name = strings.Trim(string(n.Name.Value), `"`)
+			}
+			found[strings.Trim(string(n.Role.Value), `"`)+" "+name] = true
+		}
+	}
+	for _, want := range []string{
+		"heading Flow now", "heading Partitions", "heading Streams on hold", "region Partitions", "button Pause", "link Skip to the content", "main ", "columnheader Lag",
+	} {
+		if !found[want] {
+			t.Errorf("a screen reader does not find %q", want)
+		}
+	}
+}
+
+func TestPage_Pictures(t *testing.T) {
+	if *pictures == "" {
+		t.Skip("pictures are written with -args -pictures DIR: make page")
+	}
+	b := browser(t)
+	for name, actions := range map[string][]chromedp.Action[chromedp.Void]{
+		"status-light": {chromedp.EmulateViewport(1200, 900)},
+		"status-dark":  {chromedp.EmulateViewport(1200, 900), looks("dark")},
+		"status-phone": {chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile)},
+	} {
+		ctx := tab(t, b, server(t, busy()), actions...)
+		do(t, ctx, wait(`document.querySelectorAll('#flow polyline').length > 2 && document.querySelector('#flow polyline').points.length > 8`))
+		picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(*pictures+"/"+name+".png", picture, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
