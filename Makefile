@@ -137,16 +137,15 @@ release: ## binaries for VERSION with checksums and a list of their modules (SBO
 
 # The schemas of Kubernetes' own objects, from a Python package that carries them.
 # The first version is the one that Chart.yaml asks for at least.
-K8S         := 1.27.0 1.37.0
-K8S_PACKAGE := kubernetes-validate==1.37.0
-SCHEMAS     := $(K8S:%=$(CACHE)/schemas/v%)
+K8S     := 1.27.0 1.37.0
+SCHEMAS := $(K8S:%=$(CACHE)/schemas/v%)
 
-$(CACHE)/venv/$(K8S_PACKAGE):
+$(CACHE)/venv/installed: helm/requirements.txt
 	python3 -m venv $(CACHE)/venv
-	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check $(K8S_PACKAGE)
+	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r helm/requirements.txt
 	touch $@
 
-$(SCHEMAS): $(CACHE)/schemas/v%: | $(CACHE)/venv/$(K8S_PACKAGE)
+$(SCHEMAS): $(CACHE)/schemas/v%: | $(CACHE)/venv/installed
 	$(CACHE)/venv/bin/python helm/schemas.py $* $@
 
 chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its example values

@@ -6,17 +6,18 @@ kubeconform would try to fetch; here they are made relative, so the check works 
     python schemas.py 1.37.0 .cache/schemas/v1.37.0
 """
 
+import importlib.util
 import json
 import pathlib
 import sys
 
-import kubernetes_validate
-
 
 def main(version: str, target: str) -> None:
-    source = pathlib.Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema" / f"v{version}-local-strict"
+    # It is found, not imported: that would take all that it depends on.
+    package = pathlib.Path(importlib.util.find_spec("kubernetes_validate").origin).parent
+    source = package / "kubernetes-json-schema" / f"v{version}-local-strict"
     if not source.is_dir():
-        found = [p for p in pathlib.Path(kubernetes_validate.__file__).parent.rglob(f"v{version}-local-strict") if p.is_dir()]
+        found = [p for p in package.rglob(f"v{version}-local-strict") if p.is_dir()]
         if not found:
             sys.exit(f"the package has no schemas of Kubernetes {version}")
         source = found[0]

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/contactsync/contactsync"
 )
@@ -39,67 +41,158 @@ type Deps struct {
 	Log          *slog.Logger
 }
 
-// Server serves the pages on one listener.
+// Bounds of what clients can take. A connection speaks HTTP/1 and so has one request at a
+// time: the limit of connections is also one of requests and of the goroutines that answer.
+const (
+	pageConnections  = 32
+	probeConnections = 16
+	headerTimeout    = 5 * time.Second
+	readTimeout      = 10 * time.Second
+	writeTimeout     = 30 * time.Second // /debug/pprof adds the time of a profile
+	idleTimeout      = time.Minute
+	maxHeaderBytes   = 16 << 10
+	maxBodyBytes     = 64 << 10
+)
+
+// Server serves the pages, and the probes on a listener of their own if there is one.
 type Server struct {
-	http     *http.Server
-	listener net.Listener
-	log      *slog.Logger
+	pages, probes *endpoint // probes may be nil
+	log           *slog.Logger
 }
 
-// Listen opens the address, so that a port in use is an error before anything starts.
-func Listen(ctx context.Context, addr string, deps Deps) (*Server, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("listen for admin requests on %s: %w: correct admin.listen or free the port", addr, err)
+// endpoint is one listener and what answers on it.
+type endpoint struct {
+	http      *http.Server
+	listener  net.Listener
+	webConfig string // file; empty: neither TLS nor users
+}
+
+// Listen opens the addresses, so that a port in use is an error before anything starts.
+func Listen(ctx context.Context, cfg Config, deps Deps) (*Server, error) {
+	if err := cfg.checkWebConfig(); err != nil {
+		return nil, fmt.Errorf("admin.web_config_file: %w", err)
 	}
-	pages, closePages := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Server{
-		listener: l, log: deps.Log,
-		http: &http.Server{
-			Handler:           handler(deps),
-			BaseContext:       func(net.Listener) context.Context { return pages },
-			ReadHeaderTimeout: 5 * time.Second,
-			ReadTimeout:       10 * time.Second,
-			IdleTimeout:       time.Minute,
-			MaxHeaderBytes:    16 << 10,
-		},
+	s := &Server{log: deps.Log}
+	var err error
+	if s.pages, err = listen(ctx, "admin.listen", cfg.Listen, handler(cfg, deps), pageConnections, deps.Log); err != nil {
+		return nil, err
 	}
-	s.http.RegisterOnShutdown(closePages) // pages stay open until then
+	s.pages.webConfig = cfg.WebConfigFile
+	if cfg.ProbeListen == "" {
+		return s, nil
+	}
+	if s.probes, err = listen(ctx, "admin.probe_listen", cfg.ProbeListen, probeHandler(deps), probeConnections, deps.Log); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
-// Addr returns the address that the server listens on.
-func (s *Server) Addr() string { return s.listener.Addr().String() }
+func listen(ctx context.Context, key, addr string, pages http.Handler, most int, log *slog.Logger) (*endpoint, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen for admin requests on %s: %w: correct %s or free the port", addr, err, key)
+	}
+	open, closePages := context.WithCancel(context.WithoutCancel(ctx))
+	server := newHTTP(pages, most, log)
+	server.BaseContext = func(net.Listener) context.Context { return open }
+	server.RegisterOnShutdown(closePages) // pages stay open until then
+	return &endpoint{listener: l, http: server}, nil
+}
+
+func newHTTP(pages http.Handler, most int, log *slog.Logger) *http.Server {
+	s := &http.Server{
+		Handler:           http.MaxBytesHandler(pages, maxBodyBytes),
+		Protocols:         new(http.Protocols),
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// What strangers do wrong is theirs to know: they could fill the log with it.
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	s.Protocols.SetHTTP1(true)
+	newConnections(most).bound(s)
+	return s
+}
+
+// Addr returns the address of all pages.
+func (s *Server) Addr() string { return s.pages.listener.Addr().String() }
+
+// ProbeAddr returns the address of the probes alone, and the empty string without one.
+func (s *Server) ProbeAddr() string {
+	if s.probes == nil {
+		return ""
+	}
+	return s.probes.listener.Addr().String()
+}
 
 // Serve answers until ctx ends, and then waits for running requests, for at most
 // shutdownTimeout.
 func (s *Server) Serve(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, e := range s.endpoints() {
+		group.Go(func() error { return e.serve(ctx, s.log) })
+	}
+	return group.Wait()
+}
+
+func (s *Server) endpoints() []*endpoint {
+	if s.probes == nil {
+		return []*endpoint{s.pages}
+	}
+	return []*endpoint{s.pages, s.probes}
+}
+
+func (e *endpoint) serve(ctx context.Context, log *slog.Logger) error {
 	shutDown := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(shutDown)
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
-		if err := s.http.Shutdown(last); err != nil {
-			s.log.Warn("admin requests were cut off", "err", errors.Join(err, s.http.Close()))
+		if err := e.http.Shutdown(last); err != nil {
+			log.Warn("admin requests were cut off", "err", errors.Join(err, e.http.Close()))
 		}
 	})
 	defer stop()
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := web.Serve(e.listener, e.http, &web.FlagConfig{WebConfigFile: &e.webConfig}, slog.New(warnings{log.Handler()})); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve admin requests: %w", err)
 	}
 	<-shutDown // Serve returns when Shutdown begins
 	return nil
 }
 
-// Close frees the listener of a server that never served.
-func (s *Server) Close() error { return s.listener.Close() }
+// warnings drops what is below a warning: the library tells of protocols that are not spoken here.
+type warnings struct{ slog.Handler }
 
-func handler(deps Deps) http.Handler {
+func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
+	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+}
+
+// Close frees the listeners of a server that never served.
+func (s *Server) Close() error {
+	var err error
+	for _, e := range s.endpoints() {
+		err = errors.Join(err, e.listener.Close())
+	}
+	return err
+}
+
+// probeHandler answers the probes alone.
+func probeHandler(deps Deps) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /livez", probe(deps.Stuck))
+	mux.Handle("GET /readyz", probe(deps.NotReady))
+	return mux
+}
+
+func handler(cfg Config, deps Deps) http.Handler {
 	live := live{content: deps.Status}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(deps.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
-	mux.Handle("GET /livez", probe(deps.Stuck))
-	mux.Handle("GET /readyz", probe(deps.NotReady))
+	probes := probeHandler(deps)
+	mux.Handle("/livez", probes)
+	mux.Handle("/readyz", probes)
 	mux.HandleFunc("GET /{$}", page)
 	mux.HandleFunc("GET "+StatusPath, live.once)
 	mux.HandleFunc("GET /status", live.once)
@@ -108,10 +201,12 @@ func handler(deps Deps) http.Handler {
 	mux.Handle("POST "+ResumeFeedPath, resumeFeed(deps.ResumeFeed))
 	mux.Handle("POST "+ReleaseHoldPath, releaseHold(deps.ReleaseHold))
 	mux.Handle("POST "+SetHoldAsidePath, setHoldAside(deps.SetHoldAside))
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	if cfg.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
 	return mux
 }
 

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -18,14 +20,20 @@ import (
 	"github.com/contactsync/contactsync/metrics"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(crampedEnv) != "" {
+		serveCramped()
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func TestServer_Pages(t *testing.T) {
 	t.Parallel()
 	reg := prometheus.NewRegistry()
 	metrics.New(reg)
 	wedged := ""
-	s, err := Listen(t.Context(), "127.0.0.1:0", Deps{
+	s, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0"}, Deps{
 		Gatherer: reg, Log: slog.New(slog.DiscardHandler),
 		Stuck:    func() string { return wedged },
 		NotReady: func() string { return "no partitions yet" },
@@ -66,8 +74,10 @@ func TestServer_Pages(t *testing.T) {
 	if code, body := get("/status"); code != http.StatusOK || body != "{\n  \"stream\": \"st-<1>\"\n}\n" {
 		t.Errorf("/status: %d %q", code, body)
 	}
-	if code, _ := get("/debug/pprof/goroutine?debug=1"); code != http.StatusOK {
-		t.Errorf("/debug/pprof/goroutine: %d", code)
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile", "/debug/pprof/cmdline", "/debug/requests", "/debug/vars"} {
+		if code, _ := get(path); code != http.StatusNotFound { // nobody has asked for profiles
+			t.Errorf("%s: %d", path, code)
+		}
 	}
 	if code, body := get("/api/status"); code != http.StatusOK || !strings.Contains(body, "st-<1>") {
 		t.Errorf("/api/status: %d %q", code, body)
@@ -93,26 +103,28 @@ func TestServer_Pages(t *testing.T) {
 func TestListen_PortInUse(t *testing.T) {
 	t.Parallel()
 	deps := Deps{Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}
-	s, err := Listen(t.Context(), "127.0.0.1:0", deps)
+	s, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0"}, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if _, err := Listen(t.Context(), s.Addr(), deps); err == nil || !strings.Contains(err.Error(), "admin.listen") {
-		t.Fatalf("second listener on the port: %v", err)
+	for key, cfg := range map[string]Config{
+		"admin.listen":       {Listen: s.Addr()},
+		"admin.probe_listen": {Listen: "127.0.0.1:0", ProbeListen: s.Addr()},
+	} {
+		if _, err := Listen(t.Context(), cfg, deps); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("a second listener on the port for %s: %v", key, err)
+		}
 	}
 }
 
-// A connection that sends nothing, or headers without end, is closed in time.
-func TestListen_SlowClientsAreBounded(t *testing.T) {
+func TestServer_ProfilesWhereAskedFor(t *testing.T) {
 	t.Parallel()
-	s, err := Listen(t.Context(), "127.0.0.1:0", Deps{Gatherer: prometheus.NewRegistry()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if h := s.http; h.ReadHeaderTimeout <= 0 || h.ReadTimeout <= 0 || h.IdleTimeout <= 0 || h.MaxHeaderBytes <= 0 {
-		t.Errorf("bounds are %v, %v, %v and %d bytes", h.ReadHeaderTimeout, h.ReadTimeout, h.IdleTimeout, h.MaxHeaderBytes)
+	h := handler(Config{Pprof: true}, Deps{Gatherer: prometheus.NewRegistry()})
+	res := httptest.NewRecorder()
+	h.ServeHTTP(res, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/debug/pprof/goroutine?debug=1", http.NoBody))
+	if res.Code != http.StatusOK || !strings.Contains(res.Body.String(), "goroutine profile:") {
+		t.Errorf("/debug/pprof/goroutine: %d", res.Code)
 	}
 }
 
@@ -151,10 +163,11 @@ func TestServer_StopWaitsForARequest(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
-				s := &Server{listener: l, log: slog.New(slog.DiscardHandler), http: &http.Server{Handler: handler(Deps{
+				log := slog.New(slog.DiscardHandler)
+				s := &Server{log: log, pages: &endpoint{listener: l, http: newHTTP(handler(Config{}, Deps{
 					Gatherer: prometheus.NewRegistry(),
 					Status:   func() any { time.Sleep(tt.takes); return "made" },
-				})}}
+				}), pageConnections, log)}}
 				ctx, cancel := context.WithCancel(t.Context())
 				served := make(chan error, 1)
 				go func() { served <- s.Serve(ctx) }()
@@ -182,5 +195,84 @@ func TestServer_StopWaitsForARequest(t *testing.T) {
 				time.Sleep(tt.takes) // the page that took too long ends, and with it its goroutine
 			})
 		})
+	}
+}
+
+// TestServer_WaitsForNobody has clients that leave a request or its answer undone: each loses its
+// connection in time.
+func TestServer_WaitsForNobody(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		text  string
+		after time.Duration // most
+	}{
+		"nothing is sent":   {"", headerTimeout},
+		"half a header":     {"GET /status HTTP/1.1\r\nHost: x\r\nX-", headerTimeout},
+		"half a body":       {"POST /hold/release HTTP/1.1\r\nHost: localhost:1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 99\r\n\r\nstream=", readTimeout},
+		"no answer is read": {"GET /status HTTP/1.1\r\nHost: x\r\n\r\n", writeTimeout},
+		"one request":       {"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", idleTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+				log := slog.New(slog.DiscardHandler)
+				s := &Server{log: log, pages: &endpoint{listener: l, http: newHTTP(handler(Config{}, Deps{
+					Status:      func() any { return "made" },
+					ReleaseHold: func(string, string) error { return nil },
+				}), pageConnections, log)}}
+				ctx, cancel := context.WithCancel(t.Context())
+				served := make(chan error, 1)
+				go func() { served <- s.Serve(ctx) }()
+				ours, theirs := net.Pipe()
+				left := &leaving{Conn: theirs, gone: make(chan struct{})}
+				l.conns <- left
+				start := time.Now()
+				_, _ = io.WriteString(ours, test.text)
+				if name != "no answer is read" {
+					go func() { _, _ = io.Copy(io.Discard, ours) }()
+				}
+				<-left.gone
+				if took := time.Since(start); took > test.after+time.Second {
+					t.Errorf("the connection ended after %v", took)
+				}
+				_ = ours.Close()
+				cancel()
+				if err := <-served; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// leaving tells when a connection is closed.
+type leaving struct {
+	net.Conn
+
+	once sync.Once
+	gone chan struct{}
+}
+
+func (c *leaving) Close() error {
+	c.once.Do(func() { close(c.gone) })
+	return c.Conn.Close()
+}
+
+func TestConfig_TwoPortsAreNotOne(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		cfg  Config
+		want int
+	}{
+		{Config{Listen: ":8080", ProbeListen: ":8080"}, 1},
+		{Config{Listen: ":8080", ProbeListen: ":8081"}, 0},
+		{Config{Listen: ":0", ProbeListen: ":0"}, 0},
+		{Config{Listen: ":8080", ProbeListen: "8081"}, 1},
+		{DefaultConfig(), 0},
+	} {
+		if errs := test.cfg.Validate(); len(errs) != test.want {
+			t.Errorf("%+v: %v", test.cfg, errs)
+		}
 	}
 }

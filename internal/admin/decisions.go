@@ -32,11 +32,11 @@ const (
 // decision answers 202 where decide takes an operator's decision, and otherwise why it
 // does not. The port is open to whoever may scrape it, so a decision must come from the
 // machine itself: from the replica's pod, or through a forwarded port, which is a right of
-// its own. A page of another site that is open in a browser there is none.
+// its own. A page of another site that is open in a browser there is none, also where a
+// name of that site leads to this machine.
 func decision(decide func(r *http.Request) error) http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host, _, err := net.SplitHostPort(r.RemoteAddr)
-		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+		if !loopback(r.RemoteAddr) || !loopback(r.Host) {
 			http.Error(w, "decisions are taken from the replica's own machine only: run the command in its pod, or forward its port", http.StatusForbidden)
 			return
 		}
@@ -49,6 +49,16 @@ func decision(decide func(r *http.Request) error) http.Handler {
 			w.WriteHeader(http.StatusAccepted)
 		}
 	}))
+}
+
+// loopback reports whether an address names the machine itself.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // errIncomplete says that a decision lacks what it is about.

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -14,23 +15,24 @@ func TestSetAside_TakesADecisionOfTheOwnMachineOnly(t *testing.T) {
 	t.Parallel()
 	const whole = "/set-aside?topic=contacts&partition=3&first=5&last=9"
 	for _, test := range []struct {
-		name, method, url, from, site string
-		refusal                       error
-		want                          int
-		decided                       bool
+		name, method, url, from, site, host string
+		refusal                             error
+		want                                int
+		decided                             bool
 	}{
-		{"whole", http.MethodPost, whole, "127.0.0.1:40000", "", nil, http.StatusAccepted, true},
-		{"IPv6", http.MethodPost, whole, "[::1]:40000", "", nil, http.StatusAccepted, true},
-		{"refused", http.MethodPost, whole, "127.0.0.1:40000", "", errors.New("not halted"), http.StatusConflict, true},
-		{"another machine", http.MethodPost, whole, "10.1.2.3:40000", "", nil, http.StatusForbidden, false},
-		{"another site in a browser", http.MethodPost, whole, "127.0.0.1:40000", "cross-site", nil, http.StatusForbidden, false},
-		{"no number", http.MethodPost, "/set-aside?topic=contacts&partition=3&first=5", "127.0.0.1:40000", "", nil, http.StatusBadRequest, false},
-		{"only looked at", http.MethodGet, whole, "127.0.0.1:40000", "", nil, http.StatusMethodNotAllowed, false},
+		{"whole", http.MethodPost, whole, "127.0.0.1:40000", "", "", nil, http.StatusAccepted, true},
+		{"IPv6", http.MethodPost, whole, "[::1]:40000", "", "", nil, http.StatusAccepted, true},
+		{"refused", http.MethodPost, whole, "127.0.0.1:40000", "", "", errors.New("not halted"), http.StatusConflict, true},
+		{"another machine", http.MethodPost, whole, "10.1.2.3:40000", "", "", nil, http.StatusForbidden, false},
+		{"another site in a browser", http.MethodPost, whole, "127.0.0.1:40000", "cross-site", "", nil, http.StatusForbidden, false},
+		{"a name that another site has for this machine", http.MethodPost, whole, "127.0.0.1:40000", "same-origin", "rebound.example:8080", nil, http.StatusForbidden, false},
+		{"no number", http.MethodPost, "/set-aside?topic=contacts&partition=3&first=5", "127.0.0.1:40000", "", "", nil, http.StatusBadRequest, false},
+		{"only looked at", http.MethodGet, whole, "127.0.0.1:40000", "", "", nil, http.StatusMethodNotAllowed, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			decided := false
-			h := handler(Deps{SetAside: func(p contactsync.TopicPartition, first, last int64) error {
+			h := handler(Config{}, Deps{SetAside: func(p contactsync.TopicPartition, first, last int64) error {
 				decided = true
 				if p != (contactsync.TopicPartition{Topic: "contacts", Partition: 3}) || first != 5 || last != 9 {
 					t.Errorf("decided %v, %d to %d", p, first, last)
@@ -38,7 +40,7 @@ func TestSetAside_TakesADecisionOfTheOwnMachineOnly(t *testing.T) {
 				return test.refusal
 			}})
 			req := httptest.NewRequestWithContext(t.Context(), test.method, test.url, http.NoBody)
-			req.RemoteAddr = test.from
+			req.RemoteAddr, req.Host = test.from, cmp.Or(test.host, "localhost:8080")
 			if test.site != "" {
 				req.Header.Set("Sec-Fetch-Site", test.site)
 			}
@@ -78,12 +80,12 @@ func TestResumeFeed_PassesADecisionOn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			var got decided
-			h := handler(Deps{ResumeFeed: func(p contactsync.TopicPartition, records int64, untilReadable bool) error {
+			h := handler(Config{}, Deps{ResumeFeed: func(p contactsync.TopicPartition, records int64, untilReadable bool) error {
 				got = decided{p, records, untilReadable}
 				return test.refusal
 			}})
 			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, ResumeFeedPath+"?"+test.query, http.NoBody)
-			req.RemoteAddr = test.from
+			req.RemoteAddr, req.Host = test.from, "127.0.0.1:8080"
 			res := httptest.NewRecorder()
 			h.ServeHTTP(res, req)
 			if res.Code != test.status || got != test.want {
@@ -110,7 +112,7 @@ func TestHolds_PassADecisionOn(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			got := ""
-			h := handler(Deps{
+			h := handler(Config{}, Deps{
 				ReleaseHold: func(account, stream string) error {
 					got = "release " + stream + " of " + account
 					return test.refusal
@@ -121,7 +123,7 @@ func TestHolds_PassADecisionOn(t *testing.T) {
 				},
 			})
 			req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, test.url, http.NoBody)
-			req.RemoteAddr = test.from
+			req.RemoteAddr, req.Host = test.from, "127.0.0.1:8080"
 			res := httptest.NewRecorder()
 			h.ServeHTTP(res, req)
 			if res.Code != test.status || got != test.want {

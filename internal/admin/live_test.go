@@ -18,7 +18,7 @@ import (
 func statusServer(t *testing.T) (url string, made *atomic.Int64, stop func()) {
 	t.Helper()
 	made = &atomic.Int64{}
-	s, err := Listen(t.Context(), "127.0.0.1:0", Deps{
+	s, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0"}, Deps{
 		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 		Status: func() any { return map[string]int64{"made": made.Add(1)} },
 	})

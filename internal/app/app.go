@@ -108,7 +108,7 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 		deps.Acker = o.WrapAcker(deps.Acker)
 	}
 	a.batcher = batcher.New(cfg.Batcher, deps)
-	a.admin, err = admin.Listen(ctx, cfg.Admin.Listen, admin.Deps{
+	a.admin, err = admin.Listen(ctx, cfg.Admin, admin.Deps{
 		Gatherer: o.Registry, Stuck: a.Stuck, NotReady: a.NotReady, Status: a.status, SetAside: a.consumer.SetAside, ResumeFeed: a.consumer.ResumeFeed,
 		ReleaseHold: a.batcher.ReleaseHold, SetHoldAside: a.batcher.SetHoldAside, Log: o.Log,
 	})
@@ -117,6 +117,9 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 
 // Addr returns the address of the admin pages.
 func (a *App) Addr() string { return a.admin.Addr() }
+
+// ProbeAddr returns the address of the probes alone, and the empty string without one.
+func (a *App) ProbeAddr() string { return a.admin.ProbeAddr() }
 
 // Stuck returns why a restart would help, or the empty string if it would not.
 func (a *App) Stuck() string {
@@ -164,7 +167,7 @@ func (a *App) Run(ctx context.Context) error {
 	working.Go(func() { a.upstream.Run(work) })
 	consuming.Go(func() { failed(a.consumer.Run(poll, a.batcher)) })
 	working.Go(func() { a.checkTopics(work) })
-	a.log.Info("started", "admin", a.Addr(), "group", a.cfg.Consumer.Group, "topics", a.cfg.Consumer.Topics)
+	a.log.Info("started", "admin", a.Addr(), "probes", a.ProbeAddr(), "group", a.cfg.Consumer.Group, "topics", a.cfg.Consumer.Topics)
 
 	<-poll.Done()
 	a.log.Info("stopping", "cause", context.Cause(poll), "timeout", a.cfg.Shutdown.Timeout)

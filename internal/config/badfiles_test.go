@@ -108,9 +108,10 @@ var badFiles = map[string][]string{
 	},
 	"listen": {
 		`:16: admin.listen: "8080" is not an address: write host:port, like 127.0.0.1:8080 or :8080`,
-		`:18: log.format: "xml" is unknown: json or text`,
-		":20: shutdown.timeout: 100ms must be between 1s and 1h",
-		":20: shutdown.timeout: 100ms leaves no time to drain and commit: must be at least 15s, consumer.drain_timeout and 5s",
+		`:17: admin.probe_listen: "localhost" is not an address: write host:port, like 127.0.0.1:8081 or :8081`,
+		`:19: log.format: "xml" is unknown: json or text`,
+		":21: shutdown.timeout: 100ms must be between 1s and 1h",
+		":21: shutdown.timeout: 100ms leaves no time to drain and commit: must be at least 15s, consumer.drain_timeout and 5s",
 	},
 	"long_value": {
 		":16: batcher.linger: is 5000 bytes long: not a duration: write a number with a unit, like 500ms, 10s or 2m",

@@ -2,13 +2,12 @@ package config
 
 import (
 	"fmt"
-	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/admin"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
@@ -34,18 +33,11 @@ type Config struct {
 	// DeadLetter configures the topic for events that cannot be delivered.
 	DeadLetter deadletter.Config `yaml:"deadletter"`
 	// Admin configures the HTTP server for metrics, probes and the status page.
-	Admin Admin `yaml:"admin"`
+	Admin admin.Config `yaml:"admin"`
 	// Log configures the log, which goes to the standard error stream.
 	Log Log `yaml:"log"`
 	// Shutdown configures how the service stops.
 	Shutdown Shutdown `yaml:"shutdown"`
-}
-
-// Admin is the admin section of the settings.
-type Admin struct {
-	// Listen is the address as host:port. An empty host listens on every interface,
-	// which probes in Kubernetes need; port 0 selects a free one.
-	Listen string `yaml:"listen"`
 }
 
 // Log is the log section of the settings.
@@ -79,7 +71,7 @@ func DefaultConfig() Config {
 		Batcher:    batcher.DefaultConfig(),
 		Upstream:   upstream.DefaultConfig(),
 		DeadLetter: deadletter.DefaultConfig(),
-		Admin:      Admin{Listen: "127.0.0.1:8080"},
+		Admin:      admin.DefaultConfig(),
 		Log:        Log{Level: "info", Format: "json"},
 		Shutdown:   Shutdown{Timeout: 30 * time.Second},
 	}
@@ -99,7 +91,7 @@ func (c Config) Validate() []setting.Error {
 		{"batcher", c.Batcher.Validate()},
 		{"upstream", c.Upstream.Validate()},
 		{"deadletter", c.DeadLetter.Validate()},
-		{"admin", c.Admin.validate()},
+		{"admin", c.Admin.Validate()},
 		{"log", c.Log.validate()},
 		{"shutdown", c.Shutdown.validate()},
 	} {
@@ -110,7 +102,7 @@ func (c Config) Validate() []setting.Error {
 
 // CheckFiles returns everything that is wrong with the files that the settings name.
 func (c Config) CheckFiles() []setting.Error {
-	return append(under("kafka", c.Kafka.CheckFiles()), under("upstream", c.Upstream.CheckFiles())...)
+	return slices.Concat(under("kafka", c.Kafka.CheckFiles()), under("upstream", c.Upstream.CheckFiles()), under("admin", c.Admin.CheckFiles()))
 }
 
 // Weaknesses returns what works, but is less secret than it should be.
@@ -125,17 +117,6 @@ func under(section string, errs []setting.Error) []setting.Error {
 		full[i] = setting.Error{Key: join(section, e.Key), Problem: e.Problem}
 	}
 	return full
-}
-
-func (a Admin) validate() []setting.Error {
-	_, port, err := net.SplitHostPort(a.Listen)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil {
-		return []setting.Error{{Key: "listen", Problem: fmt.Sprintf("%q is not an address: write host:port, like 127.0.0.1:8080 or :8080", a.Listen)}}
-	}
-	return nil
 }
 
 func (l Log) validate() []setting.Error {

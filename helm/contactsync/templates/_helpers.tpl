@@ -35,6 +35,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- dig "admin" "listen" ":8080" .Values.config | trimPrefix ":" -}}
 {{- end -}}
 
+{{- define "contactsync.probePort" -}}
+{{- dig "admin" "probe_listen" ":8081" .Values.config | trimPrefix ":" -}}
+{{- end -}}
+
 {{- /* Refuses a grace period that would cut the shutdown short: shutdown.timeout, 30s by default, and 5s to exit. */ -}}
 {{- define "contactsync.checkGracePeriod" -}}
 {{- $timeout := dig "shutdown" "timeout" "30s" .Values.config | toString -}}
