@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"os"
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -32,7 +34,6 @@ type Client struct {
 	agent     string
 	transport *transport
 	accounts  map[string]*account
-	hosts     map[string]*url.URL // by base URL
 	router    *Router
 	table     []Rule
 	redactor  *redactor
@@ -66,7 +67,7 @@ func New(cfg Config, deps Deps) (*Client, error) {
 	redactor := newRedactor()
 	c := &Client{
 		cfg: cfg, log: deps.Log, metrics: deps.Metrics, agent: "contactsync/" + deps.Version,
-		transport: transport, accounts: map[string]*account{}, hosts: map[string]*url.URL{},
+		transport: transport, accounts: map[string]*account{},
 		router: NewRouter(cfg.Accounts), table: Table(),
 		redactor: redactor, answers: newAnswerReader(cfg.Answer, redactor),
 	}
@@ -87,8 +88,7 @@ func joined(problems []setting.Error) error {
 
 func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 	base, _ := parseHost(a.Host, a.AllowPlaintext) // validated
-	host := base.String()
-	c.hosts[host] = base
+	host := base.Scheme + "://" + base.Host        // accounts that a gateway tells apart by path share it
 	if breakers[host] == nil {
 		breakers[host] = newBreaker(base.Host, c.cfg.Breaker, c.log, c.metrics.Breaker.WithLabelValues(base.Host))
 	}
@@ -132,7 +132,7 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 }
 
 // CheckFiles returns everything that is wrong with the files that the settings
-// name. It expects valid settings.
+// name, and with the proxies of the environment. It expects valid settings.
 func (c Config) CheckFiles() []setting.Error {
 	now := time.Now()
 	problems := c.ofCredentials(func(credentials Credentials) []setting.Error {
@@ -140,7 +140,7 @@ func (c Config) CheckFiles() []setting.Error {
 		return problems
 	})
 	_, ofTLS := c.files().Read(now)
-	return append(problems, ofTLS...)
+	return slices.Concat(problems, ofTLS, c.checkProxy(os.Getenv))
 }
 
 // Weaknesses returns what works, but is less secret than it should be.

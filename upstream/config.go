@@ -47,7 +47,8 @@ const (
 type Account struct {
 	// ID is the account's id, sent with every request.
 	ID string `yaml:"id"`
-	// Host is the base URL of the API: scheme and host, without a path.
+	// Host is the base URL of the API: scheme and host, and the path before
+	// /agentassist where a gateway has one. Accounts on one host share a circuit breaker.
 	Host string `yaml:"host"`
 	// AllowPlaintext permits an http:// host: tokens and contacts then cross the
 	// network unencrypted.

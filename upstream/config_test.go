@@ -35,6 +35,24 @@ func TestConfig_DefaultsAreValid(t *testing.T) {
 	}
 }
 
+// What looks shadowed and is not.
+func TestConfig_PatternsThatTakeAStream(t *testing.T) {
+	t.Parallel()
+	for _, tt := range [][2][]string{
+		{{"st-[abc]"}, {"st-a", "st-b"}},
+		{{"st-[ab]*"}, {"st-a*", "st-b"}},
+		{{"st-*", "st-a"}, {"other"}},
+		{{"*"}, {"st-?*"}},
+		{{"st-[ab]", "st-a", "st-b"}, {"other"}},
+	} {
+		c := goodConfig()
+		c.Accounts[0].Streams, c.Accounts[1].Streams = tt[0], tt[1]
+		if problems := c.Validate(); len(problems) > 0 {
+			t.Errorf("%v: %v", tt, problems)
+		}
+	}
+}
+
 func TestConfig_Problems(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -48,7 +66,20 @@ func TestConfig_Problems(t *testing.T) {
 		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "api.test" }},
 		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "http://api.test" }},
 		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "ftp://api.test" }},
-		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://api.test/path" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://api.test/a/../b" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://api.test/a//b" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://api.test/a%2fb" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://api.test/a b" }},
+		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://api.test/agentassist/api/v1/public/st-1/contacts" }},
+		{"accounts[0].streams[0]", func(c *Config) { c.Accounts[0].Streams = []string{"st.*"} }},
+		{"accounts[0].streams[0]", func(c *Config) { c.Accounts[0].Streams = []string{"st 1"} }},
+		{"accounts[0].streams[0]", func(c *Config) { c.Accounts[0].Streams = []string{strings.Repeat("?", 65)} }},
+		{"accounts[0].streams[0]", func(c *Config) {
+			c.Accounts[0].Streams, c.Accounts[1].Streams = []string{"st-[ab]"}, []string{"st-a", "st-b"}
+		}},
+		{"accounts[0].streams[0]", func(c *Config) {
+			c.Accounts[0].Streams, c.Accounts[1].Streams = []string{"st-[ab]*"}, []string{"st-a*", "st-b*"}
+		}},
 		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://api.test?x=1" }},
 		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://user:canary@api.test" }},
 		{"accounts[0].host", func(c *Config) { c.Accounts[0].Host = "https://user:canary@api test" }},

@@ -3,6 +3,7 @@ package upstream
 import (
 	"fmt"
 	"net/url"
+	"path"
 	"strings"
 )
 
@@ -21,8 +22,15 @@ func parseHost(raw string, plaintext bool) (*url.URL, error) {
 		return nil, fmt.Errorf("%q is not encrypted: write https://%s, or set allow_plaintext", raw, u.Host)
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("%q is not http or https: write https://%s", raw, u.Host)
-	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
-		return nil, fmt.Errorf("%q holds more than scheme and host: write %s://%s", raw, u.Scheme, u.Host)
+	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return nil, fmt.Errorf("%q holds more than scheme, host and base path: write %s://%s", raw, u.Scheme, u.Host)
 	}
-	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host)}, nil
+	base := strings.TrimRight(u.Path, "/")
+	switch {
+	case strings.Contains(base, strings.Trim(pathPrefix, "/")):
+		return nil, fmt.Errorf("%q holds the path of the API: leave out %s and what follows", raw, strings.TrimSuffix(pathPrefix, "/"))
+	case base != "" && (path.Clean(base) != base || u.EscapedPath() != u.Path):
+		return nil, fmt.Errorf("%q has a base path with dots, empty parts or escaped characters: write the plain path", raw)
+	}
+	return &url.URL{Scheme: u.Scheme, Host: strings.ToLower(u.Host), Path: base}, nil
 }

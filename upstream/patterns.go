@@ -119,6 +119,52 @@ func conflicts(all []pattern) []conflict {
 	return found
 }
 
+// idle is a pattern that takes no stream.
+type idle struct {
+	of pattern
+	by []pattern // of other owners, which take all that it matches; none where it matches no name
+}
+
+// idlePatterns returns the patterns that can never take a stream.
+func idlePatterns(all []pattern) []idle {
+	var found []idle
+	var globs, names []pattern
+	for _, one := range all {
+		if _, exact := literal(one.text); exact {
+			names = append(names, one)
+		} else {
+			globs = append(globs, one)
+		}
+	}
+	parsed := parseAll(globs)
+	for i, one := range globs {
+		if name, sure := exampleName(parsed[i:i+1], nil); name == "" && sure {
+			found = append(found, idle{of: one})
+			continue
+		}
+		var by []pattern
+		var within []glob
+		for j, other := range globs {
+			if other.owner != one.owner && strings.HasPrefix(prefix(other.text), prefix(one.text)) && contains(parsed[i], parsed[j]) && !contains(parsed[j], parsed[i]) {
+				by, within = append(by, other), append(within, parsed[j])
+			}
+		}
+		for _, other := range names {
+			// However many single names there are, they are not all that a star takes.
+			if matched, _ := path.Match(one.text, other.text); matched && other.owner != one.owner && !strings.Contains(one.text, "*") {
+				by, within = append(by, other), append(within, parseGlob(other.text))
+			}
+		}
+		if len(by) == 0 {
+			continue
+		}
+		if name, sure := exampleName(parsed[i:i+1], within); name == "" && sure {
+			found = append(found, idle{one, by})
+		}
+	}
+	return found
+}
+
 // namesOf returns the names that two patterns match.
 func namesOf(exact map[string]pattern, a, b string) []glob {
 	var names []glob

@@ -27,8 +27,8 @@ func target(base *url.URL, stream string) (*url.URL, bool) {
 		return nil, false
 	}
 	u := *base
-	u.Path = pathPrefix + stream + pathSuffix
-	return &u, u.EscapedPath() == pathPrefix+url.PathEscape(stream)+pathSuffix
+	u.Path = base.Path + pathPrefix + stream + pathSuffix
+	return &u, u.EscapedPath() == base.Path+pathPrefix+url.PathEscape(stream)+pathSuffix
 }
 
 // request builds the request. Header names are spelled as in the vendor's documentation.
@@ -42,7 +42,9 @@ func (c *Client) request(ctx context.Context, u *url.URL, accountID, token strin
 			"accountId":    {accountID},
 			"Content-Type": {"application/json"},
 			"Accept":       {"application/json"},
-			"User-Agent":   {c.agent},
+			// readBody decompresses within bounds.
+			"Accept-Encoding": {"gzip"},
+			"User-Agent":      {c.agent},
 		},
 		Body:          body,
 		ContentLength: int64(body.size()),

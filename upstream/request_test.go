@@ -39,6 +39,23 @@ func FuzzPath(f *testing.F) {
 	})
 }
 
+// A gateway's path stands before the API's.
+func TestTarget_BehindABasePath(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]string{
+		"https://API.test": "https://api.test", "https://api.test/": "https://api.test",
+		"https://api.test:8443/kore/eu": "https://api.test:8443/kore/eu", "https://api.test/kore/": "https://api.test/kore",
+	} {
+		base, err := parseHost(raw, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u, ok := target(base, "st-1"); !ok || u.String() != want+"/agentassist/api/v1/public/st-1/contacts/bulk-update" {
+			t.Errorf("%s: %v, %v", raw, u, ok)
+		}
+	}
+}
+
 func TestTarget_RefusesWhatIsNoStream(t *testing.T) {
 	t.Parallel()
 	base := &url.URL{Scheme: "https", Host: "api.test"}

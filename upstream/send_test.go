@@ -62,7 +62,7 @@ func TestSend_Golden(t *testing.T) {
 		}
 		for name, want := range map[string]string{
 			"accountId": testAccount, "Content-Type": "application/json", "Accept": "application/json",
-			"User-Agent": "contactsync/test", "Accept-Encoding": "", "Authorization": "", "Referer": "",
+			"User-Agent": "contactsync/test", "Accept-Encoding": "gzip", "Authorization": "", "Referer": "",
 		} {
 			if got := r.Header.Get(name); got != want {
 				t.Errorf("header %s is %q, want %q", name, got, want)

@@ -58,7 +58,15 @@ func overlaps(all []pattern, rule string) map[string][]string {
 	add := func(p pattern, format string, args ...any) {
 		problems[p.key] = append(problems[p.key], fmt.Sprintf(format, args...))
 	}
-	for _, c := range conflicts(slices.DeleteFunc(all, func(p pattern) bool { return !isPattern(p.text) })) {
+	all = slices.DeleteFunc(all, func(p pattern) bool { return !isPattern(p.text) })
+	for _, one := range idlePatterns(all) {
+		if len(one.by) == 0 {
+			add(one.of, "%q matches no name of a stream: these are 1 to 64 letters, digits, - and _", one.of.text)
+			continue
+		}
+		add(one.of, "%q takes no stream: what it matches is taken by more specific patterns, as %q of %s: leave it out", one.of.text, one.by[0].text, one.by[0].key)
+	}
+	for _, c := range conflicts(all) {
 		if c.a.text == c.b.text {
 			first, _, _ := strings.Cut(c.a.key, ".streams")
 			add(c.b, "%q is a pattern of %s already: %s", c.b.text, first, rule)
