@@ -251,6 +251,7 @@ func (p *pending) deliver(c *contact) {
 		}
 		p.outbox.end(src, outcome)
 	}
+	c.stream.account.delivered = p.outbox.now
 	if c.deleted == nil { // else what came after it is known already
 		p.seen.note(c.key(), c.version)
 	}

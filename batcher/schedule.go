@@ -68,6 +68,9 @@ type account struct {
 	waiting   streamHeap // soonest due first
 	again     time.Time  // the gate refused until then
 	latency   latency    // of its requests
+	busy      counter    // seconds for which all slots were busy while something was ready
+	busySince time.Time  // zero while they are not
+	delivered time.Time  // the last contact
 	inFlight  int        // requests
 	apart     int        // those of them that are no regular work
 	others    int        // requests of regular work since one that was none
@@ -123,7 +126,7 @@ func (s *schedule) account(id string) *account {
 	if !ok {
 		gate = noGate{}
 	}
-	a := &account{id: id, gate: gate, strangers: newStrangers(), ready: streamHeap{ready: true}, health: accountHealth{size: newRequestSize(s.cfg)}}
+	a := &account{id: id, gate: gate, strangers: newStrangers(), busy: s.m.SlotsBusySeconds.WithLabelValues(id), ready: streamHeap{ready: true}, health: accountHealth{size: newRequestSize(s.cfg)}}
 	s.m.account(id)
 	s.accounts = append(s.accounts, a)
 	return a
@@ -228,6 +231,7 @@ func (s *schedule) next(now time.Time) *stream {
 	var of standing
 	for _, a := range s.accounts {
 		a.promote(now)
+		a.countBusy(now, s.mayStart(a, now).Equal(never) && !a.health.held && s.turn(a, now) != nil)
 		if s.mayStart(a, now).After(now) {
 			continue
 		}
@@ -242,6 +246,17 @@ func (s *schedule) next(now time.Time) *stream {
 		}
 	}
 	return best
+}
+
+// countBusy counts the time since all slots were busy, and notes whether they are now.
+func (a *account) countBusy(now time.Time, busy bool) {
+	if !a.busySince.IsZero() {
+		a.busy.Add(now.Sub(a.busySince).Seconds())
+	}
+	a.busySince = time.Time{}
+	if busy {
+		a.busySince = now
+	}
 }
 
 // refused notes that an account's gate lets nothing through before again.

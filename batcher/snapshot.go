@@ -166,6 +166,9 @@ func (w *Window) Observe(now time.Time) *snapshot {
 		if a.health.held {
 			held++
 		}
+		if !a.delivered.IsZero() {
+			m.LastDelivery.WithLabelValues(a.id).Set(float64(a.delivered.UnixMilli()) / 1000)
+		}
 		for _, kind := range allHolds {
 			t := s.held[a][kind]
 			m.StreamsOnHold.WithLabelValues(a.id, kind.String()).Set(float64(t.streams))

@@ -300,3 +300,35 @@ func TestWindow_ExpireDropsWhatIsEmpty(t *testing.T) {
 		t.Error("an empty stream is kept")
 	}
 }
+
+func TestSnapshot_SlotsBusyAndLastDelivery(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.MaxInFlight = 1 })
+	if w.Observe(w.now); testutil.CollectAndCount(w.set.Batcher.LastDelivery) != 0 {
+		t.Error("a delivery is told before the first one")
+	}
+	pass := func(d time.Duration) {
+		w.now = w.now.Add(d)
+		if f := w.Next(w.now); f != nil {
+			t.Fatalf("%s is sent", ids(f))
+		}
+	}
+	w.add("one/x")
+	f := w.send()
+	pass(time.Minute) // nothing else is ready
+	w.add("two/x")
+	pass(time.Minute)
+	pass(20 * time.Second)
+	w.settle(f, allDelivered(f.Batch))
+	at := w.now
+	if w.Next(w.now) == nil {
+		t.Fatal("the slot is not free")
+	}
+	w.Observe(w.now)
+	if got := testutil.ToFloat64(w.set.Batcher.LastDelivery.WithLabelValues("a")); got != float64(at.Unix()) {
+		t.Errorf("the last delivery was at %v, want %d", got, at.Unix())
+	}
+	if got := testutil.ToFloat64(w.set.Batcher.SlotsBusySeconds.WithLabelValues("a")); got != 20 {
+		t.Errorf("the slots were busy for %v s, want 20 s: from the look that found two ready, to the answer", got)
+	}
+}

@@ -232,6 +232,9 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 func (w *Window) Drain(now time.Time) {
 	w.clock(now)
 	w.draining = true
+	for _, a := range w.schedule.accounts {
+		a.countBusy(w.now, false)
+	}
 }
 
 // Drained reports whether nothing is in flight any more that somebody waits for.

@@ -93,7 +93,9 @@ func (g *generation) commit(ctx context.Context, last bool) error {
 		case failed[i] == nil:
 			results.WithLabelValues("ok").Inc()
 			of[i].tracker.Committed(commits[i])
-			g.c.deps.Metrics.CommittedOffset.WithLabelValues(o.Topic, strconv.Itoa(int(o.Partition))).Set(float64(o.Offset))
+			partition := strconv.Itoa(int(o.Partition))
+			g.c.deps.Metrics.CommittedOffset.WithLabelValues(o.Topic, partition).Set(float64(o.Offset))
+			g.c.deps.Metrics.LastCommit.WithLabelValues(o.Topic, partition).Set(float64(time.Now().Unix()))
 		case errors.Is(failed[i], kafka.ErrFenced):
 			results.WithLabelValues("refused").Inc()
 		case errors.Is(failed[i], kafka.ErrMetadataTooLarge):
@@ -117,6 +119,9 @@ func failedAs(err error) string {
 // observe brings the gauges of the owned partitions up to date.
 func (g *generation) observe() {
 	m := g.c.deps.Metrics
+	if until := kafka.CertificateUntil(g.c.deps.Kafka); !until.IsZero() {
+		m.CertificateExpiry.WithLabelValues().Set(float64(until.Unix()))
+	}
 	for _, f := range g.fetchers {
 		partition := strconv.Itoa(int(f.claim.Partition))
 		s := f.status(time.Now())
@@ -125,7 +130,9 @@ func (g *generation) observe() {
 		m.CommittedOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Committed))
 		if s.Lag >= 0 {
 			m.Lag.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Lag))
+			m.UnreadRecords.WithLabelValues(f.claim.Topic, partition).Set(float64(max(0, s.End-s.Next)))
 		} else { // nothing is better than a number that is not true
+			m.UnreadRecords.DeleteLabelValues(f.claim.Topic, partition)
 			m.Lag.DeleteLabelValues(f.claim.Topic, partition)
 		}
 		for _, state := range metrics.States {

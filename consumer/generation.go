@@ -132,6 +132,8 @@ func (g *generation) close() {
 		partition := strconv.Itoa(int(claim.Partition))
 		m.PendingRecords.DeleteLabelValues(claim.Topic, partition)
 		m.Lag.DeleteLabelValues(claim.Topic, partition)
+		m.UnreadRecords.DeleteLabelValues(claim.Topic, partition)
+		m.LastCommit.DeleteLabelValues(claim.Topic, partition)
 		m.CommittedOffset.DeleteLabelValues(claim.Topic, partition)
 		m.ReadOffset.DeleteLabelValues(claim.Topic, partition)
 		m.PartitionState.DeletePartialMatch(prometheus.Labels{"topic": claim.Topic, "partition": partition})

@@ -342,3 +342,56 @@ func TestConsumer_IsStuckOnlyWhereJoiningHangs(t *testing.T) {
 		}
 	})
 }
+
+// The series of a partition go with it: one that stayed would show a lag that never ends.
+func TestConsumer_SeriesMoveWithTheirPartitions(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		first, end := generation(1, 2)
+		second, _ := generation(2, 1)
+		f.next = func(n int) (*kafka.Generation, error) {
+			return []*kafka.Generation{first, second}[n-1], nil
+		}
+		stop := f.run(t)
+		kafka.Sleep(t.Context(), 30*time.Second)
+		names := []string{"lag_records", "unread_records", "last_commit_timestamp_seconds", "pending_records", "committed_offset", "read_offset", "partition_state"}
+		check := func(when string, partitions ...string) {
+			t.Helper()
+			found := f.partitionsBySeries(t)
+			for _, name := range names {
+				if got := found["contactsync_consumer_"+name]; !slices.Equal(got, partitions) {
+					t.Errorf("%s, %s is there of the partitions %v, want %v", when, name, got, partitions)
+				}
+			}
+		}
+		check("with two partitions", "0", "1")
+		end(kafka.ErrRebalance)
+		kafka.Sleep(t.Context(), 30*time.Second)
+		check("when one has moved away", "0")
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		check("at the end")
+	})
+}
+
+// partitionsBySeries are the partitions that each series has a value of.
+func (f *fakes) partitionsBySeries(t *testing.T) map[string][]string {
+	t.Helper()
+	families, err := f.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string][]string{}
+	for _, family := range families {
+		for _, m := range family.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "partition" && !slices.Contains(found[family.GetName()], l.GetValue()) {
+					found[family.GetName()] = append(found[family.GetName()], l.GetValue())
+				}
+			}
+		}
+	}
+	return found
+}

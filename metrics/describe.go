@@ -100,6 +100,13 @@ func (m *maker) gauges(name, help, action string, labels ...Label) *prometheus.G
 	return g
 }
 
+func (m *maker) histograms(name, help, action string, buckets []float64, labels ...Label) *prometheus.HistogramVec {
+	opts, names := m.describe("histogram", name, help, action, labels...)
+	h := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: opts.Namespace, Name: opts.Name, Help: opts.Help, Buckets: buckets}, names)
+	m.reg.MustRegister(h)
+	return h
+}
+
 func (m *maker) histogram(name, help, action string, buckets []float64) prometheus.Histogram {
 	opts, _ := m.describe("histogram", name, help, action)
 	h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: opts.Namespace, Name: opts.Name, Help: opts.Help, Buckets: buckets})

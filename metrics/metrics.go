@@ -16,30 +16,33 @@ type Set struct {
 
 // Consumer holds the series of reading from Kafka.
 type Consumer struct {
-	Records         *prometheus.CounterVec // result
-	FetchedBytes    prometheus.Counter
-	FetchErrors     *prometheus.CounterVec // reason
-	ControlBatches  prometheus.Counter
-	AbortedRecords  prometheus.Counter
-	Rebalances      prometheus.Counter
-	GroupErrors     prometheus.Counter
-	Assigned        prometheus.Gauge
-	MissingTopics   prometheus.Gauge
-	FilesRefused    prometheus.Counter
-	CatchingUp      prometheus.Gauge
-	Commits         *prometheus.CounterVec // result
-	ProgressIgnored *prometheus.CounterVec // reason
-	ProgressCut     prometheus.Counter
-	OffsetsLost     *prometheus.CounterVec // reason
-	OffsetsSetAside *prometheus.CounterVec // reason
-	UnreadableFeeds *prometheus.CounterVec // policy
-	Halted          prometheus.Gauge
-	DrainTimeouts   prometheus.Counter
-	PendingRecords  *prometheus.GaugeVec // topic, partition
-	Lag             *prometheus.GaugeVec // topic, partition
-	CommittedOffset *prometheus.GaugeVec // topic, partition
-	ReadOffset      *prometheus.GaugeVec // topic, partition
-	PartitionState  *prometheus.GaugeVec // topic, partition, state
+	Records           *prometheus.CounterVec // result
+	FetchedBytes      prometheus.Counter
+	FetchErrors       *prometheus.CounterVec // reason
+	ControlBatches    prometheus.Counter
+	AbortedRecords    prometheus.Counter
+	Rebalances        prometheus.Counter
+	GroupErrors       prometheus.Counter
+	Assigned          prometheus.Gauge
+	MissingTopics     prometheus.Gauge
+	FilesRefused      prometheus.Counter
+	CatchingUp        prometheus.Gauge
+	Commits           *prometheus.CounterVec // result
+	ProgressIgnored   *prometheus.CounterVec // reason
+	ProgressCut       prometheus.Counter
+	OffsetsLost       *prometheus.CounterVec // reason
+	OffsetsSetAside   *prometheus.CounterVec // reason
+	UnreadableFeeds   *prometheus.CounterVec // policy
+	Halted            prometheus.Gauge
+	DrainTimeouts     prometheus.Counter
+	PendingRecords    *prometheus.GaugeVec // topic, partition
+	Lag               *prometheus.GaugeVec // topic, partition
+	UnreadRecords     *prometheus.GaugeVec // topic, partition
+	LastCommit        *prometheus.GaugeVec // topic, partition
+	CertificateExpiry *prometheus.GaugeVec
+	CommittedOffset   *prometheus.GaugeVec // topic, partition
+	ReadOffset        *prometheus.GaugeVec // topic, partition
+	PartitionState    *prometheus.GaugeVec // topic, partition, state
 }
 
 // Batcher holds the series of the window.
@@ -54,6 +57,8 @@ type Batcher struct {
 	FullSeconds           prometheus.Counter
 	InFlightRequests      prometheus.Gauge
 	InFlightRows          prometheus.Gauge
+	SlotsBusySeconds      *prometheus.CounterVec // account
+	LastDelivery          *prometheus.GaugeVec   // account
 	Events                *Events
 	InFlightLimit         *prometheus.GaugeVec   // account
 	Skipped               *prometheus.CounterVec // reason
@@ -80,17 +85,26 @@ type Batcher struct {
 
 // Upstream holds the series of the calls to the API.
 type Upstream struct {
-	Requests          *prometheus.CounterVec // account, kind, purpose
-	Redials           *prometheus.CounterVec // account
-	Duration          prometheus.Histogram
-	Rows              *prometheus.CounterVec // account, result
-	AnswerIDs         *prometheus.CounterVec // account, ids
-	TokensIssued      prometheus.Counter
+	Requests          *prometheus.CounterVec   // account, kind, purpose
+	Redials           *prometheus.CounterVec   // account
+	Duration          *prometheus.HistogramVec // account
+	Rows              *prometheus.CounterVec   // account, result
+	AnswerIDs         *prometheus.CounterVec   // account, ids
+	TokensIssued      *prometheus.CounterVec   // account
+	CredentialsLoaded *prometheus.GaugeVec     // account
+	CredentialsExpiry *prometheus.GaugeVec     // account
+	CertificateExpiry *prometheus.GaugeVec
 	FilesRefused      prometheus.Counter
-	Breaker           *prometheus.GaugeVec // host
-	BudgetRemaining   *prometheus.GaugeVec // account
-	BudgetShare       *prometheus.GaugeVec // account
-	ThrottleRemaining *prometheus.GaugeVec // account
+	Breaker           *prometheus.GaugeVec   // host
+	BudgetRemaining   *prometheus.GaugeVec   // account
+	BudgetShare       *prometheus.GaugeVec   // account
+	BudgetLimit       *prometheus.GaugeVec   // account
+	BudgetWindow      *prometheus.GaugeVec   // account
+	BudgetPart        *prometheus.GaugeVec   // account
+	BudgetLearned     *prometheus.GaugeVec   // account
+	BudgetUsed        *prometheus.CounterVec // account
+	BlockedSeconds    *prometheus.CounterVec // account, cause
+	ThrottleRemaining *prometheus.GaugeVec   // account
 }
 
 // DeadLetter holds the series of writing dead letters.
@@ -118,5 +132,6 @@ var (
 	HoldKinds     = []string{"unauthorized", "stream_gone", "rejecting"}
 	BatchReasons  = []string{"rows", "bytes", "linger", "retry"}
 	RowResults    = []string{"delivered", "failed", "unresolved"}
+	BlockCauses   = []string{"budget", "throttled", "breaker"}
 	AnswerIDs     = []string{"asked", "answered", "missing", "repeated", "unknown", "respelled"}
 )

@@ -93,6 +93,7 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 		breakers[host] = newBreaker(base.Host, c.cfg.Breaker, c.log, c.metrics.Breaker.WithLabelValues(base.Host))
 	}
 	c.metrics.Redials.WithLabelValues(a.ID)
+	c.metrics.Duration.WithLabelValues(a.ID)
 	for _, k := range contactsync.Kinds() {
 		for _, p := range contactsync.Purposes() {
 			c.metrics.Requests.WithLabelValues(a.ID, k.String(), p.String()) // starts at zero, so that rate() sees the first
@@ -110,7 +111,7 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 		if app != "" {
 			log = log.With("app", app)
 		}
-		tokens[app] = &tokenSource{account: a.ID, cfg: credentials, log: log, issued: c.metrics.TokensIssued, refused: c.metrics.FilesRefused}
+		tokens[app] = &tokenSource{account: a.ID, cfg: credentials, log: log, series: c.metrics, issued: c.metrics.TokensIssued.WithLabelValues(a.ID), refused: c.metrics.FilesRefused}
 		tokens[app].reload(time.Now())
 		credentials.logWeakness(log, a.ID)
 	})
@@ -118,15 +119,8 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 		c.log.Warn("host is called unencrypted", "account", a.ID, "host", host)
 	}
 	now := time.Now()
-	gate := &Gate{
-		breaker: breakers[host],
-		budget:  newBudget(a.Budget, c.cfg.ThrottleMax, now),
-		gauges: gateGauges{
-			remaining: c.metrics.BudgetRemaining.WithLabelValues(a.ID),
-			share:     c.metrics.BudgetShare.WithLabelValues(a.ID),
-			throttled: c.metrics.ThrottleRemaining.WithLabelValues(a.ID),
-		},
-	}
+	limit := newBudget(a.Budget, c.cfg.ThrottleMax, now)
+	gate := &Gate{breaker: breakers[host], budget: limit, meter: newMeter(c.metrics, a.ID, limit)}
 	gate.updateGauges(now)
 	c.accounts[a.ID] = &account{cfg: a, base: base, tokens: tokens, gate: gate}
 }

@@ -5,7 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sony/gobreaker/v2"
 
 	"github.com/contactsync/contactsync"
@@ -15,14 +14,12 @@ import (
 // circuit breaker of its host is closed. Safe for concurrent use.
 type Gate struct {
 	breaker *breaker
-	gauges  gateGauges
 
 	mu      sync.Mutex // guards the rest
 	budget  *budget
+	meter   *meter
 	waiting int // requests that were admitted and have to be made once more
 }
-
-type gateGauges struct{ remaining, share, throttled prometheus.Gauge }
 
 // waitingTurn is when to ask again while a request that was admitted before waits for the budget.
 const waitingTurn = 10 * time.Millisecond
@@ -35,18 +32,22 @@ func (g *Gate) Admit(now time.Time, stream string) (report func(now time.Time, r
 	defer g.mu.Unlock()
 	// Nothing is charged before the breaker has agreed.
 	if again := g.budget.next(now); !again.IsZero() {
-		g.updateGaugesLocked(now)
-		return nil, afterNow(again, now)
+		cause := forBudget
+		if now.Before(g.budget.throttledUntil) {
+			cause = forThrottle
+		}
+		return nil, g.refuseLocked(now, cause, again)
 	}
 	if g.waiting > 0 {
-		return nil, now.Add(waitingTurn)
+		return nil, g.refuseLocked(now, forBudget, now.Add(waitingTurn))
 	}
 	done, again := g.breaker.allow(now)
 	if done == nil {
-		return nil, afterNow(again, now)
+		return nil, g.refuseLocked(now, forBreaker, again)
 	}
 	g.budget.take(now)
-	g.updateGaugesLocked(now)
+	g.meter.admitted(now)
+	g.meter.show(now, g.budget)
 	var reported atomic.Bool
 	return func(now time.Time, r contactsync.Result) {
 		if reported.Swap(true) {
@@ -59,8 +60,16 @@ func (g *Gate) Admit(now time.Time, stream string) (report func(now time.Time, r
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.budget.throttle(now, r.RetryAfter)
-		g.updateGaugesLocked(now)
+		g.meter.show(now, g.budget)
 	}, time.Time{}
+}
+
+// refuseLocked notes why nothing starts before again, and returns when to ask next.
+func (g *Gate) refuseLocked(now time.Time, cause string, again time.Time) time.Time {
+	again = afterNow(again, now)
+	g.meter.refused(now, cause, again)
+	g.meter.show(now, g.budget)
+	return again
 }
 
 // afterNow returns again, or soon after now if it is not later.
@@ -77,7 +86,7 @@ func (g *Gate) SetShare(now time.Time, part, whole int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.budget.setShare(now, part, whole)
-	g.updateGaugesLocked(now)
+	g.meter.show(now, g.budget)
 }
 
 // PerSecond returns how many requests this replica's share allows in the long run; 0 where no
@@ -91,16 +100,7 @@ func (g *Gate) PerSecond() float64 {
 func (g *Gate) updateGauges(now time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.updateGaugesLocked(now)
-}
-
-func (g *Gate) updateGaugesLocked(now time.Time) {
-	g.gauges.throttled.Set(max(0, g.budget.throttledUntil.Sub(now).Seconds()))
-	if g.budget.requests == 0 {
-		return // no limit, so nothing to show
-	}
-	g.gauges.remaining.Set(g.budget.remaining(now))
-	g.gauges.share.Set(g.budget.perWindow())
+	g.meter.show(now, g.budget)
 }
 
 // The states of a gate.

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/lab/logbuffer"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 func result(k contactsync.Kind) contactsync.Result {
@@ -25,14 +27,12 @@ func result(k contactsync.Kind) contactsync.Result {
 // newTestGates returns n gates of one host without a limit of requests.
 func newTestGates(n int, requests int) ([]*Gate, *logbuffer.Buffer) {
 	log := &logbuffer.Buffer{}
-	gauge := func() prometheus.Gauge { return prometheus.NewGauge(prometheus.GaugeOpts{Name: "x"}) }
-	br := newBreaker("api.test", DefaultConfig().Breaker, slog.New(slog.NewTextHandler(log, nil)), gauge())
+	m := &metrics.New(prometheus.NewRegistry()).Upstream
+	br := newBreaker("api.test", DefaultConfig().Breaker, slog.New(slog.NewTextHandler(log, nil)), m.Breaker.WithLabelValues("api.test"))
 	gates := make([]*Gate, n)
 	for i := range gates {
-		gates[i] = &Gate{
-			breaker: br, budget: newBudget(testBudget(requests, 0, time.Minute, ShareFull), 5*time.Minute, time.Now()),
-			gauges: gateGauges{gauge(), gauge(), gauge()},
-		}
+		limit := newBudget(testBudget(requests, 0, time.Minute, ShareFull), 5*time.Minute, time.Now())
+		gates[i] = &Gate{breaker: br, budget: limit, meter: newMeter(m, fmt.Sprint("a", i), limit)}
 	}
 	return gates, log
 }
@@ -189,7 +189,7 @@ func TestGate_RefusalCostsNothing(t *testing.T) {
 		for range 100 {
 			refused(t, gates[1], recheckEvery)
 		}
-		if left := testutil.ToFloat64(gates[1].gauges.remaining); left != before-1 {
+		if left := testutil.ToFloat64(gates[1].meter.left); left != before-1 {
 			t.Errorf("%v requests left of %v", left, before)
 		}
 	})
@@ -215,13 +215,13 @@ func TestGate_Throttled(t *testing.T) {
 		report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, RetryAfter: 7 * time.Second})
 		refused(t, gates[0], 7*time.Second)
 		admit(t, gates[1]) // another account of the host
-		if got := testutil.ToFloat64(gates[0].gauges.throttled); got != 7 {
+		if got := testutil.ToFloat64(gates[0].meter.throttled); got != 7 {
 			t.Errorf("the gauge is %vs", got)
 		}
 		time.Sleep(8 * time.Second)
 		admit(t, gates[0])
 		gates[0].updateGauges(time.Now())
-		if got := testutil.ToFloat64(gates[0].gauges.throttled); got != 0 {
+		if got := testutil.ToFloat64(gates[0].meter.throttled); got != 0 {
 			t.Errorf("the gauge is %vs", got)
 		}
 	})
@@ -234,7 +234,7 @@ func TestGate_ThrottledAccountHasNothingRemaining(t *testing.T) {
 		time.Sleep(time.Minute)
 		report, _ := gates[0].Admit(time.Now(), "st")
 		report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, RetryAfter: 7 * time.Second})
-		if got := testutil.ToFloat64(gates[0].gauges.remaining); got != 0 {
+		if got := testutil.ToFloat64(gates[0].meter.left); got != 0 {
 			t.Errorf("%v requests remain while the account is throttled", got)
 		}
 	})

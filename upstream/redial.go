@@ -89,6 +89,7 @@ func (g *Gate) charge(now time.Time) (again time.Time) {
 		return afterNow(again, now)
 	}
 	g.budget.take(now)
-	g.updateGaugesLocked(now)
+	g.meter.admitted(now)
+	g.meter.show(now, g.budget)
 	return time.Time{}
 }

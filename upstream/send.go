@@ -47,7 +47,7 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 
 func (c *Client) count(b contactsync.Batch, r contactsync.Result, ids idCounts, took time.Duration) {
 	c.metrics.Requests.WithLabelValues(b.Account, r.Kind.String(), b.Purpose.String()).Inc()
-	c.metrics.Duration.Observe(took.Seconds())
+	c.metrics.Duration.WithLabelValues(b.Account).Observe(took.Seconds())
 	if len(r.Rows) == 0 {
 		return
 	}

@@ -84,7 +84,7 @@ func TestSend_Golden(t *testing.T) {
 	for name, series := range map[string]float64{
 		"requests":  testutil.ToFloat64(c.metrics.Requests.WithLabelValues(testAccount, "answered", "probe")),
 		"delivered": testutil.ToFloat64(c.metrics.Rows.WithLabelValues(testAccount, "delivered")) - 1,
-		"tokens":    testutil.ToFloat64(c.metrics.TokensIssued),
+		"tokens":    testutil.ToFloat64(c.metrics.TokensIssued.WithLabelValues(testAccount)),
 	} {
 		if series != 1 {
 			t.Errorf("%s counted %v", name, series)
@@ -271,7 +271,7 @@ func TestSend_TokenIsReplacedAfter401Only(t *testing.T) {
 		for range 3 {
 			c.Send(t.Context(), batchOf("a"))
 		}
-		if got := testutil.ToFloat64(c.metrics.TokensIssued); got != want {
+		if got := testutil.ToFloat64(c.metrics.TokensIssued.WithLabelValues(testAccount)); got != want {
 			t.Errorf("%d: %v tokens issued for three requests, want %v", status, got, want)
 		}
 	}

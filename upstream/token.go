@@ -10,6 +10,8 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/contactsync/contactsync/metrics"
 )
 
 const (
@@ -31,6 +33,7 @@ type tokenSource struct {
 	account string
 	cfg     Credentials
 	log     *slog.Logger
+	series  *metrics.Upstream
 	issued  prometheus.Counter
 	refused prometheus.Counter // readings of files that cannot be used
 
@@ -129,6 +132,12 @@ func (s *tokenSource) reload(now time.Time) {
 		return
 	}
 	s.key, s.cached = key, Secret{}
+	s.series.CredentialsLoaded.WithLabelValues(s.account).Set(float64(now.Unix()))
+	if end, ok := expiry(key.static.reveal()); ok {
+		s.series.CredentialsExpiry.WithLabelValues(s.account).Set(float64(end.Unix()))
+	} else {
+		s.series.CredentialsExpiry.DeleteLabelValues(s.account)
+	}
 	if previous != nil {
 		s.log.Info("credentials changed, new tokens are signed with them", "account", s.account)
 		s.cfg.logWeakness(s.log, s.account)

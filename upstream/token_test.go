@@ -20,6 +20,7 @@ import (
 	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 	"github.com/contactsync/contactsync/internal/setting"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // newTestTokens returns a source over credentials whose secret file exists.
@@ -40,7 +41,7 @@ func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *logb
 	}
 	log := &logbuffer.Buffer{}
 	s := &tokenSource{
-		account: testAccount, cfg: c, log: slog.New(slog.NewTextHandler(log, nil)),
+		account: testAccount, cfg: c, series: &metrics.New(prometheus.NewRegistry()).Upstream, log: slog.New(slog.NewTextHandler(log, nil)),
 		issued: prometheus.NewCounter(prometheus.CounterOpts{Name: "issued"}), refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"}),
 	}
 	s.reload(time.Now())

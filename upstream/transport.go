@@ -58,6 +58,7 @@ func newTransport(cfg Config, deps Deps) (*transport, error) {
 		return nil, joined(problems)
 	}
 	t.current.Store(t.connections())
+	t.showExpiry()
 	return t, nil
 }
 
@@ -97,7 +98,17 @@ func (t *transport) renew(now time.Time) {
 		t.log.Info("certificate files changed, new connections are made with them")
 	}
 	t.files, t.since = files, now
+	t.showExpiry()
 	t.current.Swap(t.connections()).kept.CloseIdleConnections() // one in use becomes idle, and times out
+}
+
+// showExpiry shows when certificates end, if there are any.
+func (t *transport) showExpiry() {
+	if until := t.files.Until; !until.IsZero() {
+		t.metrics.CertificateExpiry.WithLabelValues().Set(float64(until.Unix()))
+	} else {
+		t.metrics.CertificateExpiry.Reset()
+	}
 }
 
 // connections returns new ones for the files as they were read last. They speak HTTP/1.1 only:

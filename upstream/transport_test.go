@@ -17,10 +17,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/lab/authority"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 func newAuthority(t *testing.T) *authority.Authority {
@@ -132,7 +134,7 @@ func TestTransport_ProxyOnlyIfConfigured(t *testing.T) {
 	for proxy, want := range map[string]bool{ProxyNone: false, ProxyEnvironment: true} {
 		cfg := DefaultConfig()
 		cfg.Proxy = proxy
-		transport, err := newTransport(cfg, Deps{})
+		transport, err := newTransport(cfg, Deps{Metrics: &metrics.New(prometheus.NewRegistry()).Upstream})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -133,6 +133,15 @@ const defaultMaxBatch = 64 << 20
 // first fetch.
 func (c *Client) LimitBatches(most setting.Size) { c.decoding = newDecoding(int(most)) }
 
+// CertificateUntil is when the certificates of files end that connections are made with; zero
+// where there are none.
+func CertificateUntil(c *Client) time.Time {
+	if id := c.identity.Load(); id != nil {
+		return id.until
+	}
+	return time.Time{}
+}
+
 // OnUnusableFiles has a function called at each reading of files that cannot be used.
 func (c *Client) OnUnusableFiles(f func()) { c.renewal.unusable.Store(&f) }
 

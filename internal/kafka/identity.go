@@ -16,6 +16,7 @@ type identity struct {
 	tls      *tls.Config // nil where TLS is off
 	password string
 	digest   [sha256.Size]byte // changes with the files
+	until    time.Time         // when certificates end; zero where there are none
 }
 
 // identity reads the files, and returns everything that is wrong with them by their keys.
@@ -29,6 +30,7 @@ func (c Config) identity(now time.Time) (*identity, []setting.Error) {
 			problems.Add("tls."+e.Key, "%s", e.Problem)
 		}
 		id.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName, RootCAs: found.Roots, Certificates: found.Own}
+		id.until = found.Until
 		_, _ = digest.Write(found.Digest[:]) // a hash takes everything
 	}
 	if c.SASL.Mechanism != "" {

@@ -21,6 +21,9 @@ type Certificates struct {
 	Roots  *x509.CertPool // nil trusts those of the system
 	Own    []tls.Certificate
 	Digest [sha256.Size]byte // changes with the content of any file
+	// Until is when connections can no longer be made: the own certificate has ended, or the
+	// last of the roots. It is zero where there are none.
+	Until time.Time
 }
 
 // Names returns the files that there are.
@@ -51,6 +54,9 @@ func (t TLS) Read(now time.Time) (Certificates, []setting.Error) {
 			found.Roots = x509.NewCertPool()
 			for _, one := range all {
 				found.Roots.AddCert(one)
+				if one.NotAfter.After(found.Until) {
+					found.Until = one.NotAfter
+				}
 			}
 		}
 		add(digest, pem)
@@ -59,6 +65,9 @@ func (t TLS) Read(now time.Time) (Certificates, []setting.Error) {
 		own, cert, key, errs := t.own(now)
 		problems = append(problems, errs...)
 		found.Own = []tls.Certificate{own}
+		if own.Leaf != nil && (found.Until.IsZero() || own.Leaf.NotAfter.Before(found.Until)) {
+			found.Until = own.Leaf.NotAfter
+		}
 		add(digest, cert)
 		add(digest, key)
 	}
