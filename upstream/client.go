@@ -40,6 +40,7 @@ type Client struct {
 	answers   *answerReader
 	bodies    bodyPool
 	buffers   bufferPool
+	reading   *reading
 }
 
 // account is the runtime state of one account.
@@ -69,7 +70,7 @@ func New(cfg Config, deps Deps) (*Client, error) {
 		cfg: cfg, log: deps.Log, metrics: deps.Metrics, agent: "contactsync/" + deps.Version,
 		transport: transport, accounts: map[string]*account{},
 		router: NewRouter(cfg.Accounts), table: Table(),
-		redactor: redactor, answers: newAnswerReader(cfg.Answer, redactor),
+		redactor: redactor, answers: newAnswerReader(cfg.Answer, redactor), reading: newReading(int64(cfg.MaxAnswerBytes)),
 	}
 	breakers := map[string]*breaker{}
 	for _, a := range cfg.Accounts {

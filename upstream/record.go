@@ -101,7 +101,15 @@ func (r *record) addMember(name string, value jsontext.Value, list member) {
 	}
 }
 
+// mostIDs bounds the ids of a record, which is about one row. With more it names several, or
+// nobody.
+const mostIDs = 8
+
 func (r *record) addID(kind jsontext.Kind, value jsontext.Value) {
+	if len(r.ids) == mostIDs {
+		r.contradicts = true
+		return
+	}
 	switch kind {
 	case '"':
 		r.ids = append(r.ids, unquote(value))

@@ -31,18 +31,23 @@ var (
 var errCut = errors.New("answer cut off")
 
 // readBody reads the body into buf, at most limit bytes both compressed and
-// decompressed. If the connection fails, the error is errCut.
-func readBody(resp *http.Response, limit int64, buf *bytes.Buffer) error {
+// decompressed, within a share of the room for all answers. If the connection fails, the error
+// is errCut.
+func readBody(resp *http.Response, limit int64, buf *bytes.Buffer, room *share) error {
 	wire := &boundedReader{src: resp.Body, limit: limit}
 	var err error
 	switch encoding := strings.ToLower(strings.Join(resp.Header.Values("Content-Encoding"), ",")); encoding {
 	case "", "identity":
 		if n := resp.ContentLength; n > 0 && n <= limit {
+			if err := room.take(n); err != nil {
+				return err
+			}
 			buf.Grow(int(n) + bytes.MinRead)
 		}
+		wire.room = room
 		_, err = buf.ReadFrom(wire)
 	case "gzip", "x-gzip":
-		err = gunzip(wire, limit, buf)
+		err = gunzip(wire, limit, buf, room)
 	default:
 		return errEncoding
 	}
@@ -52,12 +57,12 @@ func readBody(resp *http.Response, limit int64, buf *bytes.Buffer) error {
 	return err
 }
 
-func gunzip(wire *boundedReader, limit int64, buf *bytes.Buffer) error {
+func gunzip(wire *boundedReader, limit int64, buf *bytes.Buffer, room *share) error {
 	zip, err := gzip.NewReader(wire)
 	if err != nil {
 		return fmt.Errorf("answer is not valid gzip: %w", err)
 	}
-	_, err = buf.ReadFrom(&boundedReader{src: zip, limit: limit, compressed: wire})
+	_, err = buf.ReadFrom(&boundedReader{src: zip, limit: limit, compressed: wire, room: room})
 	return err
 }
 
@@ -66,6 +71,7 @@ type boundedReader struct {
 	src        io.Reader
 	limit      int64
 	compressed *boundedReader // what a decompressor reads from; else nil
+	room       *share         // of what is kept; nil for what is decompressed first
 	n          int64
 	failed     error
 }
@@ -81,6 +87,10 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 		return 0, errBomb
 	case err != nil && !errors.Is(err, io.EOF):
 		r.failed = err
+	case r.room != nil:
+		if full := r.room.take(r.n); full != nil {
+			return 0, full
+		}
 	}
 	return n, err
 }

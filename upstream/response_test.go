@@ -161,7 +161,7 @@ func TestReadBody_LimitIsInclusive(t *testing.T) {
 	for size, want := range map[int]error{999: nil, 1000: nil, 1001: errTooLong} {
 		resp := &http.Response{Body: io.NopCloser(strings.NewReader(strings.Repeat("a", size))), ContentLength: -1}
 		var buf bytes.Buffer
-		if err := readBody(resp, 1000, &buf); !errors.Is(err, want) || err == nil && buf.Len() != size {
+		if err := readBody(resp, 1000, &buf, &share{reading: newReading(1000), ctx: t.Context()}); !errors.Is(err, want) || err == nil && buf.Len() != size {
 			t.Errorf("%d bytes: read %d, %v, want %v", size, buf.Len(), err, want)
 		}
 	}

@@ -113,8 +113,10 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 	}
 	buf := c.buffers.get()
 	defer c.buffers.put(buf)
+	room := &share{reading: c.reading, ctx: requestCtx}
+	defer room.release()
 	if a.status == http.StatusOK || a.status == http.StatusMultiStatus {
-		err = readBody(resp, int64(c.cfg.MaxAnswerBytes), buf)
+		err = readBody(resp, int64(c.cfg.MaxAnswerBytes), buf, room)
 		if errors.Is(err, errCut) {
 			c.failed(ctx, requestCtx, a, err)
 			return
@@ -122,18 +124,18 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 		c.readAnswer(a, buf.Bytes(), b.Rows, err)
 		return
 	}
-	c.readRefusal(a, resp, buf, b.Rows)
+	c.readRefusal(a, resp, buf, b.Rows, room)
 }
 
 // readRefusal interprets an answer with another status. The status decides, and as much of
 // the body as can be read explains it, unless the body tells the rows that were applied from
 // those that failed: then the status is explained by these.
-func (c *Client) readRefusal(a *attempt, resp *http.Response, buf *bytes.Buffer, rows []contactsync.Row) {
+func (c *Client) readRefusal(a *attempt, resp *http.Response, buf *bytes.Buffer, rows []contactsync.Row, room *share) {
 	limit, aboutRows := int64(maxErrorBody), slices.Contains(refusals, a.status)
 	if aboutRows {
 		limit = int64(c.cfg.MaxAnswerBytes)
 	}
-	err := readBody(resp, limit, buf)
+	err := readBody(resp, limit, buf, room)
 	start := buf.Bytes()[:min(buf.Len(), maxErrorBody)]
 	a.rateLimited = bodyErrors(start).isRateLimit()
 	a.vendorsForm = isVendorsError(start)
