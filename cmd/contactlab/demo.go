@@ -25,6 +25,9 @@ type demoOptions struct {
 	scenario string // file
 }
 
+// errInterrupted says that the run was stopped before it could be judged.
+var errInterrupted = errors.New("interrupted")
+
 // errViolations says that the checker found violations; they have been printed.
 var errViolations = errors.New("the checker found violations")
 
@@ -63,6 +66,19 @@ To see the checker find something, plant a bug:
 	return cmd
 }
 
+// opening says what is about to be shown.
+func (o demoOptions) opening() []string {
+	lines := []string{
+		fmt.Sprintf("The service works off %d events about %d contacts with as few calls", o.Feed.Events, o.Feed.Contacts),
+		fmt.Sprintf("as it can; the API takes %d of them a second.", o.Requests),
+	}
+	if o.Outage > 0 {
+		lines = append(lines, fmt.Sprintf("At 30 %% the API goes down for %v, newer events arrive, and then it", o.Outage),
+			fmt.Sprintf("throttles for %v.", o.Throttle))
+	}
+	return append(lines, "At the end a checker compares what was produced with what the API has.", "")
+}
+
 func bugList() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(plant.Bugs)) {
@@ -84,13 +100,19 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 		o.Log = slog.New(slog.NewTextHandler(f, nil))
 	}
 	v := newView(out)
+	for _, line := range o.opening() {
+		fmt.Fprintln(out, line)
+	}
 	report, err := demo.Run(ctx, o.Options, v)
 	v.clear()
+	if ctx.Err() != nil { // what was not done by then is no violation
+		fmt.Fprintln(out, "interrupted: the run was not judged")
+		return errInterrupted
+	}
 	if report == nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%v\n%d lost, %d order violations, calls / floor %.2f, in %v\n", report,
-		report.Lost, report.OutOfOrder+report.Overlaps, report.CallsPerFloor, time.Since(v.start).Round(100*time.Millisecond))
+	fmt.Fprintf(out, "\n%v\n%s, in %v\n", report, report.Headline(), time.Since(v.start).Round(100*time.Millisecond))
 	if !report.OK() {
 		return errors.Join(errViolations, err)
 	}

@@ -27,7 +27,7 @@ func main() {
 var errUsage = errors.New("wrong usage")
 
 // run is the program without its process. It returns the exit code: 0 for success,
-// 1 for failure, 2 where the command line is wrong.
+// 1 for failure, 2 where the command line is wrong, 130 for a demo that was interrupted.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root := &cobra.Command{
 		Use:           "contactlab",
@@ -41,8 +41,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	root.AddCommand(demoCommand(), stubCommand(), vendorCommand(), produceCommand(), brokerCommand())
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		return 0
+	case errors.Is(err, errInterrupted):
+		return 130 // as a shell says it of a program that an interrupt has ended
 	}
 	fmt.Fprintln(stderr, "contactlab:", err)
 	if errors.Is(err, errUsage) {

@@ -8,10 +8,11 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync/internal/lab/demo"
+	"github.com/contactsync/contactsync/internal/terminal"
 )
 
 // view shows a run of the demo: in a terminal as a block that is redrawn,
-// elsewhere as a line every two seconds.
+// elsewhere as a line every two seconds. No line is longer than the terminal.
 type view struct {
 	out   io.Writer
 	live  bool
@@ -20,23 +21,30 @@ type view struct {
 	lines int
 }
 
+// narrow is how wide lines may be where nothing says it.
+const narrow = 80
+
 func newView(out io.Writer) *view {
-	v := &view{out: out, start: time.Now()}
-	if f, ok := out.(*os.File); ok {
-		info, err := f.Stat()
-		v.live = err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
-	}
-	return v
+	return &view{out: out, start: time.Now(), live: terminal.Is(out) && os.Getenv("TERM") != "dumb"}
 }
 
 // Say prints one line that stays.
 func (v *view) Say(format string, args ...any) {
 	v.clear()
-	fmt.Fprintf(v.out, "%s  %s\n", v.clock(), fmt.Sprintf(format, args...))
+	v.print(fmt.Sprintf("%6s  %s", v.clock(), fmt.Sprintf(format, args...)))
+}
+
+// print writes a line, cut at the edge of the terminal, where it would wrap and could not
+// be redrawn.
+func (v *view) print(line string) {
+	if width := terminal.Width(v.out); width > 1 && len(line) >= width {
+		line = line[:width-1]
+	}
+	fmt.Fprintln(v.out, line)
 }
 
 func (v *view) clock() string {
-	return time.Since(v.start).Round(100 * time.Millisecond).String()
+	return fmt.Sprintf("%.1fs", time.Since(v.start).Seconds())
 }
 
 func (v *view) clear() {
@@ -52,35 +60,37 @@ func (v *view) Show(s demo.State) {
 		return
 	}
 	v.last = time.Now()
-	value := s.Series.Value
-	ended := value("batcher_events_completed_total")
-	done := ended / float64(max(s.Events, 1))
-	breaker := [...]string{"closed", "half-open", "open"}[int(value("upstream_circuit_breaker_state"))%3]
-	calls := value("upstream_requests_total")
-	if !v.live {
-		fmt.Fprintf(v.out, "%s  %3.0f%%  completed %.0f of %d  pending %.0f  calls %.0f  breaker %s  API %s\n",
-			v.clock(), 100*done, ended, s.Events, value("batcher_pending_contacts"), calls, breaker, s.API)
-		return
-	}
 	v.clear()
-	const width = 50
-	full := min(int(done*width), width)
-	block := []string{
-		fmt.Sprintf("%s  [%s%s] %3.0f%%  API %s", v.clock(), strings.Repeat("#", full), strings.Repeat(".", width-full), 100*done, s.API),
-		fmt.Sprintf("  events   read %.0f   delivered %.0f   superseded %.0f   skipped %.0f   dead letters %.0f",
-			value("consumer_records_total"), value("batcher_events_completed_total{delivered}"), value("batcher_events_completed_total{superseded}"),
-			value("batcher_events_completed_total{skipped}"), value("batcher_events_completed_total{dead_letter}")),
-		fmt.Sprintf("  window   %.0f contacts   %.1f MiB   oldest %.1fs   in flight %.0f requests, %.0f rows   backing off %.0f streams",
-			value("batcher_pending_contacts"), value("batcher_window_bytes")/(1<<20), value("batcher_oldest_pending_age_seconds{active}"),
-			value("batcher_in_flight_requests"), value("batcher_in_flight_rows"), value("batcher_streams_backing_off")),
-		fmt.Sprintf("  calls    %.0f   answered %.0f   unavailable %.0f   throttled %.0f   breaker %s   budget left %.0f",
-			calls, value("upstream_requests_total{answered}"), value("upstream_requests_total{unavailable}"),
-			value("upstream_requests_total{throttled}"), breaker, value("upstream_budget_remaining_requests")),
-		fmt.Sprintf("  kafka    lag %.0f   pending %.0f   commits %.0f",
-			value("consumer_lag_records"), value("consumer_pending_records"), value("consumer_commits_total{ok}")),
+	block := v.block(s)
+	if v.live {
+		v.lines = len(block)
 	}
 	for _, line := range block {
-		fmt.Fprintln(v.out, line)
+		v.print(line)
 	}
-	v.lines = len(block)
+}
+
+// block is the state in a few lines; in one where it is not redrawn.
+func (v *view) block(s demo.State) []string {
+	value := s.Series.Value
+	ended := value("batcher_events_completed_total")
+	done := min(int(100*ended/float64(max(s.Events, 1))), 100) // rounded down: 100 is the end
+	breaker := [...]string{"closed", "half-open", "open"}[int(value("upstream_circuit_breaker_state"))%3]
+	if !v.live {
+		return []string{fmt.Sprintf("%6s  %3d%%  %.0f of %d events  %.0f calls  API %s, breaker %s",
+			v.clock(), done, ended, s.Events, value("upstream_requests_total"), s.API, breaker)}
+	}
+	width := narrow
+	if columns := terminal.Width(v.out); columns > 0 {
+		width = min(width, columns)
+	}
+	bar := max(width-32, 10)
+	full := done * bar / 100
+	return []string{
+		fmt.Sprintf("%6s  [%s%s] %3d%%  API %s", v.clock(), strings.Repeat("#", full), strings.Repeat(".", bar-full), done, s.API),
+		fmt.Sprintf("  read     %8.0f   waiting contacts %7.0f   lag %.0f", value("consumer_records_total"), value("batcher_pending_contacts"), value("consumer_lag_records")),
+		fmt.Sprintf("  done     %8.0f   merged %9.0f   set aside %.0f", ended, value("batcher_events_completed_total{superseded}"), value("batcher_events_completed_total{dead_letter}")),
+		fmt.Sprintf("  calls    %8.0f   unavailable %4.0f   throttled %.0f", value("upstream_requests_total"), value("upstream_requests_total{unavailable}"), value("upstream_requests_total{throttled}")),
+		fmt.Sprintf("  oldest   %7.1fs   breaker %-9s   in flight %.0f", value("batcher_oldest_pending_age_seconds"), breaker, value("batcher_in_flight_requests")),
+	}
 }

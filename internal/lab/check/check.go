@@ -223,8 +223,14 @@ func (c *checker) events() {
 			c.violation(&c.r.Lost, "I1: %v has not ended: class %v, stream %s, contact %s, seq %d", at, r.Class,
 				c.m.Contacts[r.Contact].Stream, c.m.Contacts[r.Contact].ID, r.Seq)
 		}
-		if valid(r.Class) && c.known[r.Contact].top >= r.Seq {
+		switch k := &c.known[r.Contact]; {
+		case valid(r.Class) && k.top >= r.Seq:
 			c.r.Delivered++
+		case !ended:
+		case c.deadLettered[at] || valid(r.Class) && k.deadLettered >= r.Seq:
+			c.r.SetAside++
+		default:
+			c.r.NothingToSend++
 		}
 		if c.in.Committed == nil {
 			continue

@@ -14,6 +14,8 @@ type Report struct {
 	Contacts      int      // distinct ones that were delivered
 	Delivered     int      // events whose state, or a newer one, was applied
 	Superseded    int      // of those, the ones that were never sent themselves
+	SetAside      int      // events that dead letters ended
+	NothingToSend int      // tombstones, deletes, aborted ones
 	DeadLetters   int
 	Calls         int
 	Rows          int
@@ -46,6 +48,23 @@ type Report struct {
 	Violations []string
 }
 
+// Headline is the report in one line, which names every kind of violation.
+func (r Report) Headline() string {
+	if r.OK() {
+		return fmt.Sprintf("every check holds: 0 lost, 0 order violations, calls / floor %.2f", r.CallsPerFloor)
+	}
+	var found []string
+	for _, v := range append([]finding{{"LOST", r.Lost}}, r.findings()...) {
+		if v.n > 0 {
+			found = append(found, fmt.Sprintf("%s %d", v.name, v.n))
+		}
+	}
+	if len(found) == 0 {
+		found = append(found, fmt.Sprintf("%d, as above", len(r.Violations)))
+	}
+	return "VIOLATIONS: " + strings.Join(found, ", ")
+}
+
 // OK reports whether nothing is wrong.
 func (r Report) OK() bool { return len(r.Violations) == 0 }
 
@@ -54,16 +73,19 @@ func (r Report) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	line := func(name string, value any) { fmt.Fprintf(w, "%s\t%v\n", name, value) }
-	line("events", r.Truth.Events)
+	line("events produced", r.Truth.Events)
 	for class := range feed.Aborted + 1 {
 		if n := r.Truth.Classes[class]; n > 0 {
 			line("  "+class.String(), n)
 		}
 	}
-	line("delivered", r.Delivered)
-	line("  superseded", r.Superseded)
+	line("how they ended", "")
+	line("  delivered", r.Delivered)
+	line("  set aside", fmt.Sprintf("%d in %d dead letters", r.SetAside, r.DeadLetters))
+	line("  nothing to send", r.NothingToSend)
+	line("  lost", r.Lost)
+	line("merged into newer ones", r.Superseded)
 	line("contacts", r.Contacts)
-	line("dead letters", r.DeadLetters)
 	line("calls", r.Calls)
 	if r.Floor > 0 {
 		line("  floor", r.Floor)
@@ -73,29 +95,12 @@ func (r Report) String() string {
 		line("  rows a call", fmt.Sprintf("%.1f", float64(r.Rows)/float64(r.Calls)))
 	}
 	line("duplicates", r.Duplicates)
-	for _, v := range []struct {
-		name string
-		n    int
-	}{
+	for _, v := range append([]finding{
 		{"dead letters repeated", r.Repeated},
 		{"applied late over newer", r.LateBackwards},
 		{"contacts left stale by that", r.LateStale},
 		{"calls above the rate limit", r.Refused},
-		{"LOST", r.Lost},
-		{"COMMITTED AHEAD", r.CommitAhead},
-		{"NOT COMMITTED", r.Uncommitted},
-		{"OUT OF ORDER", r.OutOfOrder},
-		{"OVERLAPS", r.Overlaps},
-		{"STALE CONTACTS", r.Stale},
-		{"ABORTED, BUT SENT", r.AbortedSent},
-		{"BROKEN, BUT SENT", r.UnsendableSent},
-		{"UNKNOWN, BUT SENT", r.UnknownSent},
-		{"GOOD, BUT DEAD-LETTERED", r.GoodDeadLettered},
-		{"WRONG DEAD LETTERS", r.WrongDeadLetters},
-		{"CROSS-TALK", r.CrossTalk},
-		{"NAMED TWICE", r.NamedTwice},
-		{"UNREADABLE", r.Unreadable},
-	} {
+	}, r.findings()...) {
 		if v.n > 0 {
 			line(v.name, v.n)
 		}
@@ -109,6 +114,30 @@ func (r Report) String() string {
 		b.WriteString("VIOLATION  " + v + "\n")
 	}
 	return b.String()
+}
+
+type finding struct {
+	name string
+	n    int
+}
+
+// findings are the violations, but for events that were lost, which the table counts itself.
+func (r Report) findings() []finding {
+	return []finding{
+		{"COMMITTED AHEAD", r.CommitAhead},
+		{"NOT COMMITTED", r.Uncommitted},
+		{"OUT OF ORDER", r.OutOfOrder},
+		{"OVERLAPS", r.Overlaps},
+		{"STALE CONTACTS", r.Stale},
+		{"ABORTED, BUT SENT", r.AbortedSent},
+		{"BROKEN, BUT SENT", r.UnsendableSent},
+		{"UNKNOWN, BUT SENT", r.UnknownSent},
+		{"GOOD, BUT DEAD-LETTERED", r.GoodDeadLettered},
+		{"WRONG DEAD LETTERS", r.WrongDeadLetters},
+		{"CROSS-TALK", r.CrossTalk},
+		{"NAMED TWICE", r.NamedTwice},
+		{"UNREADABLE", r.Unreadable},
+	}
 }
 
 // examples is how many violations of one kind are described; the others are only counted.

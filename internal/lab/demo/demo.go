@@ -62,7 +62,7 @@ type Display interface {
 
 // State is what Display shows of a run.
 type State struct {
-	Events int    // produced so far
+	Events int    // produced, or about to be
 	API    string // how it is
 	Series harness.Series
 }
@@ -147,7 +147,7 @@ func (r *run) watch(ctx context.Context) (violations []string, err error) {
 		api, since = next, time.Now()
 		r.display.Say("the API is %s", next)
 	}
-	checked := false
+	checked, produced := false, r.Feed.Events
 	var producing <-chan error // nil while nothing arrives
 	defer func() {
 		if producing != nil {
@@ -169,7 +169,7 @@ func (r *run) watch(ctx context.Context) (violations []string, err error) {
 			return violations, err
 		}
 		series := r.Series()
-		r.display.Show(State{r.Feed.Events, api, series})
+		r.display.Show(State{produced, api, series})
 		age := time.Since(since)
 		switch {
 		case api == up && r.Outage > 0 && series.Value("batcher_events_completed_total") >= 0.3*float64(r.Feed.Events):
@@ -182,7 +182,9 @@ func (r *run) watch(ctx context.Context) (violations []string, err error) {
 				return violations, err
 			}
 			violations = append(violations, report.Violations...)
-			producing = r.ProduceInBackground(ctx, r.newer()) // after the check, which reads what was produced
+			newer := r.newer()
+			produced += newer.Events
+			producing = r.ProduceInBackground(ctx, newer) // after the check, which reads what was produced
 		case api == down && age > r.Outage:
 			r.api.Turn(down, false)
 			r.api.Turn(throttling, true)

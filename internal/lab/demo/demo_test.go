@@ -49,6 +49,9 @@ func everyCheckHolds(t *testing.T, api string) {
 	if err != nil || !report.OK() {
 		t.Fatalf("%v\n%v", err, report)
 	}
+	if sum := report.Delivered + report.SetAside + report.NothingToSend + report.Lost; sum != report.Truth.Events {
+		t.Errorf("the table does not add up: %d events ended, of %d:\n%v", sum, report.Truth.Events, report)
+	}
 	if report.DeadLetters == 0 || report.CallsPerFloor < 1 || report.Truth.Events <= small().Feed.Events {
 		t.Errorf("%d dead letters, calls / floor %v, %d events: want some, at least 1, and more than the backlog",
 			report.DeadLetters, report.CallsPerFloor, report.Truth.Events)
