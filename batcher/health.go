@@ -47,6 +47,7 @@ type hold struct {
 	status      int
 	detail      string // of the last refusal
 	tried       trial  // of holdRejecting
+	whole       bool   // of holdRejecting: no row was accepted since whole requests were refused, whatever their rows
 	deadLetters int    // made of its contacts since
 
 	// An operator's decision: what arrived before becomes a dead letter. 0 for none.
@@ -64,6 +65,7 @@ type streamHealth struct {
 	hold               *hold     // nil where the stream is not on hold
 	answered           lastMinute
 	bad                badRate
+	accepts            int // rows of it that were accepted
 
 	failingSince time.Time // the first of the failures in a row
 	failed       time.Time // the last of them

@@ -46,7 +46,8 @@ const holdGrace = time.Minute
 // most dead_letter_max_per_minute, or the refused rows of the stream at most
 // dead_letter_max_ratio of those answered in that minute. Beyond both the cause is more
 // likely in the API than in the rows (I6).
-func (h *health) withinBudget(now time.Time, st *stream, t tally) bool {
+// About the stream as a whole are refusals that all of its rows get alike: then none of them may.
+func (h *health) withinBudget(now time.Time, st *stream, t tally, about bool) bool {
 	st.health.answered.add(now, t)
 	account := &st.account.health
 	account.answered.add(now, t)
@@ -54,9 +55,13 @@ func (h *health) withinBudget(now time.Time, st *stream, t tally) bool {
 	trying := st.health.onHold(holdRejecting)
 	if trying {
 		on.tried.add(t)
+		on.whole = on.whole && t.accepted == 0
 	}
-	if t.refused == 0 {
+	switch {
+	case t.refused == 0:
 		return true
+	case about, trying && on.whole:
+		return false
 	}
 	minute := st.health.answered.at(now)
 	if float64(minute.refused) > h.cfg.DeadLetterMaxRatio*float64(minute.accepted+minute.refused) {

@@ -143,9 +143,9 @@ func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
 func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
-		bad := func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+		bad := func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			if b.Stream == "bad" {
-				return contactsync.Result{Kind: contactsync.BadRequest, Status: 422, Detail: "no"}
+				return rejects(func(string) bool { return true })(ctx, n, b)
 			}
 			return allDelivered(b)
 		}
@@ -320,11 +320,11 @@ func TestHealth_DeadLetterBudget(t *testing.T) {
 		if tt.trying > 0 {
 			st.health.hold = &hold{kind: holdRejecting, since: w.now.Add(-tt.trying)}
 		}
-		w.health.withinBudget(w.now, other, tally{refused: tt.other})
+		w.health.withinBudget(w.now, other, tally{refused: tt.other}, false)
 		for _, rows := range tt.before {
-			w.health.withinBudget(w.now, st, rows)
+			w.health.withinBudget(w.now, st, rows, false)
 		}
-		if got := w.health.withinBudget(w.now, st, tt.rows); got != tt.want {
+		if got := w.health.withinBudget(w.now, st, tt.rows, false); got != tt.want {
 			t.Errorf("%s: within the budget %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -334,8 +334,8 @@ func TestHealth_DeadLetterBudget(t *testing.T) {
 func TestHealth_DeadLetterBudgetOfAnotherAccount(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0 })
-	w.health.withinBudget(w.now, w.schedule.stream("b/1", "b"), tally{refused: 5})
-	if !w.health.withinBudget(w.now, w.schedule.stream("a/1", "a"), tally{refused: 5}) {
+	w.health.withinBudget(w.now, w.schedule.stream("b/1", "b"), tally{refused: 5}, false)
+	if !w.health.withinBudget(w.now, w.schedule.stream("a/1", "a"), tally{refused: 5}, false) {
 		t.Error("one account's dead letters used up the budget of another")
 	}
 }

@@ -16,8 +16,9 @@ type group struct {
 	loose bool
 	// search groups are of a request that was refused as a whole; see search.go. Where they are guilty,
 	// one of these rows and those in then, which wait for the answer to these, is known to be bad.
-	search, guilty bool
-	then           *group
+	search *search
+	guilty bool
+	then   *group
 	// split is set where this is half of a request that was too large, or that failed.
 	split *split
 	// apart groups are a search for bad rows, which has a share of the calls only. Suspect

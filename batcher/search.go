@@ -1,7 +1,68 @@
 package batcher
 
-// A request that was refused as a whole is searched for its bad rows: some of the rows are sent, and the others
-// wait for the answer.
+import (
+	"slices"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// search is the search for the bad rows of a request that was refused as a whole: some of the rows are
+// sent, and the others wait for the answer.
+type search struct {
+	rows     int
+	since    time.Time
+	accepts  int      // rows of the stream that were accepted before
+	flight   int      // its requests in flight
+	refusals int      // requests of several rows that were refused, the first included
+	alone    []string // contacts that were refused alone while no row of the stream was accepted
+}
+
+const (
+	wholeAndHalves = 3
+	aloneAlike     = 3
+)
+
+// undecided reports whether what was refused may be about the stream as a whole: none of its rows was accepted
+// since, and there are enough of them to tell.
+func (s *search) undecided(h *streamHealth) bool {
+	return s != nil && s.rows >= aloneAlike && h.hold == nil && h.accepts == s.accepts
+}
+
+// piece is how many rows a request of the search has at most.
+func (s *search) piece(h *streamHealth) int {
+	if s.refusals >= wholeAndHalves && s.flight == 0 && s.undecided(h) {
+		return 1 // single contacts tell more than quarters
+	}
+	return h.bad.piece()
+}
+
+// ofSearch is the search that the rows of the request are part of; nil where there is none.
+func (s *settlement) ofSearch() *search {
+	if s.request.group == nil {
+		return nil
+	}
+	return s.request.group.search
+}
+
+// refusedAlone notes that a row was refused alone. While that may be about its stream it is kept and others
+// are tried; about is true where three were refused alike.
+func (s *settlement) refusedAlone() (kept, about bool) {
+	c, of := s.request.rows[0], s.ofSearch()
+	if s.decision.rows != refuseOnly || s.result.Kind != contactsync.BadRequest || !of.undecided(&s.stream.health) || !c.owed() || slices.Contains(of.alone, c.folded) {
+		return false, false
+	}
+	if of.alone = append(of.alone, c.folded); len(of.alone) >= aloneAlike {
+		return false, true
+	}
+	s.m.RejectedRowsRetained.Inc()
+	if rows := s.reclaim(); len(rows) > 0 {
+		g := s.searchApart(of, rows, true)
+		g.due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
+	}
+	s.releaseRest(false)
+	return true, false
+}
 
 // badRate is how many of the last rows of a stream made the API refuse whole requests.
 type badRate struct{ rows, bad int }
@@ -29,14 +90,11 @@ func (r *badRate) piece() int {
 }
 
 // searchApart lets rows wait for the search. They are guilty where one of them is known to be bad.
-func (s *settlement) searchApart(rows []*contact, guilty bool) {
-	due := s.now
-	if of := s.request.group; of != nil && of.search {
-		due = of.due // one search after the other: what the first ones find makes the others cheaper
-	}
-	g := newGroup(rows, due)
-	g.apart, g.search, g.guilty = true, true, guilty
+func (s *settlement) searchApart(of *search, rows []*contact, guilty bool) *group {
+	g := newGroup(rows, of.since) // one search after the other: what the first ones find makes the others cheaper
+	g.apart, g.search, g.guilty = true, of, guilty
 	s.pending.sendApart(s.stream, g)
+	return g
 }
 
 // cut leaves the rows in a group of a search that are sent next, most at most, and half of them where one is
@@ -52,7 +110,7 @@ func (g *group) cut(most int) {
 	rows, due := g.takeAll(), g.due
 	g.fill(rows[:n], due)
 	g.then = newGroup(rows[n:], due)
-	g.then.apart, g.then.search, g.then.guilty = true, true, g.guilty
+	g.then.apart, g.then.search, g.then.guilty = true, g.search, g.guilty
 }
 
 // releaseRest frees the rows that waited for the answer to these. Where these were fine, a fault that was

@@ -109,3 +109,83 @@ func TestWindow_BadRowsDoNotSlowOtherStreams(t *testing.T) {
 		}
 	}
 }
+
+// What the whole, both halves and three single contacts get alike is about the stream: it is on hold, and
+// none of its rows becomes a dead letter, until the API takes them.
+func TestWindow_ARefusalOfAllRowsIsAboutTheStream(t *testing.T) {
+	t.Parallel()
+	for _, rows := range []int{3, 4, 30, 100} {
+		t.Run(fmt.Sprint(rows), func(t *testing.T) {
+			t.Parallel()
+			l, rnd := newLifetime(t, 2, nil), rand.New(rand.NewPCG(1, 2))
+			l.budget = time.Second
+			l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result {
+				if b.Stream == "all" {
+					return refusedWhole
+				}
+				return allDelivered(b)
+			}
+			l.addRows(rnd, "all", rows, 0)
+			l.live(20*time.Second, true)
+			st := l.schedule.streams[streamKey{"a", "all"}]
+			if !st.health.onHold(holdRejecting) {
+				t.Fatal("the stream is not on hold")
+			}
+			l.live(3*time.Hour, true)
+			if len(l.letters) > 0 || len(st.contacts) != rows {
+				t.Errorf("%d dead letters, %d contacts wait", len(l.letters), len(st.contacts))
+			}
+			l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
+			l.live(30*time.Minute, true)
+			if len(l.letters) > 0 || len(st.contacts) != 0 {
+				t.Errorf("afterwards %d dead letters, %d contacts wait", len(l.letters), len(st.contacts))
+			}
+		})
+	}
+}
+
+// It takes six calls to tell, and fewer than three contacts tell nothing of their stream.
+func TestWindow_AFewCallsTellARefusedStreamFromBadRows(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		rows, good int // of which the first are bad and the others good
+		calls      int
+		letters    int
+		held       bool
+	}{{1, 0, 1, 1, false}, {2, 0, 3, 2, false}, {100, 0, 6, 0, true}, {100, 99, 14, 1, false}} {
+		w := newTestWindow(t, nil)
+		for i := range tt.rows {
+			id := fmt.Sprint("c", i)
+			if i < tt.rows-tt.good {
+				id = fmt.Sprint("bad", i)
+			}
+			w.add(id)
+		}
+		calls, st := 0, w.schedule.streams[streamKey{"a", "st"}]
+		for ; len(st.contacts) > 0 && st.health.hold == nil && calls < 100; calls++ {
+			req := w.send()
+			w.settle(req, refusesBad(w.now, req.Batch))
+		}
+		if held := st.health.onHold(holdRejecting); calls > tt.calls || held != tt.held || w.DeadLettersPending() != tt.letters {
+			t.Errorf("%d rows, %d good: %d calls, on hold %v, %d dead letters; want %+v", tt.rows, tt.good, calls, held, w.DeadLettersPending(), tt)
+		}
+	}
+}
+
+// A hold that began so makes dead letters again when a row of the stream was accepted.
+func TestWindow_AfterARefusalOfAllRowsBadOnesEnd(t *testing.T) {
+	t.Parallel()
+	l, rnd := newLifetime(t, 1, nil), rand.New(rand.NewPCG(1, 2))
+	l.budget = time.Second
+	l.answer = func(time.Time, contactsync.Batch) contactsync.Result { return refusedWhole }
+	for i := range 10 {
+		l.change("s0", fmt.Sprint("bad", i))
+	}
+	l.addRows(rnd, "s0", 5, 0)
+	l.live(10*time.Minute, false)
+	l.answer = refusesBad
+	l.live(2*time.Hour, true)
+	if len(l.letters) != 10 {
+		t.Errorf("%d dead letters of 10 bad rows, %d contacts wait", len(l.letters), l.pending.contacts)
+	}
+}

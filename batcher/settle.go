@@ -17,6 +17,9 @@ type settlement struct {
 }
 
 func (s *settlement) settle() {
+	if of := s.ofSearch(); of != nil {
+		of.flight--
+	}
 	if s.request.group == nil && s.decision.rowsAnswered {
 		s.stream.health.ordinary.requests++
 	}
@@ -43,6 +46,10 @@ func (s *settlement) each() {
 	if s.decision.rows == refuseOnly {
 		outcomes[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: s.result.Detail}
 	}
+	kept, about := s.refusedAlone()
+	if kept {
+		return
+	}
 	cut := s.cutShort(outcomes)
 	decision := func(i int) *RowDecision {
 		left := cut && outcomes[i].Verdict == contactsync.Unresolved
@@ -59,7 +66,7 @@ func (s *settlement) each() {
 		}
 	}
 	// As a whole: of a thousand refusals not even the first becomes a dead letter.
-	retain := !s.health.withinBudget(s.now, s.stream, t)
+	retain := !s.health.withinBudget(s.now, s.stream, t, about)
 
 	var open []*contact
 	for i, c := range rows {
@@ -78,6 +85,7 @@ func (s *settlement) each() {
 	if t != (tally{}) {
 		s.stream.health.settled = s.now
 	}
+	s.stream.health.accepts += t.accepted
 	if s.decision.rows == refuseOnly {
 		s.stream.health.bad.add(t.refused, t.refused)
 	} else {
@@ -87,6 +95,7 @@ func (s *settlement) each() {
 	case retain:
 		s.result.Detail = firstReason(outcomes)
 		s.health.putOnHold(s.now, s.stream, holdRejecting, s.result)
+		s.stream.health.hold.whole = s.stream.health.hold.whole || about
 	case t != tally{}:
 		s.health.resetBackoff(s.stream)
 	}
@@ -265,7 +274,7 @@ func (s *settlement) convict() bool {
 		return false
 	}
 	c.suspicion.failedAlone(s.now, h)
-	if !c.suspicion.convicted(s.now, h, &s.cfg) || !s.health.withinBudget(s.now, s.stream, tally{refused: 1}) {
+	if !c.suspicion.convicted(s.now, h, &s.cfg) || !s.health.withinBudget(s.now, s.stream, tally{refused: 1}, false) {
 		return false
 	}
 	s.pending.alone[c.key()] = s.now.Add(aloneFor)
@@ -296,7 +305,17 @@ func (s *settlement) halveApart(rows []*contact, due time.Time) {
 func (s *settlement) halve() {
 	if s.decision.rows == halveInTurn {
 		s.log.halved(s.now, s.request.Batch, s.result)
-		s.searchApart(s.reclaim(), true)
+		of := s.ofSearch()
+		if of == nil {
+			of = &search{rows: len(s.request.rows), since: s.now, accepts: s.stream.health.accepts}
+		}
+		of.refusals++
+		if of.undecided(&s.stream.health) { // the other half tells more than parts of this one
+			s.releaseRest(false)
+			s.searchApart(of, s.reclaim(), true)
+			return
+		}
+		s.searchApart(of, s.reclaim(), true)
 		s.releaseRest(false)
 		return
 	}

@@ -63,10 +63,10 @@ func TestSettle_WhereRowsWait(t *testing.T) {
 		{"a half, unavailable", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unavailable}, "|ab then cd"},
 		{"a half, ambiguous", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, "|ab in 5s then cd"},
 		{"a half, credentials refused", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unauthorized}, "|ab then cd"},
-		{"a half, bad as well", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|ab|cd"},
+		{"a half, bad as well", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|cd|ab"},
 		{"a half, too large now", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.TooLarge}, "|cd|a|b"},
 		{"a half, fine", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Answered, Rows: slices.Repeat([]contactsync.Outcome{{Verdict: contactsync.Delivered}}, 2)}, "|cd"},
-		{"a half, and the first of its rows, bad as well", []contactsync.Kind{inTurn, inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|cd|b"},
+		{"the other half, bad as well", []contactsync.Kind{inTurn, inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|ab|cd"},
 		{"one of both halves, too large", []contactsync.Kind{both}, contactsync.Result{Kind: contactsync.TooLarge}, "|cd|a|b"},
 		{"one of both halves, ambiguous", []contactsync.Kind{both}, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, "|cd|ab in 5s"},
 	} {

@@ -181,7 +181,22 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 		if !c.dead && c.deleted == "" {
 			refused = 1
 		}
+		if of := q.search(); refused == 1 && retained && r.Kind == contactsync.BadRequest && of != nil && s.held(st.name) != "rejecting" {
+			if of.rows < simAlike || of.taken != st.taken || of.alone >= simAlike-1 {
+				s.fail("I5", "%v was refused alone, and is neither a dead letter nor its stream on hold: %+v, %d rows taken", c, *of, st.taken)
+			}
+			of.alone++ // others are tried first
+			m.count["retained"]++
+			if m.land(c) {
+				m.count["retried "+r.Kind.String()]++
+				m.apart([]*simCell{c}, &simSet{limit: 1, halves: true, from: m.now, by: m.now.Add(m.cfg.BackoffMax), of: of})
+			}
+			return
+		}
+		of := q.search()
+		st.alike = of != nil && of.rows >= simAlike && of.taken == st.taken && of.alone >= simAlike-1
 		keep := m.answered(s, st, 0, refused, retained)
+		st.alike = false
 		m.refuse(c, reason, r.Status, keep)
 		m.freeHalf(q.set, false)
 		if keep {
@@ -200,6 +215,9 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 	m.count["retried "+r.Kind.String()] += float64(len(rows))
 	m.freeHalf(q.set, false)
 	set := &simSet{limit: (len(rows) + 1) / 2, halves: r.Kind == contactsync.BadRequest, from: m.now, by: m.now, loose: st.hold != nil}
+	if set.of = q.search(); set.of == nil && set.halves {
+		set.of = &simSearch{rows: len(q.cells), taken: st.taken}
+	}
 	if r.Kind == contactsync.TooLarge {
 		set.tooLarge, set.parts = q, 2
 	}

@@ -66,6 +66,26 @@ type simStream struct {
 	refused  simMaybe // the last answer refused the credentials
 	strange  simMaybe // it was refused, and never accepted
 	answers  []simAnswers
+	taken    int  // rows of it, so far
+	alike    bool // three of its contacts were refused alike, and nothing was taken meanwhile
+}
+
+// simSearch is the search for the bad rows of a request that was refused as a whole.
+type simSearch struct {
+	rows  int // of it
+	taken int // rows of the stream before it
+	alone int // contacts that were refused alone and kept, because it may be the stream
+}
+
+// simAlike is how many contacts are refused alike before it is the stream.
+const simAlike = 3
+
+// search is the search that a request is part of; nil for none.
+func (q *simRequest) search() *simSearch {
+	if q.set == nil {
+		return nil
+	}
+	return q.set.of
 }
 
 // simHold is a stream on hold.
@@ -73,6 +93,7 @@ type simHold struct {
 	kind   string
 	since  time.Time
 	status int    // of the last answer that refused it
+	taken  int    // rows of the stream when it began
 	tried  []bool // the last rows of a rejecting one: whether they were refused
 }
 
@@ -139,6 +160,7 @@ type simSet struct {
 
 	tooLarge *simRequest // whose halves these are, or whose remainder
 	parts    int         // how many of them
+	of       *simSearch  // nil where they are of none
 	passed   int         // that were answered
 	failed   bool        // one of them was too large as well
 }
@@ -187,12 +209,12 @@ func (st *simStream) calm() { st.wait = simWait{} }
 func (m *simModel) putOnHold(st *simStream, kind string, status int) {
 	h, a := st.hold, st.account
 	if h == nil {
-		h = &simHold{since: m.now}
+		h = &simHold{since: m.now, taken: st.taken}
 		st.hold = h
 		st.calm()
 	}
 	if h.kind != kind && (h.kind == "rejecting" || kind == "rejecting") {
-		h.since, h.tried = m.now, nil
+		h.since, h.tried, h.taken = m.now, nil, st.taken
 	}
 	if h.kind != kind && kind != "rejecting" && m.strikes(st) { // whatever it was before
 		a.strike(st.name)
@@ -284,6 +306,11 @@ func (m *simModel) retains(st *simStream, refused int) simMaybe {
 	return simNo
 }
 
+// mayBeStream reports whether refusals may be about a stream, and not about its rows.
+func (m *simModel) mayBeStream(st *simStream) bool {
+	return st.hold != nil && st.hold.kind == "rejecting" && st.taken == st.hold.taken || st.alike
+}
+
 // answered counts rows that the API took and refused for good, and reports whether the
 // refused ones were retained.
 func (m *simModel) answered(s *simRun, st *simStream, taken, refused int, retained bool) bool {
@@ -296,10 +323,12 @@ func (m *simModel) answered(s *simRun, st *simStream, taken, refused int, retain
 		h.tried = append(h.tried, slices.Repeat([]bool{false}, taken)...)
 		h.tried = h.tried[max(0, len(h.tried)-simTrials):]
 	}
-	if refused == 0 {
+	if st.taken += taken; refused == 0 {
 		return false
 	}
-	if must := m.retains(st, refused); must == simYes && !retained || must == simNo && retained {
+	if must := m.retains(st, refused); must == simNo && retained && m.mayBeStream(st) {
+		return true // whatever its rows are
+	} else if must == simYes && !retained || must == simNo && retained {
 		t, r := within(st.answers, m.now.Add(-time.Minute))
 		_, letters := within(st.account.letters, m.now.Add(-time.Minute))
 		s.fail("I6", "%d refused rows of %s were retained: %v, with %d refused and %d taken in a minute and %d dead letters of the account", refused, st.name, retained, r, t, letters)

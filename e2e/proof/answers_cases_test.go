@@ -27,6 +27,7 @@ type answerCase struct {
 	// The expected end: these contacts become dead letters, all others are delivered.
 	deadLetters map[int]contactsync.Reason
 	calls       int // that it takes; 0: as few as halving takes
+	atMost      int // calls that it takes where these are more than halving takes
 	duplicates  int // states that the API applies twice, because its answer hid the first time
 
 	newer  bool   // the first answer is followed by a newer event of each contact
@@ -143,6 +144,8 @@ func answerCases(canary string) []answerCase {
 		})
 	}
 	add(answerCase{condition: bad, name: "400 once, whatever the rows", events: 16, times: 1, answer: &stub.Answer{Status: 400}})
+	// It is about the stream: no row becomes a dead letter.
+	add(answerCase{condition: bad, name: "400 to everything, set right later", events: 16, times: 8, atMost: 24, answer: &stub.Answer{Status: 400, Text: `{"errors":[{"msg":"Invalid StreamId","code":400}]}`}})
 	const unauthorized = "401, and 403 in the vendor's form"
 	statuses(unauthorized, 2, 401, 403)
 	halve("403 in another form", "403, HTML", 2, &stub.Answer{Status: 403, Body: stub.HTML})

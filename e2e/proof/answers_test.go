@@ -175,7 +175,7 @@ func (r *answersRun) judge(i int, rule upstream.Rule, got *observed, reasons map
 		}
 	}
 	// As few as halving takes: two calls each time that the rows are halved.
-	most := 1 + 2*bits.Len(uint(c.events-1))
+	most := max(c.atMost, 1+2*bits.Len(uint(c.events-1)))
 	switch {
 	case c.calls > 0 && len(got.calls) != c.calls:
 		wrong("%d calls, want %d", len(got.calls), c.calls)
