@@ -33,7 +33,12 @@ type lab struct {
 
 func newLab(t *testing.T) *lab {
 	t.Helper()
-	h, err := harness.New(3)
+	return newLabOf(t, 3)
+}
+
+func newLabOf(t *testing.T, partitions int32) *lab {
+	t.Helper()
+	h, err := harness.New(partitions)
 	if err != nil {
 		t.Fatal(err)
 	}

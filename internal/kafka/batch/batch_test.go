@@ -168,7 +168,7 @@ func TestRecords_ABombTakesWhatTheLimitAllows(t *testing.T) {
 	for name := range compressors {
 		bombs[name] = compressed(name, 32*limit)
 	}
-	maps.Copy(bombs, hostile())
+	maps.Copy(bombs, kafkatest.Hostile(100))
 	for name, data := range bombs {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
@@ -180,77 +180,9 @@ func TestRecords_ABombTakesWhatTheLimitAllows(t *testing.T) {
 	}
 }
 
-// records is a batch with such bytes in place of its records.
-func records(count int32, payload ...byte) []byte {
-	return kafkatest.Seal(kmsg.RecordBatch{Magic: 2, FirstOffset: 100, LastOffsetDelta: 1 << 20, NumRecords: count, Records: payload})
-}
-
-// record is the bytes of a record behind its length.
-func record(parts ...[]byte) []byte {
-	body := slices.Concat(parts...)
-	return append(binary.AppendVarint(nil, int64(len(body))), body...)
-}
-
-func numbers(all ...int64) (out []byte) {
-	for _, n := range all {
-		out = binary.AppendVarint(out, n)
-	}
-	return out
-}
-
-// hostile are batches that anybody can write whose broker checks little.
-func hostile() map[string][]byte {
-	head := []byte{0, 0, 0}    // attributes, time, offset
-	null := numbers(-1, -1)    // key, value
-	huge := numbers(1 << 60)   // of anything
-	below := numbers(-1 << 40) // likewise
-	good := kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 100}, kmsg.Record{Value: []byte("v")})
-	change := func(at int, with ...byte) []byte {
-		b := bytes.Clone(good)
-		copy(b[at:], with)
-		return b
-	}
-	return map[string][]byte{
-		"headers without number":           records(1, record(head, null, huge)...),
-		"a negative number of headers":     records(1, record(head, null, below)...),
-		"30 million empty headers":         records(1, record(head, null, numbers(30_000_000), make([]byte, 60_000_000))...),
-		"more headers than are taken":      records(1, record(head, null, numbers(batch.MaxHeaders+1), make([]byte, 2*batch.MaxHeaders+2))...),
-		"a header with a negative name":    records(1, record(head, null, numbers(1, -1, -1))...),
-		"a header that is too long":        records(1, record(head, null, numbers(1, 1<<40))...),
-		"a key without end":                records(1, record(head, huge)...),
-		"a negative key":                   records(1, record(head, numbers(-2, -1, 0))...),
-		"a value without end":              records(1, record(head, numbers(-1, 1<<33))...),
-		"a record without end":             records(1, huge...),
-		"a record of a negative length":    records(1, below...),
-		"a record of no length":            records(1, 0),
-		"a number that never ends":         records(1, bytes.Repeat([]byte{0x80}, 11)...),
-		"more in a record than it says":    records(1, record(head, null, numbers(0, 7))...),
-		"more records than it says":        records(1, slices.Concat(record(head, null, numbers(0)), record([]byte{0, 0, 2}, null, numbers(0)))...),
-		"fewer records than it says":       records(1000, record(head, null, numbers(0))...),
-		"an offset twice":                  records(2, slices.Concat(record(head, null, numbers(0)), record(head, null, numbers(0)))...),
-		"an offset before the batch":       records(1, record([]byte{0, 0, 1}, null, numbers(0))...),
-		"an offset behind the batch":       records(1, record([]byte{0, 0}, numbers(1<<30), null, numbers(0))...),
-		"more records than offsets":        kafkatest.Seal(kmsg.RecordBatch{Magic: 2, NumRecords: 2}),
-		"a negative number of records":     kafkatest.Seal(kmsg.RecordBatch{Magic: 2, NumRecords: -1}),
-		"a last offset before the first":   kafkatest.Seal(kmsg.RecordBatch{Magic: 2, LastOffsetDelta: -1}),
-		"a negative offset":                kafkatest.Seal(kmsg.RecordBatch{Magic: 2, FirstOffset: -5}),
-		"offsets beyond the largest":       kafkatest.Seal(kmsg.RecordBatch{Magic: 2, FirstOffset: 1<<63 - 1, LastOffsetDelta: 1}),
-		"a codec that nobody has":          kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 7}),
-		"a wrong checksum":                 change(18, 0xff),
-		"a bit that changed":               change(len(good)-1, 'w'),
-		"a length that is too small":       change(8, 0, 0, 0, 3),
-		"a negative length":                change(8, 0xff, 0xff, 0xff, 0xff),
-		"the format of Kafka 0.10":         change(16, 1),
-		"gzip that is no gzip":             kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 1, Records: []byte("no gzip")}),
-		"a framing that ends":              kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 2, Records: []byte("\x82SNAPPY\x00\x00")}),
-		"a block without end":              kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 2, Records: []byte("\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01\xff\xff\xff\xff")}),
-		"a block that says it is enormous": kafkatest.Seal(kmsg.RecordBatch{Magic: 2, Attributes: 2, Records: []byte("\xff\xff\xff\xff\x0f")}),
-	}
-}
-
 func TestRecords_RefusesWhatLies(t *testing.T) {
 	t.Parallel()
-	for name, data := range hostile() {
+	for name, data := range kafkatest.Hostile(100) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, err := read(data)
@@ -273,14 +205,14 @@ func TestNext_WaitsForTheRestOfABatch(t *testing.T) {
 
 func TestRecords_ErrorsNameTheOffset(t *testing.T) {
 	t.Parallel()
-	_, err := read(hostile()["more headers than are taken"])
+	_, err := read(kafkatest.Hostile(100)["more headers than are taken"])
 	if !errors.Is(err, batch.ErrHeaders) || errors.Is(err, batch.ErrCorrupt) || !strings.Contains(err.Error(), "offset 100: ") || !strings.Contains(err.Error(), fmt.Sprint(batch.MaxHeaders)) {
 		t.Errorf("%v", err)
 	}
 }
 
 func FuzzRecords(f *testing.F) {
-	for _, data := range hostile() {
+	for _, data := range kafkatest.Hostile(100) {
 		if len(data) < 1<<16 {
 			f.Add(data)
 		}

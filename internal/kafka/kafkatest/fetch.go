@@ -102,13 +102,17 @@ func Batch(b kmsg.RecordBatch, records ...kmsg.Record) []byte {
 		b.LastOffsetDelta = max(b.LastOffsetDelta, r.OffsetDelta)
 	}
 	if codec := b.Attributes & 7; codec == 1 {
-		var out bytes.Buffer
-		w := gzip.NewWriter(&out)
-		_, _ = w.Write(b.Records) // a buffer takes everything
-		_ = w.Close()
-		b.Records = out.Bytes()
+		b.Records = gzipped(b.Records)
 	}
 	return Seal(b)
+}
+
+func gzipped(p []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = w.Write(p) // a buffer takes everything
+	_ = w.Close()
+	return out.Bytes()
 }
 
 // Seal sets the length and the checksum of a batch, whatever its records say.

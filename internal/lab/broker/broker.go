@@ -26,6 +26,8 @@ type Broker struct {
 	// Cluster is kfake's own handle, for tests that inject faults, move leaders, or
 	// stop and start nodes.
 	Cluster *kfake.Cluster
+
+	raw raw
 }
 
 // Start starts a cluster. Topics are not created automatically.

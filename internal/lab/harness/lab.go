@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/internal/app"
 	"github.com/contactsync/contactsync/internal/config"
@@ -62,6 +63,11 @@ func New(partitions int32) (*Lab, error) {
 	cfg.Upstream.Breaker.Open = time.Second
 	l.Config = cfg
 	return l, nil
+}
+
+// PutRaw has a partition of the topic hold bytes as its next batch, as of a broker that checks nothing.
+func (l *Lab) PutRaw(ctx context.Context, partition int32, batch func(offset int64) []byte) error {
+	return l.broker.PutRaw(ctx, contactsync.TopicPartition{Topic: l.Topic, Partition: partition}, batch)
 }
 
 // Close stops the replicas, closes the stubs and the broker, and removes the secrets.
