@@ -114,3 +114,20 @@ func TestDocuments_NameSeriesThatExist(t *testing.T) {
 		}
 	}
 }
+
+// A test that a document names as evidence must exist.
+func TestDocuments_NameTestsThatExist(t *testing.T) {
+	t.Parallel()
+	out, err := exec.CommandContext(t.Context(), "git", "grep", "-hE", "--untracked", "^func (Test|Fuzz)", "--", "*_test.go").Output()
+	if err != nil {
+		t.Skip("not a git checkout")
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z][A-Za-z]*(?:_[A-Za-z]+)?)`")
+	for doc, text := range documents(t) {
+		for _, m := range named.FindAllStringSubmatch(text, -1) {
+			if !strings.Contains(string(out), "func "+m[1]+"(") {
+				t.Errorf("%s names %s, which is no test", doc, m[1])
+			}
+		}
+	}
+}
