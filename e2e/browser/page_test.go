@@ -39,7 +39,7 @@ const hostile = `<img src=x onerror="document.title='owned'"><script>document.ti
 // server serves the page with what status returns.
 func server(t *testing.T, status func() app.Status) string {
 	t.Helper()
-	s, err := admin.Listen(t.Context(), "127.0.0.1:0", admin.Deps{
+	s, err := admin.Listen(t.Context(), admin.Config{Listen: "127.0.0.1:0"}, admin.Deps{
 		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Status: func() any { return status() },
 	})
 	if err != nil {
