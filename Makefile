@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers poison outage sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
+.PHONY: help build release check cover demo answers poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -27,6 +27,12 @@ poison: ## bad events, rows and answers beside healthy traffic, and what they co
 
 outage: ## an hour without the API, scaled down, while events arrive
 	$(PROVE) '^TestOutage'
+
+soak: ## hostile records, answers and admin requests at once within the chart's memory, for ten minutes or FOR=
+	$(GO) test -tags proof -count=1 -timeout 30m -v ./e2e/proof -run '^TestSoak$$' -args -soak.for=$(or $(FOR),10m)
+
+soak-short: ## a minute of it
+	@$(MAKE) --no-print-directory soak FOR=60s
 
 SIM := $(GO) test -count=1 -timeout 30m -v ./internal/kafka/group -run '^TestWorld$$' -args
 
@@ -157,7 +163,7 @@ chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its
 	    -schema-location '$(CACHE)/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json' $(CACHE)/rendered.yaml; \
 	done; done
 
-ci: vet lint docs-check chart page race e2e fuzz-short answers poison outage mutants-sample test ## what continuous integration runs
+ci: vet lint docs-check chart page race e2e fuzz-short answers poison outage soak-short mutants-sample test ## what continuous integration runs
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE)

@@ -47,6 +47,7 @@ func poisonScaleOf(small bool) poisonScale {
 type poisonRun struct {
 	lab
 
+	replica     *harness.Replica
 	host        *stub.Server
 	others      []*stub.Server // one for each bad answer
 	answers     []badAnswer
@@ -104,10 +105,10 @@ func newPoisonRun(ctx context.Context, t *testing.T, o options, answers []badAns
 	}
 	r.Config.Upstream.Accounts = accounts
 	r.Config.Upstream.ThrottleMax = time.Second
-	replica := r.start(o, nil)
+	r.replica = r.start(o, nil)
 	// An event that is produced before the partitions are assigned would be old when it is read.
 	must(t, harness.Wait(ctx, func() bool {
-		s := replica.Series()
+		s := r.replica.Series()
 		return s.Value("consumer_assigned_partitions") == 6 && s.Value("consumer_catching_up_partitions") == 0
 	}))
 	return r
