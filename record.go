@@ -52,6 +52,12 @@ type Ended struct {
 	SetAside bool // as a dead letter
 }
 
+// Parked is an event of a claim that is not kept, and is to be read again.
+type Parked struct {
+	Claim
+	Offset int64
+}
+
 // Position returns where the event is in Kafka.
 func (e Ended) Position() Position { return Position{e.TopicPartition, e.Offset} }
 

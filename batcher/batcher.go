@@ -28,6 +28,8 @@ type Publisher interface {
 // slice.
 type Acker interface {
 	Done(ended []contactsync.Ended)
+	// Park takes the events that are not kept and are to be read again.
+	Park(left []contactsync.Parked)
 }
 
 // Deps are the batcher's neighbours.
@@ -149,6 +151,9 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	b.deps.DeadLetters.Pending.Set(float64(w.DeadLettersPending()))
 	if ended := w.TakeEnded(); len(ended) > 0 {
 		b.deps.Acker.Done(ended)
+	}
+	if left := w.TakeParked(); len(left) > 0 {
+		b.deps.Acker.Park(left)
 	}
 	b.finishRelease(now) // after what has ended is known: a final commit follows
 	w.m.Events.Set(&w.outbox.total)

@@ -20,6 +20,13 @@ type claim struct {
 	first    int64 // offset of the first event that was added; -1 before it
 	assigned time.Time
 	ranked   time.Time // the latest rank of an event of catch-up
+
+	// Of parking.
+	next        int64 // behind the last event that was added first
+	parked      map[streamKey]*parked
+	pass        int   // counts how often what was left is read again
+	parkedBytes int64 // what the window charges for it
+	parkedAt    int64 // the range of offsets that was charged last
 }
 
 // rank is by what time an event is sent before others. A backlog arrives all at once, so
@@ -52,6 +59,8 @@ type claims struct {
 	owned      map[contactsync.Claim]*claim
 	last       *claim // of the latest event: most come in runs of one partition
 	catchingUp int    // how many catch up
+
+	parkedBytes int64 // what the window charges for events that are left to be read again
 }
 
 func newClaims() claims { return claims{owned: map[contactsync.Claim]*claim{}} }
@@ -62,6 +71,11 @@ func (cl *claim) opened(now time.Time, r *contactsync.Record) source {
 	if cl.first < 0 {
 		cl.first = r.Offset
 	}
+	return cl.source(now, r)
+}
+
+// source is an event of the claim that was counted.
+func (cl *claim) source(now time.Time, r *contactsync.Record) source {
 	at := r.Time
 	if at.IsZero() { // of a log without timestamps
 		at = now
@@ -71,7 +85,7 @@ func (cl *claim) opened(now time.Time, r *contactsync.Record) source {
 
 func (cs *claims) assign(now time.Time, owned []contactsync.Claim, catchUp bool) {
 	for _, c := range owned {
-		cs.owned[c] = &claim{Claim: c, live: true, catching: catchUp, first: -1, assigned: now}
+		cs.owned[c] = &claim{Claim: c, live: true, catching: catchUp, first: -1, assigned: now, parkedAt: -1}
 		if catchUp {
 			cs.catchingUp++
 		}

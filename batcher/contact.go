@@ -47,6 +47,8 @@ type contact struct {
 	newer, newest *contact
 	deleted       counter // in a request, and a delete arrived meanwhile: what counts its events then
 
+	aside bool // given up by an operator before it was read again
+
 	prev, next             *contact // in the list where it waits
 	sameIDPrev, sameIDNext *contact // of the same id in other streams: see index
 }
@@ -77,6 +79,12 @@ func oldest(sources []source) (at time.Time, ok bool) {
 		return time.Time{}, false
 	}
 	return sources[0].time(), true
+}
+
+// before reports whether all that is pending of the contact came before an event of its partition.
+func (c *contact) before(src source) bool {
+	n := c.last().sources
+	return len(n) > 0 && n[len(n)-1].claim == src.claim && n[len(n)-1].offset < src.offset
 }
 
 // failed notes a request with the contact that failed.

@@ -33,6 +33,18 @@ func (b *Batcher) CaughtUp(c contactsync.Claim) {
 	b.do(func(now time.Time) { b.window.CaughtUp(now, c) })
 }
 
+// ReadAgain says whether events of a claim that were left may be handed over again. See
+// Window.ReadAgain. Whatever was added before was passed to the Acker when it returns.
+func (b *Batcher) ReadAgain(c contactsync.Claim) (pass int) {
+	b.do(func(now time.Time) { pass = b.window.ReadAgain(now, c) })
+	return pass
+}
+
+// ReadAgainDone says that they have been. See Window.ReadAgainDone.
+func (b *Batcher) ReadAgainDone(c contactsync.Claim, pass, gone int) {
+	b.do(func(now time.Time) { b.window.ReadAgainDone(now, c, pass, gone) })
+}
+
 // Release gives all claims back: it starts nothing more, waits for what is in flight, and
 // drops the rest. When ctx ends first, requests in flight are given up
 // and the cause of ctx is returned. In both cases no request is in flight

@@ -48,6 +48,7 @@ func (w decisions) setAside(now time.Time, account, name, reason string) error {
 	w.m.HoldDecisions.WithLabelValues("set_aside").Inc()
 	w.log.add(slog.LevelWarn, "an operator has the contacts of a stream on hold set aside as dead letters; when the stream is back: contactsync dlq replay --stream STREAM --reason REASON",
 		"kind", on.kind.String(), "account", st.account.id, "stream", st.name, "contacts", len(st.contacts), "events", st.events(), "because", reason, "dead_letter_reason", string(on.kind.reason()))
+	parking{w.Window}.setAside(st)
 	w.goOn(st, expireAtOnce)
 	return nil
 }
@@ -60,13 +61,16 @@ const mostReason = 200
 func (w decisions) goOn(st *stream, most int) (n int) {
 	on := st.health.hold
 	w.pending.dissolve(w.now, st, true)
-	decided := func(c *contact) bool { return c.rank.seq < on.asideBelow }
+	decided := func(c *contact) bool { return c.rank.seq < on.asideBelow || c.aside }
 	n = w.pending.expire(w.now, st, most, on.asideBecause+"; the last answer: "+on.detail, decided)
 	on.deadLetters += n
 	for _, c := range st.contacts {
 		if decided(c) {
 			return n // in flight, in a set that is not due, or too many for one go
 		}
+	}
+	if (parking{w.Window}).asides(on) {
+		return n // they are still to be read again
 	}
 	on.asideBelow = 0
 	w.health.resetBackoff(st)

@@ -221,6 +221,21 @@ func (l *eventLog) full(s *snapshot) {
 	}
 }
 
+// parked notes that events of a stream are left to be read again.
+func (l *eventLog) parked(now time.Time, key streamKey, from source) {
+	if l.due(now, "parked streams") {
+		l.add(slog.LevelWarn, "streams on hold have their part of the window: from here on events of the stream are not kept, and are read again when it is no longer on hold; contactsync_consumer_parked_records counts them",
+			"account", key.account, "stream", key.name, "from", contactsync.Position{TopicPartition: from.claim.TopicPartition, Offset: from.offset}.String())
+	}
+}
+
+// unparked notes that all of them were.
+func (l *eventLog) unparked(now time.Time, key streamKey, cl *claim) {
+	if l.due(now, "streams that were parked") {
+		l.add(slog.LevelInfo, "the events of the stream that were not kept have been read again", "account", key.account, "stream", key.name, "partition", cl.TopicPartition.String())
+	}
+}
+
 // acked notes dead letters that Kafka has acknowledged.
 func (l *eventLog) acked(letters []*DeadLetter) {
 	for _, d := range letters {

@@ -61,6 +61,7 @@ type harness struct {
 	deadLetters []contactsync.DeadLetter
 	tries       int
 	ended       []int64
+	parked      []int64
 }
 
 type call struct {
@@ -147,6 +148,14 @@ func (s *harness) Publish(_ context.Context, letters []contactsync.DeadLetter) (
 		return left, errors.New("not all")
 	}
 	return nil, nil
+}
+
+func (s *harness) Park(left []contactsync.Parked) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range left {
+		s.parked = append(s.parked, p.Offset)
+	}
 }
 
 func (s *harness) Done(ended []contactsync.Ended) {

@@ -145,6 +145,7 @@ func (h *health) putOnHold(now time.Time, st *stream, kind holdKind, r contactsy
 	if on == nil {
 		on = &hold{since: now}
 		s.hold, s.failures, s.backoff = on, 0, time.Time{}
+		h.schedule.countHeld(st)
 	}
 	if on.kind != kind {
 		if on.kind == holdRejecting || kind == holdRejecting {
@@ -203,6 +204,7 @@ const (
 func (h *health) endHold(now time.Time, st *stream, why string) {
 	on := st.health.hold
 	st.health.hold = nil
+	h.schedule.countHeld(st)
 	h.resetBackoff(st)
 	h.log.add(slog.LevelInfo, "stream is no longer on hold", "because", why, "kind", on.kind.String(), "account", st.account.id, "stream", st.name,
 		"lasted", now.Sub(on.since), "probes_refused", on.probes, "dead_letters", on.deadLetters)

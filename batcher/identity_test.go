@@ -42,6 +42,8 @@ func (c *chaos) Publish(_ context.Context, letters []contactsync.DeadLetter) ([]
 
 func (c *chaos) Done([]contactsync.Ended) {}
 
+func (c *chaos) Park([]contactsync.Parked) {}
+
 // At every scrape the events that were consumed are those completed, released and waiting,
 // and each completed one has an age: while the window is full, streams are on hold, dead
 // letters wait and partitions come and go.

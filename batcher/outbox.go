@@ -28,6 +28,8 @@ type outbox struct {
 	ended []contactsync.Ended // since takeEnded
 	total metrics.EventTotals
 
+	parked []contactsync.Parked // since Window.TakeParked
+
 	deferred      []*DeadLetter            // of partitions that catch up
 	waiting       []*DeadLetter            // to be published, oldest first
 	inFlight      map[*DeadLetter]struct{} // taken and not yet acknowledged

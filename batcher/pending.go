@@ -38,8 +38,9 @@ func (p *pending) find(key contactKey) *contact {
 	return nil
 }
 
-// update takes in a newer state of a contact; c is what is pending of it, or nil.
-func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source) {
+// update takes in a newer state of a contact; c is what is pending of it, or nil. With aside
+// it becomes a dead letter, as an operator has decided.
+func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source, aside bool) {
 	switch {
 	case c == nil:
 		st := p.schedule.stream(ev.Contact.Stream, ev.Contact.Account)
@@ -51,6 +52,7 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source)
 	default:
 		c.push(p.add(now, c.stream, ev, src))
 	}
+	c.last().aside = c.last().aside || aside
 }
 
 func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *contact {
@@ -89,6 +91,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 	}
 	c.record, c.account, c.version = newer.record, newer.account, newer.version
 	c.sources = append(c.sources, newer.sources...)
+	c.aside = c.aside || newer.aside
 	p.free(newer)
 }
 
@@ -254,7 +257,11 @@ func (p *pending) deliver(c *contact) {
 	}
 	c.stream.account.delivered = p.outbox.now
 	if c.deleted == nil { // else what came after it is known already
-		p.seen.note(c.key(), c.version)
+		generation := int32(-1)
+		if live(c.sources) {
+			generation = c.sources[len(c.sources)-1].claim.Generation
+		}
+		p.seen.noteSent(c.key(), c.version, generation)
 	}
 	p.end(c)
 }
@@ -318,30 +325,30 @@ func (p *pending) expire(now time.Time, st *stream, most int, detail string, due
 	return n
 }
 
-// remove notes that a contact was deleted, and ends what is pending of it.
-func (p *pending) remove(key contactKey, v version, reason counter) {
-	if c := p.find(key); c != nil {
+// remove ends what is pending of a contact that was deleted. A delete that is read again is
+// not about what came after it.
+func (p *pending) remove(key contactKey, again bool, src source, reason counter) {
+	if c := p.find(key); c != nil && (!again || c.before(src)) {
 		p.discard(c, reason)
 	}
-	p.seen.note(key, v)
 }
 
 // removeNamed does so for the contacts that a tombstone means: it names no account, and perhaps no
 // stream either.
-func (p *pending) removeNamed(key contactKey, v version, reason counter) {
+func (p *pending) removeNamed(key contactKey, v version, again bool, src source, reason counter) {
 	p.seen.note(key, v)
 	if key.stream.name != "" {
 		for _, a := range p.schedule.accounts {
 			key.stream.account = a.id
-			if c := p.find(key); c != nil {
-				p.discard(c, reason)
-			}
+			p.remove(key, again, src, reason)
 		}
 		return
 	}
 	for c, next := p.index.named(key.id), (*contact)(nil); c != nil; c = next {
 		next = c.sameIDNext
-		p.discard(c, reason)
+		if !again || c.before(src) {
+			p.discard(c, reason)
+		}
 	}
 }
 
@@ -360,6 +367,13 @@ func (p *pending) discard(c *contact, reason counter) {
 		p.skipAll(newer, reason)
 		p.free(newer)
 	}
+}
+
+// drop takes a contact out whose events are read again.
+func (p *pending) drop(c *contact) {
+	p.unlink(c)
+	p.index.drop(c)
+	p.free(c)
 }
 
 func (p *pending) skipAll(c *contact, reason counter) {
@@ -406,8 +420,16 @@ func (p *pending) end(c *contact) {
 }
 
 func (p *pending) free(c *contact) {
-	p.bytes -= c.charge
+	p.charge(c, 0)
 	p.contacts--
+}
+
+// charge sets what the window charges for a contact.
+func (p *pending) charge(c *contact, n int64) {
+	p.bytes += n - c.charge
+	c.stream.bytes += n - c.charge
+	c.charge = n
+	p.schedule.countHeld(c.stream)
 }
 
 // recharge brings what the window charges for a contact up to date.
@@ -416,6 +438,5 @@ func (p *pending) recharge(c *contact) {
 	if c.merged {
 		n += int64(len(c.body))
 	}
-	p.bytes += n - c.charge
-	c.charge = n
+	p.charge(c, n)
 }

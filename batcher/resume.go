@@ -12,14 +12,14 @@ import (
 // reports whether it did. Where older events of its contact are still open, it is handled
 // like any other: an update is merged and sent once more, because it is a patch and does
 // not replace them, and a delete ends them. So are tombstones, which can mean contacts of
-// any stream.
+// any stream. So is what follows an older state of its contact that was sent since.
 func (w *Window) resume(ev *event.Event, src source) bool {
 	switch {
 	case ev.Before == contactsync.Open, ev.Kind == event.Tombstone:
 		return false
 	case ev.Before == contactsync.SetAside, ev.Kind == event.Broken:
 		// It does not count as seen: what was set aside must not stop an older state.
-	case w.pending.find(keyOf(ev)) != nil:
+	case w.pending.find(keyOf(ev)) != nil, w.seen.sentOlder(ev):
 		return false
 	default:
 		w.seen.noteNewer(keyOf(ev), versionOf(ev))

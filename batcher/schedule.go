@@ -22,6 +22,8 @@ type stream struct {
 
 	health streamHealth
 
+	bytes, held int64 // what the window charges for its contacts, and of that, what counts as on hold
+
 	// Of the schedule.
 	inFlight int  // requests
 	changed  bool // since it was last placed
@@ -95,7 +97,8 @@ type schedule struct {
 	streams    map[streamKey]*stream
 	accounts   []*account
 	touched    []*stream
-	collecting bool // a partition catches up: its contacts may share a request, so only full ones are sent
+	held       int64 // what the window charges for streams on hold
+	collecting bool  // a partition catches up: its contacts may share a request, so only full ones are sent
 }
 
 // stream returns the stream of a name in an account, which is made where it is new.
@@ -161,6 +164,16 @@ func (s *schedule) dropEmpty(now time.Time) {
 			s.drop(st)
 		}
 	}
+}
+
+// countHeld counts what a stream takes of the window among what streams on hold take.
+func (s *schedule) countHeld(st *stream) {
+	held := int64(0)
+	if st.health.hold != nil {
+		held = st.bytes
+	}
+	s.held += held - st.held
+	st.held = held
 }
 
 // touch notes that something of a stream has changed that its turn depends on.

@@ -69,6 +69,7 @@ type remembered struct {
 	version
 
 	noted uint64
+	sent  int32 // the generation in which the API has accepted it; -1 where an event was only read
 }
 
 // newSeen remembers at most so many contacts.
@@ -115,7 +116,27 @@ func (s *seen) note(key contactKey, v version) {
 		return
 	}
 	s.noted++
-	s.known.Add(key, remembered{v, s.noted})
+	s.known.Add(key, remembered{v, s.noted, -1})
+}
+
+// noteSent remembers a state that the API has accepted in a generation.
+func (s *seen) noteSent(key contactKey, v version, generation int32) {
+	if s.known == nil {
+		return
+	}
+	s.noted++
+	s.known.Add(key, remembered{v, s.noted, generation})
+}
+
+// sentOlder reports whether the API has accepted a state of an event's contact since that
+// event had ended under an earlier owner, which is older: one that was read again, or sent
+// before all was read.
+func (s *seen) sentOlder(ev *event.Event) bool {
+	if s.known == nil {
+		return false
+	}
+	known, ok := s.known.Peek(keyOf(ev))
+	return ok && known.sent == ev.Record.Generation && known.Origin.TopicPartition == ev.Record.TopicPartition && known.read < ev.Record.Offset
 }
 
 // noteUnwritten remembers the state of a dead letter until it is written, or forgotten.

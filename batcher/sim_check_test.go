@@ -14,6 +14,7 @@ import (
 // letters, holds.
 func (s *simRun) sync() {
 	m := s.model
+	s.isParked(nil)
 	for _, e := range s.window.TakeEnded() {
 		if !m.ended[e] {
 			s.fail("I2", "%v of generation %d has ended, and must not", e.Position(), e.Generation)

@@ -105,6 +105,13 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 			charge(recordSize(l.found.Record), len(l.reads))
 		}
 	}
+	parked := 0
+	for _, cl := range m.claims {
+		if n := len(cl.parked); n > 0 {
+			parked += n
+			most += 160 + 300*n
+		}
+	}
 	check("pending contacts", b.PendingContacts, float64(pending))
 	check("requests in flight", b.InFlightRequests, float64(len(s.requests)))
 	check("rows in flight", b.InFlightRows, float64(rows))
@@ -113,7 +120,7 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 		full = 1
 	}
 	check("window full", b.Full, full)
-	if n := testutil.ToFloat64(b.Bytes); n < float64(least) || n > float64(most) || pending+len(m.letters) == 0 && n != 0 {
+	if n := testutil.ToFloat64(b.Bytes); n < float64(least) || n > float64(most) || pending+len(m.letters)+parked == 0 && n != 0 {
 		s.fail("I8", "the window holds %v bytes, want from %d to %d", n, least, most)
 	}
 	if age := max(testutil.ToFloat64(b.OldestPendingAge.WithLabelValues("active")), testutil.ToFloat64(b.OldestPendingAge.WithLabelValues("on_hold"))); age > s.now.Sub(oldest).Seconds() || pending == 1 && !waits && age != s.now.Sub(oldest).Seconds() {

@@ -44,6 +44,8 @@ type simClaim struct {
 	open     int   // events not ended
 	assigned time.Time
 	ranked   time.Time // the latest of what was read while it catches up
+
+	parked map[string]*simParked // by stream
 }
 
 // rank is the arrival of an event, but in catch-up its time, as far as that is not before
@@ -138,7 +140,7 @@ func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 
 func (m *simModel) assign(claims []contactsync.Claim, catchUp bool) {
 	for _, c := range claims {
-		m.claims[c] = &simClaim{Claim: c, catching: catchUp, first: -1, assigned: m.now}
+		m.claims[c] = &simClaim{Claim: c, catching: catchUp, first: -1, assigned: m.now, parked: map[string]*simParked{}}
 	}
 }
 
@@ -173,46 +175,50 @@ func (m *simModel) caughtUp(c contactsync.Claim) {
 }
 
 // add takes an event; fate is what has become of an update or a delete.
-func (m *simModel) add(e *simEvent, claim contactsync.Claim, fate string) {
+func (m *simModel) add(e *simEvent, claim contactsync.Claim, fate string, again bool) {
 	cl := m.claims[claim]
 	if cl == nil {
 		m.count["released"]++
 		return
 	}
-	cl.open++
+	if !again {
+		cl.open++
+	}
 	r := simRead{cl, e}
 	switch {
 	case e.kind == event.Broken:
 		m.letter(&simLetter{reads: []simRead{r}, event: e, reason: e.reason, first: m.now})
 	case e.kind == event.Tombstone:
-		for _, c := range m.named(e.key) {
-			m.remove(c, "tombstone")
-		}
 		if e.key.id == "" {
 			m.skip("unnamed_tombstone", r)
 			break
 		}
-		if m.cfg.RememberContacts > 0 {
-			m.gone[e.key] = e.order
-		}
-		for k := range m.seen { // what comes after it is a new contact
-			if k == e.key || e.key.stream == "" && k.id == e.key.id {
-				m.seen[k] = e.order
-			}
-		}
+		m.tombstone(r, again)
 		m.skip("tombstone", r)
 	case fate == simStale:
 		m.skip("stale", r)
 	case fate == simUnverifiable:
 		m.letter(&simLetter{reads: []simRead{r}, event: e, body: e.body, reason: contactsync.ReasonUnverifiable, first: m.now})
 	case e.kind == event.Delete:
-		for _, c := range m.named(e.key) {
-			m.remove(c, "delete")
-		}
+		m.removeNamed(r, again, "delete")
 		m.remember(e.key, e.order)
 		m.skip("delete", r)
 	default:
 		m.update(r)
+	}
+}
+
+// tombstone ends what is pending of the contacts that one names.
+func (m *simModel) tombstone(r simRead, again bool) {
+	e := r.event
+	m.removeNamed(r, again, "tombstone")
+	if m.cfg.RememberContacts > 0 {
+		m.gone[e.key] = e.order
+	}
+	for k := range m.seen { // what comes after it is a new contact
+		if k == e.key || e.key.stream == "" && k.id == e.key.id {
+			m.seen[k] = e.order
+		}
 	}
 }
 

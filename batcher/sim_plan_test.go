@@ -51,7 +51,7 @@ func drawPlan(t *rapid.T) simPlan {
 	p.late = p.declared != "nothing" && has("late")
 	p.mad = rapid.IntRange(0, 9).Draw(t, "mad") == 9
 	p.wander = rapid.IntRange(0, 9).Draw(t, "wander") == 9
-	p.smallWindow = rapid.IntRange(0, 3).Draw(t, "small window") == 3
+	p.smallWindow = rapid.IntRange(0, 2).Draw(t, "small window") == 2
 	p.restarts, p.slowCatchUp = has("restarts"), has("slow catch-up")
 	p.poisons = []string{"400", "413", "rejected", "open", "transient"}
 	switch p.theme {

@@ -43,6 +43,7 @@ type simRun struct {
 	committed  []int
 	ended      []map[int]bool
 	catchEnd   []int // read position at which a partition has caught up
+	again      []simAgain
 
 	requests []*simRequest // in flight
 	wake     time.Time     // as the Window said when nothing could start
@@ -99,6 +100,7 @@ func (s *simRun) fail(promise, format string, args ...any) {
 
 // process starts the service anew: nothing is remembered.
 func (s *simRun) process() {
+	s.again = make([]simAgain, s.plan.partitions)
 	s.metrics = metrics.New(prometheus.NewRegistry())
 	s.model = newSimModel(s.cfg, s.simWorld)
 	for _, a := range s.apis {
@@ -121,24 +123,26 @@ func (s *simRun) fetch(p int) {
 	if s.chance(50) { // the rest of a fetch of the last generation
 		last := s.claim(p)
 		last.Generation--
-		s.add(e, last)
+		s.add(e, last, false)
 	}
-	s.add(e, s.claim(p))
+	s.add(e, s.claim(p), false)
 	if !s.plan.slowCatchUp || s.chance(3) {
 		s.caughtUp(p, false)
 	}
 }
 
-func (s *simRun) add(e *simEvent, claim contactsync.Claim) {
-	s.logf("read %v", e)
+// add gives an event to the Window, for the first time or again.
+func (s *simRun) add(e *simEvent, claim contactsync.Claim, again bool) {
+	s.logf("read %v, again %v", e, again)
 	rec := e.record
 	rec.Generation = claim.Generation
 	ev := s.decoder.Decode(rec)
 	if ev.Kind != e.kind {
 		s.fail("test", "%v was decoded as %v: %v", e, ev.Kind, ev.Err)
 	}
-	s.still = false
+	s.still, ev.Again = false, again
 	cl, fate := s.model.claims[claim], simTaken
+	full := s.fullOfHolds()
 	var must string
 	var may []string
 	if cl != nil && cl.first < 0 {
@@ -150,6 +154,14 @@ func (s *simRun) add(e *simEvent, claim contactsync.Claim) {
 	}
 	stale, letters := s.skippedStale(may != nil), s.window.DeadLettersPending()
 	s.window.Add(s.now, &ev)
+	if cl != nil && s.checkLeft(e, cl, again, full) {
+		s.model.leave(e, cl, again)
+		if e.kind != event.Update {
+			s.deletes[e.key.id]++
+		}
+		s.sync()
+		return
+	}
 	if may != nil { // not everything is remembered
 		switch fate = simTaken; {
 		case s.skippedStale(true) > stale:
@@ -161,7 +173,10 @@ func (s *simRun) add(e *simEvent, claim contactsync.Claim) {
 			s.fail("I3", "%v was %s, and must be %s or one of %v", e, fate, must, may)
 		}
 	}
-	s.model.add(e, claim, fate)
+	s.model.add(e, claim, fate, again)
+	if again && cl != nil && int(e.record.Offset) < s.catchEnd[e.record.Partition] {
+		s.overlap = true
+	}
 	if fate == simTaken && cl != nil {
 		s.unordered[e.key] = s.unordered[e.key] || e.late && !e.order.replayed
 		if e.kind != event.Update {
@@ -244,8 +259,10 @@ func (s *simRun) tick() {
 	for _, l := range s.window.DeadLettersWaiting() {
 		waiting[l.Record.Position] = true
 	}
+	s.isParked(nil)
 	s.model.expired(func(c *simCell) bool { return waiting[c.newest().record.Position] })
 	s.sync()
+	s.checkShed()
 	s.window.Observe(s.now)
 	s.checkMetrics()
 	s.still = false

@@ -10,6 +10,7 @@ import (
 func (s *simRun) assign() {
 	s.generation++
 	s.owned = nil
+	clear(s.again)
 	for p := range s.logs {
 		if s.quiet || s.generation == 1 || !s.chance(4) {
 			s.owned = append(s.owned, p)

@@ -53,6 +53,7 @@ func (s *simRun) step() {
 			}
 		}},
 		{8, func() { s.send(s.chance(2)) }},
+		{weight(p.smallWindow, 6), func() { s.readAgain(s.rand.IntN(len(s.logs)), 1+s.rand.IntN(12)) }},
 		{weight(!p.slow, 14) + 8, s.answerOne},
 		{14, s.wait},
 		{5, s.acknowledge},
@@ -144,6 +145,7 @@ func (s *simRun) finish() {
 				s.fetch(p)
 			}
 			s.caughtUp(p, false)
+			s.readAgain(p, 1000)
 		}
 		s.round()
 		for len(s.requests) > 0 {

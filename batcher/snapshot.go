@@ -82,6 +82,7 @@ func (w *Window) snapshot() *snapshot {
 	}
 	for _, cl := range w.claims.owned {
 		s.consider(cl.deferred.head)
+		s.considerParked(cl)
 	}
 	for _, letters := range [][]*DeadLetter{w.outbox.deferred, w.outbox.waiting} {
 		for _, d := range letters {
@@ -104,6 +105,19 @@ func (s *snapshot) consider(c *contact) {
 		s.considerAs(waitOnHold, c.sources)
 	default:
 		s.considerAs(waitActive, c.sources)
+	}
+}
+
+// considerParked takes in what is to be read again of a claim: its streams are on hold, or were.
+func (s *snapshot) considerParked(cl *claim) {
+	for key, p := range cl.parked {
+		if p.events <= 0 {
+			continue
+		}
+		s.oldest[waitOnHold] = earlier(s.oldest[waitOnHold], p.oldest)
+		if st := s.w.schedule.streams[key]; st.onHoldAs() != nil {
+			s.held[st.account][st.health.hold.kind].events += p.events
+		}
 	}
 }
 
@@ -233,7 +247,8 @@ type HoldStatus struct {
 	NextProbe  time.Time `json:"next_probe"`
 	Probes     int       `json:"probes_refused"`
 	Contacts   int       `json:"contacts"`
-	Events     int       `json:"events"` // behind the contacts
+	Events     int       `json:"events"`          // behind the contacts
+	Parked     int       `json:"parked,omitzero"` // events beside those, to be read again
 	Status     int       `json:"status"`
 	Detail     string    `json:"detail,omitzero"`
 }
@@ -282,6 +297,6 @@ func (s *snapshot) hold(st *stream) HoldStatus {
 	on := st.health.hold
 	return HoldStatus{
 		Kind: on.kind.String(), Account: st.account.id, Stream: st.name, Credential: st.credential, Since: on.since, NextProbe: s.nextProbe(st),
-		Probes: on.probes, Contacts: len(st.contacts), Events: st.events(), Status: on.status, Detail: on.detail,
+		Probes: on.probes, Contacts: len(st.contacts), Events: st.events(), Parked: parking{s.w}.events(st), Status: on.status, Detail: on.detail,
 	}
 }

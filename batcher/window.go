@@ -59,7 +59,7 @@ func (w *Window) clock(now time.Time) {
 // Full reports whether the window holds what it may. Fetching pauses then.
 func (w *Window) Full() bool { return w.bytes() >= int64(w.cfg.WindowBytes) }
 
-func (w *Window) bytes() int64 { return w.pending.bytes + w.outbox.bytes }
+func (w *Window) bytes() int64 { return w.pending.bytes + w.outbox.bytes + w.claims.parkedBytes }
 
 // Assign makes claims known, all of one generation: what came before it has been
 // dropped by Forget. With catchUp their contacts are only collected until
@@ -102,22 +102,28 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 		w.outbox.total.Released++
 		return
 	}
-	src := w.outbox.opened(cl, &ev.Record)
-	if ev.Contact.Ignored != 0 && ev.Kind != event.Broken {
-		w.noteHints(ev)
+	src := cl.source(w.now, &ev.Record)
+	if !ev.Again {
+		w.outbox.opened(cl, &ev.Record)
+		if ev.Contact.Ignored != 0 && ev.Kind != event.Broken {
+			w.noteHints(ev)
+		}
 	}
-	if w.resume(ev, src) {
+	left, aside := parking{w}.leaves(cl, ev, src)
+	cl.next = max(cl.next, src.offset+1)
+	if left || w.resume(ev, src) {
 		return
 	}
 	switch ev.Kind {
 	case event.Update:
 		if c := w.pending.find(keyOf(ev)); w.acceptable(c, ev, src) {
 			w.noteSpelling(c, ev)
-			w.pending.update(w.now, c, ev, src)
+			w.pending.update(w.now, c, ev, src, aside)
 		}
 	case event.Delete:
 		if c := w.pending.find(keyOf(ev)); w.acceptable(c, ev, src) {
-			w.pending.remove(keyOf(ev), versionOf(ev), w.m.skippedDelete)
+			w.pending.remove(keyOf(ev), ev.Again, src, w.m.skippedDelete)
+			w.seen.note(keyOf(ev), versionOf(ev))
 			w.outbox.skip(src, w.m.skippedDelete)
 		}
 	case event.Tombstone:
@@ -130,7 +136,10 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 			reason = w.m.skippedUnnamed
 			w.log.unnamed(w.now, ev)
 		} else {
-			w.pending.removeNamed(keyOf(ev), versionOf(ev), reason)
+			w.pending.removeNamed(keyOf(ev), versionOf(ev), ev.Again, src, reason)
+			if (parking{w}).leavesTombstone(cl, ev, src) {
+				return
+			}
 		}
 		w.outbox.skip(src, reason)
 	case event.Broken:
@@ -219,7 +228,8 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	w.log.answer(w.now, req.Batch, d, r)
 	w.health.onAnswer(w.now, req, d, r)
 	(&settlement{w, req, st, d, r}).settle()
-	if len(st.contacts) == 0 && st.health.onHold(holdRejecting) {
+	parking{w}.shed()
+	if len(st.contacts) == 0 && st.health.onHold(holdRejecting) && st.health.hold.asideBelow == 0 {
 		w.health.endHold(w.now, st, endedEmpty)
 	}
 	if st.empty(w.now) {
@@ -270,9 +280,12 @@ func (w *Window) Expire(now time.Time) {
 	for _, st := range w.schedule.sorted(func(st *stream) bool { return st.health.hold != nil && st.health.hold.asideBelow > 0 }) {
 		most -= decisions{w}.goOn(st, most)
 	}
-	for _, st := range w.schedule.sorted(func(st *stream) bool { return st.idle(w.now) && st.health.hold != nil }) {
+	for _, st := range w.schedule.sorted(func(st *stream) bool {
+		return st.idle(w.now) && st.health.hold != nil && st.health.hold.asideBelow == 0
+	}) {
 		w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with
 	}
+	parking{w}.shed()
 	over := func(_ contactKey, until time.Time) bool { return !until.After(w.now) }
 	maps.DeleteFunc(w.pending.late, over)
 	maps.DeleteFunc(w.pending.alone, over)

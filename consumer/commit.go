@@ -126,6 +126,7 @@ func (g *generation) observe() {
 		partition := strconv.Itoa(int(f.claim.Partition))
 		s := f.status(time.Now())
 		m.PendingRecords.WithLabelValues(f.claim.Topic, partition).Set(float64(f.tracker.State().Open))
+		m.ParkedRecords.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Parked))
 		m.ReadOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Next))
 		m.CommittedOffset.WithLabelValues(f.claim.Topic, partition).Set(float64(s.Committed))
 		if s.Lag >= 0 {

@@ -26,6 +26,14 @@ type Sink interface {
 	Add(ctx context.Context, events []event.Event) error
 	// CaughtUp says that a claim's contacts may be sent.
 	CaughtUp(claim contactsync.Claim)
+	// ReadAgain says whether events of a claim that it has left may be added again, with
+	// Again set, in the order of their offsets: a number that is another one where that has to
+	// begin from the first of them, and 0 for no. What it has left of what was added before
+	// is known by then.
+	ReadAgain(claim contactsync.Claim) (pass int)
+	// ReadAgainDone says that all of them were added, up to where new ones are read, but for
+	// so many that the log does not have any more.
+	ReadAgainDone(claim contactsync.Claim, pass, gone int)
 	// Release gives every claim back. It returns when nothing is in flight any
 	// more, at the latest soon after ctx ended, and until when the API may still apply
 	// requests whose answers were not waited for; zero where there are none.
@@ -110,6 +118,9 @@ func (c *Consumer) NotBefore() time.Time { return time.Unix(0, c.notBefore.Load(
 // Done notes that events have ended, so that the offsets behind them may be
 // committed. Events of a generation that is over change nothing.
 func (c *Consumer) Done(ended []contactsync.Ended) { c.trackers.done(ended) }
+
+// Park notes that events are not kept, and are to be read again when the sink says so.
+func (c *Consumer) Park(left []contactsync.Parked) { c.trackers.park(left) }
 
 // Run takes part in the group and hands the events to sink until ctx ends, then
 // gives its partitions back in order: no more fetches, requests in flight finish

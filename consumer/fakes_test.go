@@ -60,6 +60,7 @@ type fakes struct {
 	last     kafka.Committed  // what was committed, where the test notes it
 	first    *kafka.Committed // of the first generation
 
+	pass       atomic.Int64 // in which what was left is read again
 	leaderless int32        // a partition without a leader; 0 for none
 	forbidden  int32        // a partition that may not be read; 0 for none
 	size       atomic.Int64 // records in each partition's log
@@ -234,6 +235,13 @@ func (f *fakes) CaughtUp(contactsync.Claim) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.caughtUp++
+}
+
+func (f *fakes) ReadAgain(contactsync.Claim) int { return int(f.pass.Load()) }
+
+func (f *fakes) ReadAgainDone(c contactsync.Claim, pass, gone int) {
+	f.note("read again %v in %d, %d gone", c.TopicPartition, pass, gone)
+	f.pass.Store(0)
 }
 
 func (f *fakes) Release(ctx context.Context) (time.Time, error) {

@@ -185,7 +185,7 @@ func (g *feedGuard) look(ctx context.Context, offset int64) error {
 	end := int64(nowhere)
 	var first fault // of the events that cannot be read
 	var looks event.Looks
-	fetched, err := g.f.fetch(ctx, max(u.next, offset))
+	fetched, err := g.f.fetch(ctx, max(u.next, offset), g.f.c.cfg.FetchMinBytes)
 	if err == nil {
 		err = g.f.check(ctx, fetched, offset)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/progress"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // chunkEvents and chunkBytes bound what one call of the sink gets: enough to make the
@@ -44,7 +45,8 @@ type fetcher struct {
 	bad     atomic.Pointer[kafka.Unreadable] // the batch that cannot be read; nil where there is none
 	decided chan decision                    // of an operator
 
-	feed feedGuard
+	feed  feedGuard
+	again rereading
 
 	lost    loss                    // what is known of the log before it is looked at
 	halted  atomic.Bool             // for lost events, until an operator decides: it goes with the commits
@@ -79,6 +81,7 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 	retry := kafka.NewRetry()
 	for ctx.Err() == nil {
 		f.beat.Store(time.Now().UnixNano())
+		f.readAgain(ctx, offset)
 		next, err := f.step(ctx, offset)
 		offset = next
 		f.checkCaughtUp(offset)
@@ -150,7 +153,7 @@ func (f *fetcher) giveUpCatchingUp() {
 // once makes one fetch and hands its events to the sink. It returns the offset to
 // go on from, which is right also where it returns an error.
 func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
-	fetched, err := f.fetch(ctx, offset)
+	fetched, err := f.fetch(ctx, offset, f.c.cfg.FetchMinBytes)
 	if err != nil {
 		return offset, err
 	}
@@ -216,12 +219,12 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	return next, readErr
 }
 
-// fetch makes one fetch.
-func (f *fetcher) fetch(ctx context.Context, offset int64) (*kafka.Fetched, error) {
+// fetch makes one fetch, which waits for so many bytes.
+func (f *fetcher) fetch(ctx context.Context, offset int64, least setting.Size) (*kafka.Fetched, error) {
 	cfg := f.c.cfg
 	fetched, err := f.c.deps.Kafka.Fetch(ctx, kafka.FetchRequest{
 		Partition: f.claim.TopicPartition, Offset: offset,
-		MinBytes: cfg.FetchMinBytes, MaxBytes: cfg.FetchMaxBytes, MaxWait: cfg.FetchMaxWait,
+		MinBytes: least, MaxBytes: cfg.FetchMaxBytes, MaxWait: cfg.FetchMaxWait,
 	})
 	if err == nil {
 		f.end.Store(fetched.HighWatermark)
@@ -234,6 +237,11 @@ func (f *fetcher) hand(ctx context.Context, events []event.Event, offsets []int6
 	if !f.tracker.Opened(offsets) {
 		return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
 	}
+	return f.add(ctx, events)
+}
+
+// add gives events to the sink.
+func (f *fetcher) add(ctx context.Context, events []event.Event) error {
 	began := time.Now()
 	f.adding.Store(began.UnixNano())
 	err := f.c.sink.Add(ctx, events)

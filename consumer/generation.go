@@ -131,6 +131,7 @@ func (g *generation) close() {
 		g.c.trackers.remove(claim)
 		partition := strconv.Itoa(int(claim.Partition))
 		m.PendingRecords.DeleteLabelValues(claim.Topic, partition)
+		m.ParkedRecords.DeleteLabelValues(claim.Topic, partition)
 		m.Lag.DeleteLabelValues(claim.Topic, partition)
 		m.UnreadRecords.DeleteLabelValues(claim.Topic, partition)
 		m.LastCommit.DeleteLabelValues(claim.Topic, partition)

@@ -48,6 +48,9 @@ type Partition struct {
 	Next      int64     `json:"next"`            // offset to read
 	End       int64     `json:"end"`             // of the partition; -1 where it is not known
 	Lag       int64     `json:"lag"`             // records not completed; -1 where it is not known
+	// Parked are records that are not kept, and are read again when their streams are no longer
+	// on hold.
+	Parked int `json:"parked,omitzero"`
 	// Unreadable is the batch that the partition is halted at.
 	Unreadable *kafka.Unreadable `json:"unreadable,omitzero"`
 	// Feed is there where most of the last events cannot be read.
@@ -69,7 +72,7 @@ func (f *fetcher) status(now time.Time) Partition {
 	t := f.tracker.State()
 	p := Partition{
 		Topic: f.claim.Topic, Partition: f.claim.Partition, State: Reading,
-		Committed: t.Last, Next: t.Next, End: f.end.Load(), Lag: -1, Unreadable: f.bad.Load(), Feed: f.feed.known.Load(),
+		Committed: t.Last, Next: t.Next, End: f.end.Load(), Lag: -1, Parked: t.Parked, Unreadable: f.bad.Load(), Feed: f.feed.known.Load(),
 	}
 	p.Since = time.Unix(0, f.turned.Load())
 	switch trouble, adding := f.problem.Load(), f.adding.Load(); {

@@ -36,6 +36,23 @@ func (s *trackers) done(ended []contactsync.Ended) {
 	}
 }
 
+// park notes that events are to be read again.
+func (s *trackers) park(left []contactsync.Parked) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(left) > 0 {
+		claim := left[0].Claim
+		n := slices.IndexFunc(left, func(p contactsync.Parked) bool { return p.Claim != claim })
+		if n < 0 {
+			n = len(left)
+		}
+		if t := s.byClaim[claim]; t != nil {
+			t.Park(left[:n])
+		}
+		left = left[n:]
+	}
+}
+
 func (s *trackers) add(c contactsync.Claim, t *progress.Tracker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -36,6 +36,8 @@ type Consumer struct {
 	Halted            prometheus.Gauge
 	DrainTimeouts     prometheus.Counter
 	PendingRecords    *prometheus.GaugeVec // topic, partition
+	ParkedRecords     *prometheus.GaugeVec // topic, partition
+	RecordsReread     prometheus.Counter
 	Lag               *prometheus.GaugeVec // topic, partition
 	UnreadRecords     *prometheus.GaugeVec // topic, partition
 	LastCommit        *prometheus.GaugeVec // topic, partition
@@ -72,6 +74,7 @@ type Batcher struct {
 	EventsOnHold          *prometheus.GaugeVec // account, kind
 	BytesOnHold           *prometheus.GaugeVec // account, kind
 	OldestHoldAge         *prometheus.GaugeVec // account, kind
+	EventsParked          prometheus.Counter
 	AccountsOnHold        prometheus.Gauge
 	ProbesRefused         *prometheus.CounterVec // kind
 	HoldDecisions         *prometheus.CounterVec // decision

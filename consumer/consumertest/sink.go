@@ -68,6 +68,10 @@ func (s *sink) CaughtUp(c contactsync.Claim) {
 	s.caughtUp = append(s.caughtUp, c)
 }
 
+func (s *sink) ReadAgain(contactsync.Claim) int { return 0 }
+
+func (s *sink) ReadAgainDone(contactsync.Claim, int, int) {}
+
 func (s *sink) Release(context.Context) (time.Time, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -88,6 +88,9 @@ type Event struct {
 	// Before is how far the event had got under an earlier owner of its partition. The
 	// consumer sets it.
 	Before contactsync.State
+	// Again says that the event was handed over before and was left to be read again. The
+	// consumer sets it.
+	Again bool
 }
 
 // DecodeError is why a record is no event, or none that could be sent.

@@ -17,6 +17,7 @@ type Tracker struct {
 	chunks    []chunk // by base; the first has an open position
 	empty     int     // chunks without one
 	open      int
+	parked    int             // of these, those to be read again
 	next      int64           // the offset to read next
 	ended     int             // events ended since the last commit
 	last      int64           // the offset committed last; -1 before the first
@@ -35,6 +36,7 @@ type chunk struct {
 	n        int
 	bits     [chunkOffsets / 64]uint64
 	setAside *[chunkOffsets / 64]uint64 // ended as a dead letter; nil where none has
+	parked   *[chunkOffsets / 64]uint64 // open, and to be read again; nil where none is
 }
 
 // NewTracker returns a tracker that reads from offset 0 on; nothing is committed.
@@ -151,6 +153,11 @@ func (t *Tracker) Done(ended []contactsync.Ended) {
 			}
 		}
 	}
+	t.dropEnded()
+}
+
+// dropEnded drops the chunks in front in which nothing is open.
+func (t *Tracker) dropEnded() {
 	drop := 0
 	for drop < len(t.chunks) && t.chunks[drop].n == 0 {
 		drop++
@@ -159,20 +166,30 @@ func (t *Tracker) Done(ended []contactsync.Ended) {
 	t.empty -= drop
 }
 
-func (t *Tracker) done(offset int64, setAside bool) {
+// find returns the chunk of an open position, and where it is in that; nil where it is not open.
+func (t *Tracker) find(offset int64) (c *chunk, at int64) {
 	i := sort.Search(len(t.chunks), func(i int) bool { return t.chunks[i].base > offset }) - 1
 	if i < 0 {
-		return
+		return nil, 0
 	}
-	c := &t.chunks[i]
-	at := offset - c.base
+	c = &t.chunks[i]
+	at = offset - c.base
 	if at >= chunkOffsets || c.bits[at/64]&(1<<(at%64)) == 0 {
+		return nil, 0
+	}
+	return c, at
+}
+
+func (t *Tracker) done(offset int64, setAside bool) {
+	c, at := t.find(offset)
+	if c == nil {
 		return
 	}
 	c.bits[at/64] &^= 1 << (at % 64)
 	if c.n--; c.n == 0 {
 		t.empty++
 	}
+	t.unpark(c, at)
 	t.open--
 	t.ended++
 	if setAside {
@@ -250,6 +267,7 @@ func (t *Tracker) Recommit() {
 // State is what the gauges show of a partition.
 type State struct {
 	Open      int   // positions
+	Parked    int   // of these, those that are to be read again
 	Next      int64 // the offset to read
 	Watermark int64 // the first open position, or Next
 	Last      int64 // the offset committed last; -1 before the first
@@ -260,7 +278,7 @@ type State struct {
 func (t *Tracker) State() State {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return State{Open: t.open, Next: t.next, Watermark: t.watermark(), Last: t.last, Ended: t.ended}
+	return State{Open: t.open, Parked: t.parked, Next: t.next, Watermark: t.watermark(), Last: t.last, Ended: t.ended}
 }
 
 // ahead collects what has ended beyond the watermark.

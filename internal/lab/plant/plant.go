@@ -69,6 +69,8 @@ type commitMax struct {
 	low map[contactsync.Claim]int64 // lowest offset that has not been reported as ended
 }
 
+func (c *commitMax) Park(left []contactsync.Parked) { c.next.Park(left) }
+
 func (c *commitMax) Done(ended []contactsync.Ended) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

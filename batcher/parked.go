@@ -1,0 +1,283 @@
+package batcher
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// parked is a stream of which a partition's events are not kept, from one of them on: streams
+// on hold took more than their part of the window. They stay open, and are read again, in the
+// order of the log. Whatever comes of the stream in the partition until then is left to be
+// read again as well, so that its order holds.
+type parked struct {
+	events int       // that were left and are not handed over again yet
+	oldest time.Time // Kafka timestamp of the oldest that was left
+	pass   int       // the latest reading that it took part in
+	// whole is true while nothing was left since that reading began but what it will still
+	// come to.
+	whole bool
+
+	aside      *hold // for which an operator has decided that its events become dead letters
+	asideBelow int64 // those below this offset
+	asideLeft  bool  // some of those were left since the reading began
+}
+
+// What the window charges for what is left: a stream in a partition, and the part of the
+// consumer's offset tracker that an event lies in.
+const (
+	parkedOverhead = 300
+	parkedRange    = 512 // offsets
+	parkedCharge   = 160
+)
+
+// holdPart is what all streams on hold together may take of the window: half, so that the
+// others always have as much.
+func (c *Config) holdPart() int64 { return int64(c.WindowBytes) / 2 }
+
+// parking is the rules by which events are left to be read again.
+type parking struct{ *Window }
+
+// full reports whether streams on hold have their part of the window.
+func (w parking) full() bool { return w.schedule.held >= w.cfg.holdPart() }
+
+// leaves reports whether an event is not taken now but left to be read again, which has been
+// noted then. aside says that what is taken becomes a dead letter.
+func (w parking) leaves(cl *claim, ev *event.Event, src source) (left, aside bool) {
+	if ev.Kind != event.Update && ev.Kind != event.Delete {
+		return false, false
+	}
+	key := streamKey{ev.Contact.Account, ev.Contact.Stream}
+	st := w.schedule.streams[key]
+	on := st.onHoldAs()
+	p := cl.parked[key]
+	if p != nil && ev.Again {
+		p.events--
+	}
+	switch {
+	case p == nil:
+		left = on != nil && w.full()
+	case !ev.Again || p.pass != cl.pass:
+		left = true
+	case p.givenUp(on) && src.offset < p.asideBelow && !w.stuffed(st):
+		aside = true
+	default:
+		left = !p.whole || !w.room(st)
+	}
+	if !left {
+		return false, aside
+	}
+	w.leave(key, src)
+	if ev.Kind == event.Delete && !ev.Again { // what waits of it needs no answer any more
+		w.pending.remove(keyOf(ev), ev.Again, src, w.m.skippedDelete)
+	}
+	return true, false
+}
+
+// leavesTombstone reports the same of a tombstone, which has ended what is pending: where
+// events that it may mean are still to be read again, so must it be, behind them.
+func (w parking) leavesTombstone(cl *claim, ev *event.Event, src source) bool {
+	for key, p := range cl.parked {
+		if ev.Contact.Stream != "" && key.name != ev.Contact.Stream || ev.Again && p.pass == cl.pass && p.whole {
+			continue
+		}
+		w.note(src)
+		return true
+	}
+	return false
+}
+
+// leave has an event of a stream read again later.
+func (w parking) leave(key streamKey, src source) {
+	cl := src.claim
+	p := cl.parked[key]
+	if p == nil {
+		p = &parked{pass: -1}
+		if cl.parked == nil {
+			cl.parked = map[streamKey]*parked{}
+		}
+		cl.parked[key] = p
+		w.charge(cl, parkedOverhead)
+		w.log.parked(w.now, key, src)
+	}
+	if p.events++; p.events == 1 || src.time().Before(p.oldest) {
+		p.oldest = src.time()
+	}
+	if p.pass == cl.pass && src.offset < cl.next { // the reading may be past it
+		p.whole = false
+		p.asideLeft = p.asideLeft || src.offset < p.asideBelow
+	}
+	w.note(src)
+}
+
+// note tells the consumer of an event that is left.
+func (w parking) note(src source) {
+	if at := src.offset / parkedRange; at != src.claim.parkedAt {
+		src.claim.parkedAt = at
+		w.charge(src.claim, parkedCharge)
+	}
+	w.outbox.parked = append(w.outbox.parked, contactsync.Parked{Claim: src.claim.Claim, Offset: src.offset})
+	w.m.EventsParked.Inc()
+}
+
+func (w parking) charge(cl *claim, bytes int64) {
+	cl.parkedBytes += bytes
+	w.claims.parkedBytes += bytes
+}
+
+// shed leaves contacts to be read again until streams on hold take no more than their part:
+// those that came last, in the streams that take most. One contact of each stays, to be probed with.
+func (w parking) shed() {
+	if w.schedule.held <= w.cfg.holdPart() {
+		return
+	}
+	streams := w.schedule.sorted(func(st *stream) bool { return st.health.hold != nil && st.health.hold.asideBelow == 0 })
+	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.bytes, a.bytes) })
+	for _, st := range streams {
+		for c, before := st.queue.tail, (*contact)(nil); c != nil && w.schedule.held > w.cfg.holdPart() && len(st.contacts) > 1; c = before {
+			before = c.prev
+			// What the API may have applied must not be followed by an older state of the contact.
+			if c.maybeApplied || c.newer != nil {
+				continue
+			}
+			for _, src := range c.sources {
+				w.leave(st.key(), src)
+			}
+			w.pending.drop(c)
+		}
+	}
+}
+
+// ReadAgain says whether events of a claim that were left may be handed over again now, each
+// with Again set: there is room, and streams are no longer on hold. It returns a number that
+// is another one where that has to begin from the first of them; 0 is no.
+func (w *Window) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
+	w.clock(now)
+	cl := w.claims.of(c)
+	if cl == nil || len(cl.parked) == 0 || w.draining || w.Full() {
+		return 0
+	}
+	pk, going := parking{w}, false
+	for key, p := range cl.parked {
+		if p.pass == cl.pass {
+			st := w.schedule.streams[key]
+			p.whole = p.whole && pk.room(st)
+			going = going || p.whole || p.givenUp(st.onHoldAs()) && !pk.stuffed(st)
+		}
+	}
+	if going {
+		return cl.pass
+	}
+	next := cl.pass + 1
+	for key, p := range cl.parked {
+		if pk.mayBegin(key, p) {
+			p.pass, p.whole, p.asideLeft, going = next, true, false, true
+		}
+	}
+	if !going {
+		return 0
+	}
+	cl.pass = next
+	return cl.pass
+}
+
+// mayBegin reports whether events of a stream may be read again: it is not on hold, or given
+// up, and most of what it has in the window has ended.
+func (w parking) mayBegin(key streamKey, p *parked) bool {
+	st := w.schedule.streams[key]
+	on := st.onHoldAs()
+	return st == nil || (on == nil || p.givenUp(on)) && st.bytes < w.cfg.holdPart()/2
+}
+
+// room reports whether the window takes more of a stream that is read again, and stuffed
+// whether it has as much of it as of all streams on hold.
+func (w parking) room(st *stream) bool {
+	return !w.stuffed(st) && (st.onHoldAs() == nil || !w.full())
+}
+
+func (w parking) stuffed(st *stream) bool { return st != nil && st.bytes >= w.cfg.holdPart() }
+
+// givenUp reports whether an operator has decided so of the present hold of the stream.
+func (p *parked) givenUp(on *hold) bool { return on != nil && p.aside == on }
+
+// onHoldAs returns the hold of a stream; nil where it has none, or is not known.
+func (st *stream) onHoldAs() *hold {
+	if st == nil {
+		return nil
+	}
+	return st.health.hold
+}
+
+// ReadAgainDone says that everything of a claim that had been left when it was asked last
+// was handed over, up to the read position of new events, but for so many offsets that the log does
+// not have any more.
+func (w *Window) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone int) {
+	w.clock(now)
+	cl := w.claims.of(c)
+	if cl == nil {
+		return
+	}
+	pk := parking{w}
+	cl.open -= gone
+	w.outbox.released(gone)
+	for key, p := range cl.parked {
+		if p.pass != pass || pass != cl.pass {
+			continue
+		}
+		if !p.asideLeft {
+			p.aside = nil
+		}
+		if p.whole {
+			delete(cl.parked, key)
+			pk.charge(cl, -parkedOverhead)
+			w.log.unparked(w.now, key, cl)
+		}
+	}
+	cl.pass++ // the next one begins with what is left
+	if len(cl.parked) == 0 {
+		pk.charge(cl, -cl.parkedBytes)
+		cl.parkedAt = -1
+	}
+}
+
+// setAside has what was left of a stream become dead letters, as an operator has decided.
+func (w parking) setAside(st *stream) {
+	for _, cl := range w.claims.owned {
+		if p := cl.parked[st.key()]; p != nil {
+			p.aside, p.asideBelow = st.health.hold, cl.next
+			cl.pass++ // a reading that goes on may have passed some of it
+		}
+	}
+}
+
+// asides reports whether some of that is still to be read.
+func (w parking) asides(on *hold) bool {
+	for _, cl := range w.claims.owned {
+		for _, p := range cl.parked {
+			if p.aside == on {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// events is how many events of a stream wait to be read again.
+func (w parking) events(st *stream) (n int) {
+	for _, cl := range w.claims.owned {
+		if p := cl.parked[st.key()]; p != nil {
+			n += p.events
+		}
+	}
+	return n
+}
+
+// TakeParked returns the events that were left since the last call.
+func (w *Window) TakeParked() []contactsync.Parked {
+	left := w.outbox.parked
+	w.outbox.parked = nil
+	return left
+}

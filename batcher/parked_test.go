@@ -1,0 +1,372 @@
+package batcher
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/setting"
+)
+
+// parkingWindow is a window with a log, out of which it is given again what it has left.
+type parkingWindow struct {
+	*testWindow
+
+	log    []*event.Event
+	parked map[int64]bool
+	pass   int
+	next   int64
+}
+
+// parkWindow returns a window that takes about so many contacts, half of which may be on hold.
+func parkWindow(t *testing.T, contacts int) *parkingWindow {
+	t.Helper()
+	w := &parkingWindow{parked: map[int64]bool{}}
+	w.testWindow = newTestWindow(t, func(c *Config) {
+		c.MaxRows, c.WindowBytes = 4, setting.Size(contacts*(contactOverhead+sourceBytes))
+	})
+	return w
+}
+
+// put adds new events, each an update of "stream/id", or a delete of "-stream/id", or a
+// tombstone of "!id".
+func (w *parkingWindow) put(ids ...string) {
+	for _, id := range ids {
+		var ev *event.Event
+		switch id[0] {
+		case '-':
+			ev = w.event(id[1:])
+			ev.Kind = event.Delete
+		case '!':
+			ev = w.event("/" + id[1:])
+			ev.Kind, ev.Contact.Account = event.Tombstone, ""
+		default:
+			ev = w.event(id)
+		}
+		kept := *ev
+		w.log = append(w.log, &kept)
+		w.Add(w.now, ev)
+		w.noteParked()
+	}
+}
+
+func (w *parkingWindow) noteParked() {
+	for _, p := range w.TakeParked() {
+		w.parked[p.Offset] = true
+	}
+}
+
+// readAgain hands over what may be read again, as the consumer does, for at most so many records.
+func (w *parkingWindow) readAgain(most int) (got []int64) {
+	for range most {
+		w.noteParked()
+		pass := w.ReadAgain(w.now, testClaim)
+		if pass == 0 {
+			return got
+		}
+		if pass != w.pass {
+			w.pass, w.next = pass, 0
+		}
+		if w.next == int64(len(w.log)) {
+			w.ReadAgainDone(w.now, testClaim, pass, 0)
+			continue
+		}
+		if w.parked[w.next] {
+			delete(w.parked, w.next)
+			ev := *w.log[w.next]
+			ev.Again = true
+			w.Add(w.now, &ev)
+			if w.noteParked(); !w.parked[w.next] {
+				got = append(got, w.next)
+			}
+		}
+		w.next++
+	}
+	w.t.Fatal("it does not end")
+	return nil
+}
+
+// drain has the API accept everything, and returns what it was sent, in order.
+func (w *parkingWindow) drain() (sent []string) {
+	w.now = w.now.Add(10 * time.Minute)
+	for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+		for _, r := range req.Batch.Rows {
+			sent = append(sent, fmt.Sprintf("%s/%s %s", req.Batch.Stream, r.ID, r.Body))
+		}
+		w.settle(req, allDelivered(req.Batch))
+		w.noteParked()
+	}
+	return sent
+}
+
+func (w *parkingWindow) hold(stream string) *stream {
+	w.t.Helper()
+	w.put(stream + "/first")
+	w.now = w.now.Add(time.Minute)
+	req := w.Next(w.now)
+	if req == nil || req.Batch.Stream != stream {
+		w.t.Fatalf("no request of %s", stream)
+	}
+	w.settle(req, refusedAsUnknown)
+	w.noteParked()
+	return req.stream
+}
+
+func contactsOf(stream string, n int) (ids []string) {
+	for i := range n {
+		ids = append(ids, fmt.Sprintf("%s/%d", stream, i))
+	}
+	return ids
+}
+
+// A stream on hold with more contacts than the window has room for leaves room for others.
+func TestWindow_AHoldDoesNotFillTheWindow(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	w.hold("dead")
+	w.put(contactsOf("dead", 100)...)
+	if w.Full() || len(w.parked) < 80 || w.schedule.held < w.cfg.holdPart() {
+		t.Fatalf("full %v, %d events are parked, %d bytes on hold", w.Full(), len(w.parked), w.schedule.held)
+	}
+	w.put("live/a")
+	if sent := w.drain(); !slices.ContainsFunc(sent, func(s string) bool { return s[:4] == "live" }) {
+		t.Errorf("sent %v", sent)
+	}
+	w.wantLogged("streams on hold have their part of the window", "dead")
+}
+
+// A stream that has filled the window before it was refused gives room back.
+func TestWindow_AHoldGivesBackWhatItHasTooMuch(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	w.put(contactsOf("dead", 20)...)
+	if !w.Full() {
+		t.Fatalf("%d bytes of %d", w.bytes(), w.cfg.WindowBytes)
+	}
+	w.settle(w.send(), refusedAsUnknown)
+	w.noteParked()
+	if w.Full() || w.schedule.held > w.cfg.holdPart() || len(w.parked) == 0 {
+		t.Fatalf("full %v, %d bytes on hold, %d events are parked", w.Full(), w.schedule.held, len(w.parked))
+	}
+	for o := range w.parked {
+		if o < int64(w.pending.contacts) {
+			t.Errorf("offset %d is parked: the oldest stay", o)
+		}
+	}
+}
+
+// When the stream is accepted again, everything arrives once, each contact in its order, and
+// what comes meanwhile waits its turn.
+func TestWindow_WhatWasParkedArrivesInOrder(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	st := w.hold("dead")
+	for range 5 {
+		w.put(contactsOf("dead", 20)...)
+	}
+	if got := w.readAgain(1000); len(got) != 0 {
+		t.Fatalf("%v are read again during the hold", got)
+	}
+	last := map[string]int64{}
+	ended := map[int64]bool{}
+	for round := 0; len(w.parked) > 0 || w.pending.contacts > 0; round++ {
+		if round > 100 {
+			t.Fatalf("%d events are parked, %d contacts pending", len(w.parked), w.pending.contacts)
+		}
+		w.now = later(w.now, st.health.backoff)
+		for _, s := range w.drain() {
+			var id string
+			var seq int64
+			if _, err := fmt.Sscanf(s, `%s {"seq":%d}`, &id, &seq); err != nil {
+				t.Fatal(err)
+			}
+			if before, ok := last[id]; ok && seq <= before {
+				t.Errorf("%s: %d after %d", id, seq, before)
+			}
+			last[id] = seq
+		}
+		if round == 1 {
+			w.put("dead/0")
+			if w.parked[int64(len(w.log)-1)] != (len(w.parked) > 0) {
+				t.Error("a new event goes before those that are parked")
+			}
+		}
+		w.readAgain(1000)
+		if total := w.outbox.total; total.Waiting != uint64(w.claims.owned[testClaim].open) || total.Consumed != uint64(len(w.log)) {
+			t.Fatalf("%+v, and %d events are open", total, w.claims.owned[testClaim].open)
+		}
+		for _, e := range w.TakeEnded() {
+			if ended[e.Offset] {
+				t.Errorf("offset %d has ended twice", e.Offset)
+			}
+			ended[e.Offset] = true
+		}
+	}
+	if len(ended) != len(w.log) {
+		t.Errorf("%d of %d events have ended", len(ended), len(w.log))
+	}
+	if n := len(w.claims.owned[testClaim].parked); n != 0 || w.bytes() != 0 || w.claims.owned[testClaim].open != 0 {
+		t.Errorf("%d streams are parked, %d bytes, %d open events are left", n, w.bytes(), w.claims.owned[testClaim].open)
+	}
+	w.put("dead/new")
+	if len(w.parked) != 0 {
+		t.Error("a stream that is normal again is parked")
+	}
+}
+
+// A delete ends what waits in memory at once, and what was parked before it when that is read.
+func TestWindow_ADeleteOfAParkedStreamHoldsItsPlace(t *testing.T) {
+	t.Parallel()
+	for name, gone := range map[string]string{"delete": "-dead/x", "tombstone": "!x"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := parkWindow(t, 20)
+			w.put("dead/x")
+			st := w.hold("dead")
+			w.put(contactsOf("dead", 20)...)
+			w.put("dead/x", gone)
+			if w.pending.find(contactKey{st.key(), "x"}) != nil {
+				t.Error("what waited of it is still there")
+			}
+			w.put("other/x")
+			w.drain()
+			w.readAgain(1000)
+			for _, s := range w.drain() {
+				if s[:6] == "dead/x" {
+					t.Errorf("sent %s", s)
+				}
+			}
+			if w.readAgain(1000); len(w.parked) > 0 {
+				t.Errorf("still parked: %v", w.parked)
+			}
+		})
+	}
+}
+
+// A tombstone that is read again is not about what came after it in another stream.
+func TestWindow_ATombstoneThatIsReadAgainSparesWhatCameAfterIt(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	st := w.hold("dead")
+	w.put(contactsOf("dead", 20)...)
+	w.health.endHold(w.now, st, endedByOperator)
+	for st.bytes >= w.cfg.holdPart()/2 {
+		req := w.send()
+		w.settle(req, allDelivered(req.Batch))
+	}
+	w.put("!x", "other/x")
+	if !w.parked[int64(len(w.log)-2)] {
+		t.Fatal("the tombstone is not read again")
+	}
+	w.readAgain(1000)
+	if w.pending.find(contactKey{streamKey{"a", "other"}, "x"}) == nil {
+		t.Error("the tombstone has ended a contact that was made after it")
+	}
+}
+
+// A stream that stays on hold does not stop one that is accepted again.
+func TestWindow_AParkedStreamDoesNotWaitForAnother(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	one := w.hold("one")
+	w.put(contactsOf("one", 10)...)
+	w.hold("two")
+	w.put(contactsOf("two", 10)...)
+	w.health.endHold(w.now, one, endedByOperator)
+	sent := 0
+	for range 20 {
+		w.now = w.now.Add(10 * time.Minute)
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			if req.Batch.Stream == "two" {
+				w.settle(req, refusedAsUnknown)
+			} else {
+				sent += len(req.rows)
+				w.settle(req, allDelivered(req.Batch))
+			}
+		}
+		w.readAgain(1000)
+	}
+	if sent != 11 {
+		t.Errorf("%d rows of the stream that is accepted were sent, want 11", sent)
+	}
+	if len(w.parked) == 0 || w.Full() {
+		t.Errorf("%d events are parked", len(w.parked))
+	}
+}
+
+// A decision to set a hold aside is about what was parked as well.
+func TestWindow_WhatWasParkedIsSetAside(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	w.hold("dead")
+	w.put(contactsOf("dead", 50)...)
+	before := len(w.log)
+	if err := (decisions{w.Window}.setAside(w.now, "", "dead", "gone for good")); err != nil {
+		t.Fatal(err)
+	}
+	w.put("dead/later")
+	letters := map[int64]int{}
+	for range 100 {
+		taken := w.TakeDeadLetters()
+		for _, l := range taken {
+			for _, p := range l.Positions {
+				letters[p.Offset]++
+			}
+		}
+		w.DeadLettersAcked(w.now, taken)
+		w.readAgain(1000)
+		w.Expire(w.now)
+		w.now = w.now.Add(time.Second)
+	}
+	for o := range int64(before) {
+		if letters[o] != 1 {
+			t.Errorf("offset %d is in %d dead letters", o, letters[o])
+		}
+	}
+	if len(letters) != before {
+		t.Errorf("%d events were set aside, want %d: not what came later", len(letters), before)
+	}
+	if sent := w.drain(); len(sent) != 1 || sent[0][:10] != "dead/later" {
+		t.Errorf("sent %v, want what came later", sent)
+	}
+}
+
+// What a request may have applied is not given back: an older state must not follow it.
+func TestWindow_WhatMayBeAppliedIsNotParked(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	w.put(contactsOf("dead", 20)...)
+	req := w.send()
+	w.settle(req, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+	for range 2 {
+		w.settle(w.send(), refusedAsUnknown)
+	}
+	w.noteParked()
+	if len(w.parked) == 0 {
+		t.Fatal("nothing is parked")
+	}
+	for _, c := range req.rows {
+		if w.parked[c.sources[0].offset] {
+			t.Errorf("offset %d is parked", c.sources[0].offset)
+		}
+	}
+}
+
+// An event that had ended under an earlier owner is sent again where this one has sent an
+// older state since.
+func TestWindow_WhatHadEndedIsSentAgainBehindAnOlderState(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	w.put("x")
+	req := w.send()
+	w.settle(req, allDelivered(req.Batch))
+	ev := w.event("x")
+	ev.Before = contactsync.Completed
+	w.Add(w.now, ev)
+	if sent := w.drain(); len(sent) != 1 {
+		t.Errorf("sent %v", sent)
+	}
+}
