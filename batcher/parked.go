@@ -68,6 +68,9 @@ func (w parking) leaves(cl *claim, ev *event.Event, src source) (left, aside boo
 		left = !p.whole || !w.room(st)
 	}
 	if !left {
+		if p != nil { // what follows it in the log is hardly older
+			p.oldest = later(p.oldest, src.time())
+		}
 		return false, aside
 	}
 	w.leave(key, src)

@@ -2,6 +2,7 @@ package batcher_test
 
 import (
 	"slices"
+	"time"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
@@ -16,6 +17,7 @@ type simAgain struct {
 
 // simParked is a stream in a partition of which events were left.
 type simParked struct {
+	oldest time.Time // of all that were
 	left bool // an event in the present reading: so must all be that follow
 }
 
@@ -62,7 +64,7 @@ func (s *simRun) isParked(e *simEvent) (left bool) {
 			s.fail("I3", "%v is given back, although the API may hold it", c)
 		}
 		for _, r := range c.events {
-			r.claim.park(c.key.stream, true)
+			r.claim.park(r.event, true)
 		}
 		delete(s.model.cells, c.key)
 	}
@@ -83,12 +85,13 @@ func (m *simModel) cellOf(s *simRun, p contactsync.Parked) *simCell {
 }
 
 // park notes that an event of a stream was left, and whether it was read before.
-func (cl *simClaim) park(stream string, before bool) {
-	p := cl.parked[stream]
+func (cl *simClaim) park(e *simEvent, before bool) {
+	p := cl.parked[e.key.stream]
 	if p == nil {
-		p = &simParked{}
-		cl.parked[stream] = p
+		p = &simParked{oldest: e.record.Time}
+		cl.parked[e.key.stream] = p
 	}
+	p.oldest = earlier(p.oldest, e.record.Time)
 	p.left = p.left || before
 }
 
@@ -129,7 +132,7 @@ func (m *simModel) leave(e *simEvent, cl *simClaim, again bool) {
 		m.tombstone(r, again)
 		return
 	}
-	if cl.park(e.key.stream, again); e.kind == event.Delete && !again {
+	if cl.park(e, again); e.kind == event.Delete && !again {
 		m.removeNamed(r, false, "delete")
 	}
 }
