@@ -152,7 +152,7 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	if ended := w.TakeEnded(); len(ended) > 0 {
 		b.deps.Acker.Done(ended)
 	}
-	if left := w.TakeParked(); len(left) > 0 {
+	if left := (Parking{w}).TakeParked(); len(left) > 0 {
 		b.deps.Acker.Park(left)
 	}
 	b.finishRelease(now) // after what has ended is known: a final commit follows

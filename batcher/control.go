@@ -34,15 +34,15 @@ func (b *Batcher) CaughtUp(c contactsync.Claim) {
 }
 
 // ReadAgain says whether events of a claim that were left may be handed over again. See
-// Window.ReadAgain. Whatever was added before was passed to the Acker when it returns.
+// Parking.ReadAgain. Whatever was added before was passed to the Acker when it returns.
 func (b *Batcher) ReadAgain(c contactsync.Claim) (pass int) {
-	b.do(func(now time.Time) { pass = b.window.ReadAgain(now, c) })
+	b.do(func(now time.Time) { pass = Parking{b.window}.ReadAgain(now, c) })
 	return pass
 }
 
-// ReadAgainDone says that they have been. See Window.ReadAgainDone.
+// ReadAgainDone says that they have been. See Parking.ReadAgainDone.
 func (b *Batcher) ReadAgainDone(c contactsync.Claim, pass, gone int) {
-	b.do(func(now time.Time) { b.window.ReadAgainDone(now, c, pass, gone) })
+	b.do(func(now time.Time) { Parking{b.window}.ReadAgainDone(now, c, pass, gone) })
 }
 
 // Release gives all claims back: it starts nothing more, waits for what is in flight, and

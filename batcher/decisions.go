@@ -48,7 +48,7 @@ func (w decisions) setAside(now time.Time, account, name, reason string) error {
 	w.m.HoldDecisions.WithLabelValues("set_aside").Inc()
 	w.log.add(slog.LevelWarn, "an operator has the contacts of a stream on hold set aside as dead letters; when the stream is back: contactsync dlq replay --stream STREAM --reason REASON",
 		"kind", on.kind.String(), "account", st.account.id, "stream", st.name, "contacts", len(st.contacts), "events", st.events(), "because", reason, "dead_letter_reason", string(on.kind.reason()))
-	parking{w.Window}.setAside(st)
+	Parking(w).setAside(st)
 	w.goOn(st, expireAtOnce)
 	return nil
 }
@@ -69,7 +69,7 @@ func (w decisions) goOn(st *stream, most int) (n int) {
 			return n // in flight, in a set that is not due, or too many for one go
 		}
 	}
-	if (parking{w.Window}).asides(on) {
+	if Parking(w).asides(on) {
 		return n // they are still to be read again
 	}
 	on.asideBelow = 0

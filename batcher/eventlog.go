@@ -232,7 +232,7 @@ func (l *eventLog) parked(now time.Time, key streamKey, from source) {
 // unparked notes that all of them were.
 func (l *eventLog) unparked(now time.Time, key streamKey, cl *claim) {
 	if l.due(now, "streams that were parked") {
-		l.add(slog.LevelInfo, "the events of the stream that were not kept have been read again", "account", key.account, "stream", key.name, "partition", cl.TopicPartition.String())
+		l.add(slog.LevelInfo, "the events of the stream that were not kept have been read again", "account", key.account, "stream", key.name, "topic", cl.Topic, "partition", cl.Partition)
 	}
 }
 

@@ -28,7 +28,7 @@ type outbox struct {
 	ended []contactsync.Ended // since takeEnded
 	total metrics.EventTotals
 
-	parked []contactsync.Parked // since Window.TakeParked
+	parked []contactsync.Parked // since Parking.TakeParked
 
 	deferred      []*DeadLetter            // of partitions that catch up
 	waiting       []*DeadLetter            // to be published, oldest first

@@ -38,15 +38,15 @@ const (
 // others always have as much.
 func (c *Config) holdPart() int64 { return int64(c.WindowBytes) / 2 }
 
-// parking is the rules by which events are left to be read again.
-type parking struct{ *Window }
+// Parking is the part of a Window by which events are left to be read again.
+type Parking struct{ *Window }
 
 // full reports whether streams on hold have their part of the window.
-func (w parking) full() bool { return w.schedule.held >= w.cfg.holdPart() }
+func (w Parking) full() bool { return w.schedule.held >= w.cfg.holdPart() }
 
 // leaves reports whether an event is not taken now but left to be read again, which has been
 // noted then. aside says that what is taken becomes a dead letter.
-func (w parking) leaves(cl *claim, ev *event.Event, src source) (left, aside bool) {
+func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left, aside bool) {
 	if ev.Kind != event.Update && ev.Kind != event.Delete {
 		return false, false
 	}
@@ -82,7 +82,7 @@ func (w parking) leaves(cl *claim, ev *event.Event, src source) (left, aside boo
 
 // leavesTombstone reports the same of a tombstone, which has ended what is pending: where
 // events that it may mean are still to be read again, so must it be, behind them.
-func (w parking) leavesTombstone(cl *claim, ev *event.Event, src source) bool {
+func (w Parking) leavesTombstone(cl *claim, ev *event.Event, src source) bool {
 	for key, p := range cl.parked {
 		if ev.Contact.Stream != "" && key.name != ev.Contact.Stream || ev.Again && p.pass == cl.pass && p.whole {
 			continue
@@ -94,7 +94,7 @@ func (w parking) leavesTombstone(cl *claim, ev *event.Event, src source) bool {
 }
 
 // leave has an event of a stream read again later.
-func (w parking) leave(key streamKey, src source) {
+func (w Parking) leave(key streamKey, src source) {
 	cl := src.claim
 	p := cl.parked[key]
 	if p == nil {
@@ -117,7 +117,7 @@ func (w parking) leave(key streamKey, src source) {
 }
 
 // note tells the consumer of an event that is left.
-func (w parking) note(src source) {
+func (w Parking) note(src source) {
 	if at := src.offset / parkedRange; at != src.claim.parkedAt {
 		src.claim.parkedAt = at
 		w.charge(src.claim, parkedCharge)
@@ -126,14 +126,14 @@ func (w parking) note(src source) {
 	w.m.EventsParked.Inc()
 }
 
-func (w parking) charge(cl *claim, bytes int64) {
+func (w Parking) charge(cl *claim, bytes int64) {
 	cl.parkedBytes += bytes
 	w.claims.parkedBytes += bytes
 }
 
 // shed leaves contacts to be read again until streams on hold take no more than their part:
 // those that came last, in the streams that take most. One contact of each stays, to be probed with.
-func (w parking) shed() {
+func (w Parking) shed() {
 	if w.schedule.held <= w.cfg.holdPart() {
 		return
 	}
@@ -149,7 +149,9 @@ func (w parking) shed() {
 			for _, src := range c.sources {
 				w.leave(st.key(), src)
 			}
-			w.pending.drop(c)
+			w.pending.unlink(c)
+			w.pending.index.drop(c)
+			w.pending.free(c)
 		}
 	}
 }
@@ -157,18 +159,18 @@ func (w parking) shed() {
 // ReadAgain says whether events of a claim that were left may be handed over again now, each
 // with Again set: there is room, and streams are no longer on hold. It returns a number that
 // is another one where that has to begin from the first of them; 0 is no.
-func (w *Window) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
+func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	w.clock(now)
 	cl := w.claims.of(c)
 	if cl == nil || len(cl.parked) == 0 || w.draining || w.Full() {
 		return 0
 	}
-	pk, going := parking{w}, false
+	going := false
 	for key, p := range cl.parked {
 		if p.pass == cl.pass {
 			st := w.schedule.streams[key]
-			p.whole = p.whole && pk.room(st)
-			going = going || p.whole || p.givenUp(st.onHoldAs()) && !pk.stuffed(st)
+			p.whole = p.whole && w.room(st)
+			going = going || p.whole || p.givenUp(st.onHoldAs()) && !w.stuffed(st)
 		}
 	}
 	if going {
@@ -176,7 +178,7 @@ func (w *Window) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	}
 	next := cl.pass + 1
 	for key, p := range cl.parked {
-		if pk.mayBegin(key, p) {
+		if w.mayBegin(key, p) {
 			p.pass, p.whole, p.asideLeft, going = next, true, false, true
 		}
 	}
@@ -189,7 +191,7 @@ func (w *Window) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 
 // mayBegin reports whether events of a stream may be read again: it is not on hold, or given
 // up, and most of what it has in the window has ended.
-func (w parking) mayBegin(key streamKey, p *parked) bool {
+func (w Parking) mayBegin(key streamKey, p *parked) bool {
 	st := w.schedule.streams[key]
 	on := st.onHoldAs()
 	return st == nil || (on == nil || p.givenUp(on)) && st.bytes < w.cfg.holdPart()/2
@@ -197,11 +199,11 @@ func (w parking) mayBegin(key streamKey, p *parked) bool {
 
 // room reports whether the window takes more of a stream that is read again, and stuffed
 // whether it has as much of it as of all streams on hold.
-func (w parking) room(st *stream) bool {
+func (w Parking) room(st *stream) bool {
 	return !w.stuffed(st) && (st.onHoldAs() == nil || !w.full())
 }
 
-func (w parking) stuffed(st *stream) bool { return st != nil && st.bytes >= w.cfg.holdPart() }
+func (w Parking) stuffed(st *stream) bool { return st != nil && st.bytes >= w.cfg.holdPart() }
 
 // givenUp reports whether an operator has decided so of the present hold of the stream.
 func (p *parked) givenUp(on *hold) bool { return on != nil && p.aside == on }
@@ -217,13 +219,12 @@ func (st *stream) onHoldAs() *hold {
 // ReadAgainDone says that everything of a claim that had been left when it was asked last
 // was handed over, up to the read position of new events, but for so many offsets that the log does
 // not have any more.
-func (w *Window) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone int) {
+func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone int) {
 	w.clock(now)
 	cl := w.claims.of(c)
 	if cl == nil {
 		return
 	}
-	pk := parking{w}
 	cl.open -= gone
 	w.outbox.released(gone)
 	for key, p := range cl.parked {
@@ -235,19 +236,19 @@ func (w *Window) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 		}
 		if p.whole {
 			delete(cl.parked, key)
-			pk.charge(cl, -parkedOverhead)
+			w.charge(cl, -parkedOverhead)
 			w.log.unparked(w.now, key, cl)
 		}
 	}
 	cl.pass++ // the next one begins with what is left
 	if len(cl.parked) == 0 {
-		pk.charge(cl, -cl.parkedBytes)
+		w.charge(cl, -cl.parkedBytes)
 		cl.parkedAt = -1
 	}
 }
 
 // setAside has what was left of a stream become dead letters, as an operator has decided.
-func (w parking) setAside(st *stream) {
+func (w Parking) setAside(st *stream) {
 	for _, cl := range w.claims.owned {
 		if p := cl.parked[st.key()]; p != nil {
 			p.aside, p.asideBelow = st.health.hold, cl.next
@@ -257,7 +258,7 @@ func (w parking) setAside(st *stream) {
 }
 
 // asides reports whether some of that is still to be read.
-func (w parking) asides(on *hold) bool {
+func (w Parking) asides(on *hold) bool {
 	for _, cl := range w.claims.owned {
 		for _, p := range cl.parked {
 			if p.aside == on {
@@ -269,7 +270,7 @@ func (w parking) asides(on *hold) bool {
 }
 
 // events is how many events of a stream wait to be read again.
-func (w parking) events(st *stream) (n int) {
+func (w Parking) events(st *stream) (n int) {
 	for _, cl := range w.claims.owned {
 		if p := cl.parked[st.key()]; p != nil {
 			n += p.events
@@ -279,7 +280,7 @@ func (w parking) events(st *stream) (n int) {
 }
 
 // TakeParked returns the events that were left since the last call.
-func (w *Window) TakeParked() []contactsync.Parked {
+func (w Parking) TakeParked() []contactsync.Parked {
 	left := w.outbox.parked
 	w.outbox.parked = nil
 	return left

@@ -53,8 +53,10 @@ func (w *parkingWindow) put(ids ...string) {
 	}
 }
 
+func (w *parkingWindow) parking() Parking { return Parking{w.Window} }
+
 func (w *parkingWindow) noteParked() {
-	for _, p := range w.TakeParked() {
+	for _, p := range w.parking().TakeParked() {
 		w.parked[p.Offset] = true
 	}
 }
@@ -63,7 +65,7 @@ func (w *parkingWindow) noteParked() {
 func (w *parkingWindow) readAgain(most int) (got []int64) {
 	for range most {
 		w.noteParked()
-		pass := w.ReadAgain(w.now, testClaim)
+		pass := w.parking().ReadAgain(w.now, testClaim)
 		if pass == 0 {
 			return got
 		}
@@ -71,7 +73,7 @@ func (w *parkingWindow) readAgain(most int) (got []int64) {
 			w.pass, w.next = pass, 0
 		}
 		if w.next == int64(len(w.log)) {
-			w.ReadAgainDone(w.now, testClaim, pass, 0)
+			w.parking().ReadAgainDone(w.now, testClaim, pass, 0)
 			continue
 		}
 		if w.parked[w.next] {

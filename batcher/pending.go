@@ -325,63 +325,6 @@ func (p *pending) expire(now time.Time, st *stream, most int, detail string, due
 	return n
 }
 
-// remove ends what is pending of a contact that was deleted. A delete that is read again is
-// not about what came after it.
-func (p *pending) remove(key contactKey, again bool, src source, reason counter) {
-	if c := p.find(key); c != nil && (!again || c.before(src)) {
-		p.discard(c, reason)
-	}
-}
-
-// removeNamed does so for the contacts that a tombstone means: it names no account, and perhaps no
-// stream either.
-func (p *pending) removeNamed(key contactKey, v version, again bool, src source, reason counter) {
-	p.seen.note(key, v)
-	if key.stream.name != "" {
-		for _, a := range p.schedule.accounts {
-			key.stream.account = a.id
-			p.remove(key, again, src, reason)
-		}
-		return
-	}
-	for c, next := p.index.named(key.id), (*contact)(nil); c != nil; c = next {
-		next = c.sameIDNext
-		if !again || c.before(src) {
-			p.discard(c, reason)
-		}
-	}
-}
-
-// discard ends what is pending of a contact, because a delete came after it.
-func (p *pending) discard(c *contact, reason counter) {
-	if c.inFlight() {
-		c.deleted = reason
-	} else {
-		p.left(c)
-		p.unlink(c)
-		p.index.drop(c)
-		p.skipAll(c, reason)
-		p.free(c)
-	}
-	for newer := c.pop(); newer != nil; newer = c.pop() {
-		p.skipAll(newer, reason)
-		p.free(newer)
-	}
-}
-
-// drop takes a contact out whose events are read again.
-func (p *pending) drop(c *contact) {
-	p.unlink(c)
-	p.index.drop(c)
-	p.free(c)
-}
-
-func (p *pending) skipAll(c *contact, reason counter) {
-	for _, src := range c.sources {
-		p.outbox.skip(src, reason)
-	}
-}
-
 // forget drops every contact. Those in flight go when their requests come back.
 func (p *pending) forget() {
 	clear(p.late) // the next generation waits for all that may be applied
@@ -420,16 +363,8 @@ func (p *pending) end(c *contact) {
 }
 
 func (p *pending) free(c *contact) {
-	p.charge(c, 0)
+	p.bytes += p.schedule.charge(c, 0)
 	p.contacts--
-}
-
-// charge sets what the window charges for a contact.
-func (p *pending) charge(c *contact, n int64) {
-	p.bytes += n - c.charge
-	c.stream.bytes += n - c.charge
-	c.charge = n
-	p.schedule.countHeld(c.stream)
 }
 
 // recharge brings what the window charges for a contact up to date.
@@ -438,5 +373,5 @@ func (p *pending) recharge(c *contact) {
 	if c.merged {
 		n += int64(len(c.body))
 	}
-	p.charge(c, n)
+	p.bytes += p.schedule.charge(c, n)
 }

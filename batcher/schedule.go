@@ -166,6 +166,15 @@ func (s *schedule) dropEmpty(now time.Time) {
 	}
 }
 
+// charge sets what the window charges for a contact, and returns how much more that is.
+func (s *schedule) charge(c *contact, n int64) (more int64) {
+	more = n - c.charge
+	c.charge = n
+	c.stream.bytes += more
+	s.countHeld(c.stream)
+	return more
+}
+
 // countHeld counts what a stream takes of the window among what streams on hold take.
 func (s *schedule) countHeld(st *stream) {
 	held := int64(0)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/internal/event"
 )
 
@@ -18,8 +19,10 @@ type simAgain struct {
 // simParked is a stream in a partition of which events were left.
 type simParked struct {
 	oldest time.Time // of all that were
-	left bool // an event in the present reading: so must all be that follow
+	left   bool      // an event in the present reading: so must all be that follow
 }
+
+func (s *simRun) parking() batcher.Parking { return batcher.Parking{Window: s.window} }
 
 // fullOfHolds reports whether streams on hold have their part of the window.
 func (s *simRun) fullOfHolds() bool {
@@ -37,7 +40,7 @@ func (s *simRun) heldBytes() (n int64) {
 // else is must be contacts that it has given back.
 func (s *simRun) isParked(e *simEvent) (left bool) {
 	shed := map[*simCell][]int64{}
-	for _, p := range s.window.TakeParked() {
+	for _, p := range s.parking().TakeParked() {
 		a := &s.again[p.Partition]
 		if a.parked == nil {
 			a.parked = map[int]bool{}
@@ -164,7 +167,7 @@ func (s *simRun) readAgain(p, n int) {
 		return
 	}
 	for a := &s.again[p]; n > 0; n-- {
-		pass := s.window.ReadAgain(s.now, cl.Claim)
+		pass := s.parking().ReadAgain(s.now, cl.Claim)
 		if pass == 0 {
 			return
 		}
@@ -179,7 +182,7 @@ func (s *simRun) readAgain(p, n int) {
 		}
 		if a.next >= s.read[p] {
 			s.logf("everything was read again in %d", p)
-			s.window.ReadAgainDone(s.now, cl.Claim, pass, 0)
+			s.parking().ReadAgainDone(s.now, cl.Claim, pass, 0)
 			s.readAgainDone(p, cl)
 			continue
 		}

@@ -109,7 +109,7 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 			w.noteHints(ev)
 		}
 	}
-	left, aside := parking{w}.leaves(cl, ev, src)
+	left, aside := Parking{w}.leaves(cl, ev, src)
 	cl.next = max(cl.next, src.offset+1)
 	if left || w.resume(ev, src) {
 		return
@@ -137,7 +137,7 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 			w.log.unnamed(w.now, ev)
 		} else {
 			w.pending.removeNamed(keyOf(ev), versionOf(ev), ev.Again, src, reason)
-			if (parking{w}).leavesTombstone(cl, ev, src) {
+			if (Parking{w}).leavesTombstone(cl, ev, src) {
 				return
 			}
 		}
@@ -228,7 +228,7 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	w.log.answer(w.now, req.Batch, d, r)
 	w.health.onAnswer(w.now, req, d, r)
 	(&settlement{w, req, st, d, r}).settle()
-	parking{w}.shed()
+	Parking{w}.shed()
 	if len(st.contacts) == 0 && st.health.onHold(holdRejecting) && st.health.hold.asideBelow == 0 {
 		w.health.endHold(w.now, st, endedEmpty)
 	}
@@ -285,7 +285,7 @@ func (w *Window) Expire(now time.Time) {
 	}) {
 		w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with
 	}
-	parking{w}.shed()
+	Parking{w}.shed()
 	over := func(_ contactKey, until time.Time) bool { return !until.After(w.now) }
 	maps.DeleteFunc(w.pending.late, over)
 	maps.DeleteFunc(w.pending.alone, over)

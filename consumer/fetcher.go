@@ -81,7 +81,7 @@ func (f *fetcher) run(ctx context.Context, gen *kafka.Generation, committed kafk
 	retry := kafka.NewRetry()
 	for ctx.Err() == nil {
 		f.beat.Store(time.Now().UnixNano())
-		f.readAgain(ctx, offset)
+		f.again.readAgain(ctx, offset)
 		next, err := f.step(ctx, offset)
 		offset = next
 		f.checkCaughtUp(offset)
@@ -237,11 +237,6 @@ func (f *fetcher) hand(ctx context.Context, events []event.Event, offsets []int6
 	if !f.tracker.Opened(offsets) {
 		return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
 	}
-	return f.add(ctx, events)
-}
-
-// add gives events to the sink.
-func (f *fetcher) add(ctx context.Context, events []event.Event) error {
 	began := time.Now()
 	f.adding.Store(began.UnixNano())
 	err := f.c.sink.Add(ctx, events)

@@ -76,6 +76,7 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 		f.end.Store(-1)
 		f.turn()
 		f.feed.init(f)
+		f.again.f = f
 		f.resume(p)
 		c.trackers.add(claim, f.tracker)
 		g.claims, g.fetchers = append(g.claims, claim), append(g.fetchers, f)

@@ -16,6 +16,7 @@ import (
 // takes turns between the two: so nothing new is read in the moment when the one reaches the
 // other, and from then on the order of the log is that of the sink again.
 type rereading struct {
+	f       *fetcher
 	pass    int   // as the sink counts them; 0 before the first
 	next    int64 // the offset to read
 	gone    int   // offsets that the log does not have any more
@@ -25,48 +26,47 @@ type rereading struct {
 
 // readAgain reads what may be read again of what lies before an offset, for as long as a
 // fetch of new events may take. Where the partition is not read otherwise, it goes on to the end.
-func (f *fetcher) readAgain(ctx context.Context, end int64) {
-	until := time.Now().Add(f.c.cfg.FetchMaxWait)
+func (a *rereading) readAgain(ctx context.Context, end int64) {
+	until := time.Now().Add(a.f.c.cfg.FetchMaxWait)
 	for ctx.Err() == nil {
 		now := time.Now()
-		f.beat.Store(now.UnixNano())
-		if now.Before(f.again.waits) || f.problem.Load() == nil && now.After(until) {
+		a.f.beat.Store(now.UnixNano())
+		if now.Before(a.waits) || a.f.problem.Load() == nil && now.After(until) {
 			return
 		}
-		n, first := f.tracker.Parked()
+		n, first := a.f.tracker.Parked()
 		pass := 0
-		if n > 0 || f.again.pass > 0 && f.again.next > 0 {
-			pass = f.c.sink.ReadAgain(f.claim)
+		if n > 0 || a.pass > 0 && a.next > 0 {
+			pass = a.f.c.sink.ReadAgain(a.f.claim)
 		}
 		if pass == 0 {
 			return
 		}
-		if pass != f.again.pass {
+		if pass != a.pass {
 			if first < 0 {
 				first = end
 			}
-			f.again.pass, f.again.next, f.again.gone = pass, first, 0
+			a.pass, a.next, a.gone = pass, first, 0
 		}
-		if f.again.next < end && !f.reread(ctx, end) {
+		if a.next < end && !a.fetch(ctx, end) {
 			return
 		}
-		if f.again.next >= end {
-			f.c.sink.ReadAgainDone(f.claim, pass, f.again.gone)
-			f.again = rereading{}
+		if a.next >= end {
+			a.f.c.sink.ReadAgainDone(a.f.claim, pass, a.gone)
+			*a = rereading{f: a.f}
 		}
 	}
 }
 
-// reread makes one fetch of what is to be read again, and reports whether it got on.
-func (f *fetcher) reread(ctx context.Context, end int64) bool {
-	a := &f.again
-	fetched, err := f.fetch(ctx, a.next, 1)
+// fetch makes one fetch of what is to be read again, and reports whether it got on.
+func (a *rereading) fetch(ctx context.Context, end int64) bool {
+	fetched, err := a.f.fetch(ctx, a.next, 1)
 	if err == nil {
-		err = f.check(ctx, fetched, end)
+		err = a.f.check(ctx, fetched, end)
 	}
 	begin := a.next
 	if err == nil {
-		err = f.handAgain(ctx, fetched, end)
+		err = a.hand(ctx, fetched, end)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -75,13 +75,13 @@ func (f *fetcher) reread(ctx context.Context, end int64) bool {
 		a.retries = nil
 		return true
 	case err != nil && kafka.Cause(err) == kafka.CauseOffset:
-		if f.rereadLost(ctx, end) {
+		if a.lose(ctx, end) {
 			return true
 		}
 	}
 	if err != nil {
-		f.c.deps.Metrics.FetchErrors.WithLabelValues(kafka.Cause(err)).Inc()
-		f.c.deps.Log.Debug("events that were not kept could not be read again; retried", "topic", f.claim.Topic, "partition", f.claim.Partition, "offset", a.next, "err", err)
+		a.f.c.deps.Metrics.FetchErrors.WithLabelValues(kafka.Cause(err)).Inc()
+		a.f.c.deps.Log.Debug("events that were not kept could not be read again; retried", "topic", a.f.claim.Topic, "partition", a.f.claim.Partition, "offset", a.next, "err", err)
 	}
 	if a.retries == nil {
 		a.retries = kafka.NewRetry()
@@ -90,16 +90,15 @@ func (f *fetcher) reread(ctx context.Context, end int64) bool {
 	return false
 }
 
-// handAgain hands over those events of an answer that are to be read again.
-func (f *fetcher) handAgain(ctx context.Context, fetched *kafka.Fetched, end int64) error {
-	a := &f.again
+// hand hands over those events of an answer that are to be read again.
+func (a *rereading) hand(ctx context.Context, fetched *kafka.Fetched, end int64) error {
 	var events []event.Event
 	size := 0
 	var addErr error
 	flush := func() {
 		if len(events) > 0 && addErr == nil {
-			f.c.deps.Metrics.RecordsReread.Add(float64(len(events)))
-			addErr = f.add(ctx, events)
+			a.f.c.deps.Metrics.RecordsReread.Add(float64(len(events)))
+			addErr = a.f.hand(ctx, events, nil)
 			events, size = nil, 0
 		}
 	}
@@ -107,14 +106,14 @@ func (f *fetcher) handAgain(ctx context.Context, fetched *kafka.Fetched, end int
 		if addErr != nil || rec.Offset >= end {
 			return
 		}
-		parked, gone := f.tracker.Reread(a.next, rec.Offset)
+		parked, gone := a.f.tracker.Reread(a.next, rec.Offset)
 		a.next, a.gone = rec.Offset+1, a.gone+gone
 		if !parked {
 			return
 		}
-		rec.Generation = f.claim.Generation
-		ev := f.decode(rec)
-		ev.Before, ev.Again = f.tracker.Inherited(rec.Offset, fetched.Epoch), true
+		rec.Generation = a.f.claim.Generation
+		ev := a.f.decode(rec)
+		ev.Before, ev.Again = a.f.tracker.Inherited(rec.Offset, fetched.Epoch), true
 		events = append(events, ev)
 		if size += len(rec.Key) + len(rec.Value); len(events) == chunkEvents || size >= chunkBytes {
 			flush()
@@ -123,28 +122,27 @@ func (f *fetcher) handAgain(ctx context.Context, fetched *kafka.Fetched, end int
 	if flush(); addErr != nil {
 		return addErr // the generation is over
 	}
-	f.c.deps.Metrics.FetchedBytes.Add(float64(fetched.Bytes))
+	a.f.c.deps.Metrics.FetchedBytes.Add(float64(fetched.Bytes))
 	if next := min(fetched.Next, end); next > a.next { // compaction may have removed the last ones
-		a.gone += f.tracker.Gone(a.next, next)
+		a.gone += a.f.tracker.Gone(a.next, next)
 		a.next = next
 	}
 	return err
 }
 
-// rereadLost counts what retention has deleted of what was to be read again, and goes on from
+// lose counts what retention has deleted of what was to be read again, and goes on from
 // where the log begins. The partition is not halted for that, whatever the policy: it concerns
 // streams that were on hold. It reports false where nothing was deleted.
-func (f *fetcher) rereadLost(ctx context.Context, end int64) bool {
-	a := &f.again
-	b, err := f.c.deps.Kafka.Bounds(ctx, f.claim.TopicPartition)
+func (a *rereading) lose(ctx context.Context, end int64) bool {
+	b, err := a.f.c.deps.Kafka.Bounds(ctx, a.f.claim.TopicPartition)
 	if err != nil || b.First <= a.next {
 		return false
 	}
 	first := min(b.First, end)
-	lost := f.tracker.Gone(a.next, first)
+	lost := a.f.tracker.Gone(a.next, first)
 	if lost > 0 {
-		f.c.deps.Metrics.OffsetsLost.WithLabelValues(string(belowLogStart)).Add(float64(lost))
-		f.c.deps.Log.Error("events of streams on hold were deleted in Kafka before they could be read again: they are lost", "topic", f.claim.Topic, "partition", f.claim.Partition,
+		a.f.c.deps.Metrics.OffsetsLost.WithLabelValues(string(belowLogStart)).Add(float64(lost))
+		a.f.c.deps.Log.Error("events of streams on hold were deleted in Kafka before they could be read again: they are lost", "topic", a.f.claim.Topic, "partition", a.f.claim.Partition,
 			"from", a.next, "first", b.First, "lost", lost, "hint", "keep the retention of the topic above the longest hold")
 	}
 	a.gone += lost
