@@ -60,12 +60,14 @@ type fakes struct {
 	last     kafka.Committed  // what was committed, where the test notes it
 	first    *kafka.Committed // of the first generation
 
-	pass       atomic.Int64 // in which what was left is read again
-	leaderless int32        // a partition without a leader; 0 for none
-	forbidden  int32        // a partition that may not be read; 0 for none
-	size       atomic.Int64 // records in each partition's log
-	away       atomic.Bool  // no broker says where a partition ends
-	adrift     atomic.Bool  // no broker leads a partition: fetches fail
+	leave      func(ev *event.Event) bool // whether the sink leaves an event to be read again; nil for never
+	begins     atomic.Int64               // what retention has left of each partition
+	pass       atomic.Int64               // in which what was left is read again
+	leaderless int32                      // a partition without a leader; 0 for none
+	forbidden  int32                      // a partition that may not be read; 0 for none
+	size       atomic.Int64               // records in each partition's log
+	away       atomic.Bool                // no broker says where a partition ends
+	adrift     atomic.Bool                // no broker leads a partition: fetches fail
 }
 
 func (f *fakes) LeaseUntil() time.Time { return time.Time{} }
@@ -207,6 +209,10 @@ func (f *fakes) Assign(claims []contactsync.Claim, _ bool) { f.note("assign %d",
 func (f *fakes) Add(_ context.Context, events []event.Event) error {
 	var ended []contactsync.Ended
 	for _, e := range events {
+		if f.leave != nil && f.leave(&e) {
+			f.consumer.Park(leftOf(&e))
+			continue
+		}
 		f.mu.Lock()
 		f.before = append(f.before, e.Before)
 		if e.Before == contactsync.Open {
@@ -316,6 +322,8 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 			o := listoffsets.ResponsePartition{Partition: p.Partition, Timestamp: p.Timestamp}
 			if p.Timestamp == kafkago.LastOffset {
 				o.Offset = f.end()
+			} else {
+				o.Offset = f.begins.Load()
 			}
 			answer.Partitions = append(answer.Partitions, o)
 		}
@@ -342,7 +350,7 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		case f.adrift.Load():
 			part.ErrorCode = int16(kafkago.NotLeaderForPartition)
 		case part.RecordBatches != nil:
-		case asked.FetchOffset > f.size.Load():
+		case asked.FetchOffset > f.size.Load(), asked.FetchOffset < f.begins.Load():
 			part.ErrorCode = int16(kafkago.OffsetOutOfRange)
 		case asked.FetchOffset < stable:
 			var all []kmsg.Record
