@@ -151,10 +151,7 @@ func (p *pending) caughtUp(now time.Time, cl *claim) {
 func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64, regular bool) *Request {
 	req := &Request{stream: st, group: st.retries.take(now, regular)}
 	if req.group != nil {
-		if of := req.group.search; of != nil {
-			req.group.cut(min(most, of.piece(&st.health)))
-			of.flight++
-		}
+		req.group.cut(most, &st.health)
 		req.rows, req.Reason = req.group.takeAll(), BatchRetry
 		if req.group.suspect {
 			st.retries.suspects++

@@ -97,10 +97,14 @@ func (s *settlement) searchApart(of *search, rows []*contact, guilty bool) *grou
 	return g
 }
 
-// cut leaves the rows in a group of a search that are sent next, most at most, and half of them where one is
-// known to be bad. The others wait for the answer.
-func (g *group) cut(most int) {
-	n := min(g.rows, most)
+// cut leaves the rows in a group that are sent next. Of a search these are most at most, and half of them where
+// one is known to be bad. The others wait for the answer.
+func (g *group) cut(most int, h *streamHealth) {
+	if g.search == nil {
+		return
+	}
+	n := min(g.rows, most, g.search.piece(h))
+	g.search.flight++
 	if g.guilty && g.rows > 1 {
 		n = min(n, g.rows/2)
 	}
