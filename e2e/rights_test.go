@@ -25,6 +25,7 @@ func TestRights(t *testing.T) {
 	cluster := startKafka(t, kafka.Options{Nodes: 1, Users: map[string]string{user: userPassword}, Properties: map[string]string{
 		"connections.max.reauth.ms": "5000",
 	}})
+	t.Run("check names what is missing", func(t *testing.T) { checkNamesWhatIsMissing(t, cluster) })
 	t.Run("logins expire", func(t *testing.T) { loginsExpire(t, cluster) })
 	t.Run("one of two topics deleted", func(t *testing.T) { oneTopicGone(t, cluster, "deleted") })
 	t.Run("read withdrawn", func(t *testing.T) { oneTopicGone(t, cluster, "read") })

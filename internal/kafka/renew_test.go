@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -180,6 +182,41 @@ func TestClient_KeepsItsConnectionsWhereNewOnesWouldFail(t *testing.T) {
 			r.ask()
 			r.gone("first")
 		})
+	}
+}
+
+// Files that cannot be used are counted, and connections are made as before, new ones too.
+func TestClient_MakesNewConnectionsWhileItsFilesCannotBeUsed(t *testing.T) {
+	t.Parallel()
+	r := newRenewing(t)
+	unusable := 0
+	r.OnUnusableFiles(func() { unusable++ })
+	freshen := kafka.Renewals(r.Client)
+	for name, content := range map[string]string{"cert.pem": "", "key.pem": "-----BEGIN PRIVATE KEY-----", "ca.pem": "no certificate"} {
+		file := filepath.Join(r.dir, name)
+		good, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, r.dir, name, []byte(content))
+		freshen(t.Context(), time.Now())
+		conn, err := r.Dialer().DialContext(t.Context(), "tcp", r.cluster.ListenAddrs()[0])
+		if err != nil {
+			t.Errorf("%s cannot be used, and no connection can be made: %v", name, err)
+			continue
+		}
+		if _, err := conn.Brokers(); err != nil {
+			t.Errorf("%s cannot be used, and neither can a connection: %v", name, err)
+		}
+		_ = conn.Close()
+		write(t, r.dir, name, good)
+	}
+	if unusable != 3 {
+		t.Errorf("%d readings were counted, want 3", unusable)
+	}
+	freshen(t.Context(), time.Now())
+	if unusable != 3 {
+		t.Error("good files are counted")
 	}
 }
 
