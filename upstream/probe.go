@@ -109,6 +109,7 @@ func (p *probe) run(ctx context.Context, stream string) {
 	if !admitted {
 		return
 	}
+	start := time.Now()
 	resp, err := p.c.transport.RoundTrip(req.WithContext(ctx))
 	if err != nil {
 		report(time.Now(), contactsync.Result{Kind: contactsync.Unavailable})
@@ -117,7 +118,7 @@ func (p *probe) run(ctx context.Context, stream string) {
 	}
 	_ = resp.Body.Close()
 	report(time.Now(), contactsync.Result{Kind: contactsync.Answered, Status: resp.StatusCode})
-	skew := p.skew(resp)
+	skew := p.skew(resp, start)
 	if stream != "" {
 		p.answered(resp, skew)
 	}
@@ -185,12 +186,15 @@ func (p *probe) answered(resp *http.Response, skew time.Duration) {
 
 // skew returns how far this machine's clock is ahead of the API's, 0 where it is near or
 // not known, and notes it.
-func (p *probe) skew(resp *http.Response) time.Duration {
+func (p *probe) skew(resp *http.Response, start time.Time) time.Duration {
 	theirs, err := http.ParseTime(resp.Header.Get("Date"))
 	if err != nil {
 		return 0
 	}
-	skew := time.Since(theirs).Round(time.Second)
+	skew := start.Sub(theirs).Round(time.Second) // at least, where it is ahead: the answer came later
+	if skew < 0 {
+		skew = min(0, time.Since(theirs).Round(time.Second))
+	}
 	if skew.Abs() <= maxSkew {
 		return 0
 	}

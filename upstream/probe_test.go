@@ -80,35 +80,34 @@ func TestProbe_TriesEachCredential(t *testing.T) {
 func TestProbe_TellsTheClassOfAnAnswer(t *testing.T) {
 	t.Parallel()
 	const canary = "Zebulon"
-	now := time.Now()
 	for _, tt := range []struct {
 		status       int
 		content      string
 		header       string
-		at           time.Time
-		key, problem string // of a fault, or of a note where note is set
+		ahead        time.Duration // the API's clock
+		key, problem string        // of a fault, or of a note where note is set
 		note         bool
 	}{
-		{200, "application/json", "", now, "", "", false},
-		{200, "application/json", "", now.Add(time.Hour), "accounts[0].host", "behind the API's", true},
-		{200, "text/html; charset=utf-8", "", now, "accounts[0].host", "200 with html", false},
-		{200, canary, "", now, "accounts[0].host", "200 with other content", false},
-		{204, "", "", now, "accounts[0].host", "status 204", false},
-		{302, "", canary, now, "accounts[0].host", "leads elsewhere (302)", false},
-		{400, "application/json", "", now, "accounts[0].credentials", "stream's name", false},
-		{401, "application/json", "", now, "accounts[0].credentials", "client id and secret", false},
-		{403, "application/json", "", now, "accounts[0].credentials", "scope Configuration", false},
-		{403, "text/html", "", now, "accounts[0].host", "gateway", false},
-		{404, "text/html", "", now, "accounts[0].host", "base path", false},
-		{429, "application/json", "", now, "accounts[0].credentials", "limit", true},
-		{503, "", "", now, "accounts[0].host", "fails (503)", false},
+		{200, "application/json", "", 0, "", "", false},
+		{200, "application/json", "", time.Hour, "accounts[0].host", "behind the API's", true},
+		{200, "text/html; charset=utf-8", "", 0, "accounts[0].host", "200 with html", false},
+		{200, canary, "", 0, "accounts[0].host", "200 with other content", false},
+		{204, "", "", 0, "accounts[0].host", "status 204", false},
+		{302, "", canary, 0, "accounts[0].host", "leads elsewhere (302)", false},
+		{400, "application/json", "", 0, "accounts[0].credentials", "stream's name", false},
+		{401, "application/json", "", 0, "accounts[0].credentials", "client id and secret", false},
+		{403, "application/json", "", 0, "accounts[0].credentials", "scope Configuration", false},
+		{403, "text/html", "", 0, "accounts[0].host", "gateway", false},
+		{404, "text/html", "", 0, "accounts[0].host", "base path", false},
+		{429, "application/json", "", 0, "accounts[0].credentials", "limit", true},
+		{503, "", "", 0, "accounts[0].host", "fails (503)", false},
 	} {
 		t.Run(fmt.Sprintf("%d %s", tt.status, tt.content), func(t *testing.T) {
 			t.Parallel()
 			host := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 				h := w.Header()
 				h.Set("Content-Type", tt.content)
-				h.Set("Date", tt.at.UTC().Format(http.TimeFormat))
+				h.Set("Date", time.Now().Add(tt.ahead).UTC().Format(http.TimeFormat))
 				h.Set("Location", "https://"+canary+"/"+tt.header)
 				w.WriteHeader(tt.status)
 				if tt.status != http.StatusNoContent {
