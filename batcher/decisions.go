@@ -23,7 +23,7 @@ func (w decisions) release(now time.Time, account, name string) error {
 		return err
 	}
 	w.health.endHold(w.now, st, endedByOperator)
-	st.account.health.probe = time.Time{}
+	st.signer.probe = time.Time{}
 	w.m.HoldDecisions.WithLabelValues("release").Inc()
 	return nil
 }

@@ -58,7 +58,7 @@ func TestWindow_AReleasedStreamProbesForItsAccount(t *testing.T) {
 		w.heard(stream, contactsync.StreamGone)
 	}
 	w.now = w.now.Add(time.Minute)
-	account := &w.schedule.account("a").health
+	account := w.schedule.account("a").signer("")
 	account.probe = w.now.Add(time.Hour)
 	if !account.held || w.Next(w.now) != nil {
 		t.Fatal("the account is not on hold")

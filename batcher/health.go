@@ -84,6 +84,13 @@ type accountHealth struct {
 	size        requestSize
 	answered    lastMinute
 	deadLetters lastMinute // of the refused ones those that became dead letters
+}
+
+// credential is what the API's answers say of what signs for streams of an account: all of them, or
+// those of one of its apps.
+type credential struct {
+	app      string // empty for the account's own
+	inFlight int    // requests
 
 	strikes   []string // streams put on hold, or for another cause, since the API last looked at rows
 	held      bool
@@ -92,8 +99,11 @@ type accountHealth struct {
 	probe     time.Time // the next one, while held
 }
 
-// accountStrikes is how many streams of an account must be put on hold, with no
-// answer about rows in between, before the account as a whole is.
+// probeDue reports whether a credential on hold may be tried.
+func (c *credential) probeDue(now time.Time) bool { return c.inFlight == 0 && !c.probe.After(now) }
+
+// accountStrikes is how many streams with one credential must be put on hold, with no
+// answer about rows in between, before all of its streams are.
 const accountStrikes = 3
 
 // health is the rules by which answers change what is known of streams and accounts.
@@ -166,9 +176,9 @@ func (h *health) putOnHold(now time.Time, st *stream, kind holdKind, r contactsy
 		longest = h.cfg.BackoffMax // its rows leave one by one: waiting long would hold up the good ones
 	}
 	h.backOff(now, st, longest)
-	if a := &st.account.health; a.held && !a.probe.After(now) {
-		a.probes++
-		a.probe = now.Add(h.wait(a.probes, h.cfg.BackoffMax))
+	if c := st.signer; c.held && !c.probe.After(now) {
+		c.probes++
+		c.probe = now.Add(h.wait(c.probes, h.cfg.BackoffMax))
 	}
 }
 
@@ -177,18 +187,27 @@ func (h *health) countProbe(on *hold) {
 	h.m.probes[on.kind].Inc()
 }
 
-// recordStrike notes one more stream of the account that was refused, or for another cause
+// recordStrike notes one more stream with its credential that was refused, or for another cause
 // than before: what its hold was until then does not matter.
 func (h *health) recordStrike(now time.Time, st *stream) {
-	a := &st.account.health
-	if a.held || slices.Contains(a.strikes, st.name) || !st.account.strangers.count(now, st, h.cfg.HoldProbeMax) {
+	c := st.signer
+	if c.held || slices.Contains(c.strikes, st.name) || !st.account.strangers.count(now, st, h.cfg.HoldProbeMax) {
 		return
 	}
-	if a.strikes = append(a.strikes, st.name); len(a.strikes) >= accountStrikes {
-		a.held, a.heldSince, a.probes, a.probe = true, now, 0, time.Time{}
+	if c.strikes = append(c.strikes, st.name); len(c.strikes) >= accountStrikes {
+		c.held, c.heldSince, c.probes, c.probe = true, now, 0, time.Time{}
 		h.log.add(slog.LevelError, "account is on hold: several of its streams were refused and no answer about rows came in between; one request at a time probes it",
-			"account", st.account.id, "streams", len(a.strikes))
+			c.attrs(st, "streams", len(c.strikes))...)
 	}
+}
+
+// attrs says for the log which account is on hold, or which app of it.
+func (c *credential) attrs(st *stream, more ...any) []any {
+	attrs := []any{"account", st.account.id}
+	if c.app != "" {
+		attrs = append(attrs, "app", c.app)
+	}
+	return append(attrs, more...)
 }
 
 // Why a hold ends, as the log says it.
@@ -211,8 +230,8 @@ func (h *health) endHold(now time.Time, st *stream, why string) {
 }
 
 // onRowsAnswered notes that the API has looked at rows of a stream: its credentials and
-// name are good, it need not wait, and what was put on hold before was not its account's
-// fault. Where the account was on hold, its other streams on hold may probe immediately.
+// name are good, it need not wait, and what was put on hold before was not its credential's
+// fault. Where all streams with it were on hold, the others may probe immediately.
 func (h *health) onRowsAnswered(now time.Time, st *stream) {
 	st.account.strangers.accept(now, st)
 	switch s := &st.health; {
@@ -221,15 +240,15 @@ func (h *health) onRowsAnswered(now time.Time, st *stream) {
 	case s.hold.kind != holdRejecting: // whose waits end with a row that is accepted
 		h.endHold(now, st, endedAnswer)
 	}
-	a := &st.account.health
-	a.strikes = nil
-	if !a.held {
+	c := st.signer
+	c.strikes = nil
+	if !c.held {
 		return
 	}
-	a.held, a.probe = false, time.Time{}
-	h.log.add(slog.LevelInfo, "account is no longer on hold", "account", st.account.id, "lasted", now.Sub(a.heldSince))
+	c.held, c.probe = false, time.Time{}
+	h.log.add(slog.LevelInfo, "account is no longer on hold", c.attrs(st, "lasted", now.Sub(c.heldSince))...)
 	for _, other := range h.schedule.streams {
-		if other.account == st.account && other.health.hold != nil {
+		if other.signer == c && other.health.hold != nil {
 			h.resetBackoff(other)
 		}
 	}

@@ -141,7 +141,7 @@ func TestHealth_AccountIsHeldForItsStreams(t *testing.T) {
 	} {
 		w := newTestWindow(t, nil)
 		tt.do(w)
-		if got := w.schedule.account("a").health.held; got != tt.want {
+		if got := w.schedule.account("a").onHold() != nil; got != tt.want {
 			t.Errorf("%s: held %v, want %v", tt.name, got, tt.want)
 		}
 	}

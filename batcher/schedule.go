@@ -11,9 +11,9 @@ var never = time.Unix(1<<40, 0)
 
 // stream is all that is known of one stream of one account.
 type stream struct {
-	name       string
-	account    *account
-	credential string // that signs its requests; empty for the account's own
+	name    string
+	account *account
+	signer  *credential // that signs its requests
 
 	// Of pending.
 	contacts map[string]*contact // every contact that has not ended
@@ -64,7 +64,8 @@ type account struct {
 	gate   Gate
 	health accountHealth
 
-	strangers strangers
+	strangers   strangers
+	credentials map[string]*credential // by the app; empty for the account's own
 
 	ready     streamHeap // oldest pending event first
 	waiting   streamHeap // soonest due first
@@ -111,9 +112,11 @@ func (s *schedule) stream(name, accountID string) *stream {
 			index: -1, due: never, rank: lastRank,
 		}
 		st.health.accepted = st.account.strangers.accepted.Contains(name)
+		app := ""
 		if s.credential != nil {
-			st.credential = s.credential(accountID, name)
+			app = s.credential(accountID, name)
 		}
+		st.signer = st.account.signer(app)
 		s.streams[key] = st
 	}
 	return st
@@ -129,10 +132,31 @@ func (s *schedule) account(id string) *account {
 	if !ok {
 		gate = noGate{}
 	}
-	a := &account{id: id, gate: gate, strangers: newStrangers(), busy: s.m.SlotsBusySeconds.WithLabelValues(id), ready: streamHeap{ready: true}, health: accountHealth{size: newRequestSize(s.cfg)}}
+	a := &account{id: id, gate: gate, credentials: map[string]*credential{}, strangers: newStrangers(), busy: s.m.SlotsBusySeconds.WithLabelValues(id), ready: streamHeap{ready: true}, health: accountHealth{size: newRequestSize(s.cfg)}}
 	s.m.account(id)
 	s.accounts = append(s.accounts, a)
 	return a
+}
+
+// signer returns the credential of an app, which is made where it is new.
+func (a *account) signer(app string) *credential {
+	c := a.credentials[app]
+	if c == nil {
+		c = &credential{app: app}
+		a.credentials[app] = c
+	}
+	return c
+}
+
+// onHold returns the credential of the account that has been on hold for longest, or nil.
+func (a *account) onHold() *credential {
+	var first *credential
+	for _, c := range a.credentials {
+		if c.held && (first == nil || cmp.Or(c.heldSince.Compare(first.heldSince), cmp.Compare(c.app, first.app)) < 0) {
+			first = c
+		}
+	}
+	return first
 }
 
 // sorted returns the streams that match by name: what is decided must not depend on the
@@ -219,6 +243,7 @@ func (s *schedule) started(req *Request, as standing) {
 	st, a := req.stream, req.stream.account
 	req.apart = req.group != nil && req.group.apart || st.troubled()
 	st.inFlight++
+	st.signer.inFlight++
 	a.inFlight++
 	if a.others++; req.apart || as == stranger {
 		a.others = 0
@@ -235,6 +260,7 @@ func (s *schedule) started(req *Request, as standing) {
 func (s *schedule) settled(req *Request) {
 	st, a := req.stream, req.stream.account
 	st.inFlight--
+	st.signer.inFlight--
 	a.inFlight--
 	if req.apart {
 		a.apart--
@@ -253,7 +279,7 @@ func (s *schedule) next(now time.Time) *stream {
 	var of standing
 	for _, a := range s.accounts {
 		a.promote(now)
-		a.countBusy(now, s.mayStart(a, now).Equal(never) && !a.health.held && s.turn(a, now) != nil)
+		a.countBusy(now, s.mayStart(a, now).Equal(never) && s.turn(a, now) != nil)
 		if s.mayStart(a, now).After(now) {
 			continue
 		}
@@ -288,12 +314,10 @@ func (a *account) refused(now, again time.Time) { a.again = later(again, now.Add
 // now, a time, or never where only a result can change it.
 func (s *schedule) mayStart(a *account, now time.Time) time.Time {
 	switch {
-	case a.inFlight >= s.mostInFlight(a), a.health.held && a.inFlight > 0:
+	case a.inFlight >= s.mostInFlight(a):
 		return never
 	case a.again.After(now):
 		return a.again
-	case a.health.held && a.health.probe.After(now):
-		return a.health.probe
 	}
 	return now
 }
@@ -312,7 +336,10 @@ func (s *schedule) wake(now time.Time) time.Time {
 				next = a.waiting.streams[0].due
 			}
 			for _, st := range a.ready.streams { // what is no regular work has to wait
-				if !st.troubled() {
+				switch {
+				case st.signer.held && st.signer.inFlight == 0:
+					next = earlier(next, later(now, st.signer.probe))
+				case !st.signer.held && !st.troubled():
 					next = earlier(next, s.regularDue(st))
 				}
 			}

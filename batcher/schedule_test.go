@@ -106,11 +106,11 @@ func TestSchedule_Timing(t *testing.T) {
 		}, time.Millisecond},
 		"the account is on hold": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
-			st.account.health.held, st.account.health.probe = true, s.now.Add(4*time.Second)
+			st.signer.held, st.signer.probe = true, s.now.Add(4*time.Second)
 		}, 4 * time.Second},
 		"the account is on hold, and a probe is out": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
-			st.account.health.held = true
+			st.signer.held = true
 			s.started(&Request{stream: s.with("other")}, regular)
 		}, never},
 	} {
@@ -229,13 +229,13 @@ func TestSchedule_Turns(t *testing.T) {
 			s.hold(s.with("held", 2*hour))
 		}, "held"},
 		{"an account on hold tries the youngest that was not refused", func(s *testSchedule) {
-			s.with("live", hour).account.health.held = true
+			s.with("live", hour).signer.held = true
 			s.with("young", hour/2)
 			s.hold(s.with("held", hour/4))
 		}, "young"},
 		{"and else the oldest that was", func(s *testSchedule) {
 			st := s.with("held", hour)
-			st.account.health.held = true
+			st.signer.held = true
 			s.hold(st)
 			s.hold(s.with("older", 2*hour))
 		}, "older"},

@@ -177,7 +177,7 @@ func (w *Window) Observe(now time.Time) *snapshot {
 	m.RememberedContacts.Set(float64(w.seen.len()))
 	held := 0
 	for _, a := range w.schedule.accounts {
-		if a.health.held {
+		if a.onHold() != nil {
 			held++
 		}
 		if !a.delivered.IsZero() {
@@ -287,8 +287,8 @@ func (s *snapshot) account(a *account) AccountStatus {
 		RequestMaxRows: int(h.size.rows.limit), RequestMaxBytes: h.size.bytes.limit, Accepted: rows.accepted, Rejected: rows.refused,
 		DeadLetters: h.deadLetters.at(s.now).refused, DeadLetterMaxPerMinute: s.w.cfg.DeadLetterMaxPerMinute,
 	}
-	if h.held {
-		status.HeldSince, status.NextProbe = h.heldSince, h.probe
+	if c := a.onHold(); c != nil {
+		status.HeldSince, status.NextProbe = c.heldSince, c.probe
 	}
 	return status
 }
@@ -296,7 +296,7 @@ func (s *snapshot) account(a *account) AccountStatus {
 func (s *snapshot) hold(st *stream) HoldStatus {
 	on := st.health.hold
 	return HoldStatus{
-		Kind: on.kind.String(), Account: st.account.id, Stream: st.name, Credential: st.credential, Since: on.since, NextProbe: s.nextProbe(st),
+		Kind: on.kind.String(), Account: st.account.id, Stream: st.name, Credential: st.signer.app, Since: on.since, NextProbe: s.nextProbe(st),
 		Probes: on.probes, Contacts: len(st.contacts), Events: st.events(), Parked: Parking{s.w}.events(st), Status: on.status, Detail: on.detail,
 	}
 }

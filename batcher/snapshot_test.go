@@ -260,7 +260,7 @@ func TestSnapshot_NextProbe(t *testing.T) {
 	w := newTestWindow(t, nil)
 	st := w.schedule.stream("st", "a")
 	st.health.hold = &hold{kind: holdGone, since: w.now}
-	a := &st.account.health
+	a := st.signer
 	for _, tt := range []struct {
 		name          string
 		stream, probe time.Duration

@@ -183,7 +183,7 @@ func TestHealth_StrangersAreNoStrikesWhileTheAccountWorks(t *testing.T) {
 		for _, stream := range []string{"x", "y", "z"} {
 			w.heard(stream, contactsync.StreamGone)
 		}
-		if got := w.schedule.account("a").health.held; got != tt.want {
+		if got := w.schedule.account("a").onHold() != nil; got != tt.want {
 			t.Errorf("%s: held %v, want %v", name, got, tt.want)
 		}
 	}
@@ -256,7 +256,7 @@ func TestSchedule_ProbesOfAnAccountOnHold(t *testing.T) {
 	w.add("refused/c")
 	w.heard("refused", contactsync.StreamGone)
 	w.add("older/c", "old/c", "busy/c", "busy/d", "young/c")
-	if !w.schedule.account("a").health.held {
+	if w.schedule.account("a").onHold() == nil {
 		t.Fatal("the account is not on hold")
 	}
 	probe := func() string {

@@ -49,22 +49,29 @@ func (s *schedule) regularFirst(st *stream, is standing) bool {
 // event. What is tried apart has old events, and strangers may be many, so they take turns
 // with the others, and with each other.
 func (s *schedule) turn(a *account, now time.Time) *stream {
+	held := a.onHold() != nil
 	switch {
 	case len(a.ready.streams) == 0:
 		return nil
-	case a.health.held:
-		return a.probe()
-	case s.standing(a.ready.streams[0], now) == regular:
+	case !held && s.standing(a.ready.streams[0], now) == regular:
 		return a.ready.streams[0]
 	}
 	var oldest [apart + 1]*stream
 	for _, st := range a.ready.streams {
+		if st.signer.held {
+			continue
+		}
 		if s := s.standing(st, now); oldest[s] == nil || compareRanks(st, oldest[s]) < 0 {
 			oldest[s] = st
 		}
 	}
 	if !s.mayBeApart(a) {
 		oldest[apart] = nil
+	}
+	if held {
+		if st := a.probe(now); st != nil && (oldest[apart] == nil || compareRanks(st, oldest[apart]) < 0) {
+			oldest[apart] = st
+		}
 	}
 	switch {
 	case oldest[regular] != nil && a.others < othersFirst, oldest[stranger] == nil && oldest[apart] == nil:
@@ -75,11 +82,20 @@ func (s *schedule) turn(a *account, now time.Time) *stream {
 	return oldest[apart]
 }
 
-// probe is the ready stream of an account on hold whose answer says the most of it: one
+// probe is the ready stream of a credential on hold that may be tried whose answer says the most of it, or nil: one
 // that was accepted before and was not refused yet. Then streams that were accepted before
 // and are on hold, and strangers that were not refused yet, go by turns, so that no number
 // of either keeps the others from being tried.
-func (a *account) probe() *stream {
+func (a *account) probe(now time.Time) *stream {
+	var due []*stream
+	for _, st := range a.ready.streams {
+		if st.signer.held && st.signer.probeDue(now) {
+			due = append(due, st)
+		}
+	}
+	if len(due) == 0 {
+		return nil
+	}
 	promise := func(st *stream) int {
 		switch held := st.health.hold != nil; {
 		case st.health.accepted && !held:
@@ -91,7 +107,7 @@ func (a *account) probe() *stream {
 		}
 		return 2
 	}
-	return slices.MaxFunc(a.ready.streams, func(x, y *stream) int {
+	return slices.MaxFunc(due, func(x, y *stream) int {
 		if c := cmp.Compare(promise(x), promise(y)); c != 0 || x.health.hold != nil {
 			return cmp.Or(c, y.due.Compare(x.due), compareRanks(y, x)) // whose probe is due for longest
 		}

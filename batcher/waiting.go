@@ -71,8 +71,8 @@ func (s *snapshot) stream(st *stream) StreamStatus {
 // nextProbe is when a stream on hold is tried again.
 func (s *snapshot) nextProbe(st *stream) time.Time {
 	next := later(st.health.backoff, s.now)
-	if a := &st.account.health; a.held {
-		next = later(next, a.probe)
+	if c := st.signer; c.held {
+		next = later(next, c.probe)
 	}
 	return next
 }

@@ -222,7 +222,7 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	w.schedule.settled(req)
 	st.account.latency.note(w.now.Sub(req.started), r.Kind)
 	d := decide(answer{
-		kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.account.health.held,
+		kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.signer.held,
 		trial: req.trial && (r.MayBeRows || r.Kind == contactsync.TooLarge),
 	})
 	w.log.answer(w.now, req.Batch, d, r)
