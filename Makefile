@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
+.PHONY: help build release check cover demo answers poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -159,11 +159,21 @@ chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its
 	  echo "== $$values on Kubernetes $$version"; \
 	  $(TOOL) helm lint --strict --quiet helm/contactsync -f $$values --kube-version $$version; \
 	  $(TOOL) helm template release helm/contactsync -n crm -f $$values --kube-version $$version > $(CACHE)/rendered.yaml; \
-	  $(TOOL) kubeconform -strict -summary -kubernetes-version $$version \
+	  $(TOOL) kubeconform -strict -summary -skip PrometheusRule -kubernetes-version $$version \
 	    -schema-location '$(CACHE)/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json' $(CACHE)/rendered.yaml; \
 	done; done
 
-ci: vet lint docs-check chart page race e2e fuzz-short answers poison outage soak-short mutants-sample test ## what continuous integration runs
+rules: ## check the alerts, and each against its fault; as written and as the chart renders them with other thresholds
+	@command -v promtool >/dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
+	promtool check rules helm/contactsync/files/rules.yaml
+	promtool test rules helm/rules_test.yaml
+	@mkdir -p $(CACHE)
+	$(TOOL) helm template release helm/contactsync -f helm/contactsync/ci/full-values.yaml --kube-version $(lastword $(K8S)) \
+	  -s templates/prometheusrule.yaml | sed '1,/^spec:/d; s/^  //' > $(CACHE)/rules.yaml
+	grep -q 'le="60" # threshold lateSeconds' $(CACHE)/rules.yaml && grep -q '> 900 # threshold oldestSeconds' $(CACHE)/rules.yaml
+	promtool check rules $(CACHE)/rules.yaml
+
+ci: vet lint docs-check chart rules page race e2e fuzz-short answers poison outage soak-short mutants-sample test ## what continuous integration runs
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE)

@@ -252,7 +252,6 @@ func (p *pending) deliver(c *contact) {
 		}
 		p.outbox.end(src, outcome)
 	}
-	c.stream.account.delivered = p.outbox.now
 	if c.deleted == nil { // else what came after it is known already
 		generation := int32(-1)
 		if live(c.sources) {

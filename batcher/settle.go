@@ -74,6 +74,7 @@ func (s *settlement) each() {
 		c.maybeApplied = c.maybeApplied || d.maybeApplied
 		switch d.action {
 		case rowDelivered:
+			s.stream.account.delivered = s.now
 			s.pending.deliver(c)
 		case rowRefused:
 			s.refuse(c, d.reason, outcomes[i].Reason, retain)

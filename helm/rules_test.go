@@ -1,0 +1,101 @@
+package helm
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+
+	"github.com/contactsync/contactsync/metrics"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+type rule struct {
+	Alert, Record, Expr string
+	Labels, Annotations map[string]string
+}
+
+func rules(t *testing.T) (all []rule) {
+	t.Helper()
+	var file struct {
+		Groups []struct{ Rules []rule }
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "contactsync/files/rules.yaml")), &file); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range file.Groups {
+		all = append(all, g.Rules...)
+	}
+	return all
+}
+
+// An alert whose series is not there never fires, and nobody notices.
+func TestRules_NameSeriesThatThereAre(t *testing.T) {
+	t.Parallel()
+	types := map[string]string{}
+	for _, s := range metrics.Describe() {
+		types[s.Name] = s.Type
+	}
+	for _, r := range rules(t) {
+		found := regexp.MustCompile(`contactsync_\w+`).FindAllString(r.Expr, -1)
+		if len(found) == 0 && !strings.Contains(r.Expr, "contactsync:") && !strings.Contains(r.Expr, "contactsync_(") {
+			t.Errorf("%s%s names no series", r.Alert, r.Record)
+		}
+		for _, name := range found {
+			base := strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")
+			if types[name] == "" && types[base] != "histogram" && name != "contactsync_" {
+				t.Errorf("%s%s: there is no series %s", r.Alert, r.Record, name)
+			}
+		}
+	}
+}
+
+// Each alert has a heading in the runbook with all four parts, a command to look and one to
+// mend, and a case in which it fires.
+func TestRules_EachAlertHasItsHeadingAndItsCase(t *testing.T) {
+	t.Parallel()
+	cases := read(t, "rules_test.yaml")
+	headings := map[string]string{}
+	for _, section := range strings.Split(read(t, "../docs/runbook.md"), "\n## ")[1:] {
+		name, text, _ := strings.Cut(section, "\n")
+		headings[name] = text
+	}
+	for _, r := range rules(t) {
+		if r.Alert == "" {
+			continue
+		}
+		text, ok := headings[r.Alert]
+		delete(headings, r.Alert)
+		for _, part := range []string{"**Meaning.**", "**Impact.**", "**Diagnosis.**", "**Mitigation.**"} {
+			if !ok || !strings.Contains(text, part) {
+				t.Errorf("the runbook lacks %s of %s", part, r.Alert)
+			}
+		}
+		if strings.Count(text, "```") != 4 {
+			t.Errorf("the runbook needs a command to look and one to mend for %s", r.Alert)
+		}
+		if !strings.HasSuffix(r.Annotations["runbook_url"], "docs/runbook.md#"+strings.ToLower(r.Alert)) || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
+			t.Errorf("%s: annotations %v", r.Alert, r.Annotations)
+		}
+		if !slices.Contains([]string{"critical", "warning", "info"}, r.Labels["severity"]) {
+			t.Errorf("%s has the severity %q", r.Alert, r.Labels["severity"])
+		}
+		if !strings.Contains(cases, "name: "+r.Alert+"\n") || !strings.Contains(cases, `alertname="`+r.Alert+`"`) {
+			t.Errorf("no case of rules_test.yaml has %s fire", r.Alert)
+		}
+	}
+	for name := range headings {
+		t.Errorf("the runbook has a heading %s, and no alert has that name", name)
+	}
+}
