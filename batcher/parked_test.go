@@ -339,8 +339,8 @@ func TestWindow_WhatWasParkedIsSetAside(t *testing.T) {
 // What a request may have applied is not given back: an older state must not follow it.
 func TestWindow_WhatMayBeAppliedIsNotParked(t *testing.T) {
 	t.Parallel()
-	w := parkWindow(t, 20)
-	w.put(contactsOf("dead", 20)...)
+	w := parkWindow(t, 6)
+	w.put(contactsOf("dead", 6)...)
 	req := w.send()
 	w.settle(req, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
 	for range 2 {
@@ -370,5 +370,21 @@ func TestWindow_WhatHadEndedIsSentAgainBehindAnOlderState(t *testing.T) {
 	w.Add(w.now, ev)
 	if sent := w.drain(); len(sent) != 1 {
 		t.Errorf("sent %v", sent)
+	}
+}
+
+// A new event of a stream that is being read again waits behind what is still to come.
+func TestWindow_ANewEventWaitsForAReadingThatGoesOn(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	st := w.hold("dead")
+	w.put(contactsOf("dead", 20)...)
+	w.now = later(w.now, st.health.backoff)
+	w.drain()
+	if w.parking().ReadAgain(w.now, testClaim) == 0 {
+		t.Fatal("nothing is read again")
+	}
+	if w.put("dead/19"); !w.parked[int64(len(w.log)-1)] {
+		t.Error("it goes before an older one of its contact")
 	}
 }
