@@ -112,3 +112,22 @@ func BenchmarkTracker(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/position")
 }
+
+// One open position does not keep what ended behind it, however sparse that is.
+func TestTracker_OnePositionDoesNotKeepWhatEndedBehindIt(t *testing.T) {
+	t.Parallel()
+	tr := NewTracker()
+	if !tr.Opened([]int64{0}) {
+		t.Fatal("refused")
+	}
+	for i := range int64(200_000) {
+		offset := (i + 1) * 10_000
+		if !tr.Opened([]int64{offset}) {
+			t.Fatal("refused")
+		}
+		tr.Done([]contactsync.Ended{{Offset: offset}})
+		if len(tr.chunks) > 200 {
+			t.Fatalf("%d chunks are kept for one open position", len(tr.chunks))
+		}
+	}
+}
