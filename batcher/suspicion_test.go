@@ -187,6 +187,9 @@ func TestWindow_AnOutageMakesNoDeadLetters(t *testing.T) {
 	ok := allDelivered
 	for name, answer := range map[string]func(rnd *rand.Rand, since time.Duration, b contactsync.Batch) contactsync.Result{
 		"everything fails": func(*rand.Rand, time.Duration, contactsync.Batch) contactsync.Result { return fails },
+		"a gateway refuses everything": func(*rand.Rand, time.Duration, contactsync.Batch) contactsync.Result {
+			return contactsync.Result{Kind: contactsync.Unavailable, Status: 403, MayBeRows: true}
+		},
 		"one stream fails": func(_ *rand.Rand, _ time.Duration, b contactsync.Batch) contactsync.Result {
 			if b.Stream == "s0" {
 				return fails
