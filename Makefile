@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules docs docs-check fuzz fuzz-short plant mutants mutants-sample bench ci clean
+.PHONY: help build release check cover demo answers poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -128,16 +128,24 @@ fuzz: ## each fuzz target for FUZZTIME, a time or a count of inputs as in 20000x
 fuzz-short: ## each fuzz target for 20,000 inputs
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=20000x
 
+# Not a part of ci: it asks a database on the net, and its answer changes without a commit.
+vuln: ## known vulnerabilities in what the programs call; needs the Go vulnerability database, or GOVULNDB=URL of a copy
+	@$(TOOL) govulncheck $(if $(GOVULNDB),-db $(GOVULNDB)) ./... || { code=$$?; \
+	  test $$code = 3 || echo "== the check did not run to its end: where the message above is about the database, it cannot be reached from here, and nothing is known"; exit $$code; }
+
 VERSION   ?= dev
 PLATFORMS := linux/amd64 linux/arm64 darwin/arm64
 
-release: ## binaries for VERSION with checksums and a list of their modules (SBOM), in bin/release/
+release: ## binaries for VERSION with checksums, licences and a list of their modules (SBOM), in bin/release/
 	rm -rf bin/release && mkdir -p bin/release
 	@set -e; for p in $(PLATFORMS); do \
 	  echo "== $$p"; \
 	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -ldflags "-s -w -X main.release=$(VERSION)" \
 	    -o bin/release/contactsync_$(VERSION)_$${p%/*}_$${p#*/} ./cmd/contactsync; \
 	done
+	@set -e; $(GO) list -deps -f '{{with .Module}}{{.Path}} {{.Version}} {{.Dir}}{{end}}' ./cmd/contactsync | sort -u | while read -r path version dir; do \
+	  test -n "$$dir" || continue; echo "== $$path $$version"; cat "$$dir"/LICENSE* "$$dir"/NOTICE* 2>/dev/null || true; echo; \
+	done > bin/release/contactsync_$(VERSION).licenses.txt
 	$(TOOL) cyclonedx-gomod bin -json -version v$(VERSION) -output bin/release/contactsync_$(VERSION).sbom.json bin/release/contactsync_$(VERSION)_linux_amd64
 	cd bin/release && sha256sum * > SHA256SUMS
 
