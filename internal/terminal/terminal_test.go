@@ -66,9 +66,9 @@ func TestWriter_PassesAnErrorOn(t *testing.T) {
 
 func TestIs_LooksBehindAWriter(t *testing.T) {
 	t.Parallel()
-	device, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0) // a character device, as a terminal is
+	device, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0) // a new terminal
 	if err != nil {
-		t.Fatal(err)
+		t.Skip("no terminal can be had here")
 	}
 	defer device.Close()
 	if !Is(NewWriter(device)) || !Is(device) {
