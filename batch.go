@@ -91,9 +91,10 @@ const (
 type Outcome struct {
 	Verdict   Verdict
 	Transient bool // Failed only: the reason is transient, so a retry may succeed
-	// Reason is why a row failed, or what of the answer leaves it unresolved: bounded,
-	// without secrets and contact values.
+	// Reason is why a row failed, or what of the answer leaves it unresolved, in words of our
+	// own: bounded, and nothing in it is copied from the answer. Empty where no reason was given.
 	Reason string
+	Text   Text // the reason as the API wrote it
 }
 
 // Result is the result of one request.
@@ -104,5 +105,6 @@ type Result struct {
 	RetryAfter time.Duration // as the answer asks, at most a day; 0 if it does not
 	Ambiguous  bool          // the API may still apply the request
 	MayBeRows  bool          // what a row holds may be the cause: the request should be tried with fewer
-	Detail     string        // for the operator: bounded, without secrets and contact values
+	Detail     string        // for the operator: bounded, and nothing in it is copied from the answer
+	Text       Text          // the answer in the API's words, where its Kind is not Answered
 }

@@ -40,7 +40,8 @@ type DeadLetter struct {
 	Stream    string     // empty where the record could not be read that far
 	Contact   string     // the contact's id; empty likewise
 	Reason    Reason
-	Detail    string // for a person: bounded, no secret
+	Detail    string // for a person, in words of our own: bounded
+	Answer    Text   // what the API wrote of it last
 	Status    int    // HTTP status of the last answer; 0 where none is behind it
 	Attempts  int    // requests that carried the row
 	First     time.Time

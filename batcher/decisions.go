@@ -62,7 +62,7 @@ func (w decisions) goOn(st *stream, most int) (n int) {
 	on := st.health.hold
 	w.pending.dissolve(w.now, st, true)
 	decided := func(c *contact) bool { return c.rank.seq < on.asideBelow || c.aside }
-	n = w.pending.expire(w.now, st, most, on.asideBecause+"; the last answer: "+on.detail, decided)
+	n = w.pending.expire(w.now, st, most, said{on.asideBecause + "; the last answer: " + on.last.detail, on.last.text}, decided)
 	on.deadLetters += n
 	for _, c := range st.contacts {
 		if decided(c) {

@@ -45,14 +45,20 @@ type hold struct {
 	since       time.Time
 	probes      int // requests that were refused since
 	status      int
-	detail      string // of the last refusal
-	tried       trial  // of holdRejecting
-	whole       bool   // of holdRejecting: no row was accepted since whole requests were refused, whatever their rows
-	deadLetters int    // made of its contacts since
+	last        said  // by the last refusal
+	tried       trial // of holdRejecting
+	whole       bool  // of holdRejecting: no row was accepted since whole requests were refused, whatever their rows
+	deadLetters int   // made of its contacts since
 
 	// An operator's decision: what arrived before becomes a dead letter. 0 for none.
 	asideBelow   uint64
 	asideBecause string
+}
+
+// said is what an answer comes to: in words of our own, for everybody, and in those of the API.
+type said struct {
+	detail string
+	text   contactsync.Text
 }
 
 // streamHealth is what the API's answers say of a stream.
@@ -167,7 +173,7 @@ func (h *health) putOnHold(now time.Time, st *stream, kind holdKind, r contactsy
 			h.recordStrike(now, st)
 		}
 	}
-	on.kind, on.status, on.detail = kind, r.Status, r.Detail
+	on.kind, on.status, on.last = kind, r.Status, said{r.Detail, r.Text}
 	if probed {
 		h.countProbe(on)
 	}
@@ -372,7 +378,7 @@ func (h *health) countExpired(now time.Time, st *stream, n int) {
 	if n > 0 && on.deadLetters == 0 {
 		h.log.add(slog.LevelError, "a hold has lasted for hold_max: contacts of the stream go to the dead-letter topic; when the stream is back: contactsync dlq replay --stream STREAM --reason KIND",
 			"kind", on.kind.String(), "account", st.account.id, "stream", st.name, "held_for", now.Sub(on.since),
-			"pending", len(st.contacts)+n, "status", on.status, "detail", on.detail)
+			"pending", len(st.contacts)+n, "status", on.status, "detail", on.last.detail)
 	}
 	on.deadLetters += n
 }

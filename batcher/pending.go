@@ -107,7 +107,7 @@ func (p *pending) overlay(now time.Time, c *contact, body []byte, shape uint64, 
 	}
 	both, bothShape, err := event.Merge(c.body, body)
 	if err != nil {
-		p.setAside(now, c, contactsync.ReasonUndecodable, "a newer event of the contact cannot be merged into it: "+err.Error(), 0)
+		p.setAside(now, c, contactsync.ReasonUndecodable, said{detail: "a newer event of the contact cannot be merged into it"}, 0)
 		c.sources = nil
 		c.body, c.shape, c.merged = body, shape, merged
 		return
@@ -263,17 +263,17 @@ func (p *pending) deliver(c *contact) {
 }
 
 // deadLetter ends a contact as a dead letter.
-func (p *pending) deadLetter(now time.Time, c *contact, reason contactsync.Reason, detail string, status int) {
+func (p *pending) deadLetter(now time.Time, c *contact, reason contactsync.Reason, why said, status int) {
 	if c.in != nil {
 		p.unlink(c)
 	}
-	p.setAside(now, c, reason, detail, status)
+	p.setAside(now, c, reason, why, status)
 	p.end(c)
 }
 
 // setAside makes a dead letter of a contact's present state and of every event behind
 // it. The contact itself is left to the caller.
-func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason, detail string, status int) {
+func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason, why said, status int) {
 	var applied *version
 	if c.maybeApplied && live(c.sources) { // whatever the API says now: nothing older may come after it
 		p.seen.noteUnwritten(c.key(), c.version)
@@ -294,7 +294,7 @@ func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason,
 	}
 	p.outbox.add(&DeadLetter{
 		DeadLetter: contactsync.DeadLetter{
-			Record: record, Stream: c.stream.name, Contact: c.id, Reason: reason, Detail: detail,
+			Record: record, Stream: c.stream.name, Contact: c.id, Reason: reason, Detail: why.detail, Answer: why.text,
 			Status: status, Attempts: c.sends, First: first, Last: now,
 		},
 		sources: c.sources, key: c.key(), applied: applied,
@@ -307,7 +307,7 @@ const expireAtOnce = 1000
 
 // expire makes dead letters of contacts that wait in a stream on hold and are due, of most
 // at most, and returns of how many.
-func (p *pending) expire(now time.Time, st *stream, most int, detail string, due func(*contact) bool) (n int) {
+func (p *pending) expire(now time.Time, st *stream, most int, why said, due func(*contact) bool) (n int) {
 	on := st.health.hold
 	for c, next := st.queue.head, (*contact)(nil); c != nil && n < most; c = next {
 		next = c.next
@@ -315,7 +315,7 @@ func (p *pending) expire(now time.Time, st *stream, most int, detail string, due
 			continue // not the last: rows that were put back are in front of older ones
 		}
 		c.failed(later(on.since, c.since))
-		p.deadLetter(now, c, on.kind.reason(), detail, on.status)
+		p.deadLetter(now, c, on.kind.reason(), why, on.status)
 		n++
 	}
 	return n

@@ -444,16 +444,16 @@ func TestPending_Expire(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, func(c *Config) { c.HoldMax = time.Hour })
 	st := w.schedule.stream("st", "a")
-	st.health.hold = &hold{kind: holdGone, since: w.now.Add(time.Minute), detail: "unknown", status: 404}
+	st.health.hold = &hold{kind: holdGone, since: w.now.Add(time.Minute), last: said{detail: "unknown"}, status: 404}
 	w.add("a", "b", "c")
 	w.now = w.now.Add(30 * time.Minute)
 	w.add("d")
 	w.now = w.now.Add(30 * time.Minute)
 	waited := func(c *contact) bool { return w.now.Sub(c.since) >= time.Hour }
-	if n := w.pending.expire(w.now, st, 2, "unknown", waited); n != 2 {
+	if n := w.pending.expire(w.now, st, 2, said{detail: "unknown"}, waited); n != 2 {
 		t.Errorf("%d became dead letters, want 2 at a time", n)
 	}
-	if n := w.pending.expire(w.now, st, 2, "unknown", waited); n != 1 {
+	if n := w.pending.expire(w.now, st, 2, said{detail: "unknown"}, waited); n != 1 {
 		t.Errorf("%d became dead letters, want those that have waited for an hour", n)
 	}
 	letters := w.TakeDeadLetters()

@@ -44,7 +44,7 @@ func (s *settlement) each() {
 	rows := s.request.rows
 	outcomes := append(slices.Clip(s.result.Rows), make([]contactsync.Outcome, max(0, len(rows)-len(s.result.Rows)))...)
 	if s.decision.rows == refuseOnly {
-		outcomes[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: s.result.Detail}
+		outcomes[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: s.result.Detail, Text: s.result.Text}
 	}
 	kept, about := s.refusedAlone()
 	if kept {
@@ -77,7 +77,7 @@ func (s *settlement) each() {
 			s.stream.account.delivered = s.now
 			s.pending.deliver(c)
 		case rowRefused:
-			s.refuse(c, d.reason, outcomes[i].Reason, retain)
+			s.refuse(c, d.reason, said{outcomes[i].Reason, outcomes[i].Text}, retain)
 		case rowRetried:
 			open = append(open, c)
 		}
@@ -94,7 +94,8 @@ func (s *settlement) each() {
 	}
 	switch {
 	case retain:
-		s.result.Detail = firstReason(outcomes)
+		first := firstReason(outcomes)
+		s.result.Detail, s.result.Text = first.detail, first.text
 		s.health.putOnHold(s.now, s.stream, holdRejecting, s.result)
 		s.stream.health.hold.whole = s.stream.health.hold.whole || about
 	case t != tally{}:
@@ -113,24 +114,24 @@ func (s *settlement) cutShort(outcomes []contactsync.Outcome) bool {
 		s.stream.account.health.size.unproven(int64(len(outcomes)), s.request.bytes)
 }
 
-func firstReason(outcomes []contactsync.Outcome) string {
+func firstReason(outcomes []contactsync.Outcome) said {
 	for _, o := range outcomes {
 		if o.Verdict != contactsync.Delivered && o.Reason != "" {
-			return o.Reason
+			return said{o.Reason, o.Text}
 		}
 	}
-	return "the answer does not account for the rows"
+	return said{detail: "the answer does not account for the rows"}
 }
 
 // refuse makes a dead letter of a row that cannot be delivered. With retain it is kept
 // instead, behind the others, so that the stream tries another one first.
-func (s *settlement) refuse(c *contact, reason contactsync.Reason, detail string, retain bool) {
+func (s *settlement) refuse(c *contact, reason contactsync.Reason, why said, retain bool) {
 	c.failed(s.now)
 	if c.deleted == nil && !retain {
 		if on := s.stream.health.hold; on != nil {
 			on.deadLetters++
 		}
-		s.pending.deadLetter(s.now, c, reason, detail, s.result.Status)
+		s.pending.deadLetter(s.now, c, reason, why, s.result.Status)
 		return
 	}
 	if c.deleted == nil { // else there is nothing to set aside
@@ -279,7 +280,7 @@ func (s *settlement) convict() bool {
 		return false
 	}
 	s.pending.alone[c.key()] = s.now.Add(aloneFor)
-	s.pending.deadLetter(s.now, c, contactsync.ReasonUnanswered, s.result.Detail, s.result.Status)
+	s.pending.deadLetter(s.now, c, contactsync.ReasonUnanswered, said{s.result.Detail, s.result.Text}, s.result.Status)
 	return true
 }
 

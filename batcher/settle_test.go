@@ -149,7 +149,7 @@ func TestSettle_RefusedRowsAreRetained(t *testing.T) {
 		if n := testutil.ToFloat64(w.m.RejectedRowsRetained); n != retained {
 			t.Errorf("%s: %v rows counted as retained, want %v", tt.name, n, retained)
 		}
-		if on := w.schedule.streams[streamKey{"a", "st"}].health.hold; (on != nil) != (retained > 0) || on != nil && (on.kind != holdRejecting || on.detail != "no") {
+		if on := w.schedule.streams[streamKey{"a", "st"}].health.hold; (on != nil) != (retained > 0) || on != nil && (on.kind != holdRejecting || on.last.detail != "no") {
 			t.Errorf("%s: hold %+v", tt.name, on)
 		}
 	}

@@ -297,6 +297,6 @@ func (s *snapshot) hold(st *stream) HoldStatus {
 	on := st.health.hold
 	return HoldStatus{
 		Kind: on.kind.String(), Account: st.account.id, Stream: st.name, Credential: st.signer.app, Since: on.since, NextProbe: s.nextProbe(st),
-		Probes: on.probes, Contacts: len(st.contacts), Events: st.events(), Parked: Parking{s.w}.events(st), Status: on.status, Detail: on.detail,
+		Probes: on.probes, Contacts: len(st.contacts), Events: st.events(), Parked: Parking{s.w}.events(st), Status: on.status, Detail: on.last.detail,
 	}
 }

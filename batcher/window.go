@@ -273,7 +273,7 @@ func (w *Window) Expire(now time.Time) {
 	w.clock(now)
 	most := expireAtOnce
 	for _, st := range w.schedule.sorted(func(st *stream) bool { return w.health.expired(w.now, st) }) {
-		n := w.pending.expire(w.now, st, most, st.health.hold.detail, func(c *contact) bool { return w.now.Sub(c.since) >= w.cfg.HoldMax })
+		n := w.pending.expire(w.now, st, most, st.health.hold.last, func(c *contact) bool { return w.now.Sub(c.since) >= w.cfg.HoldMax })
 		w.health.countExpired(w.now, st, n)
 		most -= n
 	}

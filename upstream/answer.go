@@ -33,12 +33,12 @@ type answerReader struct {
 	successPaths *pathTree
 	failurePaths *pathTree
 	transient    transientReasons
-	redactor     *redactor
+	speaker      *speaker
 }
 
-func newAnswerReader(cfg Answer, r *redactor) *answerReader {
+func newAnswerReader(cfg Answer, s *speaker) *answerReader {
 	a := &answerReader{
-		successPaths: &pathTree{}, failurePaths: &pathTree{}, transient: newTransientReasons(cfg.Transient), redactor: r,
+		successPaths: &pathTree{}, failurePaths: &pathTree{}, transient: newTransientReasons(cfg.Transient), speaker: s,
 	}
 	a.successPaths.add(cfg.SuccessIDs, func(t *pathTree) { t.id = true })
 	a.failurePaths.add(cfg.FailureIDs, func(t *pathTree) { t.id = true })
@@ -57,7 +57,7 @@ func newAnswerReader(cfg Answer, r *redactor) *answerReader {
 // is settled by elimination; see tally.eliminated. Every other row is unresolved:
 // listed as both, twice as successful, listed with signs of the opposite, or not at
 // all. So are rows that the counters contradict; see tally.doubts.
-func (a *answerReader) read(body []byte, rows []contactsync.Row, secrets []string) (answer, error) {
+func (a *answerReader) read(body []byte, rows []contactsync.Row, secrets *ours) (answer, error) {
 	d := newDecoder(body)
 	if d.PeekKind() != '{' {
 		if _, err := d.ReadValue(); err != nil {
@@ -96,12 +96,12 @@ func allDelivered(n int) []contactsync.Outcome {
 }
 
 // outcomes turns a tally into one outcome per row.
-func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets []string) answer {
+func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets *ours) answer {
 	left := t.eliminated()
 	ans := answer{rows: make([]contactsync.Outcome, len(rows)), mismatch: t.mismatch(left), ids: t.ids(left)}
 	successes, failures := t.doubts(left)
 	var delivered, failed, limited int
-	masked := map[string]string{} // by text: usually many rows share a few reasons
+	said := map[string]contactsync.Outcome{} // by text: usually many rows share a few reasons
 	for i := range rows {
 		o, text := &ans.rows[i], t.texts[i]
 		switch state := t.state(i); {
@@ -122,15 +122,19 @@ func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets []stri
 			if text.isRateLimit() && !rateLimitWords.Match(rows[i].Body) {
 				limited++
 			}
-		} else if reason = "the answer does not account for the row: " + ans.mismatch; !text.empty() {
-			reason += "; it says of it: " + text.String()
 		}
-		excerpt, known := masked[reason]
-		if !known { // masked against all rows: a reason may name another contact of the batch
-			excerpt = a.redactor.excerpt(reason, secrets, rows)
-			masked[reason] = excerpt
+		says, known := said[reason]
+		if !known {
+			says.Reason, says.Text = a.speaker.says(text, secrets)
+			said[reason] = says
 		}
-		o.Reason = excerpt
+		o.Reason, o.Text = says.Reason, says.Text
+		if o.Verdict != contactsync.Failed {
+			o.Reason = "the answer does not account for the row: " + ans.mismatch
+			if says.Reason != "" {
+				o.Reason += "; it says of it: " + says.Reason
+			}
+		}
 	}
 	ans.partial = t.count(rowDone) > 0 && !successes && t.count(rowFailed) > 0 && !failures
 	ans.rateLimited = delivered == 0 && failed > 0 && limited == failed

@@ -3,6 +3,7 @@ package upstream
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -22,8 +23,8 @@ type badAnswer struct {
 	Kind       string            `json:"kind"`
 	Verdicts   string            `json:"verdicts"`  // a letter for each row: D, F, U
 	Transient  string            `json:"transient"` // a letter for each row: T or -
-	Reason     *string           `json:"reason"`    // of the last row
-	Detail     string            `json:"detail"`    // contained in it
+	Reason     *string           `json:"reason"`    // of the last row, as the API wrote it
+	Detail     string            `json:"detail"`    // contained in it, or in the text
 	RetryAfter int64             `json:"retry_after_ms"`
 	Ambiguous  bool              `json:"ambiguous"`
 }
@@ -96,16 +97,16 @@ func TestSend_Answers(t *testing.T) {
 			if a.Transient != "" && transient != a.Transient {
 				t.Errorf("got transient %q, want %q: %+v", transient, a.Transient, got.Rows)
 			}
-			if a.Reason != nil && got.Rows[len(got.Rows)-1].Reason != *a.Reason {
-				t.Errorf("got reason %q, want %q", got.Rows[len(got.Rows)-1].Reason, *a.Reason)
+			if a.Reason != nil && got.Rows[len(got.Rows)-1].Text.Reveal() != *a.Reason {
+				t.Errorf("got reason %q, want %q", got.Rows[len(got.Rows)-1].Text.Reveal(), *a.Reason)
 			}
-			if !strings.Contains(got.Detail, a.Detail) {
-				t.Errorf("got detail %q, want %q in it", got.Detail, a.Detail)
+			if !strings.Contains(got.Detail+got.Text.Reveal(), a.Detail) {
+				t.Errorf("got detail %q and text %q, want %q in one", got.Detail, got.Text.Reveal(), a.Detail)
 			}
 			if got.RetryAfter != time.Duration(a.RetryAfter)*time.Millisecond {
 				t.Errorf("got retry after %v, want %dms", got.RetryAfter, a.RetryAfter)
 			}
-			if len(got.Detail) > maxDetail {
+			if len(got.Detail) > 500 {
 				t.Errorf("detail has %d bytes", len(got.Detail))
 			}
 		})
@@ -117,15 +118,15 @@ func TestAnswers_ConfiguredPaths(t *testing.T) {
 	a := newAnswerReader(Answer{
 		SuccessIDs: []string{"who.key"}, FailureIDs: []string{"where.list.key"},
 		Reasons: []string{"why.text"}, Transient: []string{"mOOn"},
-	}, newRedactor())
+	}, testSpeaker)
 	body := `{"successfulRecords":[{"id":"b","who":{"key":"a"}}],
 		"failedRecords":[{"where":{"list":[{"other":1},{"key":"b"}]},"why":{"text":"full Moon","more":"x"}}]}`
-	got, err := a.read([]byte(body), batchOf("a", "b").Rows, nil)
+	got, err := a.read([]byte(body), batchOf("a", "b").Rows, &ours{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	v, transient := verdicts(got.rows)
-	if v != "DF" || transient != "-T" || got.rows[1].Reason != "full Moon" {
+	if v != "DF" || transient != "-T" || got.rows[1].Text.Reveal() != "full Moon" {
 		t.Errorf("got %s %s %+v", v, transient, got.rows)
 	}
 }
@@ -134,7 +135,7 @@ func TestAnswers_ConfiguredPaths(t *testing.T) {
 // that come close to delivering a row and do not.
 func TestAnswers_DoubtDeliversNothing(t *testing.T) {
 	t.Parallel()
-	a := newAnswerReader(defaultAnswer(), newRedactor())
+	a := newAnswerReader(defaultAnswer(), testSpeaker)
 	for _, tt := range []struct{ name, body, verdicts string }{
 		{"all counters", `{"totalRequested":2,"successful":2,"failed":0}`, "DD"},
 		{"a counter occurs twice", `{"totalRequested":2,"successful":2,"failed":1,"failed":0}`, "UU"},
@@ -147,7 +148,7 @@ func TestAnswers_DoubtDeliversNothing(t *testing.T) {
 		{"one row is named by both ids", `{"successfulRecords":[{"id":"a","contact":{"_id":"a"}},{"id":"b","contact":{"_id":"x"}}]}`, "DD"},
 		{"bytes that are not UTF-8", "{\"successfulRecords\":[{\"id\":\"a\",\"contact\":{\"firstName\":\"\xff\"}}]}", "DU"},
 	} {
-		got, err := a.read([]byte(tt.body), batchOf("a", "b").Rows, nil)
+		got, err := a.read([]byte(tt.body), batchOf("a", "b").Rows, &ours{})
 		if v, _ := verdicts(got.rows); err != nil || v != tt.verdicts {
 			t.Errorf("%s: got %s, %v, want %s", tt.name, v, err, tt.verdicts)
 		}
@@ -157,20 +158,20 @@ func TestAnswers_DoubtDeliversNothing(t *testing.T) {
 // A member of the contact that is called like a status is the contact's.
 func TestAnswers_CodesWithinTheContactAreNotQuoted(t *testing.T) {
 	t.Parallel()
-	a := newAnswerReader(defaultAnswer(), newRedactor())
+	a := newAnswerReader(defaultAnswer(), testSpeaker)
 	body := `{"failedRecords":[{"id":"a","status":409,"reason":"no","contact":{"_id":"a","code":"4711"}}]}`
-	got, err := a.read([]byte(body), batchOf("a").Rows, nil)
-	if err != nil || got.rows[0].Reason != "no (code 409)" {
+	got, err := a.read([]byte(body), batchOf("a").Rows, &ours{})
+	if err != nil || got.rows[0].Text.Reveal() != "no (code 409)" {
 		t.Errorf("got %+v, %v", got.rows, err)
 	}
 }
 
 func TestAnswers_DeepNestingIsBounded(t *testing.T) {
 	t.Parallel()
-	a := newAnswerReader(defaultAnswer(), newRedactor())
+	a := newAnswerReader(defaultAnswer(), testSpeaker)
 	for _, depth := range []int{20, 500, 1_000_000} {
 		deep := strings.Repeat(`{"error":[`, depth) + `"x"` + strings.Repeat("]}", depth)
-		got, err := a.read([]byte(`{"failedRecords":[{"id":"a","errors":`+deep+`}]}`), batchOf("a").Rows, nil)
+		got, err := a.read([]byte(`{"failedRecords":[{"id":"a","errors":`+deep+`}]}`), batchOf("a").Rows, &ours{})
 		if depth < 1000 && (err != nil || got.rows[0].Verdict != contactsync.Failed || got.rows[0].Reason != "") {
 			t.Errorf("depth %d: got %+v, %v", depth, got, err)
 		}
@@ -189,10 +190,10 @@ func FuzzAnswer(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(golden)
-	a := newAnswerReader(defaultAnswer(), newRedactor())
+	a := newAnswerReader(defaultAnswer(), testSpeaker)
 	rows := batchOf("6964af60450340957c61a2b3", "6964af806fc554153c0d4e5f").Rows
 	f.Fuzz(func(t *testing.T, body []byte) {
-		got, err := a.read(body, rows, nil)
+		got, err := a.read(body, rows, &ours{})
 		_ = bodyText(body)
 		if err != nil {
 			if got.rows != nil {
@@ -208,7 +209,7 @@ func FuzzAnswer(f *testing.F) {
 			t.Fatalf("an answer that is no object was understood: %s", body)
 		}
 		for i, o := range got.rows {
-			if len(o.Reason) > maxDetail {
+			if len(o.Reason) > 500 || len(o.Text.Reveal()) > 2*maxText {
 				t.Fatalf("reason has %d bytes", len(o.Reason))
 			}
 			// Nothing is delivered that the answer neither counts nor names.
@@ -241,14 +242,14 @@ func BenchmarkAnswer(b *testing.B) {
 	one := strings.TrimSpace(record.String())
 	list := strings.Repeat(one+",", n-1) + one
 	rows := batchOf(make([]string, n)...).Rows
-	a := newAnswerReader(defaultAnswer(), newRedactor())
+	a := newAnswerReader(defaultAnswer(), testSpeaker)
 	for name, failed := range map[string]string{"counters": "0", "rows": "1"} {
 		body := []byte(`{"totalRequested":500,"successful":500,"failed":` + failed + `,"successfulRecords":[` + list + `],"failedRecords":[]}`)
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				if _, err := a.read(body, rows, nil); err != nil {
+				if _, err := a.read(body, rows, &ours{}); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -257,16 +258,22 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 }
 
-// Why one row failed may name another contact of the same request.
-func TestAnswers_ReasonsNameNoOtherRow(t *testing.T) {
-	t.Parallel()
-	rows := []contactsync.Row{
-		{ID: "a", Body: []byte(`{"id":"a","fullName":"Jane Doe"}`)},
-		{ID: "b", Body: []byte(`{"id":"b","fullName":"Wilhelmine Musterfrau"}`)},
+// What an answer costs that refuses each of its rows, each in words of its own.
+func BenchmarkAnswer_EachRowRefused(b *testing.B) {
+	const n = 1000
+	var ids []string
+	var list []string
+	for i := range n {
+		ids = append(ids, fmt.Sprintf("contact-%d", i))
+		list = append(list, fmt.Sprintf(`{"id":"contact-%d","reason":"Zebulon %d cannot have 244-561-%04d: the number already exists"}`, i, i, i))
 	}
-	body := `{"totalRequested":2,"successful":1,"failed":1,"successfulRecords":[{"id":"b"}],"failedRecords":[{"id":"a","reason":"the same name as Wilhelmine Musterfrau has"}]}`
-	got, err := newAnswerReader(DefaultConfig().Answer, newRedactor()).read([]byte(body), rows, nil)
-	if err != nil || got.rows[0].Verdict != contactsync.Failed || got.rows[0].Reason != "the same name as *** has" {
-		t.Errorf("%+v, %v", got.rows, err)
+	body := []byte(`{"failedRecords":[` + strings.Join(list, ",") + `]}`)
+	rows := batchOf(ids...).Rows
+	secrets := []string{strings.Repeat("eyJhbGciOiJIUzI1NiJ9", 3) + "." + strings.Repeat("c", 200) + "." + strings.Repeat("d", 43), testSecret}
+	a := newAnswerReader(defaultAnswer(), testSpeaker)
+	for b.Loop() {
+		if _, err := a.read(body, rows, &ours{secrets: secrets}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

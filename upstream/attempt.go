@@ -1,9 +1,14 @@
 package upstream
 
-import "time"
+import (
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
 
 // attempt collects what one request yields; the table classifies it.
 type attempt struct {
+	start       time.Time
 	sendError   sendError
 	status      int           // HTTP status; 0 if no answer came
 	body        bodyState     // of a 200 or 207, or usable where a refusal tells rows apart
@@ -16,8 +21,9 @@ type attempt struct {
 	maybeApplied bool
 
 	answer  answer
-	detail  string   // neither masked nor bounded yet
-	secrets []string // to be masked in the detail
+	detail  string // in words of our own
+	text    contactsync.Text
+	secrets ours // to be stripped of the text
 }
 
 // sendError says why there is no complete answer.

@@ -36,7 +36,7 @@ type Client struct {
 	accounts  map[string]*account
 	router    *Router
 	table     []Rule
-	redactor  *redactor
+	speaker   *speaker
 	answers   *answerReader
 	bodies    bodyPool
 	buffers   bufferPool
@@ -65,12 +65,15 @@ func New(cfg Config, deps Deps) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	redactor := newRedactor()
+	speaker, err := newSpeaker(cfg.Answer)
+	if err != nil {
+		return nil, err
+	}
 	c := &Client{
 		cfg: cfg, log: deps.Log, metrics: deps.Metrics, agent: "contactsync/" + deps.Version,
 		transport: transport, accounts: map[string]*account{},
 		router: NewRouter(cfg.Accounts), table: Table(),
-		redactor: redactor, answers: newAnswerReader(cfg.Answer, redactor), reading: newReading(int64(cfg.MaxAnswerBytes)),
+		speaker: speaker, answers: newAnswerReader(cfg.Answer, speaker), reading: newReading(int64(cfg.MaxAnswerBytes)),
 	}
 	breakers := map[string]*breaker{}
 	for _, a := range cfg.Accounts {
@@ -135,6 +138,9 @@ func (c Config) CheckFiles() []setting.Error {
 		return problems
 	})
 	_, ofTLS := c.files().Read(now)
+	if _, err := newSpeaker(c.Answer); err != nil {
+		problems = append(problems, setting.Error{Key: "answer.hash_key_file", Problem: err.Error()})
+	}
 	return slices.Concat(problems, ofTLS, c.checkProxy(os.Getenv))
 }
 

@@ -157,6 +157,12 @@ type Answer struct {
 	// Transient are the words, in any case, that make a reason worth another attempt.
 	// A number is a status and matches only as a whole.
 	Transient []string `yaml:"transient"`
+	// Known are whole messages of the API that the log, /status and dead letters are to show
+	// by a name of yours: name=message. Case, blanks and the end of the sentence do not count.
+	Known []string `yaml:"known"`
+	// HashKeyFile names a file with the key of the hashes that stand for messages that are not
+	// known. With the same key all replicas have the same hashes; without one each process has its own.
+	HashKeyFile string `yaml:"hash_key_file"`
 }
 
 // DefaultConfig returns the defaults. Accounts have none.

@@ -1,10 +1,11 @@
 package upstream
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"mime"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -14,29 +15,67 @@ import (
 // it. Less is covered by backdating tokens.
 const minReportedSkew = tokenBackdate
 
-// refusalDetail describes an answer that is not a 200 or 207.
-func refusalDetail(resp *http.Response, body []byte) string {
-	text := fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode))
+// envelope describes an answer without its messages: what sent it, and what it is.
+func envelope(resp *http.Response, size int, took time.Duration) string {
+	return fmt.Sprintf("type=%s bytes=%d took=%v server=%s", contentClass(resp.Header.Get("Content-Type")), size,
+		took.Round(time.Millisecond), serverClass(resp.Header.Get("Server")))
+}
+
+func contentClass(header string) string {
+	media, _, _ := mime.ParseMediaType(header) // what has no media type has no class either
+	switch {
+	case header == "":
+		return "none"
+	case media == "application/json" || strings.HasSuffix(media, "+json"):
+		return "json"
+	case media == "text/html" || media == "application/xhtml+xml":
+		return "html"
+	case strings.HasPrefix(media, "text/"):
+		return "text"
+	}
+	return "other"
+}
+
+// servers are how gateways begin their Server header, and how they are called.
+var servers = []struct{ prefix, class string }{
+	{"cloudflare", "cloudflare"},
+	{"awselb", "awselb"},
+	{"akamai", "akamai"},
+	{"nginx", "nginx"},
+	{"openresty", "nginx"},
+	{"envoy", "envoy"},
+	{"istio-envoy", "envoy"},
+}
+
+func serverClass(header string) string {
+	if header == "" {
+		return "none"
+	}
+	header = strings.ToLower(header)
+	for _, s := range servers {
+		if strings.HasPrefix(header, s.prefix) {
+			return s.class
+		}
+	}
+	return "other"
+}
+
+// refusalDetail describes an answer that is not a 200 or 207, without its messages.
+func refusalDetail(resp *http.Response) string {
+	text := strings.TrimSpace(fmt.Sprintf("%d %s", resp.StatusCode, http.StatusText(resp.StatusCode)))
 	if resp.StatusCode/100 == 3 {
 		text += ": redirects are not followed, check host"
-		if to, err := resp.Location(); err == nil {
-			text += " (to " + to.Scheme + "://" + to.Host + ")"
-		}
-		return text
 	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil && resp.StatusCode == http.StatusUnauthorized {
 		if skew := time.Since(date).Round(time.Second); skew.Abs() > minReportedSkew {
 			text += fmt.Sprintf(" (our clock is %v ahead of the API's)", skew)
 		}
 	}
-	if message := bodyText(bytes.TrimSpace(body)); message != "" {
-		text += ": " + message
-	}
 	return text
 }
 
-// unusableDetail describes a 200 or 207 whose body could not be used, without the
-// body's excerpt that err may contain: that is not masked.
+// unusableDetail describes a 200 or 207 whose body could not be used, in the same way. Of err it takes
+// only errors of our own: others quote the body.
 func unusableDetail(status int, err error, body []byte) string {
 	problem := "answer is not complete JSON"
 	switch {
@@ -45,19 +84,15 @@ func unusableDetail(status int, err error, body []byte) string {
 	case len(body) == 0:
 		problem = "answer is empty"
 	}
-	text := fmt.Sprintf("%d: %s", status, problem)
-	if message := bodyText(body); message != "" {
-		text += ": " + message
-	}
-	return text
+	return fmt.Sprintf("%d: %s", status, problem)
 }
 
-// firstReason returns the reason of the first failed row.
-func firstReason(rows []contactsync.Outcome) string {
+// firstFailed returns the first failed row.
+func firstFailed(rows []contactsync.Outcome) contactsync.Outcome {
 	for i := range rows {
 		if rows[i].Verdict == contactsync.Failed {
-			return rows[i].Reason
+			return rows[i]
 		}
 	}
-	return ""
+	return contactsync.Outcome{}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	maxText  = 2 << 10 // bytes kept of an answer's messages, before masking
+	maxText  = 2 << 10 // bytes kept of an answer's messages
 	maxParts = 8       // messages kept, and codes
 )
 

@@ -29,6 +29,9 @@ const (
 	testAccount = "65f7d49a5dd06e2cefa45012"
 )
 
+// testSpeaker knows no sentence of the settings.
+var testSpeaker = &speaker{key: []byte("key")}
+
 // testClient is a client with the parts that tests look at.
 type testClient struct {
 	*Client

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -158,7 +156,7 @@ func (p *probe) answered(resp *http.Response, skew time.Duration) {
 	switch {
 	case status == http.StatusOK && class == "json":
 	case status == http.StatusOK:
-		p.fault(p.host, "answers 200 with %s in place of JSON: a portal or another service, not the API", class)
+		p.fault(p.host, "answers 200 with content of type %s in place of JSON: a portal or another service, not the API", class)
 	case status == http.StatusUnauthorized && skew != 0:
 		p.fault(p.credentials, "refused (401), and this machine's clock is %s: set it by NTP, as tokens count for minutes", skewText(skew))
 	case status == http.StatusUnauthorized:
@@ -207,18 +205,4 @@ func skewText(skew time.Duration) string {
 		return fmt.Sprintf("%v behind the API's", -skew)
 	}
 	return fmt.Sprintf("%v ahead of the API's", skew)
-}
-
-// contentClass is what an error calls a content type.
-func contentClass(header string) string {
-	media, _, _ := mime.ParseMediaType(header)
-	switch {
-	case media == "application/json" || strings.HasSuffix(media, "+json"):
-		return "json"
-	case slices.Contains([]string{"text/html", "application/xhtml+xml"}, media):
-		return "html"
-	case strings.HasPrefix(media, "text/"):
-		return "text"
-	}
-	return "other content"
 }

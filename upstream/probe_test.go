@@ -90,8 +90,8 @@ func TestProbe_TellsTheClassOfAnAnswer(t *testing.T) {
 	}{
 		{200, "application/json", "", 0, "", "", false},
 		{200, "application/json", "", time.Hour, "accounts[0].host", "behind the API's", true},
-		{200, "text/html; charset=utf-8", "", 0, "accounts[0].host", "200 with html", false},
-		{200, canary, "", 0, "accounts[0].host", "200 with other content", false},
+		{200, "text/html; charset=utf-8", "", 0, "accounts[0].host", "of type html", false},
+		{200, canary, "", 0, "accounts[0].host", "of type other", false},
 		{204, "", "", 0, "accounts[0].host", "status 204", false},
 		{302, "", canary, 0, "accounts[0].host", "leads elsewhere (302)", false},
 		{400, "application/json", "", 0, "accounts[0].credentials", "stream's name", false},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,7 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 	}
 	start := time.Now()
 	var a attempt
+	a.start = start
 	c.try(ctx, b, &a)
 	rule := classify(c.table, &a)
 	result := contactsync.Result{
@@ -37,7 +39,7 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 	if rule.Kind == contactsync.Answered {
 		result.Rows, result.Detail = a.answer.rows, a.answer.mismatch
 	} else {
-		result.Detail = c.redactor.excerpt(a.detail, a.secrets, b.Rows)
+		result.Detail, result.Text = a.detail, a.text
 	}
 	if a.called {
 		c.count(b, result, a.answer.ids, time.Since(start))
@@ -95,7 +97,7 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 		a.sendError, a.detail = sendNoToken, "sign token: "+err.Error()
 		return
 	}
-	a.secrets = tokens.secrets(token)
+	a.secrets.secrets = tokens.secrets(token)
 	a.called = true
 
 	requestCtx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errAnswerTimeout)
@@ -121,7 +123,7 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 			c.failed(ctx, requestCtx, a, err)
 			return
 		}
-		c.readAnswer(a, buf.Bytes(), b.Rows, err)
+		c.readAnswer(a, resp, buf, b.Rows, err)
 		return
 	}
 	c.readRefusal(a, resp, buf, b.Rows, room)
@@ -137,15 +139,23 @@ func (c *Client) readRefusal(a *attempt, resp *http.Response, buf *bytes.Buffer,
 	}
 	err := readBody(resp, limit, buf, room)
 	start := buf.Bytes()[:min(buf.Len(), maxErrorBody)]
-	a.rateLimited = bodyErrors(start).isRateLimit()
+	c.explain(a, resp, refusalDetail(resp), buf)
 	a.vendorsForm = isVendorsError(start)
-	a.detail = refusalDetail(resp, start)
 	if err != nil || !aboutRows {
 		return
 	}
-	if answer, err := c.answers.read(buf.Bytes(), rows, a.secrets); err == nil && answer.partial {
+	if answer, err := c.answers.read(buf.Bytes(), rows, &a.secrets); err == nil && answer.partial {
 		a.answer, a.body = answer, bodyUsable
 	}
+}
+
+// explain notes what the beginning of a body says that is no answer about rows.
+func (c *Client) explain(a *attempt, resp *http.Response, problem string, buf *bytes.Buffer) {
+	said := bodyErrors(bytes.TrimSpace(buf.Bytes()[:min(buf.Len(), maxErrorBody)]))
+	a.rateLimited = said.isRateLimit()
+	words, text := c.speaker.says(said, &a.secrets)
+	a.detail = strings.TrimSpace(problem + ": " + envelope(resp, buf.Len(), time.Since(a.start)) + " " + words)
+	a.text = text
 }
 
 // failed records a transport error. The caller's stop is checked first: it ends
@@ -155,28 +165,29 @@ func (c *Client) failed(ctx, requestCtx context.Context, a *attempt, err error) 
 	case ctx.Err() != nil:
 		a.sendError, a.detail = sendStopped, "stopped: "+context.Cause(ctx).Error()
 	case errors.Is(err, errNoCall):
-		a.sendError, a.detail = sendStopped, "stopped: "+err.Error()
+		a.sendError, a.detail = sendStopped, "stopped: "+faultOf(err)
 	case requestCtx.Err() != nil:
 		a.sendError, a.detail = sendTimeout, fmt.Sprintf("no complete answer within %v", c.cfg.Timeout)
 	case !a.sent:
-		a.sendError, a.detail = sendNoConnection, "connect: "+err.Error()
+		a.sendError, a.detail = sendNoConnection, "connect: "+faultOf(err)
 	default:
-		a.sendError, a.detail = sendCut, "cut off: "+err.Error()
+		a.sendError, a.detail = sendCut, "cut off: "+faultOf(err)
 	}
 }
 
 // readAnswer interprets the body of a 200 or 207. readErr is the error of reading
 // it, if any.
-func (c *Client) readAnswer(a *attempt, body []byte, rows []contactsync.Row, readErr error) {
+func (c *Client) readAnswer(a *attempt, resp *http.Response, buf *bytes.Buffer, rows []contactsync.Row, readErr error) {
 	err := readErr
 	if err == nil {
-		a.answer, err = c.answers.read(body, rows, a.secrets)
+		a.answer, err = c.answers.read(buf.Bytes(), rows, &a.secrets)
 	}
 	switch {
 	case err == nil:
 		a.body = bodyUsable
 		if a.rateLimited = a.answer.rateLimited; a.rateLimited {
-			a.detail = firstReason(a.answer.rows)
+			first := firstFailed(a.answer.rows)
+			a.detail, a.text = first.Reason, first.Text
 		}
 		return
 	case errors.Is(err, errForeignAnswer):
@@ -184,9 +195,7 @@ func (c *Client) readAnswer(a *attempt, body []byte, rows []contactsync.Row, rea
 	default:
 		a.body = bodyUnreadable
 	}
-	start := body[:min(len(body), maxErrorBody)]
-	a.rateLimited = bodyErrors(start).isRateLimit()
-	a.detail = unusableDetail(a.status, err, start)
+	c.explain(a, resp, unusableDetail(a.status, err, buf.Bytes()), buf)
 }
 
 // bufferPool reuses the buffers that answers are read into.

@@ -339,6 +339,9 @@ func (t *tally) ids(left elimination) idCounts {
 	return n
 }
 
+// mostShown bounds a number of an answer that is shown: no request has more rows.
+const mostShown = 100_000
+
 // mismatch describes what in an answer does not fit the batch, in numbers only.
 func (t *tally) mismatch(left elimination) string {
 	n := t.ids(left)
@@ -362,9 +365,15 @@ func (t *tally) mismatch(left elimination) string {
 		failed++
 	}
 	off := func(m member, counter int64, listed int) bool { return t.seen&m != 0 && counter != int64(listed) }
+	shown := func(n int64) string { // a number of the answer may be one of a telephone
+		if n < 0 || n > mostShown {
+			return "implausibly many"
+		}
+		return strconv.FormatInt(n, 10)
+	}
 	if off(memberTotal, t.total, n.asked) || off(memberSuccessful, t.successful, delivered) || off(memberFailed, t.failed, failed) {
-		parts = append(parts, fmt.Sprintf("counters say %d requested, %d successful, %d failed of %d rows",
-			t.total, t.successful, t.failed, n.asked))
+		parts = append(parts, fmt.Sprintf("counters say %s requested, %s successful, %s failed of %d rows",
+			shown(t.total), shown(t.successful), shown(t.failed), n.asked))
 	}
 	return strings.Join(parts, "; ")
 }

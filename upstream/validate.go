@@ -255,6 +255,11 @@ func (a Answer) validate(problems *setting.Errors) {
 			}
 		}
 	}
+	for i, known := range a.Known {
+		if name, message := named(known); !contactsync.IsName(name) || message == "" {
+			problems.Add(fmt.Sprintf("answer.known[%d]", i), "%q is not name=message, with a name of 1 to 64 letters, digits, - or _", known)
+		}
+	}
 	for i, w := range a.Transient {
 		if strings.TrimSpace(w) == "" {
 			problems.Add(fmt.Sprintf("answer.transient[%d]", i), "is empty and would match every reason")

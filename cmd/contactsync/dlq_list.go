@@ -69,13 +69,13 @@ func printEntries(w io.Writer, output string, entries []*deadletter.Entry) error
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "FAILED\tREASON\tSTATUS\tREPLAYS\tSTREAM\tCONTACT\tPOSITION")
+	fmt.Fprintln(t, "FAILED\tREASON\tSTATUS\tREPLAYS\tSTREAM\tCONTACT\tPOSITION\tDETAIL")
 	for _, e := range entries {
 		status := "-"
 		if e.Status != 0 {
 			status = fmt.Sprint(e.Status)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", stamp(e.Failed()), clean(string(e.Reason)), status, replays(e), clean(e.Stream), clean(e.Contact), clean(e.Record.String()))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%s\t%s\t%s\t%s\n", stamp(e.Failed()), clean(string(e.Reason)), status, replays(e), clean(e.Stream), clean(e.Contact), clean(e.Record.String()), clean(e.Detail))
 	}
 	return t.Flush()
 }
@@ -88,13 +88,14 @@ func replays(e *deadletter.Entry) int {
 
 func dlqShowCommand(environ []string) *cobra.Command {
 	o := dlqOptions{environ: environ}
-	value := false
+	var parts shown
 	cmd := &cobra.Command{
 		Use:   "show <topic/partition@offset>",
 		Short: "Show one dead letter, named by the position of its record",
-		Long: `Show prints everything that is known of a dead letter except its record: the key,
-value and headers are personal data, and are printed only with --value.`,
-		Example: "  contactsync dlq show -c contactsync.yaml contacts/3@1207",
+		Long: `Show prints everything that is known of a dead letter except what may name people: the
+record's key, value and headers, which are printed with --value, and what the API wrote of
+it, which is printed with --answer.`,
+		Example: "  contactsync dlq show -c contactsync.yaml contacts/3@1207 --answer",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usage("name one dead letter by its position, as dlq list prints it: topic/partition@offset")
@@ -111,20 +112,24 @@ value and headers are personal data, and are printed only with --value.`,
 				return err
 			}
 			defer d.Close()
-			c, err := o.read(cmd.Context(), cmd, d, deadletter.Selection{Record: at}, value)
+			c, err := o.read(cmd.Context(), cmd, d, deadletter.Selection{Record: at}, parts.value)
 			if err != nil {
 				return err
 			}
 			if len(c.Entries) == 0 {
 				return fmt.Errorf("no dead letter holds record %v: dlq list prints those that exist", at)
 			}
-			return printEntry(cmd.OutOrStdout(), o.output, c.Entries[0], value)
+			return printEntry(cmd.OutOrStdout(), o.output, c.Entries[0], parts)
 		},
 	}
 	o.flags(cmd)
-	cmd.Flags().BoolVar(&value, "value", false, "also print the record's key, value and headers, which are personal data")
+	cmd.Flags().BoolVar(&parts.value, "value", false, "also print the record's key, value and headers, which are personal data")
+	cmd.Flags().BoolVar(&parts.answer, "answer", false, "also print what the API wrote of it last, which may name people")
 	return cmd
 }
+
+// shown is what show prints beyond what may be known to everybody.
+type shown struct{ value, answer bool }
 
 // recordJSON is what show adds.
 type recordJSON struct {
@@ -137,15 +142,16 @@ type recordJSON struct {
 	Key        *string              `json:"key,omitempty"`
 	Value      json.RawMessage      `json:"value,omitempty"` // as it is where it is JSON, else a string
 	Values     map[string]string    `json:"headers,omitempty"`
+	Answer     *string              `json:"answer,omitempty"`
 }
 
-func printEntry(w io.Writer, output string, e *deadletter.Entry, value bool) error {
+func printEntry(w io.Writer, output string, e *deadletter.Entry, parts shown) error {
 	positions, _ := deadletter.FormatPositions(e.Positions, 64<<10)
 	if output == "json" {
 		r := recordJSON{entryJSON: jsonOf(e), RecordTime: known(e.Record.Time), Positions: strings.FieldsFunc(positions, func(r rune) bool { return r == ',' })}
 		if e.Envelope != nil {
 			envelope := *e.Envelope
-			if !value {
+			if !parts.value {
 				envelope.Head = nil
 			}
 			r.Envelope = &envelope
@@ -153,7 +159,10 @@ func printEntry(w io.Writer, output string, e *deadletter.Entry, value bool) err
 		for _, h := range e.Record.Headers {
 			r.Headers = append(r.Headers, h.Key)
 		}
-		if value {
+		if parts.answer {
+			r.Answer = new(e.Answer.Reveal())
+		}
+		if parts.value {
 			key := string(e.Record.Key)
 			r.Key, r.Values = &key, map[string]string{}
 			for _, h := range e.Record.Headers {
@@ -171,6 +180,9 @@ func printEntry(w io.Writer, output string, e *deadletter.Entry, value bool) err
 	line("position", clean(e.Record.String()))
 	line("reason", clean(string(e.Reason)))
 	line("detail", clean(e.Detail))
+	if parts.answer {
+		line("answer", clean(e.Answer.Reveal()))
+	}
 	line("stream", clean(e.Stream))
 	line("contact", clean(e.Contact))
 	line("status", fmt.Sprint(e.Status))
@@ -185,13 +197,13 @@ func printEntry(w io.Writer, output string, e *deadletter.Entry, value bool) err
 		line("truncated", fmt.Sprintf("the record's %d bytes were too large for the topic; sha256 %s", v.Size, clean(v.SHA256)))
 	}
 	for _, h := range e.Record.Headers {
-		if value {
+		if parts.value {
 			line("header "+clean(h.Key), clean(string(h.Value)))
 		} else {
 			line("header "+clean(h.Key), fmt.Sprintf("%d bytes", len(h.Value)))
 		}
 	}
-	if err := t.Flush(); err != nil || !value {
+	if err := t.Flush(); err != nil || !parts.value {
 		return err
 	}
 	body := e.Record.Value

@@ -37,6 +37,7 @@ func runCommand(environ []string) *cobra.Command {
 				return errReported
 			}
 			log := app.NewLogger(cfg.Log, cmd.ErrOrStderr())
+			app.DropStrayText(log)
 			limitMemory(log, memlimit.FromCgroup)
 			reg := prometheus.NewRegistry()
 			reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))

@@ -47,6 +47,7 @@ func Decode(rec contactsync.Record) (*Entry, error) {
 		Contact:  d.headers[headerContact],
 		Reason:   contactsync.Reason(d.headers[headerReason]),
 		Detail:   d.headers[headerDetail],
+		Answer:   contactsync.NewText(d.headers[headerAnswer]),
 		Status:   int(d.number(headerStatus, 31)),
 		Attempts: int(d.number(headerAttempts, 31)),
 		First:    d.time(headerFirst),

@@ -39,7 +39,8 @@
 //	contactsync-attempts       requests that carried the row
 //	contactsync-first-failure  RFC 3339 in UTC
 //	contactsync-last-failure
-//	contactsync-detail         for a person, cut to a bound
+//	contactsync-detail         for a person, cut to a bound; nothing in it is copied from an answer
+//	contactsync-answer         what the API wrote of it last, likewise cut; it may name people
 //	contactsync-truncated      true: the value is an Envelope
 //	contactsync-replays        not written here but kept: how often the record was replayed
 //	contactsync-origin         likewise: the event's position when it was first read

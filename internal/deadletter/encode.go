@@ -35,6 +35,7 @@ const (
 	headerFirst         = prefix + "first-failure"
 	headerLast          = prefix + "last-failure"
 	headerDetail        = prefix + "detail"
+	headerAnswer        = prefix + "answer"
 	headerTruncated     = prefix + "truncated"
 
 	form = "1"
@@ -50,6 +51,9 @@ const (
 // mostDetailBytes bounds the detail. Details are cut to less where they are made; it
 // is a second line of defence.
 const mostDetailBytes = 1 << 10
+
+// mostAnswerBytes bounds what the API wrote, in the same way.
+const mostAnswerBytes = 4 << 10
 
 // What an envelope keeps of the record must be little, since it has to fit where
 // the record did not.
@@ -159,6 +163,7 @@ func (w *Writer) headers(l contactsync.DeadLetter, kept []contactsync.Header) []
 	text(headerFirst, formatTime(l.First))
 	text(headerLast, formatTime(l.Last))
 	text(headerDetail, excerpt(l.Detail, mostDetailBytes))
+	text(headerAnswer, excerpt(l.Answer.Reveal(), mostAnswerBytes))
 	return headers
 }
 

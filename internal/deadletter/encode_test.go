@@ -57,6 +57,7 @@ func drawDeadLetter(t *rapid.T) contactsync.DeadLetter {
 		Contact:   text.Draw(t, "contact"),
 		Reason:    rapid.SampledFrom(contactsync.Reasons()).Draw(t, "reason"),
 		Detail:    text.Draw(t, "detail"),
+		Answer:    contactsync.NewText(text.Draw(t, "answer")),
 		Status:    rapid.IntRange(0, 599).Draw(t, "status"),
 		Attempts:  rapid.IntRange(0, 10).Draw(t, "attempts"),
 		First:     moment("first"),
@@ -111,7 +112,7 @@ func compare(t *rapid.T, got *Entry, want contactsync.DeadLetter) {
 		t.Fatalf("position %v of %v, want %v of %v", got.Record.Position, got.Positions, want.Record.Position, want.Positions)
 	}
 	if got.Stream != want.Stream || got.Contact != want.Contact || got.Reason != want.Reason ||
-		got.Detail != want.Detail || got.Status != want.Status || got.Attempts != want.Attempts {
+		got.Detail != want.Detail || got.Answer.Reveal() != want.Answer.Reveal() || got.Status != want.Status || got.Attempts != want.Attempts {
 		t.Fatalf("got %+v\nwant %+v", got, want)
 	}
 	if !bytes.Equal(got.Record.Key, want.Record.Key) || (got.Record.Key == nil) != (want.Record.Key == nil) {
@@ -166,6 +167,7 @@ func TestMessage_Bounds(t *testing.T) {
 			Headers: []contactsync.Header{{Key: "large", Value: make([]byte, 1<<20)}, {Key: event.HeaderReplays, Value: []byte("3")}},
 		},
 		Detail: strings.Repeat("é", 4<<10),
+		Answer: contactsync.NewText(strings.Repeat("é", 4<<10)),
 	}
 	for i := range int64(100_000) { // each alone: nothing to draw together
 		l.Positions = append(l.Positions, contactsync.Position{TopicPartition: contactsync.TopicPartition{Topic: "events"}, Offset: 2 * i})
@@ -183,6 +185,9 @@ func TestMessage_Bounds(t *testing.T) {
 	}
 	if left := deadLetter.PositionsLeft; left == 0 || left+len(deadLetter.Positions) != len(l.Positions) {
 		t.Errorf("%d positions and %d left of %d", len(deadLetter.Positions), left, len(l.Positions))
+	}
+	if len(deadLetter.Answer.Reveal()) != mostAnswerBytes {
+		t.Errorf("answer of %d bytes, want %d", len(deadLetter.Answer.Reveal()), mostAnswerBytes)
 	}
 	if len(deadLetter.Detail) > mostDetailBytes || strings.Trim(deadLetter.Detail, "é") != "" || deadLetter.Detail == "" {
 		t.Errorf("detail of %d bytes, limit %d, cut within a character: %v", len(deadLetter.Detail), mostDetailBytes, strings.Trim(deadLetter.Detail, "é") != "")
