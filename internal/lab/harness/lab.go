@@ -56,6 +56,7 @@ func New(partitions int32) (*Lab, error) {
 	cfg.Kafka.Brokers = l.Brokers
 	cfg.Consumer.Topics, cfg.Consumer.Group = []string{Topic}, Group
 	cfg.Consumer.FetchMaxWait, cfg.Consumer.CommitInterval = 100*time.Millisecond, 200*time.Millisecond
+	cfg.Batcher.MaxInFlight = batcher.LeastInFlight // RateLimit counts on it
 	cfg.Batcher.BackoffMin, cfg.Batcher.BackoffMax = 100*time.Millisecond, time.Second
 	cfg.Batcher.AmbiguousRetryDelay = 500 * time.Millisecond
 	cfg.DeadLetter.Topic = DeadLetters
