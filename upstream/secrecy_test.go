@@ -90,17 +90,29 @@ func TestSend_RefusalsAreNotQuoted(t *testing.T) {
 	}
 }
 
-// Numbers of an answer may be those of a telephone.
-func TestSend_CountersAndCodesAreNotQuoted(t *testing.T) {
+// Numbers of an answer may be those of a telephone, and its headers may have any text.
+func TestSend_NumbersAndHeadersAreNotQuoted(t *testing.T) {
 	t.Parallel()
-	host := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Server", "Zebulon/2445612345")
-		w.Header().Set("Content-Type", "zebulon/2445612345")
-		_, _ = io.WriteString(w, `{"totalRequested":2445612345,"successful":2445612345,"failed":-2445612345,"failedRecords":[{"id":"b","code":"2445","status":24456}]}`)
-	})
-	got := newTestClient(t, host, nil).Send(t.Context(), batchOf("a"))
-	if written := fmt.Sprintf("%+v", got); strings.Contains(written, "2445") || !strings.Contains(got.Detail, "implausibly many requested") {
-		t.Errorf("got %s", written)
+	for _, test := range []struct {
+		status     int
+		body, want string
+	}{
+		{200, `{"totalRequested":2445612345,"successful":2445612345,"failed":-2445612345,"failedRecords":[{"id":"b"}]}`, "implausibly many requested"},
+		{200, `{"failedRecords":[{"id":"a","reason":"no","code":"2445","status":409}]}`, "code=409 text="},
+		{400, `{"errors":[{"msg":"no","code":24456}]}`, "type=other bytes=38"},
+		{400, `{"errors":[{"msg":"no","code":4002}]}`, "server=other code=4002"},
+	} {
+		host := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Server", "Zebulon/2445612345")
+			w.Header().Set("Content-Type", "zebulon/2445612345")
+			w.WriteHeader(test.status)
+			_, _ = io.WriteString(w, test.body)
+		})
+		got := newTestClient(t, host, nil).Send(t.Context(), batchOf("a"))
+		written := strings.ToLower(fmt.Sprintf("%+v", got))
+		if strings.Contains(written, "2445") || strings.Contains(written, "zebulon") || !strings.Contains(written, test.want) {
+			t.Errorf("%s: %s", test.body, written)
+		}
 	}
 }
 
