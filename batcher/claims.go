@@ -24,9 +24,9 @@ type claim struct {
 	// Of parking.
 	next        int64 // behind the last event that was added first
 	parked      map[streamKey]*parked
-	pass        int   // counts how often what was left is read again
-	parkedBytes int64 // what the window charges for it
-	parkedAt    int64 // the range of offsets that was charged last
+	pass        int           // counts how often what was left is read again
+	parkedBytes int64         // what the window charges for it
+	parkedIn    map[int64]int // ranges of offsets that are charged, and the pass in which something was left there last
 }
 
 // rank is by what time an event is sent before others. A backlog arrives all at once, so
@@ -85,7 +85,7 @@ func (cl *claim) source(now time.Time, r *contactsync.Record) source {
 
 func (cs *claims) assign(now time.Time, owned []contactsync.Claim, catchUp bool) {
 	for _, c := range owned {
-		cs.owned[c] = &claim{Claim: c, live: true, catching: catchUp, first: -1, assigned: now, parkedAt: -1}
+		cs.owned[c] = &claim{Claim: c, live: true, catching: catchUp, first: -1, assigned: now}
 		if catchUp {
 			cs.catchingUp++
 		}

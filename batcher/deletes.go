@@ -11,7 +11,7 @@ func (p *pending) remove(key contactKey, again bool, src source, reason counter)
 // removeNamed does so for the contacts that a tombstone means: it names no account, and perhaps no
 // stream either.
 func (p *pending) removeNamed(key contactKey, v version, again bool, src source, reason counter) {
-	p.seen.note(key, v)
+	p.seen.noteTombstone(key, v, again)
 	if key.stream.name != "" {
 		for _, a := range p.schedule.accounts {
 			key.stream.account = a.id

@@ -31,7 +31,7 @@ type parked struct {
 const (
 	parkedOverhead = 300
 	parkedRange    = 512 // offsets
-	parkedCharge   = 160
+	parkedCharge   = 200
 )
 
 // holdPart is what all streams on hold together may take of the window: half, so that the
@@ -75,7 +75,9 @@ func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left, aside boo
 	}
 	w.leave(key, src)
 	if ev.Kind == event.Delete && !ev.Again { // what waits of it needs no answer any more
-		w.pending.remove(keyOf(ev), ev.Again, src, w.m.skippedDelete)
+		if newest, known := w.seen.newest(w.pending.find(keyOf(ev)), ev); w.seen.judge(ev, newest, known, cl.first) == accepted {
+			w.pending.remove(keyOf(ev), ev.Again, src, w.m.skippedDelete)
+		}
 	}
 	return true, false
 }
@@ -118,11 +120,15 @@ func (w Parking) leave(key streamKey, src source) {
 
 // note tells the consumer of an event that is left.
 func (w Parking) note(src source) {
-	if at := src.offset / parkedRange; at != src.claim.parkedAt {
-		src.claim.parkedAt = at
-		w.charge(src.claim, parkedCharge)
+	cl, at := src.claim, src.offset/parkedRange
+	if cl.parkedIn == nil {
+		cl.parkedIn = map[int64]int{}
 	}
-	w.outbox.parked = append(w.outbox.parked, contactsync.Parked{Claim: src.claim.Claim, Offset: src.offset})
+	if _, ok := cl.parkedIn[at]; !ok {
+		w.charge(cl, parkedCharge)
+	}
+	cl.parkedIn[at] = cl.pass
+	w.outbox.parked = append(w.outbox.parked, contactsync.Parked{Claim: cl.Claim, Offset: src.offset})
 	w.m.EventsParked.Inc()
 }
 
@@ -240,10 +246,18 @@ func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 			w.log.unparked(w.now, key, cl)
 		}
 	}
+	if pass == cl.pass { // whatever is still left was left in this reading
+		for at, last := range cl.parkedIn {
+			if last != pass {
+				delete(cl.parkedIn, at)
+				w.charge(cl, -parkedCharge)
+			}
+		}
+	}
 	cl.pass++ // the next one begins with what is left
 	if len(cl.parked) == 0 {
 		w.charge(cl, -cl.parkedBytes)
-		cl.parkedAt = -1
+		cl.parkedIn = nil
 	}
 }
 

@@ -19,7 +19,7 @@ func (w *Window) resume(ev *event.Event, src source) bool {
 		return false
 	case ev.Before == contactsync.SetAside, ev.Kind == event.Broken:
 		// It does not count as seen: what was set aside must not stop an older state.
-	case w.pending.find(keyOf(ev)) != nil, w.seen.sentOlder(ev):
+	case w.pending.find(keyOf(ev)) != nil, w.seen.sentOlder(ev, src.claim.first):
 		return false
 	default:
 		w.seen.noteNewer(keyOf(ev), versionOf(ev))

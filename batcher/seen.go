@@ -69,7 +69,8 @@ type remembered struct {
 	version
 
 	noted uint64
-	sent  int32 // the generation in which the API has accepted it; -1 where an event was only read
+	sent  int32 // the generation in which the API has accepted a state of the contact last; -1 where it has not
+	again int64 // offset of a tombstone that was read again, the last one; -1 for none
 }
 
 // newSeen remembers at most so many contacts.
@@ -103,7 +104,8 @@ func (s *seen) deletedSince(key contactKey) bool {
 	}
 	known, _ := s.known.Peek(key)
 	for _, tombstone := range key.tombstones() {
-		if gone, ok := s.known.Peek(tombstone); ok && gone.noted > known.noted {
+		gone, ok := s.known.Peek(tombstone)
+		if ok && (gone.noted > known.noted || gone.again > known.read && gone.Origin.TopicPartition == known.Origin.TopicPartition) {
 			return true
 		}
 	}
@@ -115,8 +117,30 @@ func (s *seen) note(key contactKey, v version) {
 	if s.known == nil {
 		return
 	}
+	sent := int32(-1)
+	if known, ok := s.known.Peek(key); ok {
+		sent = known.sent
+	}
 	s.noted++
-	s.known.Add(key, remembered{v, s.noted, -1})
+	s.known.Add(key, remembered{v, s.noted, sent, -1})
+}
+
+// noteTombstone remembers a tombstone. One that is read again came before what was noted since in
+// other streams, and after what lies before it in the log.
+func (s *seen) noteTombstone(key contactKey, v version, again bool) {
+	if s.known == nil {
+		return
+	}
+	if !again {
+		s.note(key, v)
+		return
+	}
+	gone, _ := s.known.Peek(key)
+	if gone.Origin.TopicPartition != v.Origin.TopicPartition || gone.read < v.read {
+		gone.version = v
+	}
+	gone.sent, gone.again = -1, v.read
+	s.known.Add(key, gone)
 }
 
 // noteSent remembers a state that the API has accepted in a generation.
@@ -125,17 +149,22 @@ func (s *seen) noteSent(key contactKey, v version, generation int32) {
 		return
 	}
 	s.noted++
-	s.known.Add(key, remembered{v, s.noted, generation})
+	s.known.Add(key, remembered{v, s.noted, generation, -1})
 }
 
 // sentOlder reports whether the API has accepted a state of an event's contact since that
 // event had ended under an earlier owner, which is older: one that was read again, or sent
-// before all was read.
-func (s *seen) sentOlder(ev *event.Event) bool {
+// before all was read. Of one that is read again it says so too where that may be forgotten.
+// first is the offset from which on its partition was read.
+func (s *seen) sentOlder(ev *event.Event, first int64) bool {
 	if s.known == nil {
-		return false
+		return ev.Again
 	}
 	known, ok := s.known.Peek(keyOf(ev))
+	if !ok && ev.Again {
+		last, forgot := s.forgot[ev.Record.TopicPartition]
+		return forgot && last >= first
+	}
 	return ok && known.sent == ev.Record.Generation && known.Origin.TopicPartition == ev.Record.TopicPartition && known.read < ev.Record.Offset
 }
 
@@ -220,16 +249,22 @@ var unverified = &event.DecodeError{
 	Detail: "the partition was not watched since the replay was written: replay it once more",
 }
 
-// acceptable reports whether an event may follow what is known of its contact; c is
-// what is pending of it. One that may not ends here.
-func (w *Window) acceptable(c *contact, ev *event.Event, src source) bool {
-	newest, known := c.known()
-	if !known {
-		newest, known = w.seen.find(keyOf(ev))
-		if known && versionOf(ev).olderThan(newest) && w.seen.deletedSince(keyOf(ev)) {
+// newest is the newest state that is known of an event's contact, and that the event must not be
+// older than; c is what is pending of it.
+func (s *seen) newest(c *contact, ev *event.Event) (newest version, known bool) {
+	if newest, known = c.known(); !known {
+		newest, known = s.find(keyOf(ev))
+		if known && versionOf(ev).olderThan(newest) && s.deletedSince(keyOf(ev)) {
 			known = false
 		}
 	}
+	return newest, known
+}
+
+// acceptable reports whether an event may follow what is known of its contact; c is
+// what is pending of it. One that may not ends here.
+func (w *Window) acceptable(c *contact, ev *event.Event, src source) bool {
+	newest, known := w.seen.newest(c, ev)
 	if from := newest.Origin; known && ev.Replay == nil && !newest.replayed && from.TopicPartition != ev.Record.TopicPartition {
 		w.m.ContactsRepartitioned.Inc()
 		w.log.repartitioned(w.now, ev, from)

@@ -109,7 +109,7 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 	for _, cl := range m.claims {
 		if n := len(cl.parked); n > 0 {
 			parked += n
-			most += 160 + 300*n
+			most += 200 + 300*n
 		}
 		for _, p := range cl.parked {
 			oldest = earlier(oldest, p.oldest.Truncate(time.Millisecond))

@@ -1,0 +1,131 @@
+package batcher
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// versioned adds a new event with a declared version.
+func (w *parkingWindow) versioned(kind event.Kind, id string, number int64) {
+	ev := w.event(id)
+	ev.Kind, ev.Contact.Version, ev.Contact.HasVersion = kind, number, true
+	if kind == event.Tombstone {
+		ev.Contact.Account, ev.Contact.HasVersion = "", false
+	}
+	kept := *ev
+	w.log = append(w.log, &kept)
+	w.Add(w.now, ev)
+	w.noteParked()
+}
+
+// A delete that is older than what waits of its contact does not end that, left or not.
+func TestWindow_ADeleteThatIsLeftEndsNothingNewer(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	st := w.hold("dead")
+	w.versioned(event.Update, "dead/x", 5)
+	w.put(contactsOf("dead", 20)...)
+	w.versioned(event.Delete, "dead/x", 3)
+	if !w.parked[int64(len(w.log)-1)] {
+		t.Fatal("the delete was not left")
+	}
+	if w.pending.find(contactKey{st.key(), "x"}) == nil {
+		t.Error("an older delete has ended a newer state")
+	}
+}
+
+// A tombstone that is read again does not let what came after it in another stream be followed
+// by an older state; what came before it in its own may be, by a contact that counts anew.
+func TestWindow_ATombstoneThatIsReadAgainKeepsItsPlace(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	st := w.hold("dead")
+	w.put(contactsOf("dead", 20)...)
+	w.versioned(event.Update, "dead/x", 7)
+	w.put(contactsOf("dead", 40)...) // so that it is sent before the tombstone is read again
+	w.versioned(event.Tombstone, "/x", 0)
+	w.versioned(event.Update, "dead/x", 1)
+	w.versioned(event.Update, "other/x", 5)
+	var sent []string
+	for range 10 {
+		w.now = later(w.now, st.health.backoff)
+		sent = append(sent, w.drain()...)
+		w.readAgain(1000)
+	}
+	if n := len(w.parked); n > 0 {
+		t.Fatalf("%d events are still parked", n)
+	}
+	sent = slices.DeleteFunc(sent, func(s string) bool { return !strings.HasPrefix(s, "dead/x ") })
+	if len(sent) != 2 {
+		t.Errorf("sent %v, want what was there before the tombstone, and the contact that counts anew", sent)
+	}
+	w.versioned(event.Update, "other/x", 3)
+	if sent := w.drain(); len(sent) > 0 {
+		t.Errorf("sent %v: it is older than what was sent", sent)
+	}
+}
+
+// What had ended under an earlier owner is sent again where this one may have sent an older
+// state of it that it does not remember.
+func TestWindow_WhatHadEndedIsSentAgainWhereNothingIsRemembered(t *testing.T) {
+	t.Parallel()
+	w := &parkingWindow{parked: map[int64]bool{}}
+	w.testWindow = newTestWindow(t, func(c *Config) { c.MaxRows, c.RememberContacts = 4, 0 })
+	w.put("x")
+	w.drain()
+	ev := w.event("x")
+	ev.Before, ev.Again = contactsync.Completed, true
+	w.Add(w.now, ev)
+	if sent := w.drain(); len(sent) != 1 {
+		t.Errorf("sent %v", sent)
+	}
+}
+
+// So is it where a delete came between the older state and it, which the API was not told.
+func TestWindow_WhatHadEndedIsSentAgainBehindADelete(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	w.put("x")
+	w.drain()
+	w.put("-st/x")
+	ev := w.event("x")
+	ev.Before = contactsync.Completed
+	w.Add(w.now, ev)
+	if sent := w.drain(); len(sent) != 1 {
+		t.Errorf("sent %v", sent)
+	}
+}
+
+// What the window charges for what is left does not grow with how often it is read again.
+func TestWindow_WhatIsLeftOverAndOverIsChargedOnce(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 40)
+	w.hold("dead")
+	w.put(contactsOf("dead", 600)...)
+	one := w.hold("flapping")
+	cl := w.claims.owned[testClaim]
+	for range 20 {
+		w.put(contactsOf("flapping", 10)...)
+		for i := 0; w.schedule.streams[one.key()] == one && one.health.hold != nil || i == 0; i++ {
+			w.now = later(w.now.Add(1), one.health.backoff)
+			req := w.Next(w.now)
+			if req == nil {
+				break
+			}
+			if req.Batch.Stream == "flapping" {
+				w.settle(req, allDelivered(req.Batch))
+			} else {
+				w.settle(req, refusedAsUnknown)
+			}
+		}
+		w.readAgain(100_000)
+		one = w.hold("flapping")
+	}
+	if most := 2*parkedOverhead + (w.offset/parkedRange+1)*parkedCharge; len(w.parked) < 500 || cl.parkedBytes > most {
+		t.Errorf("%d events are parked, %d bytes are charged, want %d at most", len(w.parked), cl.parkedBytes, most)
+	}
+}
