@@ -19,7 +19,7 @@ type rereading struct {
 	f       *fetcher
 	pass    int   // as the sink counts them; 0 before the first
 	next    int64 // the offset to read
-	gone    int   // offsets that the log does not have any more
+	gone    int   // offsets that the log does not have any more, of which the sink was not told yet
 	waits   time.Time
 	retries *backoff.ExponentialBackOff
 }
@@ -34,7 +34,7 @@ func (a *rereading) readAgain(ctx context.Context, end int64) {
 		if now.Before(a.waits) || a.f.problem.Load() == nil && now.After(until) {
 			return
 		}
-		n, first := a.f.tracker.Parked()
+		n, _ := a.f.tracker.Parked(0)
 		pass := 0
 		if n > 0 || a.pass > 0 && a.next > 0 {
 			pass = a.f.c.sink.ReadAgain(a.f.claim)
@@ -43,10 +43,8 @@ func (a *rereading) readAgain(ctx context.Context, end int64) {
 			return
 		}
 		if pass != a.pass {
-			if first < 0 {
-				first = end
-			}
-			a.pass, a.next, a.gone = pass, first, 0
+			// Asked only now: what the sink leaves from here on, it knows to be left behind this reading.
+			a.pass, a.next = pass, a.parkedFrom(0, end)
 		}
 		if a.next < end && !a.fetch(ctx, end) {
 			return
@@ -56,6 +54,15 @@ func (a *rereading) readAgain(ctx context.Context, end int64) {
 			*a = rereading{f: a.f}
 		}
 	}
+}
+
+// parkedFrom is the first offset that is to be read again and not below another one; end where
+// there is none.
+func (a *rereading) parkedFrom(from, end int64) int64 {
+	if _, first := a.f.tracker.Parked(from); first >= 0 {
+		return min(first, end)
+	}
+	return end
 }
 
 // fetch makes one fetch of what is to be read again, and reports whether it got on.
@@ -76,6 +83,10 @@ func (a *rereading) fetch(ctx context.Context, end int64) bool {
 		return true
 	case err != nil && kafka.Cause(err) == kafka.CauseOffset:
 		if a.lose(ctx, end) {
+			return true
+		}
+	case err != nil && kafka.Cause(err) == kafka.CauseDecode: // a batch that was set aside: nothing of it is to be read again
+		if a.next = a.parkedFrom(a.next, end); a.next > begin {
 			return true
 		}
 	}

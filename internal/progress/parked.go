@@ -2,6 +2,7 @@ package progress
 
 import (
 	"math/bits"
+	"sort"
 
 	"github.com/contactsync/contactsync"
 )
@@ -36,23 +37,31 @@ func (t *Tracker) unpark(c *chunk, at int64) bool {
 	return true
 }
 
-// Parked returns how many positions are to be read again, and the first of them; -1 where
-// there is none.
-func (t *Tracker) Parked() (n int, first int64) {
+// Parked returns how many positions are to be read again, and the first of them that is not
+// below an offset; -1 where there is none.
+func (t *Tracker) Parked(from int64) (n int, first int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.parked > 0 {
-		for i := range t.chunks {
-			if words := t.chunks[i].parked; words != nil {
-				for w, word := range words {
-					if word != 0 {
-						return t.parked, t.chunks[i].base + int64(w*64+bits.TrailingZeros64(word))
+	if t.parked == 0 {
+		return 0, -1
+	}
+	for i := t.behind(from); i < len(t.chunks); i++ {
+		if words := t.chunks[i].parked; words != nil {
+			for w, word := range words {
+				for ; word != 0; word &= word - 1 {
+					if o := t.chunks[i].base + int64(w*64+bits.TrailingZeros64(word)); o >= from {
+						return t.parked, o
 					}
 				}
 			}
 		}
 	}
-	return 0, -1
+	return t.parked, -1
+}
+
+// behind is the index of the first chunk that does not end below an offset.
+func (t *Tracker) behind(offset int64) int {
+	return sort.Search(len(t.chunks), func(i int) bool { return t.chunks[i].base+chunkOffsets > offset })
 }
 
 // Reread notes that the log was read again from one offset up to another one, and has an
@@ -78,13 +87,10 @@ func (t *Tracker) gone(from, to int64) (n int) {
 	if t.parked == 0 || from >= to {
 		return 0
 	}
-	for i := range t.chunks {
+	for i := t.behind(from); i < len(t.chunks) && t.chunks[i].base < to; i++ {
 		c := &t.chunks[i]
-		if c.parked == nil || c.base+chunkOffsets <= from {
+		if c.parked == nil {
 			continue
-		}
-		if c.base >= to {
-			break
 		}
 		for w, word := range c.parked {
 			for ; word != 0; word &= word - 1 {

@@ -29,8 +29,13 @@ func TestTracker_ParkedEventsStayOpen(t *testing.T) {
 	tr := progress.NewTracker()
 	tr.Opened([]int64{0, 1, 2, 600, 601, 5000})
 	park(tr, 600, 1, 5000, 1, 3, 9999)
-	if n, first := tr.Parked(); n != 3 || first != 1 {
+	if n, first := tr.Parked(0); n != 3 || first != 1 {
 		t.Fatalf("%d are parked, the first at %d", n, first)
+	}
+	for from, want := range map[int64]int64{2: 600, 600: 600, 601: 5000, 5001: -1} {
+		if _, first := tr.Parked(from); first != want {
+			t.Errorf("the first from %d on is %d, want %d", from, first, want)
+		}
 	}
 	end(tr, 0, 2)
 	if s := tr.State(); s.Watermark != 1 || s.Open != 4 || s.Parked != 3 {
@@ -58,7 +63,7 @@ func TestTracker_ParkedEventsStayOpen(t *testing.T) {
 	if s := tr.State(); s.Watermark != 5001 || s.Open != 0 || s.Parked != 0 {
 		t.Errorf("%+v", s)
 	}
-	if n, first := tr.Parked(); n != 0 || first != -1 {
+	if n, first := tr.Parked(0); n != 0 || first != -1 {
 		t.Errorf("%d are parked, the first at %d", n, first)
 	}
 }
@@ -70,7 +75,7 @@ func TestTracker_WhatEndsIsNotParked(t *testing.T) {
 	tr.Opened([]int64{0, 1})
 	park(tr, 0, 1)
 	end(tr, 0)
-	if n, first := tr.Parked(); n != 1 || first != 1 {
+	if n, first := tr.Parked(0); n != 1 || first != 1 {
 		t.Errorf("%d are parked, the first at %d", n, first)
 	}
 }
