@@ -22,10 +22,10 @@ PROVE := $(GO) test -tags proof -count=1 -timeout 10m -v ./e2e/proof -run
 answers: ## play every answer of docs/answers.md, and every variant of the vendor's page, to the service, and check how the events end
 	$(PROVE) '^TestAnswers'
 
-poison: ## bad events, rows and answers beside healthy traffic, and what they cost it
+poison: ## bad events, rows and answers beside healthy traffic, and what they cost it, on both models of the API
 	$(PROVE) '^TestPoison'
 
-outage: ## an hour without the API, scaled down, while events arrive
+outage: ## an hour without the API, scaled down, while events arrive, on both models of the API
 	$(PROVE) '^TestOutage'
 
 soak: ## hostile records, answers and admin requests at once within the chart's memory, for ten minutes or FOR=

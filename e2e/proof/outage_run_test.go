@@ -5,6 +5,8 @@ package proof
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/feed"
 	"github.com/contactsync/contactsync/internal/lab/harness"
 	"github.com/contactsync/contactsync/internal/lab/stub"
+	"github.com/contactsync/contactsync/internal/lab/vendorapi"
 )
 
 // phase is a part of the outage.
@@ -47,7 +50,7 @@ type outageRun struct {
 	lab
 
 	hour       time.Duration
-	host       *stub.Server
+	host       host
 	replicas   []*harness.Replica
 	unanswered unanswered
 	small      bool    // so short that a busy machine shows: how long things take is not judged
@@ -85,15 +88,11 @@ func newOutageRun(ctx context.Context, t *testing.T, o options) *outageRun {
 		r.hour = 3 * time.Second
 	}
 	const calls = 300 // a second: the vendor's 60 a minute, where an hour lasts 12 s
-	api := stub.DefaultConfig()
-	api.RateLimit, api.RateWindow = harness.RateLimit(calls, 2), time.Second
-	api.Latency, api.Jitter = 5*time.Millisecond, 5*time.Millisecond
-	for _, p := range phases(r.hour) {
-		if p.answer != nil {
-			api.Scenario.Rules = append(api.Scenario.Rules, stub.Rule{Name: p.name, Off: true, Answer: p.answer})
-		}
+	if o.api == vendorAPI {
+		r.host = r.vendor(vendorOutage(r.hour, calls))
+	} else {
+		r.host = r.api(stubOutage(r.hour, calls))
 	}
-	r.host = r.api(api)
 	r.Config.Upstream.Accounts = append(r.Config.Upstream.Accounts, r.Account("lab", r.host, calls, time.Second, "st-*"))
 	scaleDown(&r.Config, r.hour)
 	if r.small { // a stall of the machine must not look like a replica that died
@@ -115,6 +114,45 @@ func newOutageRun(ctx context.Context, t *testing.T, o options) *outageRun {
 		return true
 	}))
 	return r
+}
+
+// stubOutage is the first model with a rule for each phase, off.
+func stubOutage(hour time.Duration, calls int) stub.Config {
+	api := stub.DefaultConfig()
+	api.RateLimit, api.RateWindow = harness.RateLimit(calls, 2), time.Second
+	api.Latency, api.Jitter = 5*time.Millisecond, 5*time.Millisecond
+	for _, p := range phases(hour) {
+		if p.answer != nil {
+			api.Scenario.Rules = append(api.Scenario.Rules, stub.Rule{Name: p.name, Off: true, Answer: p.answer})
+		}
+	}
+	return api
+}
+
+// vendorOutage is the second model with the same. What it answers in an outage it says at
+// the door, in words of its own.
+func vendorOutage(hour time.Duration, calls int) vendorapi.Config {
+	api := vendorapi.Config{
+		Accounts: []vendorapi.Account{harness.VendorAccount("lab")},
+		Budget:   vendorapi.Budget{Requests: harness.RateLimit(calls, 2), Window: time.Second, FreeIfOver: true},
+		Latency:  7 * time.Millisecond,
+	}
+	for _, p := range phases(hour) {
+		if p.answer == nil {
+			continue
+		}
+		rule := vendorapi.Rule{Name: p.name, Off: true, Do: vendorapi.Answer, Status: p.answer.Status}
+		switch {
+		case p.answer.Fault == stub.NoAnswer:
+			rule.Do = vendorapi.Hang
+		case p.answer.Body == stub.HTML:
+			rule.Kind, rule.Body = "text/html", "<html><head><title>Service Unavailable</title></head></html>"
+		default:
+			rule.Body = fmt.Sprintf(`{"errors":[{"msg":%q,"code":%d}]}`, http.StatusText(rule.Status), rule.Status)
+		}
+		api.Rules = append(api.Rules, rule)
+	}
+	return api
 }
 
 // sum is a series of both replicas together.

@@ -16,7 +16,7 @@ import (
 )
 
 func TestOutage(t *testing.T) {
-	hold(t, proveOutage(t, full(t)))
+	onBoth(t, proveOutage)
 }
 
 func TestOutage_CanFail(t *testing.T) {
@@ -32,10 +32,11 @@ func TestOutage_CanFail(t *testing.T) {
 			c.Batcher.BackoffMax = c.Batcher.BackoffMin
 		}, "15 min of "},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+	for i := range 2 * len(tests) {
+		tt, api := tests[i/2], models[i%2]
+		t.Run(tt.name+", "+api.String(), func(t *testing.T) {
 			t.Parallel()
-			faults := proveOutage(t, options{small: true, bug: tt.bug, change: tt.change})
+			faults := proveOutage(t, options{small: true, api: api, bug: tt.bug, change: tt.change})
 			if !slices.ContainsFunc(faults, func(f string) bool { return strings.HasPrefix(f, tt.want) }) {
 				t.Errorf("no fault begins with %q: %q", tt.want, faults)
 			}

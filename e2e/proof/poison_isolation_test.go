@@ -35,7 +35,7 @@ func searches(calls []stub.Call) (all []*search) {
 	slices.SortFunc(calls, func(a, b stub.Call) int { return cmp.Compare(a.Received, b.Received) })
 	open := map[string][]*search{} // by stream
 	for _, c := range calls {
-		whole := slices.ContainsFunc(refusedRows, func(q refusedRow) bool { return q.whole && q.prefix == c.Rule })
+		whole := slices.ContainsFunc(refusedRows, func(q refusedRow) bool { return q.whole() && q.prefix == c.Rule })
 		i := slices.IndexFunc(open[c.Stream], func(s *search) bool {
 			return !slices.ContainsFunc(c.Rows, func(r stub.Row) bool { return !s.rows[r.ID] })
 		})
@@ -58,7 +58,7 @@ func searches(calls []stub.Call) (all []*search) {
 		s := &search{rows: map[string]bool{}, open: map[string]bool{}}
 		for _, r := range c.Rows {
 			s.rows[r.ID], s.open[r.ID] = true, true
-			if slices.ContainsFunc(refusedRows, func(q refusedRow) bool { return q.whole && strings.HasPrefix(r.ID, q.prefix) }) {
+			if slices.ContainsFunc(refusedRows, func(q refusedRow) bool { return q.whole() && strings.HasPrefix(r.ID, q.prefix) }) {
 				s.poison++
 			}
 		}
@@ -95,7 +95,7 @@ func sent(at int64, rule, rows string) stub.Call {
 	for _, r := range rows {
 		id := string(r)
 		if r == 'X' || r == 'Y' {
-			id = fmt.Sprintf("q400-%c", r)
+			id = fmt.Sprintf("e400-%c", r)
 		}
 		c.Rows = append(c.Rows, stub.Row{ID: id})
 	}
@@ -110,22 +110,22 @@ func TestPoison_CountsTheSearchForBadRows(t *testing.T) {
 		want  string // for each: calls/most
 	}{
 		{"nothing refused", []stub.Call{sent(1, "", "abcd")}, ""},
-		{"refused alone", []stub.Call{sent(1, "q400", "X"), sent(2, "", "a")}, "0/0"},
+		{"refused alone", []stub.Call{sent(1, "e400", "X"), sent(2, "", "a")}, "0/0"},
 		{"halved", []stub.Call{
-			sent(1, "q400", "abcX"), sent(2, "", "ab"), sent(3, "", "efgh"), sent(4, "", "c"), sent(5, "q400", "X"), sent(6, "", "abc"),
+			sent(1, "e400", "abcX"), sent(2, "", "ab"), sent(3, "", "efgh"), sent(4, "", "c"), sent(5, "e400", "X"), sent(6, "", "abc"),
 		}, "3/4"},
 		{"a healthy half comes last", []stub.Call{
-			sent(1, "q400", "Xabc"), sent(2, "q400", "Xa"), sent(3, "q400", "X"), sent(5, "", "bc"), sent(4, "", "a"), sent(6, "", "b"),
+			sent(1, "e400", "Xabc"), sent(2, "e400", "Xa"), sent(3, "e400", "X"), sent(5, "", "bc"), sent(4, "", "a"), sent(6, "", "b"),
 		}, "4/4"},
 		{"two bad rows", []stub.Call{
-			sent(1, "q400", "XYab"), sent(2, "q400", "XY"), sent(3, "q400", "X"), sent(4, "q400", "Y"), sent(5, "", "ab"),
+			sent(1, "e400", "XYab"), sent(2, "e400", "XY"), sent(3, "e400", "X"), sent(4, "e400", "Y"), sent(5, "", "ab"),
 		}, "4/8"},
 		{"one by one costs too much", []stub.Call{
-			sent(1, "q400", "abcdefX"), sent(2, "", "a"), sent(3, "", "b"), sent(4, "", "c"), sent(5, "", "d"), sent(6, "", "e"),
-			sent(7, "", "f"), sent(8, "q400", "X"),
+			sent(1, "e400", "abcdefX"), sent(2, "", "a"), sent(3, "", "b"), sent(4, "", "c"), sent(5, "", "d"), sent(6, "", "e"),
+			sent(7, "", "f"), sent(8, "e400", "X"),
 		}, "7/6"},
 		{"the same again and again", []stub.Call{
-			sent(1, "q400", "aX"), sent(2, "q400", "aX"), sent(3, "q400", "aX"), sent(4, "", "a"), sent(5, "q400", "X"),
+			sent(1, "e400", "aX"), sent(2, "e400", "aX"), sent(3, "e400", "aX"), sent(4, "", "a"), sent(5, "e400", "X"),
 		}, "4/2"},
 	}
 	for _, tt := range tests {

@@ -14,7 +14,6 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/check"
 	"github.com/contactsync/contactsync/internal/lab/feed"
 	"github.com/contactsync/contactsync/internal/lab/harness"
-	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
 // An account may make 60 calls in a second here, as the vendor's may in a minute.
@@ -48,59 +47,28 @@ type poisonRun struct {
 	lab
 
 	replica     *harness.Replica
-	host        *stub.Server
-	others      []*stub.Server // one for each bad answer
+	host        host
+	others      []host // one for each bad answer
 	answers     []badAnswer
+	refused     []refusedRow
 	healthy     *feed.Manifest
 	reasons     map[contactsync.Position]contactsync.Reason // of the dead letters that are due
 	deadLetters []check.DeadLetter
 	report      check.Report
 }
 
-// refusedRow is a kind of row that the API refuses.
-type refusedRow struct {
-	prefix string // of their contacts' ids
-	reason contactsync.Reason
-	whole  bool // the API refuses the whole request for it
-	rule   stub.Rule
-}
-
-var refusedRows = []refusedRow{
-	{"q400", contactsync.ReasonBadRequest, true, stub.Rule{Answer: &stub.Answer{Status: 400}}},
-	{"q412", contactsync.ReasonBadRequest, true, stub.Rule{Answer: &stub.Answer{Status: 412}}},
-	{"q422", contactsync.ReasonBadRequest, true, stub.Rule{Answer: &stub.Answer{Status: 422}}},
-	{"q413", contactsync.ReasonTooLarge, true, stub.Rule{Answer: &stub.Answer{Status: 413}}},
-	{"qdrop", contactsync.ReasonUnresolved, false, stub.Rule{Rows: &stub.Rows{Drop: []string{"qdrop*"}}}},
-	{"qfail", contactsync.ReasonRejected, false, stub.Rule{Rows: &stub.Rows{Fail: []string{"qfail*"}, Reason: "Duplicate phone number"}}},
-	{"qterse", contactsync.ReasonRejected, false, stub.Rule{Rows: &stub.Rows{Fail: []string{"qterse*"}, IDAs: "string"}}},
-}
-
 // deadStream is a stream of account a that the API does not know while there is poison.
 const deadStream = "st-dead"
 
 func newPoisonRun(ctx context.Context, t *testing.T, o options, answers []badAnswer) *poisonRun {
-	r := &poisonRun{lab: newLab(t, 6), answers: answers, reasons: map[contactsync.Position]contactsync.Reason{}}
-	host := stub.DefaultConfig()
-	host.RateLimit, host.RateWindow = harness.RateLimit(labRequests, 1), labWindow
-	host.Latency, host.Jitter = 10*time.Millisecond, 10*time.Millisecond
-	host.Scenario.Rules = []stub.Rule{{Name: deadStream, Match: stub.Match{Streams: []string{deadStream}}, Answer: &stub.Answer{Status: 404}}}
-	for _, q := range refusedRows {
-		q.rule.Name, q.rule.Match.IDs = q.prefix, []string{q.prefix + "*"}
-		host.Scenario.Rules = append(host.Scenario.Rules, q.rule)
-	}
-	host.Accounts = map[string]stub.Account{ // so that the stub notices a stream under the wrong account (I12)
-		"a": {Secret: stub.LabSecret, AppID: stub.LabAppID, Streams: []string{"st-0000", "st-0001", "st-0002", "st-0003", deadStream}},
-		"b": {Secret: stub.LabSecret, AppID: stub.LabAppID, Streams: []string{"st-0004", "st-0005", "st-0006", "st-0007"}},
-	}
-	r.host = r.api(host)
+	r := &poisonRun{lab: newLab(t, 6), answers: answers, refused: refusedBy(o.api), reasons: map[contactsync.Position]contactsync.Reason{}}
+	r.host = r.addHost(o.api)
 	accounts := append(r.Config.Upstream.Accounts,
-		r.Account("a", r.host, labRequests, labWindow, "st-000[0-3]", deadStream),
-		r.Account("b", r.host, labRequests, labWindow, "st-000[4-7]"),
+		r.Account("a", r.host, labRequests, labWindow, streamsOfA...),
+		r.Account("b", r.host, labRequests, labWindow, streamsOfB...),
 	)
 	for i, a := range answers {
-		other := stub.DefaultConfig()
-		other.Scenario.Rules = []stub.Rule{a.rule()}
-		r.others = append(r.others, r.api(other))
+		r.others = append(r.others, r.addOther(o.api, badStream(i), a))
 		accounts = append(accounts, r.Account(badStream(i), r.others[i], 0, labWindow, badStream(i)))
 	}
 	r.Config.Upstream.Accounts = accounts
@@ -114,7 +82,7 @@ func newPoisonRun(ctx context.Context, t *testing.T, o options, answers []badAns
 	return r
 }
 
-func badStream(i int) string { return fmt.Sprintf("ba-%03d", i) }
+func badStream(i int) string { return fmt.Sprintf("st-ba-%03d", i) }
 
 // poison is bad events, and events that the API answers badly, that are produced together.
 type poison struct {
@@ -152,16 +120,16 @@ func (r *poisonRun) poison(n, each int, events []badEvent) []poison {
 		}
 	}
 	k := 0
-	for _, q := range refusedRows {
+	for _, q := range r.refused {
 		for i := range 2 * each { // half of them for each account
 			k++
-			c := feed.Contact{Stream: feed.StreamName(4*(i%2) + k/2%4), ID: fmt.Sprintf("%s-%d", q.prefix, i)}
+			c := feed.Contact{Stream: feed.StreamName(4*(i%2) + k/2%4), ID: q.id(i)}
 			all[k%n].add(c, feed.Rejected, q.reason, nil)
 		}
 	}
 	for i := range 6 {
 		all[i%n].add(feed.Contact{Stream: "nobodys", ID: fmt.Sprintf("u%d", i)}, feed.Invalid, contactsync.ReasonUnmapped, nil)
-		all[i%n].add(feed.Contact{Stream: deadStream, ID: fmt.Sprintf("d%d", i)}, feed.Update, "", nil)
+		all[i%n].add(feed.Contact{Stream: deadStream, ID: fmt.Sprintf("dead%020x", i)}, feed.Update, "", nil)
 	}
 	return all
 }

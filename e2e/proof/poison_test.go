@@ -14,16 +14,21 @@ import (
 )
 
 func TestPoison(t *testing.T) {
-	hold(t, provePoison(t, full(t)))
+	onBoth(t, provePoison)
 }
 
 func TestPoison_CanFail(t *testing.T) {
 	t.Parallel()
-	faults := provePoison(t, options{small: true, bug: "trust-status"})
-	for _, want := range []string{"I1: ", "dead letters: rejected: "} {
-		if !slices.ContainsFunc(faults, func(f string) bool { return strings.HasPrefix(f, want) }) {
-			t.Errorf("refused rows were treated as delivered, and no fault begins with %q: %q", want, faults)
-		}
+	for _, api := range models {
+		t.Run(api.String(), func(t *testing.T) {
+			t.Parallel()
+			faults := provePoison(t, options{small: true, api: api, bug: "trust-status"})
+			for _, want := range []string{"I1: ", "dead letters: rejected: "} {
+				if !slices.ContainsFunc(faults, func(f string) bool { return strings.HasPrefix(f, want) }) {
+					t.Errorf("refused rows were treated as delivered, and no fault begins with %q: %q", want, faults)
+				}
+			}
+		})
 	}
 }
 
@@ -57,6 +62,7 @@ func TestPoison_CorporaAreUsable(t *testing.T) {
 func provePoison(t *testing.T, o options) (faults []string) {
 	ctx, began := limited(t), time.Now()
 	events, answers := corpora(t)
+	answers = answersOf(o.api, answers)
 	scale := poisonScaleOf(o.small)
 	base := newPoisonRun(ctx, t, o, nil)
 	base.run(ctx, scale.healthy, nil)

@@ -20,6 +20,7 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/harness"
 	"github.com/contactsync/contactsync/internal/lab/plant"
 	"github.com/contactsync/contactsync/internal/lab/stub"
+	"github.com/contactsync/contactsync/internal/lab/vendorapi"
 )
 
 var logFile = flag.String("log", "", "append the service's log to this file")
@@ -27,10 +28,44 @@ var logFile = flag.String("log", "", "append the service's log to this file")
 // options say how a proof runs.
 type options struct {
 	small  bool // fewer events and shorter waits
+	api    model
 	bug    string
 	only   string               // of the answers, those to conditions with this text
 	change func(*config.Config) // alters the settings
 	out    io.Writer            // nil: discarded
+}
+
+// model is one of the two models of the API.
+type model int
+
+const (
+	stubAPI   model = iota // internal/lab/stub
+	vendorAPI              // internal/lab/vendorapi, written from the vendor's page alone
+)
+
+var models = []model{stubAPI, vendorAPI}
+
+// String names the package of a model.
+func (m model) String() string { return [...]string{"stub", "vendorapi"}[m] }
+
+// onBoth runs a proof on each of the two models of the API.
+func onBoth(t *testing.T, prove func(*testing.T, options) (faults []string)) {
+	for _, api := range models {
+		t.Run(api.String(), func(t *testing.T) {
+			o := full(t)
+			o.api = api
+			hold(t, prove(t, o))
+		})
+	}
+}
+
+// host is an API of either model whose faults a proof turns on and off.
+type host interface {
+	harness.API
+	Started() time.Time
+	Turn(rule string, on bool) bool
+	Suspend()
+	Resume() error
 }
 
 // full is how the proofs themselves run.
@@ -71,6 +106,13 @@ func newLab(t *testing.T, partitions int32) lab {
 func (l lab) api(cfg stub.Config) *stub.Server {
 	l.t.Helper()
 	api, err := l.AddAPI(cfg)
+	must(l.t, err)
+	return api
+}
+
+func (l lab) vendor(cfg vendorapi.Config) *harness.Vendor {
+	l.t.Helper()
+	api, err := l.AddVendor(cfg)
 	must(l.t, err)
 	return api
 }

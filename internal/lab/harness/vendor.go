@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
+	"github.com/contactsync/contactsync/internal/lab/loopback"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 	"github.com/contactsync/contactsync/internal/lab/vendorapi"
 )
@@ -19,10 +21,11 @@ import (
 type Vendor struct {
 	*vendorapi.API
 
-	start time.Time
-	url   string
-	http  *http.Server
-	ended chan error
+	start     time.Time
+	url       string
+	http      *http.Server
+	ended     chan error
+	suspended bool
 }
 
 // VendorAccount is an account of the second model with the lab's credentials. Without
@@ -31,9 +34,14 @@ func VendorAccount(id string, streams ...string) vendorapi.Account {
 	return vendorapi.Account{ID: id, Streams: streams, Apps: []vendorapi.App{{ClientID: stub.LabAppID, Secret: stub.LabSecret}}}
 }
 
-// AddVendor starts the second model of the API.
+// AddVendor starts the second model of the API. Its address is one that no other process
+// takes while it is suspended.
 func (r *Run) AddVendor(cfg vendorapi.Config) (*Vendor, error) {
-	v, err := StartVendor("127.0.0.1:0", cfg)
+	addrs, err := loopback.Free(context.Background(), 1)
+	if err != nil {
+		return nil, err
+	}
+	v, err := StartVendor(addrs[0], cfg)
 	if err == nil {
 		r.APIs = append(r.APIs, v)
 	}
@@ -42,16 +50,45 @@ func (r *Run) AddVendor(cfg vendorapi.Config) (*Vendor, error) {
 
 // StartVendor starts the second model of the API without a run.
 func StartVendor(addr string, cfg vendorapi.Config) (*Vendor, error) {
+	v := &Vendor{start: time.Now(), API: vendorapi.New(cfg)}
+	return v, v.listen(addr)
+}
+
+func (v *Vendor) listen(addr string) error {
 	var lc net.ListenConfig
 	ln, err := lc.Listen(context.Background(), "tcp", addr)
 	if err != nil {
-		return nil, fmt.Errorf("start the vendor's API: %w", err)
+		return fmt.Errorf("start the vendor's API: %w", err)
 	}
-	v := &Vendor{start: time.Now(), url: "http://" + ln.Addr().String(), ended: make(chan error, 1), API: vendorapi.New(cfg)}
-	v.http = &http.Server{Handler: v, ReadHeaderTimeout: 10 * time.Second}
-	go func() { v.ended <- v.http.Serve(ln) }()
-	return v, nil
+	srv, ended := &http.Server{Handler: v, ReadHeaderTimeout: 10 * time.Second}, make(chan error, 1)
+	v.url, v.http, v.ended, v.suspended = "http://"+ln.Addr().String(), srv, ended, false
+	go func() { ended <- srv.Serve(ln) }()
+	return nil
 }
+
+// Suspend closes the listener and cuts off every connection, as a host does that goes
+// away. What was begun is worked on to its end, and nobody hears of it.
+func (v *Vendor) Suspend() {
+	if !v.suspended {
+		v.suspended = true
+		_ = v.http.Close() // no client is warned: that is the fault
+	}
+}
+
+// Resume listens at the former address again. It does nothing unless the API is
+// suspended. Neither may be called while another of the two, or Close, is at work.
+func (v *Vendor) Resume() error {
+	if !v.suspended {
+		return nil
+	}
+	if err := <-v.ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return v.listen(strings.TrimPrefix(v.url, "http://"))
+}
+
+// Started is the time that Call.Received and Call.Done count from.
+func (v *Vendor) Started() time.Time { return v.start }
 
 // URL is the base address, without a slash at the end.
 func (v *Vendor) URL() string { return v.url }

@@ -72,3 +72,45 @@ func TestVendor_TellsItsLogInTheWordsOfTheStub(t *testing.T) {
 		}
 	})
 }
+
+func TestVendor_SuspendedRefusesConnectionsAndComesBackAtItsAddress(t *testing.T) {
+	t.Parallel()
+	var r Run
+	v, err := r.AddVendor(vendorapi.Config{Accounts: []vendorapi.Account{VendorAccount("acme")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := v.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	url := v.URL()
+	reached := func() bool {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false
+		}
+		return resp.Body.Close() == nil
+	}
+	for _, step := range []struct {
+		name string
+		do   func() error
+		want bool
+	}{
+		{"started", func() error { return nil }, true},
+		{"resumed without a reason", v.Resume, true},
+		{"suspended", func() error { v.Suspend(); return nil }, false},
+		{"suspended again", func() error { v.Suspend(); return nil }, false},
+		{"resumed", v.Resume, true},
+		{"suspended at the end", func() error { v.Suspend(); return nil }, false},
+	} {
+		if err := step.do(); err != nil || reached() != step.want || v.URL() != url {
+			t.Errorf("%s: error %v, want reached: %v, at %s, was %s", step.name, err, step.want, v.URL(), url)
+		}
+	}
+}

@@ -19,6 +19,7 @@ type reply struct {
 	status     int
 	kind       string // Content-Type; empty: JSON
 	retryAfter string
+	headers    map[string]string // that a rule adds
 	body       []byte
 }
 
@@ -222,6 +223,9 @@ func (r *reply) write(w http.ResponseWriter, part float64, last bool) {
 	h.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	if r.retryAfter != "" {
 		h.Set("Retry-After", r.retryAfter)
+	}
+	for name, value := range r.headers {
+		h.Set(name, value)
 	}
 	if last {
 		h.Set("Connection", "close")

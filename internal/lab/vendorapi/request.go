@@ -148,7 +148,7 @@ func (a *API) fault(c *Call, fault Fault, format string, args ...any) {
 func (a *API) do(q *request, rule *Rule, worked *reply) {
 	switch rule.Do {
 	case Answer:
-		a.reply(q, &reply{status: rule.Status, kind: rule.Kind, body: []byte(rule.Body)})
+		a.reply(q, &reply{status: rule.Status, kind: rule.Kind, headers: rule.Headers, body: []byte(rule.Body)})
 	case Forbid:
 		a.reply(q, html(http.StatusForbidden, "403 Forbidden"))
 	case Reset, Shut:

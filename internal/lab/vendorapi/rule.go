@@ -24,12 +24,13 @@ type Rule struct {
 	Off      bool          // it matches nothing until it is turned on
 
 	Do      Deed
-	Applied bool          // the rows are applied all the same, except where a client is refused at the door
-	Delay   time.Duration // work that is added
-	Status  int           // for Answer
-	Kind    string        // for Answer: Content-Type; empty: JSON
-	Body    string        // for Answer
-	Reason  string        // for RefuseRow; it may be empty
+	Applied bool              // the rows are applied all the same, except where a client is refused at the door
+	Delay   time.Duration     // work that is added
+	Status  int               // for Answer
+	Kind    string            // for Answer: Content-Type; empty: JSON
+	Headers map[string]string // for Answer, beside the usual ones or instead of them
+	Body    string            // for Answer
+	Reason  string            // for RefuseRow; it may be empty
 }
 
 // Deed is what a rule does.
