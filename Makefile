@@ -6,7 +6,7 @@ TOOL  := $(GO) tool -modfile=tools/tools.mod
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci clean
+.PHONY: help build release check cover demo answers limits poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ PROVE := $(GO) test -tags proof -count=1 -timeout 10m -v ./e2e/proof -run
 
 answers: ## play every answer of docs/answers.md, and every variant of the vendor's page, to the service, and check how the events end
 	$(PROVE) '^TestAnswers'
+
+limits: ## limits of rows that the API does not tell: how many calls finding them costs
+	$(PROVE) '^TestLimits'
 
 poison: ## bad events, rows and answers beside healthy traffic, and what they cost it, on both models of the API
 	$(PROVE) '^TestPoison'

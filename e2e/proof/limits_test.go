@@ -13,9 +13,9 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/vendorapi"
 )
 
-// TestAnswers_LimitsOfRequests has the service find a limit of rows that the API does not
+// TestLimits has the service find a limit of rows that the API does not
 // tell: a request above it meets a reset, or only its first rows are applied and answered.
-func TestAnswers_LimitsOfRequests(t *testing.T) {
+func TestLimits(t *testing.T) {
 	for _, over := range []vendorapi.OverRows{vendorapi.OverRowsReset, vendorapi.OverRowsTruncate} {
 		t.Run(string(over), func(t *testing.T) {
 			t.Parallel()
