@@ -92,8 +92,8 @@ replay: ## ten thousand dead letters replayed on Apache Kafka, by a command that
 mutants: ## plant small bugs all over the service and show which tests notice; fails where none does
 	$(GO) run ./tools/mutants
 
-mutants-sample: ## the same with a tenth of them
-	$(GO) run ./tools/mutants -sample 10 -seed 1
+mutants-sample: ## the same with a twentieth of them
+	$(GO) run ./tools/mutants -sample 20 -seed 1
 
 bench: ## the benchmarks of the hot paths
 	$(GO) test -run '^$$' -bench . -benchmem ./batcher ./consumer ./internal/event ./internal/kafka ./upstream
