@@ -28,7 +28,7 @@ func TestService_StuckLoopShows(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
 	cfg := l.Config
-	cfg.Consumer.StallAfter = 300 * time.Millisecond
+	cfg.Consumer.StallAfter = time.Second
 	release := make(chan struct{})
 	ctx, stop := context.WithCancel(t.Context())
 	addr, ran := l.run(ctx, cfg, app.Options{WrapAcker: func(a batcher.Acker) batcher.Acker { return blockingAcker{a, release} }})
@@ -37,10 +37,10 @@ func TestService_StuckLoopShows(t *testing.T) {
 	}
 	l.put(event{stream: "st-1", id: "a", seq: 1})
 	const why = "the batcher's loop does not turn"
-	l.until("/livez to fail", func() bool { return strings.Contains(l.get(addr, "/livez"), why) })
-	if page := l.get(addr, "/status"); !strings.Contains(page, why) {
-		t.Errorf("/status says %s", page)
-	}
+	// Both, because on a busy machine the loop may seem stuck for a moment before it is.
+	l.until("/livez and /status to say why", func() bool {
+		return strings.Contains(l.get(addr, "/livez"), why) && strings.Contains(l.get(addr, "/status"), why)
+	})
 	close(release)
 	l.until("/livez to recover", func() bool { return l.get(addr, "/livez") == "ok\n" })
 	l.drain()
