@@ -109,7 +109,7 @@ func newHTTP(pages http.Handler, most int, log *slog.Logger) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		// What strangers do wrong is theirs to know: they could fill the log with it.
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ErrorLog: slog.NewLogLogger(contentless{log.Handler()}, slog.LevelDebug),
 	}
 	s.Protocols.SetHTTP1(true)
 	newConnections(most).bound(s)
@@ -155,8 +155,8 @@ func (e *endpoint) serve(ctx context.Context, log *slog.Logger) error {
 		}
 	})
 	defer stop()
-	if err := web.Serve(e.listener, e.http, &web.FlagConfig{WebConfigFile: &e.webConfig}, slog.New(warnings{log.Handler()})); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve admin requests: %w", err)
+	if err := web.Serve(e.listener, e.http, &web.FlagConfig{WebConfigFile: &e.webConfig}, slog.New(warnings{contentless{log.Handler()}})); !errors.Is(err, http.ErrServerClosed) {
+		return errors.New("serve admin requests: " + withoutContent(fmt.Sprint(err)))
 	}
 	<-shutDown // Serve returns when Shutdown begins
 	return nil
@@ -167,6 +167,21 @@ type warnings struct{ slog.Handler }
 
 func (w warnings) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelWarn && w.Handler.Enabled(ctx, level)
+}
+
+// contentless drops what the library quotes of the file with the users.
+type contentless struct{ slog.Handler }
+
+func (c contentless) Handle(ctx context.Context, r slog.Record) error {
+	clean := slog.NewRecord(r.Time, r.Level, withoutContent(r.Message), r.PC)
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Value.Kind() == slog.KindString {
+			a.Value = slog.StringValue(withoutContent(a.Value.String()))
+		}
+		clean.AddAttrs(a)
+		return true
+	})
+	return c.Handler.Handle(ctx, clean)
 }
 
 // Close frees the listeners of a server that never served.

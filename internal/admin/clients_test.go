@@ -333,3 +333,67 @@ func TestListen_RefusesAWebConfigThatCannotWork(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckFiles_QuoteNothingOfTheWebConfig(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ text, want string }{
+		{"basic_auth_users:\n  admin: $2y$10$hushhush\n tls_server_config: x\n", "line 3"},
+		{"basic_auth_users:\n  admin: \"hushhush\n", "line 2"},
+		{"tls_server_config: hushhush\nbasic_auth_users:\n  admin: hushhush\n", "line 1"},
+		{"basic_auth_users: hushhush\n", "line 1"},
+		{"basic_auth_users:\n  admin: [hushhush]\n", "line 2"},
+		{"hushhush: admin\n", "line 1"},
+		{"hushhush\n", "line 1"},
+		{"basic_auth_users: {admin: *hushhush}\n", "web.yaml"},
+		{"basic_auth_users: {admin: hushhush}\n", "bcrypt"},
+	} {
+		file := t.TempDir() + "/web.yaml"
+		if err := os.WriteFile(file, []byte(test.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		problems := Config{WebConfigFile: file}.CheckFiles()
+		if len(problems) != 1 || !strings.Contains(problems[0].Problem, test.want) || strings.Contains(problems[0].Problem, "hush") {
+			t.Errorf("%q: %+v", test.text, problems)
+		}
+	}
+}
+
+func TestServe_LogsNothingOfTheWebConfig(t *testing.T) {
+	t.Parallel()
+	file := t.TempDir() + "/web.yaml"
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("basic_auth_users: {}\n")
+	var log strings.Builder
+	s, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0", WebConfigFile: file}, Deps{
+		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+	for _, want := range []int{http.StatusOK, http.StatusInternalServerError} {
+		resp, err := http.Get("http://" + s.Addr() + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s, want %d", resp.Status, want)
+		}
+		write("basic_auth_users: hushhush\n")
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	if text := log.String(); !strings.Contains(text, "line 1 ") || strings.Contains(text, "hush") {
+		t.Error(text)
+	}
+}

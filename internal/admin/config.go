@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"regexp"
 	"strconv"
 
 	"github.com/goccy/go-yaml"
@@ -75,9 +76,24 @@ func (c Config) checkWebConfig() error {
 		}
 	}
 	if err := web.Validate(c.WebConfigFile); err != nil {
-		return fmt.Errorf("%s: %w", c.WebConfigFile, err)
+		return fmt.Errorf("%s: %s", c.WebConfigFile, withoutContent(err.Error()))
 	}
 	return nil
+}
+
+// quoting are the errors of the YAML libraries: what they say after the line quotes the file.
+var quoting = regexp.MustCompile(`(?s)(?:\[(\d+):\d+\]|yaml: (?:unmarshal errors:\s*)?(?:line (\d+))?).*`)
+
+// withoutContent is what an error says about the file without what it quotes of it: passwords
+// and their hashes stand there.
+func withoutContent(text string) string {
+	return quoting.ReplaceAllStringFunc(text, func(quotes string) string {
+		where := "a line"
+		if line := quoting.FindStringSubmatch(quotes); line[1]+line[2] != "" {
+			where = "line " + line[1] + line[2]
+		}
+		return where + " is not in the form of exporter-toolkit's web configuration"
+	})
 }
 
 // Encrypted reports whether the pages are served with TLS.
@@ -103,7 +119,7 @@ func (c Config) webConfig() (file webConfig, err error) {
 		return file, err
 	}
 	if err := yaml.Unmarshal(text, &file); err != nil {
-		return file, fmt.Errorf("%s: %w", c.WebConfigFile, err)
+		return file, fmt.Errorf("%s: %s", c.WebConfigFile, withoutContent(err.Error()))
 	}
 	return file, nil
 }
