@@ -3,7 +3,9 @@ package upstream
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -142,12 +144,16 @@ func (p *probe) admit(ctx context.Context, stream string) (report func(time.Time
 
 // unreached says why there is no answer. The text of an error may quote what was received.
 func (p *probe) unreached(err error) {
-	where := diagnose.Settings{Host: p.host, CA: "ca_file", Cert: "cert_file"}
+	host, name := p.host, p.acc.base.Host
+	if proxied, ok := errors.AsType[*net.OpError](err); ok && proxied.Op == "proxyconnect" {
+		host, name = "proxy", "the proxy"
+	}
+	where := diagnose.Settings{Host: host, CA: "ca_file", Cert: "cert_file"}
 	if key, problem, ok := diagnose.Connection(err, where); ok {
-		p.fault(key, "%s: %s", p.acc.base.Host, problem)
+		p.fault(key, "%s: %s", name, problem)
 		return
 	}
-	p.fault(p.host, "%s: no answer that is HTTP, or a proxy that refuses: look at host, port and proxy", p.acc.base.Host)
+	p.fault(host, "%s: no answer that is HTTP, or a proxy that refuses: look at host, port and proxy", name)
 }
 
 // answered says what is wrong by the class of an answer.

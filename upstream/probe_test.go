@@ -2,9 +2,12 @@ package upstream
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -148,4 +151,23 @@ func TestProbe_IsBoundedByTheTimeout(t *testing.T) {
 			t.Errorf("took %v, %v", took, faults)
 		}
 	})
+}
+
+func TestProbe_TellsTheProxyFromTheHostBehindIt(t *testing.T) {
+	t.Parallel()
+	base := &url.URL{Scheme: "https", Host: "api.example"}
+	refused := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	for _, test := range []struct {
+		err       error
+		key, name string
+	}{
+		{refused, "accounts[0].host", "api.example: "},
+		{&net.OpError{Op: "proxyconnect", Net: "tcp", Err: refused}, "proxy", "the proxy: "}, // as net/http has it
+	} {
+		p := probe{acc: &account{base: base}, host: "accounts[0].host"}
+		p.unreached(test.err)
+		if len(p.faults) != 1 || p.faults[0].Key != test.key || !strings.HasPrefix(p.faults[0].Problem, test.name) {
+			t.Errorf("%v: %+v", test.err, p.faults)
+		}
+	}
 }
