@@ -115,6 +115,25 @@ func TestDocuments_NameSeriesThatExist(t *testing.T) {
 	}
 }
 
+// The image has no shell and no search path that leads to the program.
+func TestDocuments_CallTheProgramOfTheImageByItsPath(t *testing.T) {
+	t.Parallel()
+	texts := documents(t)
+	help, err := os.ReadFile("cmd/contactsync/status.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts["cmd/contactsync/status.go"] = string(help)
+	call := regexp.MustCompile(`kubectl exec \S+ -- (\S+)`)
+	for doc, text := range texts {
+		for _, m := range call.FindAllStringSubmatch(text, -1) {
+			if m[1] != "/contactsync" {
+				t.Errorf("%s has %q", doc, m[0])
+			}
+		}
+	}
+}
+
 // A test that a document names as evidence must exist.
 func TestDocuments_NameTestsThatExist(t *testing.T) {
 	t.Parallel()

@@ -17,8 +17,9 @@ type Config struct {
 	Timeout time.Duration `yaml:"timeout"`
 	// ThrottleMax bounds how long an account waits because an answer asked it to.
 	ThrottleMax time.Duration `yaml:"throttle_max"`
-	// MaxAnswerBytes bounds one answer, as received and once decompressed. It is
-	// held in memory for each request in flight.
+	// MaxAnswerBytes bounds one answer, as received and once decompressed. Answers of
+	// more than 1 MiB are read one at a time, so it also bounds what they take of the
+	// memory together.
 	MaxAnswerBytes setting.Size `yaml:"max_answer_bytes"`
 	// Proxy is how the API is reached: none (directly) or environment (through
 	// HTTPS_PROXY, HTTP_PROXY and NO_PROXY).

@@ -35,7 +35,7 @@ The same is on the page at / of its admin port.
 
 With --watch it goes on until it is interrupted: in a terminal the screen is drawn
 anew each second, elsewhere a status is printed every ten.`,
-		Example: "  contactsync status --admin 127.0.0.1:8080\n  kubectl exec deploy/contactsync -- contactsync status --config /etc/contactsync/contactsync.yaml",
+		Example: "  contactsync status --admin 127.0.0.1:8080\n  kubectl exec POD -- /contactsync status --config /etc/contactsync/contactsync.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != "text" && output != "json" {
