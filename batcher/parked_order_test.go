@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 )
 
@@ -77,10 +76,7 @@ func TestWindow_WhatHadEndedIsSentAgainWhereNothingIsRemembered(t *testing.T) {
 	w.testWindow = newTestWindow(t, func(c *Config) { c.MaxRows, c.RememberContacts = 4, 0 })
 	w.put("x")
 	w.drain()
-	ev := w.event("x")
-	ev.Before, ev.Again = contactsync.Completed, true
-	w.Add(w.now, ev)
-	if sent := w.drain(); len(sent) != 1 {
+	if sent := w.readEnded("x", true); len(sent) != 1 {
 		t.Errorf("sent %v", sent)
 	}
 }
@@ -92,10 +88,7 @@ func TestWindow_WhatHadEndedIsSentAgainBehindADelete(t *testing.T) {
 	w.put("x")
 	w.drain()
 	w.put("-st/x")
-	ev := w.event("x")
-	ev.Before = contactsync.Completed
-	w.Add(w.now, ev)
-	if sent := w.drain(); len(sent) != 1 {
+	if sent := w.readEnded("x", false); len(sent) != 1 {
 		t.Errorf("sent %v", sent)
 	}
 }

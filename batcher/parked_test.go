@@ -104,6 +104,15 @@ func (w *parkingWindow) drain() (sent []string) {
 	return sent
 }
 
+// readEnded reads an event of a contact that had ended under an earlier owner, and returns what
+// is sent then.
+func (w *parkingWindow) readEnded(id string, again bool) (sent []string) {
+	ev := w.event(id)
+	ev.Before, ev.Again = contactsync.Completed, again
+	w.Add(w.now, ev)
+	return w.drain()
+}
+
 func (w *parkingWindow) hold(stream string) *stream {
 	w.t.Helper()
 	w.put(stream + "/first")
@@ -365,10 +374,7 @@ func TestWindow_WhatHadEndedIsSentAgainBehindAnOlderState(t *testing.T) {
 	w.put("x")
 	req := w.send()
 	w.settle(req, allDelivered(req.Batch))
-	ev := w.event("x")
-	ev.Before = contactsync.Completed
-	w.Add(w.now, ev)
-	if sent := w.drain(); len(sent) != 1 {
+	if sent := w.readEnded("x", false); len(sent) != 1 {
 		t.Errorf("sent %v", sent)
 	}
 }

@@ -89,8 +89,7 @@ func (t *errorText) empty() bool {
 	return t == nil || len(t.messages)+len(t.codes)+len(t.others) == 0
 }
 
-// String joins messages and codes, neither masked nor cut to the length of a
-// detail. The text of nil is empty.
+// String joins messages and codes, as they came. The text of nil is empty.
 func (t *errorText) String() string {
 	if t == nil {
 		return ""

@@ -12,6 +12,8 @@ import (
 	"os"
 	"slices"
 	"syscall"
+
+	"github.com/contactsync/contactsync/internal/diagnose"
 )
 
 // faultOf says why a request had no complete answer. Errors of libraries quote what came: the
@@ -46,21 +48,21 @@ var faults = []struct {
 }{
 	{errAnswerTimeout.Error(), is(errAnswerTimeout)},
 	{"stopped", is(context.Canceled)},
-	{"the host's certificate is for another name", of[x509.HostnameError]},
-	{"the host's certificate is of an unknown authority", of[x509.UnknownAuthorityError]},
+	{"the host's certificate is for another name", diagnose.Is[x509.HostnameError]},
+	{"the host's certificate is of an unknown authority", diagnose.Is[x509.UnknownAuthorityError]},
 	{"the host's certificate is expired or not valid yet", func(err error) bool {
 		invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
 		return ok && invalid.Reason == x509.Expired
 	}},
 	{"the host's certificate is not valid", func(err error) bool {
-		return of[x509.CertificateInvalidError](err) || of[*tls.CertificateVerificationError](err)
+		return diagnose.Is[x509.CertificateInvalidError](err) || diagnose.Is[*tls.CertificateVerificationError](err)
 	}},
-	{"the host does not speak TLS", of[tls.RecordHeaderError]},
+	{"the host does not speak TLS", diagnose.Is[tls.RecordHeaderError]},
 	{"the host's name is not known", func(err error) bool {
 		dns, ok := errors.AsType[*net.DNSError](err)
 		return ok && dns.IsNotFound
 	}},
-	{"the host's name cannot be resolved", of[*net.DNSError]},
+	{"the host's name cannot be resolved", diagnose.Is[*net.DNSError]},
 	{"connection refused", is(syscall.ECONNREFUSED)},
 	{"connection reset", func(err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) }},
 	{"connection closed", func(err error) bool {
@@ -71,7 +73,7 @@ var faults = []struct {
 		timeout, ok := errors.AsType[net.Error](err)
 		return ok && timeout.Timeout()
 	}},
-	{"the answer is not HTTP", of[textproto.ProtocolError]},
+	{"the answer is not HTTP", diagnose.Is[textproto.ProtocolError]},
 }
 
 // knownTexts are errors of net/http and crypto/tls that have no type, and of ours.
@@ -88,9 +90,4 @@ var knownTexts = []string{
 
 func is(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
-}
-
-func of[E error](err error) bool {
-	_, ok := errors.AsType[E](err)
-	return ok
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -131,11 +130,7 @@ func (p *probe) admit(ctx context.Context, stream string) (report func(time.Time
 		if report != nil {
 			return report, true
 		}
-		t := time.NewTimer(time.Until(again))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if sleepUntil(ctx, again) != nil {
 			p.note(p.credentials, "not tried: the account's budget, or the host's circuit breaker after another failure, leaves no call")
 			return nil, false
 		}
@@ -184,7 +179,7 @@ func (p *probe) answered(resp *http.Response, skew time.Duration) {
 	case status >= 500:
 		p.fault(p.host, "fails (%d): it is down, or the gateway before it does not reach it", status)
 	default:
-		p.fault(p.host, "answers with status %s, which the API does not", strconv.Itoa(status))
+		p.fault(p.host, "answers with status %d, which the API does not", status)
 	}
 }
 

@@ -66,18 +66,25 @@ func (g *Gate) wait(ctx context.Context) error {
 		g.mu.Unlock()
 	}()
 	for {
-		now := time.Now()
-		again := g.charge(now)
+		again := g.charge(time.Now())
 		if again.IsZero() {
 			return nil
 		}
-		timer := time.NewTimer(again.Sub(now))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
+		if err := sleepUntil(ctx, again); err != nil {
+			return err
 		}
+	}
+}
+
+// sleepUntil waits for a moment; the error is the cause of ctx where that ends first.
+func sleepUntil(ctx context.Context, at time.Time) error {
+	timer := time.NewTimer(time.Until(at))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -64,7 +63,14 @@ anew each second, elsewhere a status is printed every ten.`,
 			if live || !watch {
 				interval = time.Second
 			}
-			for pause(cmd.Context(), interval) {
+			tick := time.NewTicker(interval)
+			defer tick.Stop()
+			for {
+				select {
+				case <-tick.C:
+				case <-cmd.Context().Done():
+					return nil // interrupted, which is how watching ends
+				}
 				text, now, err := ask()
 				if err != nil {
 					return err
@@ -82,25 +88,12 @@ anew each second, elsewhere a status is printed every ten.`,
 				}
 				before = now
 			}
-			return nil // interrupted, which is how watching ends
 		},
 	}
 	asked.flags(cmd)
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on until interrupted")
 	cmd.Flags().StringVarP(&output, "output", "o", output, "text, or json")
 	return cmd
-}
-
-// pause waits, and reports whether ctx goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // statusLists bounds each list in a terminal.

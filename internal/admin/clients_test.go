@@ -106,6 +106,21 @@ func cramped(t *testing.T, cfg Config) (pages, probes string) {
 	return pages, probes
 }
 
+// usersAndTLS returns a web configuration, and whom to trust for it.
+func usersAndTLS(t *testing.T) (file string, roots *x509.CertPool) {
+	t.Helper()
+	ca, err := authority.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if file, _, err = ca.WebConfig(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	roots = x509.NewCertPool()
+	roots.AppendCertsFromPEM(ca.PEM)
+	return file, roots
+}
+
 // occupy opens n connections that say text and then nothing, and keeps them.
 func occupy(t *testing.T, addr, text string, n int) {
 	t.Helper()
@@ -126,16 +141,7 @@ func TestServer_HostileClientsStarveNobody(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("counts descriptors in /proc")
 	}
-	ca, err := authority.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	web, _, err := ca.WebConfig(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.PEM)
+	web, roots := usersAndTLS(t)
 	for _, test := range []struct{ name, text, web string }{
 		{"nothing is sent", "", ""},
 		{"half a header", "GET /metrics HTTP/1.1\r\nHost: x\r\nX-", ""},
@@ -247,16 +253,7 @@ func TestConnections_ClosesTheOneThatIsLeastMissed(t *testing.T) {
 // The users cover every page; the probes' own port has nothing else and asks for nobody.
 func TestServer_UsersAndTLS(t *testing.T) {
 	t.Parallel()
-	ca, err := authority.New()
-	if err != nil {
-		t.Fatal(err)
-	}
-	web, _, err := ca.WebConfig(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(ca.PEM)
+	web, roots := usersAndTLS(t)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{RootCAs: roots}}}
 	fine := func() string { return "" }
 	s, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0", ProbeListen: "127.0.0.1:0", WebConfigFile: web, Pprof: true}, Deps{

@@ -13,11 +13,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// statusServer serves a status that counts how often it was made, until the test ends or
-// stop is called.
-func statusServer(t *testing.T) (url string, made *atomic.Int64, stop func()) {
+// statusServer serves a status that counts how often it was made, until stop is called.
+func statusServer(t *testing.T) (url string, stop func()) {
 	t.Helper()
-	made = &atomic.Int64{}
+	var made atomic.Int64
 	s, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0"}, Deps{
 		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 		Status: func() any { return map[string]int64{"made": made.Add(1)} },
@@ -35,7 +34,7 @@ func statusServer(t *testing.T) (url string, made *atomic.Int64, stop func()) {
 		}
 		close(served)
 	}
-	return "http://" + s.Addr(), made, stop
+	return "http://" + s.Addr(), stop
 }
 
 func view(t *testing.T, url string) *http.Response {
@@ -50,7 +49,7 @@ func view(t *testing.T, url string) *http.Response {
 
 func TestEvents_AreTheStatusAsSoonAsSomebodyLooks(t *testing.T) {
 	t.Parallel()
-	url, _, stop := statusServer(t)
+	url, stop := statusServer(t)
 	defer stop()
 	res := view(t, url)
 	if got := res.Header.Get("Content-Type"); got != "text/event-stream" {
@@ -79,7 +78,7 @@ func TestEvents_OfManyViewersAreMadeOnce(t *testing.T) {
 
 func TestEvents_AreForSoManyViewersOnly(t *testing.T) {
 	t.Parallel()
-	url, _, stop := statusServer(t)
+	url, stop := statusServer(t)
 	defer stop()
 	for i := range mostViewers {
 		if res := view(t, url); res.StatusCode != http.StatusOK {
@@ -95,7 +94,7 @@ func TestEvents_AreForSoManyViewersOnly(t *testing.T) {
 
 func TestEvents_EndWithTheServer(t *testing.T) {
 	t.Parallel()
-	url, _, stop := statusServer(t)
+	url, stop := statusServer(t)
 	res := view(t, url)
 	stop() // waits for it; shutdownTimeout would be an error of the shutdown
 	if _, err := io.ReadAll(res.Body); err != nil {
@@ -105,7 +104,7 @@ func TestEvents_EndWithTheServer(t *testing.T) {
 
 func TestPage_IsOneDocumentThatLoadsNothing(t *testing.T) {
 	t.Parallel()
-	url, _, stop := statusServer(t)
+	url, stop := statusServer(t)
 	defer stop()
 	res, err := http.Get(url + "/")
 	if err != nil {

@@ -40,7 +40,7 @@ func (a *App) status() any {
 	s := Status{
 		Version: a.version, Time: time.Now(), Started: a.started, NotReady: a.NotReady(), Stuck: a.Stuck(),
 		Gates: map[string]Gate{}, Partitions: a.consumer.Partitions(), MissingTopics: a.consumer.MissingTopics(),
-		Flow: flowOf(a.metrics), DeadLetters: a.deadLetters.Recent(), Settings: append([]config.Value{}, a.settings...),
+		Flow: flowOf(a.metrics), DeadLetters: a.deadLetters.Recent(), Settings: a.settings,
 	}
 	if s.Stuck == "" { // a stuck loop would not answer
 		s.Window = a.batcher.Status()

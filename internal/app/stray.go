@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"io"
 	stdlog "log"
 	"log/slog"
 	"sync"
@@ -26,7 +25,7 @@ type stray struct {
 // long as the process lives.
 func DropStrayText(log *slog.Logger) {
 	stdlog.SetFlags(0)
-	stdlog.SetOutput(io.Writer(&stray{log: log}))
+	stdlog.SetOutput(&stray{log: log})
 }
 
 // Write drops one message.

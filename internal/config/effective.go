@@ -15,40 +15,37 @@ type Value struct {
 
 // Effective lists the settings in the order of the file.
 func (p Places) Effective(c Config) ([]Value, error) {
-	values, err := p.r.effective(reflect.ValueOf(c), "")
-	if err != nil {
+	var values []Value
+	if err := p.r.effective(&values, reflect.ValueOf(c), ""); err != nil {
 		return nil, fmt.Errorf("list the settings: %w", err)
 	}
 	return values, nil
 }
 
-func (r *report) effective(v reflect.Value, path string) (values []Value, err error) {
-	add := func(more []Value, failed error) bool {
-		values, err = append(values, more...), failed
-		return err == nil
-	}
-	for field, value := range v.Fields() {
+// effective adds the values of a group.
+func (r *report) effective(values *[]Value, group reflect.Value, path string) error {
+	for field, value := range group.Fields() {
 		key := join(path, yamlName(field))
 		switch {
 		case isList(value.Type()):
 			for i := range value.Len() {
-				if !add(r.effective(value.Index(i), fmt.Sprintf("%s[%d]", key, i))) {
-					return nil, err
+				if err := r.effective(values, value.Index(i), fmt.Sprintf("%s[%d]", key, i)); err != nil {
+					return err
 				}
 			}
 		case value.Kind() == reflect.Struct:
-			if !add(r.effective(value, key)) {
-				return nil, err
+			if err := r.effective(values, value, key); err != nil {
+				return err
 			}
 		default:
 			text, err := (&printer{redact: true}).value(yamlName(field), value)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", key, err)
+				return fmt.Errorf("%s: %w", key, err)
 			}
-			values = append(values, Value{Key: key, Text: text, Source: r.source(key)})
+			*values = append(*values, Value{Key: key, Text: text, Source: r.source(key)})
 		}
 	}
-	return values, nil
+	return nil
 }
 
 // source says where the value of a key was set. A variable may set a whole list; in a file

@@ -45,5 +45,5 @@ func (w *Writer) Recent() []Written {
 	defer w.recent.mu.Unlock()
 	list := slices.Clone(w.recent.list)
 	slices.Reverse(list)
-	return append([]Written{}, list...)
+	return list
 }

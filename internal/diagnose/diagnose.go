@@ -33,9 +33,9 @@ func Connection(err error, s Settings) (key, problem string, ok bool) {
 	switch {
 	case remote != nil && remote.Op == "remote error":
 		return ofAlert(remote.Err, s)
-	case isType[tls.RecordHeaderError](err), errors.Is(err, http.ErrSchemeMismatch):
+	case Is[tls.RecordHeaderError](err), errors.Is(err, http.ErrSchemeMismatch):
 		return s.Host, "the port does not speak TLS: name the one that does, or turn TLS off", true
-	case isType[*net.DNSError](err):
+	case Is[*net.DNSError](err):
 		return s.Host, "the host's name is not resolved: correct it, or ask the name servers of this machine", true
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return s.Host, "nothing listens there: correct host and port, or start it", true
@@ -58,9 +58,9 @@ func Closed(err error) bool {
 func ofCertificates(err error, s Settings) (key, problem string, ok bool) {
 	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
 	switch {
-	case isType[x509.UnknownAuthorityError](err):
+	case Is[x509.UnknownAuthorityError](err):
 		return s.CA, "the host's certificate is signed by an authority that is not trusted: name a file with that authority's certificate", true
-	case isType[x509.HostnameError](err):
+	case Is[x509.HostnameError](err):
 		return s.Host, "the host's certificate is for other names: call it by a name in its certificate", true
 	case isInvalid && invalid.Reason == x509.Expired:
 		return s.Host, "the host's certificate has expired or does not count yet: renew it there, or look at this machine's clock", true
@@ -81,7 +81,8 @@ func ofAlert(err error, s Settings) (key, problem string, ok bool) {
 	return s.Host, "the host ends the TLS handshake: compare the ciphers and names that it takes", true
 }
 
-func isType[E error](err error) bool {
+// Is reports whether an error is, or wraps, one of a type.
+func Is[E error](err error) bool {
 	_, ok := errors.AsType[E](err)
 	return ok
 }
