@@ -112,6 +112,10 @@ func (l *Lab) Start(ctx context.Context, o app.Options) (*Replica, error) {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Replica{reg: prometheus.NewRegistry()}
+	// Replicas share a process here. Alerts ask when each has started.
+	started := prometheus.NewGauge(prometheus.GaugeOpts{Name: "process_start_time_seconds", Help: "When the replica was started."})
+	started.SetToCurrentTime()
+	r.reg.MustRegister(started)
 	o.Version, o.Registry = "lab", r.reg
 	service, err := app.New(ctx, l.Config, o)
 	if err != nil {
