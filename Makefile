@@ -31,11 +31,11 @@ poison: ## bad events, rows and answers beside healthy traffic, and what they co
 outage: ## an hour without the API, scaled down, while events arrive, on both models of the API
 	$(PROVE) '^TestOutage'
 
-soak: ## hostile records, answers and admin requests at once within the chart's memory, for ten minutes or FOR=
+soak: ## hostile records, answers, admin requests and rebalances within the chart's memory, for ten minutes or FOR=; the events add up at every scrape
 	$(GO) test -tags proof -count=1 -timeout 30m -v ./e2e/proof -run '^TestSoak$$' -args -soak.for=$(or $(FOR),10m)
 
-soak-short: ## a minute of it
-	@$(MAKE) --no-print-directory soak FOR=60s
+soak-short: ## about a minute of it
+	@$(MAKE) --no-print-directory soak FOR=45s
 
 SIM := $(GO) test -count=1 -timeout 30m -v ./internal/kafka/group -run '^TestWorld$$' -args
 

@@ -73,6 +73,9 @@ func newPoisonRun(ctx context.Context, t *testing.T, o options, answers []badAns
 	}
 	r.Config.Upstream.Accounts = accounts
 	r.Config.Upstream.ThrottleMax = time.Second
+	if o.change != nil {
+		o.change(&r.Config)
+	}
 	r.replica = r.start(o, nil)
 	// An event that is produced before the partitions are assigned would be old when it is read.
 	must(t, harness.Wait(ctx, func() bool {
@@ -134,9 +137,15 @@ func (r *poisonRun) poison(n, each int, events []badEvent) []poison {
 	return all
 }
 
-// run produces the healthy traffic, with the poison spread over its middle, waits
-// until everything is committed, and has the checker judge the run.
+// run produces the healthy traffic, with the poison spread over its middle, and has the
+// run judged.
 func (r *poisonRun) run(ctx context.Context, healthy feed.Config, parts []poison) {
+	r.t.Helper()
+	r.produce(ctx, healthy, parts)
+	r.judge(ctx)
+}
+
+func (r *poisonRun) produce(ctx context.Context, healthy feed.Config, parts []poison) {
 	r.t.Helper()
 	fed := make(chan error, 1)
 	go func() {
@@ -149,15 +158,25 @@ func (r *poisonRun) run(ctx context.Context, healthy feed.Config, parts []poison
 	defer tick.Stop()
 	for _, p := range parts {
 		<-tick.C
-		m, err := r.Put(ctx, p.contacts, p.events)
-		must(r.t, err)
-		for i, rec := range m.Records {
-			if p.reasons[i] != "" {
-				r.reasons[m.Position(&rec)] = p.reasons[i]
-			}
-		}
+		r.put(ctx, p)
 	}
 	must(r.t, <-fed)
+}
+
+func (r *poisonRun) put(ctx context.Context, p poison) {
+	r.t.Helper()
+	m, err := r.Put(ctx, p.contacts, p.events)
+	must(r.t, err)
+	for i, rec := range m.Records {
+		if p.reasons[i] != "" {
+			r.reasons[m.Position(&rec)] = p.reasons[i]
+		}
+	}
+}
+
+// judge waits until everything is committed, and has the checker judge the run.
+func (r *poisonRun) judge(ctx context.Context) {
+	r.t.Helper()
 	r.host.Turn(deadStream, false)
 	must(r.t, r.Drain(ctx))
 	must(r.t, r.Stop())

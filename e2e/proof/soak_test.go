@@ -20,19 +20,25 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/lab/harness"
 )
 
-var soakFor = flag.Duration("soak.for", 20*time.Second, "how long the soak lasts, a third of it without anything hostile")
+var soakFor = flag.Duration("soak.for", 20*time.Second, "how long the soak lasts: a quarter of it in peace, two under fire, one with rebalances")
 
-// soakMemory is the limit of the chart, and what the process keeps to of it.
+// soakMemory is the limit of the chart, and what the process keeps to of it. The windows
+// are small enough for two replicas to fill theirs.
 const (
 	soakMemory = 768 << 20
 	soakKeeps  = soakMemory / 10 * 9
+	soakWindow = 64 << 20
 )
 
 // TestSoak has hostile records, answers and requests of the admin port at once beside
 // healthy traffic, in a cgroup with the chart's memory where one can be made. Broker and API
-// are in the same process, so the service has less than the chart gives it.
+// are in the same process, so the service has less than the chart gives it. Then replicas
+// come and go while the window is full. At every scrape in all that time the events must add up.
 func TestSoak(t *testing.T) {
 	if testing.Short() { // times say nothing under the race detector
 		*soakFor = 6 * time.Second
@@ -52,13 +58,18 @@ func TestSoak(t *testing.T) {
 	lasting := func(d time.Duration) { healthy.Events = int(healthy.Rate * d.Seconds()) }
 
 	o := full(t)
-	lasting(*soakFor / 3)
+	lasting(*soakFor / 4)
 	base := newPoisonRun(ctx, t, o, nil)
 	base.run(ctx, healthy, nil)
+	o.change = func(cfg *config.Config) { cfg.Batcher.WindowBytes = soakWindow }
 	with := newPoisonRun(ctx, t, o, answers)
-	lasting(*soakFor - *soakFor/3)
-	stop := with.pester(t)
-	with.run(ctx, healthy, with.poison(max(12, int(soakFor.Seconds()/5)), 2, events))
+	lasting(*soakFor / 2)
+	seen := &scrapes{}
+	stop := with.pester(t, seen)
+	with.produce(ctx, healthy, with.poison(max(12, int(soakFor.Seconds()/5)), 2, events))
+	must(t, harness.Wait(ctx, func() bool { return len(with.ages()) == len(with.healthy.Records) })) // what comes now costs time
+	rounds := with.comeAndGo(ctx, o, *soakFor/4, seen)
+	with.judge(ctx)
 	requests, peak := stop()
 
 	f := newFigures(o.out)
@@ -69,25 +80,28 @@ func TestSoak(t *testing.T) {
 	a, b := quantile(baseAges, 0.99), quantile(ages, 0.99)
 	f.check("  age, 99% below", testing.Short() || a > 0 && b <= 3*a, a.Round(time.Millisecond), b.Round(time.Millisecond), "at most three times")
 	f.line("other events", 0, len(with.Manifest.Records)-len(with.healthy.Records), "")
+	f.line("replicas that came and went", 0, rounds, "")
 	f.check("requests of the admin port", requests > 0, 0, requests, "some")
+	seen.judge(f)
 	f.check("most memory, in MiB", peak <= soakMemory, "", peak>>20, fmt.Sprintf("at most %d, with broker and API", soakMemory>>20))
 	f.check("dead letters", len(with.deadLetters) >= len(with.reasons), 0, len(with.deadLetters), fmt.Sprintf("%d were due", len(with.reasons)))
 	f.check("lost", base.report.Lost+with.report.Lost == 0, base.report.Lost, with.report.Lost, "0")
-	f.faults = slices.Concat(f.faults, base.report.Violations, with.report.Violations)
+	f.faults = slices.Concat(f.faults, seen.faults, base.report.Violations, with.report.Violations)
 	hold(t, f.end("%d events in %v", base.report.Truth.Events+with.report.Truth.Events, time.Since(began).Round(100*time.Millisecond)))
 }
 
 // pester asks the admin port without a break, in good form and in bad, leaves connections idle, and
-// watches the memory of the process. stop ends that.
-func (r *poisonRun) pester(t *testing.T) (stop func() (requests, peak int64)) {
+// watches the memory of the process. seen looks at each scrape. stop ends that.
+func (r *poisonRun) pester(t *testing.T, seen *scrapes) (stop func() (requests, peak int64)) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	var asked, most atomic.Int64
 	client := &http.Client{Timeout: 5 * time.Second}
-	for i, path := range []string{"/metrics", "/status", "/readyz", "/livez", "/" + strings.Repeat("a", 4000)} {
+	running.Go(func() { asked.Add(int64(seen.ask(ctx, client, r.replica.Addr))) })
+	for i, path := range []string{"/status", "/readyz", "/livez", "/" + strings.Repeat("a", 4000)} {
 		running.Go(func() {
 			for ctx.Err() == nil {
-				req, err := http.NewRequestWithContext(ctx, []string{http.MethodGet, http.MethodPost}[i%5/4], "http://"+r.replica.Addr+path, http.NoBody)
+				req, err := http.NewRequestWithContext(ctx, []string{http.MethodGet, http.MethodPost}[i%4/3], "http://"+r.replica.Addr+path, http.NoBody)
 				if err != nil {
 					return
 				}
