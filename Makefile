@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 GO    ?= go
 TOOL  := $(GO) tool -modfile=tools/tools.mod
+BOARD := tools/dashboard# a module of its own
 CACHE := .cache
 
 .DEFAULT_GOAL := help
@@ -47,7 +48,7 @@ BASE ?= main
 check: ## before a commit: vet, the linters on packages changed since BASE (main), and the short tests
 	$(GO) vet -tags e2e,proof,browser,alerts ./...
 	@changed=$$( { git diff --name-only --diff-filter=d $$(git merge-base HEAD $(BASE)) -- '*.go'; git ls-files -o --exclude-standard -- '*.go'; } \
-	  | xargs -r -n1 dirname | sort -u | sed 's|^|./|'); \
+	  | grep -v '^$(BOARD)/' | xargs -r -n1 dirname | sort -u | sed 's|^|./|'); \
 	test -z "$$changed" || $(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof,browser,alerts $$changed
 	$(GO) test -short ./...
 
@@ -66,6 +67,7 @@ test: ## all tests that need Go only
 	@echo "== left out here: the proofs (make answers poison outage), and the tests against Apache Kafka, which need Java and Maven (make e2e)"
 	@for tool in java mvn; do command -v $$tool >/dev/null || echo "   $$tool is not installed on this machine"; done
 	$(GO) test ./...
+	cd $(BOARD) && $(GO) test ./...
 
 page: ## the status page in a headless Chromium, with the pictures of docs/ in .cache/; needs Chromium
 	@mkdir -p $(CACHE)
@@ -104,20 +106,24 @@ plant: ## show that the checker finds planted bugs
 vet: ## go vet, with and without the proofs and the tests against Apache Kafka
 	$(GO) vet ./...
 	$(GO) vet -tags e2e,proof,browser,alerts ./...
+	cd $(BOARD) && $(GO) vet ./...
 
 lint: ## the linters of .golangci.yml and gofumpt
 	$(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof,browser,alerts ./...
+	linter=$$($(TOOL) -n golangci-lint) && cd $(BOARD) && $$linter run --allow-parallel-runners ./...
 
 fmt: ## format
 	$(TOOL) golangci-lint fmt ./...
 
-docs: ## generate docs/configuration.md, docs/answers.md and docs/metrics.md
+docs: ## generate docs/configuration.md, docs/answers.md, docs/metrics.md and the chart's dashboard
 	$(GO) run ./tools/configdoc
 	$(GO) run ./tools/answersdoc
 	$(GO) run ./tools/metricsdoc
+	cd $(BOARD) && $(GO) run .
 
 docs-check: ## fail where a generated document is stale
 	$(GO) test -count=1 -run '^TestDocument_' ./tools/configdoc ./tools/answersdoc ./tools/metricsdoc
+	cd $(BOARD) && $(GO) test -count=1 -run '^TestDocument_' .
 
 FUZZTIME ?= 10s
 
