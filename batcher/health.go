@@ -167,7 +167,7 @@ func (h *health) putOnHold(now time.Time, st *stream, kind holdKind, r contactsy
 		if on.kind == holdRejecting || kind == holdRejecting {
 			*on = hold{since: now} // a different cause
 		}
-		h.log.add(slog.LevelError, "stream is on hold: its contacts are kept and it is probed; see docs/holds.md for what to do",
+		h.log.add(slog.LevelError, "stream is on hold: its contacts are kept and it is probed; see docs/holds.md for what to do, and contactsync answers HASH for what the API wrote",
 			"kind", kind.String(), "account", st.account.id, "stream", st.name, "status", r.Status, "detail", r.Detail)
 		if kind != holdRejecting { // that one is bounded by the dead-letter budget
 			h.recordStrike(now, st)

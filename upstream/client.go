@@ -37,6 +37,7 @@ type Client struct {
 	router    *Router
 	table     []Rule
 	speaker   *speaker
+	kept      kept
 	answers   *answerReader
 	bodies    bodyPool
 	buffers   bufferPool

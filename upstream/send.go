@@ -43,6 +43,7 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 	}
 	if a.called {
 		c.count(b, result, a.answer.ids, time.Since(start))
+		c.keep(b, result, time.Now())
 	}
 	return result
 }

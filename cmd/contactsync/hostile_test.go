@@ -130,13 +130,16 @@ func TestOutput_OfAHostileReplicaIsHarmless(t *testing.T) {
 		t.Fatal(err)
 	}
 	held := fmt.Sprintf(`{"window": {"holds": [{"kind": %[1]s, "account": %[1]s, "stream": %[1]s, "detail": %[1]s}], "holds_left": 7}}`, text)
-	for _, answer := range []string{hostile, held, `{"window": ` + hostile, "{" + string(text) + ": 1}"} {
+	for _, answer := range []string{hostile, held, fmt.Sprintf(`[{"hash": %[1]s, "account": %[1]s, "stream": %[1]s, "kind": %[1]s}]`, text), fmt.Sprintf(`{"hash": %[1]s, "text": %[1]s}`, text), `{"window": ` + hostile, "{" + string(text) + ": 1}"} {
 		for _, status := range []int{http.StatusOK, http.StatusAccepted, http.StatusConflict} {
 			for _, command := range [][]string{
 				{"hold", "list"},
 				{"hold", "list", "-o", "json"},
 				{"hold", "release", hostile},
 				{"hold", "set-aside", "st-1", "--reason", hostile},
+				{"answers"},
+				{"answers", "a3f91c02"},
+				{"answers", hostile},
 				{"set-aside", "contacts/3@5", "--last", "9"},
 				{"set-aside", hostile + "/3@5", "--last", "9"},
 				{"feed", "resume", "contacts/3"},

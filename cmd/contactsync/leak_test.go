@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -238,7 +239,7 @@ func (l *leakLab) pages() {
 	client := http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
 	for _, path := range []string{
-		"/", "/metrics", "/api/status", "/status", "/livez", "/readyz", "/api/events",
+		"/", "/metrics", "/api/status", "/api/answers", "/status", "/livez", "/readyz", "/api/events",
 		"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/goroutine?debug=1", "/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1", "/debug/pprof/block?debug=1",
 	} {
 		req, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, "http://"+l.admin+path, http.NoBody)
@@ -273,6 +274,8 @@ func (l *leakLab) commands() {
 		{"dlq", "stats"},
 		{"dlq", "replay", "--dry-run"},
 		{"hold", "list"},
+		{"answers"},
+		{"answers", "-o", "json"},
 		{"status"},
 		{"status", "-o", "json"},
 	} {
@@ -284,12 +287,25 @@ func (l *leakLab) commands() {
 		}
 		l.wrote("contactsync "+strings.Join(args, " "), []byte(out.String()+errs.String()))
 	}
-	for _, args := range [][]string{{"dlq", "show", first, "--answer", "--value"}} { // the control: these are asked for
+	// The control: these are asked for.
+	for _, args := range [][]string{{"dlq", "show", first, "--answer", "--value"}, {"answers", l.keptHash(file)}} {
 		var out, errs strings.Builder
 		if run(l.t.Context(), append(args, "--config", file), nil, &out, &errs); len(leak.Search([]byte(out.String()))) == 0 {
 			l.t.Errorf("%q shows none:\n%s%s", args, &out, &errs)
 		}
 	}
+}
+
+// keptHash is that of the newest text that the replica keeps.
+func (l *leakLab) keptHash(file string) string {
+	l.t.Helper()
+	var out, errs strings.Builder
+	run(l.t.Context(), []string{"answers", "-o", "json", "--config", file}, nil, &out, &errs)
+	var kept struct{ Hash string }
+	if err := json.NewDecoder(strings.NewReader(out.String())).Decode(&kept); err != nil {
+		l.t.Errorf("no text is kept: %v\n%s", err, &errs)
+	}
+	return kept.Hash
 }
 
 // letters reads the dead-letter topic: what may hold planted texts, and what may not.

@@ -30,6 +30,9 @@ type Deps struct {
 	Stuck    func() string // why a restart would help; empty if it would not
 	NotReady func() string // why the service is not ready; empty if it is
 	Status   func() any    // what the page shows, and StatusPath as JSON
+	// Answers lists the texts of the API that are kept, without their words; Answer returns one.
+	Answers func() any
+	Answer  func(hash string) (found any, ok bool)
 	// SetAside takes an operator's decision about a batch that cannot be read, and returns
 	// why it cannot be taken.
 	SetAside func(p contactsync.TopicPartition, first, last int64) error
@@ -212,6 +215,8 @@ func handler(cfg Config, deps Deps) http.Handler {
 	mux.HandleFunc("GET "+StatusPath, live.once)
 	mux.HandleFunc("GET /status", live.once)
 	mux.HandleFunc("GET /api/events", live.events)
+	mux.Handle("GET "+AnswersPath, cfg.privately(answers(deps.Answers)))
+	mux.Handle("GET "+AnswersPath+"/{hash}", cfg.privately(answer(deps.Answer)))
 	mux.Handle("POST "+SetAsidePath, setAside(deps.SetAside))
 	mux.Handle("POST "+ResumeFeedPath, resumeFeed(deps.ResumeFeed))
 	mux.Handle("POST "+ReleaseHoldPath, releaseHold(deps.ReleaseHold))

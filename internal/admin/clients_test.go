@@ -259,6 +259,8 @@ func TestServer_UsersAndTLS(t *testing.T) {
 	s, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0", ProbeListen: "127.0.0.1:0", WebConfigFile: web, Pprof: true}, Deps{
 		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler), Stuck: fine, NotReady: fine,
 		Status:       func() any { return 1 },
+		Answers:      func() any { return 1 },
+		Answer:       func(string) (any, bool) { return 1, true },
 		SetAside:     func(contactsync.TopicPartition, int64, int64) error { return nil },
 		ResumeFeed:   func(contactsync.TopicPartition, int64, bool) error { return nil },
 		ReleaseHold:  func(string, string) error { return nil },
@@ -288,6 +290,7 @@ func TestServer_UsersAndTLS(t *testing.T) {
 	}
 	for page, want := range map[string]int{
 		"GET /metrics": 200, "GET /status": 200, "GET /livez": 200, "GET /readyz": 200, "GET /debug/pprof/": 200, "GET /": 200, "GET " + StatusPath: 200, "GET /nothing": 404,
+		"GET " + AnswersPath: 200, "GET " + AnswersPath + "/a3f91c02": 200,
 		"POST " + SetAsidePath + "?topic=t&partition=0&first=1&last=2":    202,
 		"POST " + ResumeFeedPath + "?topic=t&partition=0&records=0":       202,
 		"POST " + ReleaseHoldPath + "?stream=s":                           202,

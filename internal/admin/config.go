@@ -107,7 +107,8 @@ func (c Config) Encrypted() (bool, error) {
 
 // webConfig is what matters here of the file.
 type webConfig struct {
-	TLS web.TLSConfig `yaml:"tls_server_config"`
+	TLS   web.TLSConfig     `yaml:"tls_server_config"`
+	Users map[string]string `yaml:"basic_auth_users"` // and the hashes of their passwords
 }
 
 func (c Config) webConfig() (file webConfig, err error) {

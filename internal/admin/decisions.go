@@ -36,7 +36,7 @@ const (
 // name of that site leads to this machine.
 func decision(decide func(r *http.Request) error) http.Handler {
 	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !loopback(r.RemoteAddr) || !loopback(r.Host) {
+		if !ownMachine(r) {
 			http.Error(w, "decisions are taken from the replica's own machine only: run the command in its pod, or forward its port", http.StatusForbidden)
 			return
 		}
@@ -50,6 +50,9 @@ func decision(decide func(r *http.Request) error) http.Handler {
 		}
 	}))
 }
+
+// ownMachine reports whether a request comes from this machine, and means it by its name.
+func ownMachine(r *http.Request) bool { return loopback(r.RemoteAddr) && loopback(r.Host) }
 
 // loopback reports whether an address names the machine itself.
 func loopback(address string) bool {

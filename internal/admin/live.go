@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 const (
@@ -45,17 +44,8 @@ func (l *live) status() ([]byte, error) {
 	return text, nil
 }
 
-// once answers with the present status, indented for a reader.
-func (l *live) once(w http.ResponseWriter, _ *http.Request) {
-	text, err := json.Marshal(l.content(), jsontext.WithIndent("  "))
-	if err != nil {
-		http.Error(w, "write the status: "+err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	_, _ = w.Write(append(text, '\n')) // an error means that the client has gone
-}
+// once answers with the present status.
+func (l *live) once(w http.ResponseWriter, _ *http.Request) { writeJSON(w, l.content()) }
 
 // events sends the status once a second as server-sent events, for as long as the viewer
 // reads it in time.

@@ -109,7 +109,8 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 	}
 	a.batcher = batcher.New(cfg.Batcher, deps)
 	a.admin, err = admin.Listen(ctx, cfg.Admin, admin.Deps{
-		Gatherer: o.Registry, Stuck: a.Stuck, NotReady: a.NotReady, Status: a.status, SetAside: a.consumer.SetAside, ResumeFeed: a.consumer.ResumeFeed,
+		Gatherer: o.Registry, Stuck: a.Stuck, NotReady: a.NotReady, Status: a.status, Answers: a.answers, Answer: a.answer,
+		SetAside: a.consumer.SetAside, ResumeFeed: a.consumer.ResumeFeed,
 		ReleaseHold: a.batcher.ReleaseHold, SetHoldAside: a.batcher.SetHoldAside, Log: o.Log,
 	})
 	return err
