@@ -17,14 +17,15 @@ const (
 	holdUnauthorized          // the API refuses the credentials, the scope, or the stream's name
 	holdGone                  // it does not know the stream
 	holdRejecting             // too many rows are refused for all to be at fault
+	holdCredential            // only what signs for it is
 	holdKinds
 )
 
 // allHolds are the kinds of holds.
-var allHolds = []holdKind{holdUnauthorized, holdGone, holdRejecting}
+var allHolds = []holdKind{holdUnauthorized, holdGone, holdRejecting, holdCredential}
 
 func (k holdKind) String() string {
-	return [...]string{"none", "unauthorized", "stream_gone", "rejecting"}[k]
+	return [...]string{"none", "unauthorized", "stream_gone", "rejecting", "credential"}[k]
 }
 
 // reason is that of dead letters whose hold has lasted too long, or was given up.
@@ -202,6 +203,7 @@ func (h *health) recordStrike(now time.Time, st *stream) {
 	}
 	if c.strikes = append(c.strikes, st.name); len(c.strikes) >= accountStrikes {
 		c.held, c.heldSince, c.probes, c.probe = true, now, 0, time.Time{}
+		h.signedBy(c, h.schedule.countHeld)
 		h.log.add(slog.LevelError, "account is on hold: several of its streams were refused and no answer about rows came in between; one request at a time probes it",
 			c.attrs(st, "streams", len(c.strikes))...)
 	}
@@ -253,11 +255,11 @@ func (h *health) onRowsAnswered(now time.Time, st *stream) {
 	}
 	c.held, c.probe = false, time.Time{}
 	h.log.add(slog.LevelInfo, "account is no longer on hold", c.attrs(st, "lasted", now.Sub(c.heldSince))...)
-	for _, other := range h.schedule.streams {
-		if other.signer == c && other.health.hold != nil {
+	h.signedBy(c, func(other *stream) {
+		if h.schedule.countHeld(other); other.health.hold != nil {
 			h.resetBackoff(other)
 		}
-	}
+	})
 }
 
 // review ends the hold of a stream whose rows were refused when that is rare again.

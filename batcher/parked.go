@@ -52,20 +52,19 @@ func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left, aside boo
 	}
 	key := streamKey{ev.Contact.Account, ev.Contact.Stream}
 	st := w.schedule.streams[key]
-	on := st.onHoldAs()
 	p := cl.parked[key]
 	if p != nil && ev.Again {
 		p.events--
 	}
 	switch {
 	case p == nil:
-		left = on != nil && w.full()
+		left = w.full() && w.onHold(key)
 	case !ev.Again || p.pass != cl.pass:
 		left = true
-	case p.givenUp(on) && src.offset < p.asideBelow && !w.stuffed(st):
+	case p.givenUp(st) && src.offset < p.asideBelow && !w.stuffed(st):
 		aside = true
 	default:
-		left = !p.whole || !w.room(st)
+		left = !p.whole || !w.room(key)
 	}
 	if !left {
 		if p != nil { // what follows it in the log is hardly older
@@ -143,7 +142,9 @@ func (w Parking) shed() {
 	if w.schedule.held <= w.cfg.holdPart() {
 		return
 	}
-	streams := w.schedule.sorted(func(st *stream) bool { return st.health.hold != nil && st.health.hold.asideBelow == 0 })
+	streams := w.schedule.sorted(func(st *stream) bool {
+		return st.onHold() && len(st.contacts) > 1 && (st.health.hold == nil || st.health.hold.asideBelow == 0)
+	})
 	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.bytes, a.bytes) })
 	for _, st := range streams {
 		for c, before := st.queue.tail, (*contact)(nil); c != nil && w.schedule.held > w.cfg.holdPart() && len(st.contacts) > 1; c = before {
@@ -175,8 +176,8 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	for key, p := range cl.parked {
 		if p.pass == cl.pass {
 			st := w.schedule.streams[key]
-			p.whole = p.whole && w.room(st)
-			going = going || p.whole || p.givenUp(st.onHoldAs()) && !w.stuffed(st)
+			p.whole = p.whole && w.room(key)
+			going = going || p.whole || p.givenUp(st) && !w.stuffed(st)
 		}
 	}
 	if going {
@@ -199,27 +200,30 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 // up, and most of what it has in the window has ended.
 func (w Parking) mayBegin(key streamKey, p *parked) bool {
 	st := w.schedule.streams[key]
-	on := st.onHoldAs()
-	return st == nil || (on == nil || p.givenUp(on)) && st.bytes < w.cfg.holdPart()/2
+	return (!w.onHold(key) || p.givenUp(st)) && (st == nil || st.bytes < w.cfg.holdPart()/2)
 }
 
 // room reports whether the window takes more of a stream that is read again, and stuffed
 // whether it has as much of it as of all streams on hold.
-func (w Parking) room(st *stream) bool {
-	return !w.stuffed(st) && (st.onHoldAs() == nil || !w.full())
+func (w Parking) room(key streamKey) bool {
+	return !w.stuffed(w.schedule.streams[key]) && (!w.full() || !w.onHold(key))
 }
 
 func (w Parking) stuffed(st *stream) bool { return st != nil && st.bytes >= w.cfg.holdPart() }
 
 // givenUp reports whether an operator has decided so of the present hold of the stream.
-func (p *parked) givenUp(on *hold) bool { return on != nil && p.aside == on }
+func (p *parked) givenUp(st *stream) bool {
+	return p.aside != nil && st != nil && p.aside == st.health.hold
+}
 
-// onHoldAs returns the hold of a stream; nil where it has none, or is not known.
-func (st *stream) onHoldAs() *hold {
-	if st == nil {
-		return nil
+// onHold reports whether a stream is on hold, by itself or by what signs for it; one of which
+// nothing is known may be by the latter.
+func (w Parking) onHold(key streamKey) bool {
+	if st := w.schedule.streams[key]; st != nil {
+		return st.onHold()
 	}
-	return st.health.hold
+	signer := w.schedule.signer(key)
+	return signer != nil && signer.held
 }
 
 // ReadAgainDone says that everything of a claim that had been left when it was asked last

@@ -394,3 +394,63 @@ func TestWindow_ANewEventWaitsForAReadingThatGoesOn(t *testing.T) {
 		t.Error("it goes before an older one of its contact")
 	}
 }
+
+// A credential on hold holds all the streams that it signs for, refused by themselves or
+// not: together they leave room for those of another one.
+func TestWindow_ACredentialOnHoldDoesNotFillTheWindow(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 40)
+	w.schedule.credential = func(_, stream string) string { return stream[:1] }
+	for _, stream := range []string{"s1", "s2", "s3"} {
+		w.hold(stream)
+	}
+	held := w.schedule.account("a").onHold()
+	if held == nil {
+		t.Fatal("the credential is not on hold")
+	}
+	w.put(contactsOf("s4", 60)...)
+	if w.Full() || len(w.parked) < 40 {
+		t.Fatalf("full %v, %d events are parked: %d of %d bytes", w.Full(), len(w.parked), w.bytes(), w.cfg.WindowBytes)
+	}
+	w.put(contactsOf("other", 60)...)
+	held.probe = never
+	if sent := w.drain(); len(sent) != 60 {
+		t.Errorf("%d contacts of the other credential were sent, want 60", len(sent))
+	}
+	if got := w.readAgain(1000); len(got) > 0 {
+		t.Errorf("%d events are read again while the credential is on hold", len(got))
+	}
+	held.probe = time.Time{}
+	sent := 0
+	for range 20 {
+		sent += len(w.drain())
+		w.readAgain(1000)
+	}
+	if sent != 63 || len(w.parked) > 0 || w.bytes() != 0 || w.schedule.held != 0 {
+		t.Errorf("%d contacts were sent when it was accepted again, want 63; %d events are parked, %d bytes in the window, %d on hold", sent, len(w.parked), w.bytes(), w.schedule.held)
+	}
+}
+
+// What streams have in the window when their credential is put on hold is given back, as far as
+// it is more than the part of holds.
+func TestWindow_ACredentialOnHoldGivesBackWhatItHasTooMuch(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 40)
+	w.schedule.credential = func(_, stream string) string { return stream[:1] }
+	for _, stream := range []string{"s1", "s2", "s3"} {
+		w.put(stream + "/first")
+	}
+	w.put(contactsOf("s4", 37)...)
+	for range 3 {
+		req := w.send()
+		for req.Batch.Stream == "s4" {
+			w.settle(req, contactsync.Result{Kind: contactsync.Throttled, Status: 429})
+			req = w.send()
+		}
+		w.settle(req, refusedAsUnknown)
+	}
+	w.noteParked()
+	if w.Full() || w.schedule.held > w.cfg.holdPart() || len(w.parked) == 0 {
+		t.Errorf("full %v, %d bytes on hold, %d events are parked", w.Full(), w.schedule.held, len(w.parked))
+	}
+}

@@ -45,7 +45,7 @@ type Request struct {
 // purpose is what the request is for.
 func (r *Request) purpose() contactsync.Purpose {
 	switch st := r.stream; {
-	case st.health.hold != nil || st.signer.held:
+	case st.onHold():
 		return contactsync.Probe
 	case r.group != nil && r.group.apart:
 		return contactsync.Isolation

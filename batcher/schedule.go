@@ -112,11 +112,7 @@ func (s *schedule) stream(name, accountID string) *stream {
 			index: -1, due: never, rank: lastRank,
 		}
 		st.health.accepted = st.account.strangers.accepted.Contains(name)
-		app := ""
-		if s.credential != nil {
-			app = s.credential(accountID, name)
-		}
-		st.signer = st.account.signer(app)
+		st.signer = s.signer(key)
 		s.streams[key] = st
 	}
 	return st
@@ -136,16 +132,6 @@ func (s *schedule) account(id string) *account {
 	s.m.account(id)
 	s.accounts = append(s.accounts, a)
 	return a
-}
-
-// signer returns the credential of an app, which is made where it is new.
-func (a *account) signer(app string) *credential {
-	c := a.credentials[app]
-	if c == nil {
-		c = &credential{app: app}
-		a.credentials[app] = c
-	}
-	return c
 }
 
 // onHold returns the credential of the account that has been on hold for longest, or nil.
@@ -202,7 +188,7 @@ func (s *schedule) charge(c *contact, n int64) (more int64) {
 // countHeld counts what a stream takes of the window among what streams on hold take.
 func (s *schedule) countHeld(st *stream) {
 	held := int64(0)
-	if st.health.hold != nil {
+	if st.onHold() {
 		held = st.bytes
 	}
 	s.held += held - st.held

@@ -143,10 +143,10 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 		for _, kind := range metrics.HoldKinds {
 			streams, contacts, longest := 0.0, 0.0, 0.0
 			for _, st := range m.streams {
-				if h := st.hold; st.account == a && h != nil && h.kind == kind {
+				if n := len(m.of(st)); st.account == a && st.onHold() && st.holdKind() == kind && (st.hold != nil || n > 0) {
 					streams++
-					contacts += float64(len(m.of(st)))
-					longest = max(longest, s.now.Sub(h.since).Seconds())
+					contacts += float64(n)
+					longest = max(longest, s.now.Sub(st.holdSince()).Seconds())
 				}
 			}
 			check("streams on hold", b.StreamsOnHold.WithLabelValues(a.name, kind), streams)

@@ -61,7 +61,7 @@ func (s *simRun) isParked(e *simEvent) (left bool) {
 		switch {
 		case len(offsets) != len(c.events):
 			s.fail("I3", "%v is given back in part: %v", c, offsets)
-		case c.request != nil || st.hold == nil:
+		case c.request != nil || !st.onHold():
 			s.fail("parking", "%v is given back, and its stream is not on hold, or a request has it", c)
 		case c.maybe:
 			s.fail("I3", "%v is given back, although the API may hold it", c)
@@ -109,7 +109,7 @@ func (s *simRun) checkLeft(e *simEvent, cl *simClaim, again, full bool) bool {
 		must = p != nil && (!again || p.left)
 		may = must || p != nil
 		if p == nil {
-			must = s.model.byName[e.key.stream].hold != nil && full
+			must = s.model.byName[e.key.stream].onHold() && full
 			may = must
 		}
 	case event.Tombstone:
@@ -222,7 +222,7 @@ func (s *simRun) checkShed() {
 	}
 	for _, st := range s.model.streams {
 		cells := s.model.of(st)
-		if st.hold == nil || len(cells) < 2 {
+		if !st.onHold() || len(cells) < 2 {
 			continue
 		}
 		for _, c := range cells {

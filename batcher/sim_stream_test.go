@@ -127,16 +127,17 @@ func within(all []simAnswers, since time.Time) (taken, refused int) {
 
 // simAccount is what must hold for one account.
 type simAccount struct {
-	name     string
-	used     bool // the Window knows it
-	requests int
-	struck   []string // streams that were put on hold since an answer about rows
-	held     bool
-	probe    simWait
-	letters  []simAnswers
-	others   int // requests since the last one that was no regular work, at most
-	apart    int // requests in flight that are no regular work
-	maybe    int // those that may be none
+	name      string
+	used      bool // the Window knows it
+	requests  int
+	struck    []string // streams that were put on hold since an answer about rows
+	held      bool
+	heldSince time.Time
+	probe     simWait
+	letters   []simAnswers
+	others    int // requests since the last one that was no regular work, at most
+	apart     int // requests in flight that are no regular work
+	maybe     int // those that may be none
 
 	strangers simStrangers
 	newcomers int // requests of streams that were never accepted since one that is tried apart
@@ -202,6 +203,25 @@ func (st *simStream) fails() simMaybe {
 	return simNo
 }
 
+// onHold reports whether a stream is on hold, by itself or with its account.
+func (st *simStream) onHold() bool { return st.hold != nil || st.account.held }
+
+// holdKind is why.
+func (st *simStream) holdKind() string {
+	if st.hold == nil {
+		return "credential"
+	}
+	return st.hold.kind
+}
+
+// holdSince is since when.
+func (st *simStream) holdSince() time.Time {
+	if st.hold == nil {
+		return st.account.heldSince
+	}
+	return st.hold.since
+}
+
 // calm ends a stream's wait.
 func (st *simStream) calm() { st.wait = simWait{} }
 
@@ -217,7 +237,7 @@ func (m *simModel) putOnHold(st *simStream, kind string, status int) {
 		h.since, h.tried, h.taken = m.now, nil, st.taken
 	}
 	if h.kind != kind && kind != "rejecting" && m.strikes(st) { // whatever it was before
-		a.strike(st.name)
+		a.strike(m.now, st.name)
 	}
 	h.kind, h.status = kind, status
 	longest := m.cfg.HoldProbeMax
@@ -245,12 +265,12 @@ func (a *simAccount) countApart(q *simRequest, n int) {
 	}
 }
 
-func (a *simAccount) strike(stream string) {
+func (a *simAccount) strike(now time.Time, stream string) {
 	if a.held || slices.Contains(a.struck, stream) {
 		return
 	}
 	if a.struck = append(a.struck, stream); len(a.struck) >= simStrikes {
-		a.held, a.probe = true, simWait{}
+		a.held, a.heldSince, a.probe = true, now, simWait{}
 	}
 }
 

@@ -14,7 +14,7 @@ type snapshot struct {
 	oldest       [waitStates]time.Time // Kafka timestamps of the oldest events; now where there is none
 	backingOff   int                   // streams
 	rowsInFlight int
-	onHold       []*stream
+	onHold       []*stream // by themselves
 	held         map[*account]*holdTotals
 	largest      *stream // of those on hold, by what the window charges for it
 	largestBytes int64
@@ -62,8 +62,8 @@ func (w *Window) snapshot() *snapshot {
 		for _, g := range st.retries.groups {
 			s.consider(g.head)
 		}
-		if on := st.health.hold; on != nil {
-			t := holdTotal{streams: 1, contacts: len(st.contacts), longest: s.now.Sub(on.since)}
+		if kind, since := st.holdKind(); st.health.hold != nil || kind != noHold && len(st.contacts) > 0 {
+			t := holdTotal{streams: 1, contacts: len(st.contacts), longest: s.now.Sub(since)}
 			for _, c := range st.contacts { // the order of its queue is not that of age
 				s.consider(c)
 				t.events += c.events()
@@ -72,8 +72,10 @@ func (w *Window) snapshot() *snapshot {
 			if t.bytes > s.largestBytes {
 				s.largest, s.largestBytes = st, t.bytes
 			}
-			s.onHold = append(s.onHold, st)
-			s.held[st.account][on.kind].add(t)
+			if st.health.hold != nil {
+				s.onHold = append(s.onHold, st)
+			}
+			s.held[st.account][kind].add(t)
 		}
 	}
 	for req := range w.requests {
@@ -101,7 +103,7 @@ func (s *snapshot) consider(c *contact) {
 	}
 	switch {
 	case c == nil:
-	case c.stream.health.hold != nil:
+	case c.stream.onHold():
 		s.considerAs(waitOnHold, c.sources)
 	default:
 		s.considerAs(waitActive, c.sources)
@@ -115,8 +117,9 @@ func (s *snapshot) considerParked(cl *claim) {
 			continue
 		}
 		s.oldest[waitOnHold] = earlier(s.oldest[waitOnHold], p.oldest)
-		if st := s.w.schedule.streams[key]; st.onHoldAs() != nil {
-			s.held[st.account][st.health.hold.kind].events += p.events
+		if st := s.w.schedule.streams[key]; st != nil && st.onHold() {
+			kind, _ := st.holdKind()
+			s.held[st.account][kind].events += p.events
 		}
 	}
 }

@@ -58,7 +58,7 @@ func (s *snapshot) stream(st *stream) StreamStatus {
 		}
 	}
 	switch {
-	case st.health.hold != nil:
+	case st.onHold():
 		status.WaitsFor, status.Until = "hold", s.nextProbe(st)
 	case st.health.backoff.After(s.now):
 		status.WaitsFor, status.Until = "backoff", st.health.backoff

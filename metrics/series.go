@@ -160,7 +160,7 @@ func newBatcher(m *maker) Batcher {
 			"Rejections after which the row was retained, because the account exceeded its dead-letter limits. A row counts each time that it is rejected.",
 			"Something is wrong with the API or with the feed as a whole: see [holds.md](holds.md)."),
 		StreamsOnHold: m.gauges("batcher_streams_on_hold",
-			"Streams on hold: the API refuses the credentials, does not know the stream, or rejects too many rows.",
+			"Streams on hold: the API refuses the credentials, does not know the stream, or rejects too many rows; or only what signs for them is on hold (`credential`).",
 			"Alert on more than 0 for some minutes; `/status` names the streams, [holds.md](holds.md) says what to do.", account, hold),
 		ContactsOnHold: m.gauges("batcher_contacts_on_hold",
 			"Contacts pending in streams on hold.", "", account, hold),
