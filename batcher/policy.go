@@ -172,11 +172,17 @@ type RowDecision struct {
 	When string
 	Then string
 
-	match  func(o contactsync.Outcome, last bool) bool
+	match  func(o contactsync.Outcome, c circumstances) bool
 	action rowAction
 	reason contactsync.Reason // of the dead letter, where the row is refused
 	// maybeApplied: the API may have applied the row.
 	maybeApplied bool
+}
+
+// circumstances is what the decision about a row depends on beside its outcome.
+type circumstances struct {
+	last   bool // no answer may leave it open after this one
+	others bool // other rows of the request were accepted
 }
 
 // rowAction is what happens to a row.
@@ -186,6 +192,7 @@ const (
 	rowRetried   rowAction = iota // it is sent again, apart from the rows that were settled
 	rowDelivered                  // its events end
 	rowRefused                    // it becomes a dead letter, or is kept where these are too many
+	rowOnceMore                   // it is sent again with the others that were refused
 )
 
 const thenRefused = "refused: it becomes a dead letter; over the dead-letter budget it is kept, and the stream is put on hold as `rejecting`"
@@ -194,46 +201,56 @@ const thenRefused = "refused: it becomes a dead letter; over the dead-letter bud
 var rowPolicy = []RowDecision{
 	{
 		When: "accepted", Then: "its events end as delivered",
-		match:  func(o contactsync.Outcome, _ bool) bool { return o.Verdict == contactsync.Delivered },
+		match:  func(o contactsync.Outcome, _ circumstances) bool { return o.Verdict == contactsync.Delivered },
 		action: rowDelivered,
 	},
 	{
-		When: "rejected for a reason that is not transient", Then: thenRefused,
-		match: func(o contactsync.Outcome, _ bool) bool {
-			return o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient
+		When: "rejected for a reason that is not transient, while others of the request were accepted",
+		Then: "sent once more with the other rows of which this is true, in reverse, because a row can be refused for what another one changes: a number that it still has",
+		match: func(o contactsync.Outcome, c circumstances) bool {
+			return rejected(o) && c.others
 		},
+		action: rowOnceMore,
+	},
+	{
+		When: "rejected for a reason that is not transient", Then: thenRefused,
+		match:  func(o contactsync.Outcome, _ circumstances) bool { return rejected(o) },
 		action: rowRefused, reason: contactsync.ReasonRejected,
 	},
 	{
 		When: "rejected without a reason or for a transient one, by the last of `row_attempts` answers", Then: thenRefused,
-		match:  func(o contactsync.Outcome, last bool) bool { return o.Verdict == contactsync.Failed && last },
+		match:  func(o contactsync.Outcome, c circumstances) bool { return o.Verdict == contactsync.Failed && c.last },
 		action: rowRefused, reason: contactsync.ReasonRejected,
 	},
 	{
 		When: "rejected without a reason or for a transient one, before that", Then: "retried after a growing delay, apart from the other rows of its stream",
-		match:  func(o contactsync.Outcome, _ bool) bool { return o.Verdict == contactsync.Failed },
+		match:  func(o contactsync.Outcome, _ circumstances) bool { return o.Verdict == contactsync.Failed },
 		action: rowRetried,
 	},
 	{
 		When: "not accounted for, by the last of `row_attempts` answers", Then: thenRefused,
-		match:  func(_ contactsync.Outcome, last bool) bool { return last },
+		match:  func(_ contactsync.Outcome, c circumstances) bool { return c.last },
 		action: rowRefused, reason: contactsync.ReasonUnresolved, maybeApplied: true,
 	},
 	{
 		When: "not accounted for, before that", Then: "retried after a growing delay, apart from the other rows of its stream",
-		match:  func(contactsync.Outcome, bool) bool { return true },
+		match:  func(contactsync.Outcome, circumstances) bool { return true },
 		action: rowRetried, maybeApplied: true,
 	},
 }
 
-// row returns what the outcome of one row leads to. last says that no answer may leave
-// it open after this one.
-func (d *Decision) row(o contactsync.Outcome, last bool) *RowDecision {
+// rejected reports whether the API refuses a row for good.
+func rejected(o contactsync.Outcome) bool {
+	return o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient
+}
+
+// row returns what the outcome of one row leads to.
+func (d *Decision) row(o contactsync.Outcome, c circumstances) *RowDecision {
 	if d.rows == refuseOnly {
 		return &RowDecision{action: rowRefused, reason: d.reason}
 	}
 	for i := range rowPolicy {
-		if rd := &rowPolicy[i]; rd.match(o, last) {
+		if rd := &rowPolicy[i]; rd.match(o, c) {
 			return rd
 		}
 	}

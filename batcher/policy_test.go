@@ -138,22 +138,25 @@ func TestPolicy_Rows(t *testing.T) {
 		name string
 		kind contactsync.Kind
 		o    contactsync.Outcome
-		last bool
+		c    circumstances
 		want effect
 	}{
-		{"accepted", contactsync.Answered, delivered, false, effect{action: rowDelivered}},
-		{"accepted by the last answer", contactsync.Answered, delivered, true, effect{action: rowDelivered}},
-		{"rejected", contactsync.Answered, rejected, false, effect{rowRefused, contactsync.ReasonRejected, false}},
-		{"transient", contactsync.Answered, transient, false, effect{action: rowRetried}},
-		{"transient to the last", contactsync.Answered, transient, true, effect{rowRefused, contactsync.ReasonRejected, false}},
-		{"no reason", contactsync.Answered, mute, false, effect{action: rowRetried}},
-		{"no reason to the last", contactsync.Answered, mute, true, effect{rowRefused, contactsync.ReasonRejected, false}},
-		{"not accounted for", contactsync.Answered, missing, false, effect{rowRetried, "", true}},
-		{"never accounted for", contactsync.Answered, missing, true, effect{rowRefused, contactsync.ReasonUnresolved, true}},
-		{"the only row of a bad request", contactsync.BadRequest, missing, false, effect{rowRefused, contactsync.ReasonBadRequest, false}},
-		{"the only row of one too large", contactsync.TooLarge, missing, false, effect{rowRefused, contactsync.ReasonTooLarge, false}},
+		{"accepted", contactsync.Answered, delivered, circumstances{}, effect{action: rowDelivered}},
+		{"accepted by the last answer", contactsync.Answered, delivered, circumstances{last: true}, effect{action: rowDelivered}},
+		{"rejected", contactsync.Answered, rejected, circumstances{}, effect{rowRefused, contactsync.ReasonRejected, false}},
+		{"rejected beside others that are accepted", contactsync.Answered, rejected, circumstances{others: true}, effect{action: rowOnceMore}},
+		{"transient beside others", contactsync.Answered, transient, circumstances{others: true}, effect{action: rowRetried}},
+		{"never accounted for beside others", contactsync.Answered, missing, circumstances{last: true, others: true}, effect{rowRefused, contactsync.ReasonUnresolved, true}},
+		{"transient", contactsync.Answered, transient, circumstances{}, effect{action: rowRetried}},
+		{"transient to the last", contactsync.Answered, transient, circumstances{last: true}, effect{rowRefused, contactsync.ReasonRejected, false}},
+		{"no reason", contactsync.Answered, mute, circumstances{}, effect{action: rowRetried}},
+		{"no reason to the last", contactsync.Answered, mute, circumstances{last: true}, effect{rowRefused, contactsync.ReasonRejected, false}},
+		{"not accounted for", contactsync.Answered, missing, circumstances{}, effect{rowRetried, "", true}},
+		{"never accounted for", contactsync.Answered, missing, circumstances{last: true}, effect{rowRefused, contactsync.ReasonUnresolved, true}},
+		{"the only row of a bad request", contactsync.BadRequest, missing, circumstances{}, effect{rowRefused, contactsync.ReasonBadRequest, false}},
+		{"the only row of one too large", contactsync.TooLarge, missing, circumstances{}, effect{rowRefused, contactsync.ReasonTooLarge, false}},
 	} {
-		d := decide(answer{kind: tt.kind, single: true}).row(tt.o, tt.last)
+		d := decide(answer{kind: tt.kind, single: true}).row(tt.o, tt.c)
 		if got := (effect{d.action, d.reason, d.maybeApplied}); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
 		}

@@ -51,9 +51,10 @@ func (s *settlement) each() {
 		return
 	}
 	cut := s.cutShort(outcomes)
+	others := slices.ContainsFunc(outcomes[:len(rows)], delivered)
 	decision := func(i int) *RowDecision {
 		left := cut && outcomes[i].Verdict == contactsync.Unresolved
-		return s.decision.row(outcomes[i], !left && rows[i].attempts+1 >= s.cfg.RowAttempts)
+		return s.decision.row(outcomes[i], circumstances{last: !left && rows[i].attempts+1 >= s.cfg.RowAttempts, others: others})
 	}
 
 	var t tally
@@ -68,7 +69,7 @@ func (s *settlement) each() {
 	// As a whole: of a thousand refusals not even the first becomes a dead letter.
 	retain := !s.health.withinBudget(s.now, s.stream, t, about)
 
-	var open []*contact
+	var open, onceMore []*contact
 	for i, c := range rows {
 		d := decision(i)
 		c.maybeApplied = c.maybeApplied || d.maybeApplied
@@ -80,9 +81,12 @@ func (s *settlement) each() {
 			s.refuse(c, d.reason, said{outcomes[i].Reason, outcomes[i].Text}, retain)
 		case rowRetried:
 			open = append(open, c)
+		case rowOnceMore:
+			onceMore = append(onceMore, c)
 		}
 	}
 	s.retry(open, cut)
+	s.onceMore(onceMore)
 	if t != (tally{}) {
 		s.stream.health.settled = s.now
 	}
@@ -113,6 +117,8 @@ func (s *settlement) cutShort(outcomes []contactsync.Outcome) bool {
 	return first > 0 && !slices.ContainsFunc(outcomes[first:], settled) &&
 		s.stream.account.health.size.unproven(int64(len(outcomes)), s.request.bytes)
 }
+
+func delivered(o contactsync.Outcome) bool { return o.Verdict == contactsync.Delivered }
 
 func firstReason(outcomes []contactsync.Outcome) said {
 	for _, o := range outcomes {
@@ -146,30 +152,55 @@ func (s *settlement) refuse(c *contact, reason contactsync.Reason, why said, ret
 // an answer left open, or whose reasons are transient. Where the answer was cut short, that
 // is no attempt, and if the remainder passes, the request was too large.
 func (s *settlement) retry(open []*contact, cut bool) {
-	var rows []*contact
-	attempts := 0
 	for _, c := range open {
-		c.failed(s.now)
 		if !cut {
 			c.attempts++
 		}
+	}
+	g := s.together(open)
+	if g == nil {
+		return
+	}
+	attempts := 1
+	for c := g.head; c != nil; c = c.next {
+		attempts = max(attempts, c.attempts)
+	}
+	g.due = s.now.Add(s.health.wait(attempts, s.cfg.BackoffMax))
+	if cut {
+		g.split = &split{rows: len(s.request.rows), bytes: s.request.bytes, open: 1}
+	}
+	s.pending.sendApart(s.stream, g)
+}
+
+// onceMore sends rows again that were refused while others of their request were accepted: these may
+// have been in their way. As long as some of them are accepted, the others have one more
+// chance. They go in reverse: what was refused for a row behind it comes after it then.
+func (s *settlement) onceMore(refused []*contact) {
+	slices.Reverse(refused)
+	if g := s.together(refused); g != nil {
+		g.due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
+		s.pending.sendApart(s.stream, g)
+	}
+}
+
+// together brings rows back to be sent again as a set of their own; nil where none of them is.
+func (s *settlement) together(back []*contact) *group {
+	var rows []*contact
+	for _, c := range back {
+		c.failed(s.now)
 		switch {
 		case !s.pending.reclaim(s.now, c):
 		case c.sends == 0: // a delete came after it, and then a new state
 			s.pending.enqueue(c)
 		default:
 			rows = append(rows, c)
-			attempts = max(attempts, c.attempts)
 		}
 	}
-	if len(rows) > 0 {
-		s.countRetried(rows)
-		g := newGroup(rows, s.now.Add(s.health.wait(max(1, attempts), s.cfg.BackoffMax)))
-		if cut {
-			g.split = &split{rows: len(s.request.rows), bytes: s.request.bytes, open: 1}
-		}
-		s.pending.sendApart(s.stream, g)
+	if len(rows) == 0 {
+		return nil
 	}
+	s.countRetried(rows)
+	return newGroup(rows, s.now)
 }
 
 // keep puts the rows back: a set of their own stays one, others return to the front of

@@ -133,14 +133,10 @@ func TestSettle_RefusedRowsAreRetained(t *testing.T) {
 		{"within the budget", 2, 2, "e"},
 		{"beyond it", 3, 0, "eabc"},
 	} {
-		w := newTestWindow(t, func(c *Config) { c.MaxRows, c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 4, 2, 0 })
-		w.add("a", "b", "c", "d", "e")
-		f := w.send()
-		r := allDelivered(f.Batch)
-		for i := range tt.refused {
-			r.Rows[i] = no
-		}
-		w.settle(f, r)
+		w := newTestWindow(t, func(c *Config) { c.MaxRows, c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = tt.refused, 2, 0 })
+		w.add([]string{"a", "b", "c"}[:tt.refused]...)
+		w.add("e")
+		w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: slices.Repeat([]contactsync.Outcome{no}, tt.refused)})
 		letters := w.TakeDeadLetters()
 		if len(letters) != tt.letters || w.waits() != tt.waits {
 			t.Errorf("%s: %d dead letters, %q waits; want %d, %q", tt.name, len(letters), w.waits(), tt.letters, tt.waits)
@@ -152,6 +148,83 @@ func TestSettle_RefusedRowsAreRetained(t *testing.T) {
 		if on := w.schedule.streams[streamKey{"a", "st"}].health.hold; (on != nil) != (retained > 0) || on != nil && (on.kind != holdRejecting || on.last.detail != "no") {
 			t.Errorf("%s: hold %+v", tt.name, on)
 		}
+	}
+}
+
+// An API that keeps a number for one contact refuses the row that takes it over from a contact whose row comes
+// after it. After the rest was accepted the rows that were refused are sent again, together and in reverse, as long
+// as that helps. What is refused for another cause costs one call more.
+func TestSettle_ARefusedRowIsSentOnceMoreAfterTheOthers(t *testing.T) {
+	t.Parallel()
+	taken := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "the number is taken"}
+	for _, tt := range []struct {
+		name    string
+		rows    string            // in the order of arrival
+		waits   map[string]string // what must have been accepted before a row
+		calls   string
+		letters string
+	}{
+		{"behind the one that frees it", "A B", map[string]string{"B": "A"}, "A B", ""},
+		{"before it", "B A", map[string]string{"B": "A"}, "B A|B", ""},
+		{"a chain", "D C B A", map[string]string{"D": "C", "C": "B", "B": "A"}, "D C B A|B C D", ""},
+		{"a chain that turns", "B C D A", map[string]string{"B": "A", "C": "A", "D": "C"}, "B C D A|D C B|D", ""},
+		{"none of them frees it", "A B", map[string]string{"A": "X"}, "A B|A", "A"},
+		{"one frees it, and another is bad", "bad B A", map[string]string{"B": "A", "bad": "X"}, "bad B A|B bad|bad", "bad"},
+		{"all are bad", "A B", map[string]string{"A": "X", "B": "X"}, "A B", "A B"},
+		{"one row", "A", map[string]string{"A": "X"}, "A", "A"},
+	} {
+		w := newTestWindow(t, nil)
+		w.add(strings.Fields(tt.rows)...)
+		accepted := map[string]bool{}
+		var calls, letters []string
+		for w.pending.contacts > 0 {
+			f := w.send()
+			calls = append(calls, ids(f))
+			r := allDelivered(f.Batch)
+			for i, row := range f.Batch.Rows {
+				if first := tt.waits[row.ID]; first != "" && !accepted[first] {
+					r.Rows[i] = taken
+				} else {
+					accepted[row.ID] = true
+				}
+			}
+			w.settle(f, r)
+		}
+		for _, l := range w.TakeDeadLetters() {
+			letters = append(letters, l.Contact)
+		}
+		if got := strings.Join(calls, "|"); got != tt.calls || strings.Join(letters, " ") != tt.letters {
+			t.Errorf("%s: calls %q, dead letters %q; want %q, %q", tt.name, got, letters, tt.calls, tt.letters)
+		}
+	}
+}
+
+// What is sent once more waits like any set of rows: an outage that begins meanwhile makes no dead letter
+// of it, and a newer state goes in its place.
+func TestSettle_OnceMoreIsNoSentence(t *testing.T) {
+	t.Parallel()
+	taken := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "the number is taken"}
+	w := newTestWindow(t, nil)
+	w.add("a", "b")
+	f := w.send()
+	w.settle(f, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{taken, {Verdict: contactsync.Delivered}}})
+	if n := testutil.ToFloat64(w.m.retried[contactsync.Answered]); n != 1 {
+		t.Errorf("%v rows counted as sent again, want 1", n)
+	}
+	if w.Next(w.now) != nil {
+		t.Error("it is sent without a wait")
+	}
+	for _, kind := range []contactsync.Kind{contactsync.Unavailable, contactsync.Throttled, contactsync.Unauthorized} {
+		w.settle(w.send(), contactsync.Result{Kind: kind})
+	}
+	w.add("a", "c")
+	f = w.send()
+	if got := ids(f); got != "a" || string(f.Batch.Rows[0].Body) != `{"seq":2}` {
+		t.Errorf("%q is sent with %s, want the newer state of a alone", got, f.Batch.Rows[0].Body)
+	}
+	w.settle(f, allDelivered(f.Batch))
+	if n := w.DeadLettersPending(); n != 0 {
+		t.Errorf("%d dead letters", n)
 	}
 }
 

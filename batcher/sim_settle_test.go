@@ -1,6 +1,7 @@
 package batcher_test
 
 import (
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -93,10 +94,18 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		return c.attempts+1 >= m.cfg.RowAttempts
 	}
 	taken, refused := 0, 0
+	for i := range q.cells {
+		if verdict(i).Verdict == contactsync.Delivered {
+			taken++
+		}
+	}
+	// What is refused beside rows that are taken has one more chance.
+	again := func(o contactsync.Outcome) bool {
+		return o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient && taken > 0
+	}
 	for i, c := range q.cells {
 		switch o := verdict(i); {
-		case o.Verdict == contactsync.Delivered:
-			taken++
+		case o.Verdict == contactsync.Delivered, again(o):
 		case final(c, o) && !c.dead && c.deleted == "":
 			refused++
 		}
@@ -105,11 +114,13 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		}
 	}
 	keep := m.answered(s, st, taken, refused, retained)
-	var left, rest []*simCell
+	var left, more []*simCell
 	for i, c := range q.cells {
 		switch o := verdict(i); {
 		case o.Verdict == contactsync.Delivered:
 			m.delivered(c)
+		case again(o):
+			more = append(more, c)
 		case final(c, o):
 			reason := contactsync.ReasonUnresolved
 			if o.Verdict == contactsync.Failed {
@@ -124,30 +135,41 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		if !cut {
 			c.attempts++
 		}
-		if c.firstFail.IsZero() {
-			c.firstFail = m.now
-		}
-		switch {
-		case !m.land(c):
-		case c.sends == 0: // a delete came, and then a new state
-			m.place(c)
-		default:
-			rest = append(rest, c)
-		}
 	}
-	if len(rest) > 0 {
-		attempts := 0
+	together := func(cells []*simCell, counted bool) *simSet {
+		var rest []*simCell
+		for _, c := range cells {
+			if c.firstFail.IsZero() {
+				c.firstFail = m.now
+			}
+			switch {
+			case !m.land(c):
+			case c.sends == 0: // a delete came, and then a new state
+				m.place(c)
+			default:
+				rest = append(rest, c)
+			}
+		}
+		if len(rest) == 0 {
+			return nil
+		}
+		attempts := 1
 		for _, c := range rest {
-			attempts = max(attempts, c.attempts)
+			if counted {
+				attempts = max(attempts, c.attempts)
+			}
 		}
-		wait := backoff(m.cfg, max(1, attempts), m.cfg.BackoffMax)
+		wait := backoff(m.cfg, attempts, m.cfg.BackoffMax)
 		set := &simSet{limit: len(rest), from: m.now.Add(wait / 2), by: m.now.Add(wait), loose: st.hold != nil}
-		if cut {
-			set.tooLarge, set.parts = q, 1
-		}
 		m.apart(rest, set)
 		m.count["retried answered"] += float64(len(rest))
+		return set
 	}
+	if set := together(left, true); set != nil && cut {
+		set.tooLarge, set.parts = q, 1
+	}
+	slices.Reverse(more)
+	together(more, false)
 	if keep {
 		m.putOnHold(st, "rejecting", r.Status)
 	} else if taken+refused > 0 {

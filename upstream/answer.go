@@ -14,7 +14,7 @@ type answer struct {
 	rows        []contactsync.Outcome // one per row of the batch, in its order
 	mismatch    string                // what does not fit the batch, in numbers only; empty if all does
 	rateLimited bool                  // no row was applied, and every reason is the rate limit
-	partial     bool                  // each list names rows, without a doubt
+	tells       bool                  // it is about these rows whatever its status: see outcomes
 	ids         idCounts
 }
 
@@ -95,7 +95,8 @@ func allDelivered(n int) []contactsync.Outcome {
 	return rows
 }
 
-// outcomes turns a tally into one outcome per row.
+// outcomes turns a tally into one outcome per row. An answer tells about the rows, whatever its
+// status, if it lists some as failed beside others as done, or all of them as failed and nothing else.
 func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets *ours) answer {
 	left := t.eliminated()
 	ans := answer{rows: make([]contactsync.Outcome, len(rows)), mismatch: t.mismatch(left), ids: t.ids(left)}
@@ -136,7 +137,7 @@ func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets *ours)
 			}
 		}
 	}
-	ans.partial = t.count(rowDone) > 0 && !successes && t.count(rowFailed) > 0 && !failures
+	ans.tells = !failures && (t.count(rowDone) > 0 && !successes && t.count(rowFailed) > 0 || t.allFailed())
 	ans.rateLimited = delivered == 0 && failed > 0 && limited == failed
 	return ans
 }

@@ -16,7 +16,7 @@ func ExampleTable() {
 	}
 	// Output:
 	// 200, 207 with an answer to a bulk update: answered, the vendor documents 200; others answer 207 if rows differ
-	// 400, 404, 409, 412, 422 with an answer that lists applied rows beside failed ones: answered, the vendor documents no status for a request that failed in part, and what was applied is not sent again
+	// 400, 404, 409, 412, 422 with an answer that lists failed rows, beside applied ones or all of them: answered, the vendor documents no status for a request of which rows failed, and what names them is about them
 	// 413: too_large, the vendor documents no limit, so it is learned
 }
 

@@ -131,8 +131,8 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 }
 
 // readRefusal interprets an answer with another status. The status decides, and as much of
-// the body as can be read explains it, unless the body tells the rows that were applied from
-// those that failed: then the status is explained by these.
+// the body as can be read explains it, unless the body tells which rows failed: then the status
+// is explained by these.
 func (c *Client) readRefusal(a *attempt, resp *http.Response, buf *bytes.Buffer, rows []contactsync.Row, room *share) {
 	limit, aboutRows := int64(maxErrorBody), slices.Contains(refusals, a.status)
 	if aboutRows {
@@ -145,8 +145,9 @@ func (c *Client) readRefusal(a *attempt, resp *http.Response, buf *bytes.Buffer,
 	if err != nil || !aboutRows {
 		return
 	}
-	if answer, err := c.answers.read(buf.Bytes(), rows, &a.secrets); err == nil && answer.partial {
+	if answer, err := c.answers.read(buf.Bytes(), rows, &a.secrets); err == nil && answer.tells {
 		a.answer, a.body = answer, bodyUsable
+		a.rateLimited = a.rateLimited || answer.rateLimited
 	}
 }
 

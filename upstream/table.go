@@ -100,8 +100,8 @@ func Table() []Rule {
 		},
 
 		{
-			"400, 404, 409, 412, 422 with an answer that lists applied rows beside failed ones", contactsync.Answered,
-			"the vendor documents no status for a request that failed in part, and what was applied is not sent again", false, false,
+			"400, 404, 409, 412, 422 with an answer that lists failed rows, beside applied ones or all of them", contactsync.Answered,
+			"the vendor documents no status for a request of which rows failed, and what names them is about them", false, false,
 			func(a *attempt) bool { return a.body == bodyUsable && slices.Contains(refusals, a.status) },
 		},
 		{

@@ -35,7 +35,7 @@ func TestTable(t *testing.T) {
 		{"other 2xx", contactsync.Unknown, false, []attempt{is(201), is(202), is(204), {status: 299, body: bodyUsable}}},
 		{"3xx", contactsync.Unavailable, false, []attempt{is(300), is(301), is(304), is(308)}},
 		{
-			"400, 404, 409, 412, 422 with an answer that lists applied rows beside failed ones", contactsync.Answered, false,
+			"400, 404, 409, 412, 422 with an answer that lists failed rows, beside applied ones or all of them", contactsync.Answered, false,
 			[]attempt{{status: 400, body: bodyUsable}, {status: 404, body: bodyUsable}, {status: 409, body: bodyUsable}, {status: 412, body: bodyUsable}, {status: 422, body: bodyUsable}},
 		},
 		{"400, 412, 422", contactsync.BadRequest, false, []attempt{is(400), is(412), is(422)}},

@@ -250,6 +250,12 @@ func (t *tally) allDelivered() bool {
 		t.failRecords == 0 && t.records == t.withoutID && (t.records == 0 || t.records == n)
 }
 
+// allFailed reports whether the lists name each row of the batch as failed, and nothing else.
+func (t *tally) allFailed() bool {
+	n := len(t.rows)
+	return t.count(rowFailed) == n && t.unmatched == 0 && (t.seen&memberTotal == 0 || t.total == int64(n))
+}
+
 // elimination settles the only row that an answer does not name.
 type elimination struct {
 	row  int // -1 for none

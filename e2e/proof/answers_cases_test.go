@@ -113,8 +113,8 @@ func answerCases(canary string) []answerCase {
 	yes := true
 	for _, code := range []int{400, 404, 409, 412, 422} {
 		add(answerCase{
-			condition: "400, 404, 409, 412, 422 with an answer that lists applied rows beside failed ones", name: strconv.Itoa(code) + ", one row of three failed",
-			events: 3, calls: 1, answer: &stub.Answer{Status: code, Apply: &yes}, rows: &stub.Rows{Fail: []string{"c1"}, Reason: "Duplicate phone number"},
+			condition: "400, 404, 409, 412, 422 with an answer that lists failed rows, beside applied ones or all of them", name: strconv.Itoa(code) + ", one row of three failed",
+			events: 3, calls: 2, answer: &stub.Answer{Status: code, Apply: &yes}, rows: &stub.Rows{Fail: []string{"c1"}, Reason: "Duplicate phone number"},
 			deadLetters: map[int]contactsync.Reason{1: contactsync.ReasonRejected},
 		})
 	}
@@ -186,8 +186,9 @@ func rowCases() []answerCase {
 		{name: "200, counters alone", times: 1, calls: 1, rows: &stub.Rows{NoRecords: true}},
 		{name: "200, in another order", times: 1, calls: 1, rows: &stub.Rows{Reversed: true}},
 		{name: "200, rows that were not sent", times: 1, calls: 1, rows: &stub.Rows{Unknown: 2}},
-		{name: "200, one row failed", calls: 1, rows: &stub.Rows{Fail: second, Reason: "Duplicate phone number"}, deadLetters: refused(contactsync.ReasonRejected)},
+		{name: "200, one row failed", calls: 2, rows: &stub.Rows{Fail: second, Reason: "Duplicate phone number"}, deadLetters: refused(contactsync.ReasonRejected)},
 		{name: "207, one row failed", calls: 1, answer: &stub.Answer{Status: http.StatusMultiStatus}, rows: &stub.Rows{Fail: second, IDAs: "string", ReasonAs: "none"}, deadLetters: refused(contactsync.ReasonRejected)},
+		{name: "200, one row failed once, for another's sake", times: 1, calls: 2, rows: &stub.Rows{Fail: second, Reason: "Duplicate phone number"}},
 		{name: "200, all rows failed", calls: 1, rows: &stub.Rows{Fail: []string{"*"}, IDAs: "contact._id", ReasonAs: "errors"}, deadLetters: map[int]contactsync.Reason{0: contactsync.ReasonRejected, 1: contactsync.ReasonRejected, 2: contactsync.ReasonRejected}},
 		{name: "200, one row failed for a while", times: 2, calls: 3, rows: &stub.Rows{Fail: second, Reason: "temporarily unavailable"}},
 		{name: "200, one row left out once", times: 1, calls: 2, rows: &stub.Rows{Drop: second}},

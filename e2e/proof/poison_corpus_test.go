@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/contactsync/contactsync"
@@ -88,7 +89,7 @@ func (a badAnswer) rule() stub.Rule {
 	}
 	switch a.Kind {
 	case contactsync.Answered.String():
-		r.Last = 1 // it names both rows, and a row that is sent again comes alone
+		r.Last = 1 // it names both rows, and rows that are sent again come without the others
 		r.Rows = &stub.Rows{}
 		for i, id := range a.Rows {
 			if a.Verdicts[i] != 'D' {
@@ -110,7 +111,8 @@ func (a badAnswer) reason(row int) contactsync.Reason {
 		return contactsync.ReasonTooLarge
 	case contactsync.Answered.String():
 		transient := len(a.Transient) > row && a.Transient[row] == 'T'
-		if a.Verdicts[row] == 'F' && !transient && a.givesReason(a.Rows[row]) {
+		beside := strings.Contains(a.Verdicts, "D") // then it is sent once more
+		if a.Verdicts[row] == 'F' && !transient && !beside && a.givesReason(a.Rows[row]) {
 			return contactsync.ReasonRejected
 		}
 	}

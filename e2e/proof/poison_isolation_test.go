@@ -29,7 +29,8 @@ func (s *search) most() int { return s.poison * 2 * bits.Len(uint(len(s.rows)-1)
 // refused as a whole and belongs to no search; every later call of the stream that
 // carries nothing but rows of it belongs to it, healthy halves included, until
 // each row was answered for: in an answer about rows, or refused alone. So what
-// is counted is more rather than less than what the search for the row costs.
+// is counted is more rather than less than what the search for the row costs. A row that
+// was answered for and is sent once more searches for nothing.
 func searches(calls []stub.Call) (all []*search) {
 	calls = slices.Clone(calls)
 	slices.SortFunc(calls, func(a, b stub.Call) int { return cmp.Compare(a.Received, b.Received) })
@@ -37,7 +38,7 @@ func searches(calls []stub.Call) (all []*search) {
 	for _, c := range calls {
 		whole := slices.ContainsFunc(refusedRows, func(q refusedRow) bool { return q.whole() && q.prefix == c.Rule })
 		i := slices.IndexFunc(open[c.Stream], func(s *search) bool {
-			return !slices.ContainsFunc(c.Rows, func(r stub.Row) bool { return !s.rows[r.ID] })
+			return slices.ContainsFunc(c.Rows, func(r stub.Row) bool { return s.open[r.ID] }) && !slices.ContainsFunc(c.Rows, func(r stub.Row) bool { return !s.rows[r.ID] })
 		})
 		if i >= 0 {
 			s := open[c.Stream][i]
@@ -124,6 +125,9 @@ func TestPoison_CountsTheSearchForBadRows(t *testing.T) {
 			sent(1, "e400", "abcdefX"), sent(2, "", "a"), sent(3, "", "b"), sent(4, "", "c"), sent(5, "", "d"), sent(6, "", "e"),
 			sent(7, "", "f"), sent(8, "e400", "X"),
 		}, "7/6"},
+		{"a row that was answered for comes once more", []stub.Call{
+			sent(1, "e400", "abcX"), sent(2, "", "ab"), sent(3, "", "b"), sent(4, "", "c"), sent(5, "e400", "X"),
+		}, "3/4"},
 		{"the same again and again", []stub.Call{
 			sent(1, "e400", "aX"), sent(2, "e400", "aX"), sent(3, "e400", "aX"), sent(4, "", "a"), sent(5, "e400", "X"),
 		}, "4/2"},

@@ -29,9 +29,8 @@ type variantCase struct {
 // variantCases are the variants of the page, and faults of the API beside them.
 func variantCases() []variantCase {
 	const (
-		hidden   = "the answer does not say what was applied"
-		held     = "the stream is on hold"
-		onceOnly = "a row is not tried again after its neighbours"
+		hidden = "the answer does not say what was applied"
+		held   = "the stream is on hold"
 	)
 	exceptions := map[string]variantCase{
 		"failed-index":       {letters: contactsync.ReasonUnresolved}, // from 0 or from 1?
@@ -43,7 +42,7 @@ func variantCases() []variantCase {
 		"whole-422":          {letters: contactsync.ReasonBadRequest},
 		"abort-at-bad-row":   {letters: contactsync.ReasonBadRequest, again: hidden},
 		"unchanged-unlisted": {number: someUnchanged, again: hidden},
-		"unique-phones":      {number: handedOn, open: onceOnly},
+		"unique-phones":      {number: handedOn},
 		"whole-404":          {open: held},
 		"whole-500":          {letters: contactsync.ReasonUnanswered},
 		"rows-504":           {again: hidden},
