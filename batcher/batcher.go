@@ -41,6 +41,7 @@ type Deps struct {
 	// Credential names the credential that signs for a stream; nil where accounts have one each.
 	Credential  func(account, stream string) string
 	Log         *slog.Logger
+	Commands    contactsync.Commands // that the log names
 	Metrics     *metrics.Batcher
 	DeadLetters *metrics.DeadLetter
 	Seed        uint64 // of the jitter
@@ -101,7 +102,7 @@ func New(cfg Config, deps Deps) *Batcher {
 		stopped:   make(chan struct{}),
 		window:    NewWindow(cfg, deps.Gates, deps.Metrics, deps.Seed),
 	}
-	b.window.schedule.credential = deps.Credential
+	b.window.schedule.credential, b.window.log.commands = deps.Credential, deps.Commands
 	return b
 }
 

@@ -37,6 +37,7 @@ type eventLog struct {
 
 	deadLetters map[contactsync.Reason]int // acknowledged since they were last reported
 	newest      contactsync.DeadLetter
+	commands    contactsync.Commands
 }
 
 // condition is something that lasts.
@@ -257,7 +258,7 @@ func (l *eventLog) report(now time.Time, end bool) {
 		all += l.deadLetters[r]
 		reasons = append(reasons, fmt.Sprintf("%s=%d", r, l.deadLetters[r]))
 	}
-	l.add(slog.LevelWarn, "events were set aside as dead letters; contactsync dlq stats and list show them", "dead_letters", all,
-		"reasons", strings.Join(reasons, " "), "newest", l.newest.Record.String(), "stream", l.newest.Stream)
+	l.add(slog.LevelWarn, "events were set aside as dead letters; contactsync dlq stats and list show them all, and this command the newest", "dead_letters", all,
+		"reasons", strings.Join(reasons, " "), "stream", l.newest.Stream, "command", l.commands.ShowDeadLetter(l.newest.Record.Position))
 	clear(l.deadLetters)
 }

@@ -203,14 +203,14 @@ func TestEventLog_ReportsDeadLetters(t *testing.T) {
 	wantLines(t, &l)
 	l.acked(letter(contactsync.ReasonRejected, 1))
 	l.report(now, false)
-	wantLines(t, &l, "WARN events were set aside|letters=1|reasons=rejected=1|newest=contacts/1@1|stream=st")
+	wantLines(t, &l, "WARN events were set aside|letters=1|reasons=rejected=1|stream=st|command=contactsync dlq show contacts/1@1")
 	l.acked(letter(contactsync.ReasonRejected, 2))
 	l.acked(letter(contactsync.ReasonInvalid, 3))
 	l.acked(letter(contactsync.ReasonRejected, 4))
 	l.report(now.Add(59*time.Second), false)
 	wantLines(t, &l)
 	l.report(now.Add(time.Minute), false)
-	wantLines(t, &l, "letters=3|reasons=invalid=1 rejected=2|newest=contacts/1@4")
+	wantLines(t, &l, "letters=3|reasons=invalid=1 rejected=2|contacts/1@4")
 	l.acked(letter(contactsync.ReasonInvalid, 5))
 	l.report(now.Add(61*time.Second), true) // the last ones, at the end
 	for _, line := range l.take() {

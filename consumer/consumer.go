@@ -71,6 +71,7 @@ type Deps struct {
 	OnAssign func(owned, all int) // called with how many of the topics' partitions this replica owns
 	Log      *slog.Logger
 	Metrics  *metrics.Consumer
+	Commands contactsync.Commands // that the log names
 }
 
 // Consumer is a member of a consumer group.

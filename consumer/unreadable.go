@@ -107,7 +107,7 @@ func (f *fetcher) setAside(ctx context.Context, bad kafka.Unreadable, last int64
 		f.c.deps.Metrics.OffsetsSetAside.WithLabelValues(bad.Reason).Add(float64(last + 1 - bad.First))
 	}
 	f.c.deps.Log.Warn("a record batch that cannot be read was set aside: its events are not sent, and a dead letter describes it", "topic", f.claim.Topic, "partition", f.claim.Partition,
-		"first", bad.First, "last", last, "bytes", bad.Bytes, "sha256", bad.SHA256, "reason", bad.Reason, "decided", by)
+		"first", bad.First, "last", last, "bytes", bad.Bytes, "sha256", bad.SHA256, "reason", bad.Reason, "decided", by, "command", f.c.deps.Commands.ShowDeadLetter(ev.Record.Position))
 	return last + 1
 }
 

@@ -47,6 +47,9 @@ func dlqListCommand(environ []string) *cobra.Command {
 			if err := printEntries(cmd.OutOrStdout(), o.output, entries); err != nil {
 				return err
 			}
+			if len(entries) > 0 && o.output == "table" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: the first of them, with the API's words: %s --answer\n", contactsync.Commands{Settings: o.file}.ShowDeadLetter(entries[0].Record.Position))
+			}
 			if older > 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d older dead letters are not shown: raise --limit\n", older)
 			}

@@ -79,6 +79,25 @@ func (d *deadLetterTopic) run(args ...string) (code int, stdout, stderr string) 
 	return program(d.t, append([]string{"dlq", args[0], "--config", d.file}, args[1:]...)...)
 }
 
+// What is printed as a command does what it says.
+func TestDLQ_ListNamesTheCommandThatShowsTheFirst(t *testing.T) {
+	t.Parallel()
+	topic := newDeadLetterTopic(t)
+	topic.add(topic.event("c1", 1), "c1", "rejected")
+	topic.add(topic.event("c2", 1), "c2", "unresolved")
+	_, stdout, stderr := topic.run("list")
+	_, command, _ := strings.Cut(strings.TrimSpace(stderr), "contactsync dlq")
+	words := strings.Fields(command)
+	code, shown, errs := program(t, append([]string{"dlq"}, words...)...)
+	first := strings.Fields(strings.Split(stdout, "\n")[1])
+	if code != 0 || len(words) != 5 || words[1] != first[len(first)-3] || !strings.Contains(shown, "position       "+words[1]+"\n") {
+		t.Errorf("the command is %q: exit code %d\n%s%s", words, code, shown, errs)
+	}
+	if _, _, stderr := topic.run("list", "-o", "json"); strings.Contains(stderr, "dlq show") {
+		t.Errorf("a program is told of it: %s", stderr)
+	}
+}
+
 func TestDLQ_ListShowStats(t *testing.T) {
 	t.Parallel()
 	topic := newDeadLetterTopic(t)

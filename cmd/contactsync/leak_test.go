@@ -296,6 +296,21 @@ func (l *leakLab) commands() {
 	}
 }
 
+// asPrinted runs the command that a log names last, and wants it to show what it says.
+func (l *leakLab) asPrinted(log string) {
+	l.t.Helper()
+	at := strings.LastIndex(log, `"command":"contactsync `)
+	if at < 0 {
+		l.t.Error("the log names no command")
+		return
+	}
+	command, _, _ := strings.Cut(log[at+len(`"command":"contactsync `):], `"`)
+	var out, errs strings.Builder
+	if code := run(l.t.Context(), strings.Fields(command), nil, &out, &errs); code != 0 || !strings.Contains(out.String(), "position ") {
+		l.t.Errorf("%q of the log: exit code %d\n%s%s", command, code, &out, &errs)
+	}
+}
+
 // keptHash is that of the newest text that the replica keeps.
 func (l *leakLab) keptHash(file string) string {
 	l.t.Helper()
@@ -365,6 +380,7 @@ func TestProgram_LeaksNothing(t *testing.T) {
 	})
 	l.pages()
 	l.commands()
+	l.asPrinted(p.log.String())
 	l.end(p, syscall.SIGQUIT, "log in JSON, and the stacks of a crash", "goroutine 1 ")
 	p = l.start("text")
 	l.until(p, "the second one to have called each host", func() bool { return strings.Contains(p.log.String(), "started") })

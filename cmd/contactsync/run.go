@@ -6,12 +6,14 @@ import (
 	"io"
 	"log/slog"
 	"math"
+	"path/filepath"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/app"
 	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/setting"
@@ -47,7 +49,11 @@ func runCommand(environ []string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a, err := app.New(cmd.Context(), cfg, app.Options{Version: version(), Log: log, Registry: reg, Settings: settings})
+			commands := contactsync.Commands{Settings: file}
+			if whole, err := filepath.Abs(file); err == nil && file != "" { // so that they work from anywhere
+				commands.Settings = whole
+			}
+			a, err := app.New(cmd.Context(), cfg, app.Options{Version: version(), Log: log, Registry: reg, Settings: settings, Commands: commands})
 			if err != nil {
 				return err
 			}

@@ -165,6 +165,9 @@ func statusText(before, now *app.Status, width int) string {
 		t.row(clean(l.Position), string(l.Reason), fmt.Sprint(l.Events), since(now, l.At)+" ago")
 	}
 	t.end(0)
+	if len(now.DeadLetters) > 0 {
+		fmt.Fprintf(&b, "to see the first:\n%s\n", onLines(clean(now.DeadLetters[0].Command), width))
+	}
 	return cut(b.String(), width)
 }
 
@@ -199,6 +202,14 @@ func (t *table) end(left int) {
 		fmt.Fprintf(t.w, "and %d more\n", left)
 	}
 	_ = t.w.Flush() // into a strings.Builder
+}
+
+// onLines writes a command on two lines, as a shell takes it, where one is too narrow.
+func onLines(command string, width int) string {
+	if width > 0 && utf8.RuneCountInString(command)+2 > width {
+		command = strings.Replace(command, " --config ", " \\\n    --config ", 1)
+	}
+	return "  " + command
 }
 
 // cut ends each line at the edge of the terminal.

@@ -34,7 +34,7 @@ func twoStatuses() (before, now app.Status) {
 		{Topic: "contacts", Partition: 1, State: consumer.Forbidden, Since: statusTime.Add(-time.Minute), Lag: -1, Reason: "the client may not read the topic"},
 	}
 	now.Window.Busiest = []batcher.StreamStatus{{Account: "emea", Stream: "st-1\u202e\x1b[31m", Contacts: 1643, Oldest: statusTime.Add(-6 * time.Second), WaitsFor: "turn"}}
-	now.DeadLetters = []deadletter.Written{{At: statusTime, Reason: "rejected", Position: "contacts/0@12", Events: 3}}
+	now.DeadLetters = []deadletter.Written{{At: statusTime, Reason: "rejected", Position: "contacts/0@12", Command: "contactsync dlq show contacts/0@12 --config /etc/contactsync/contactsync.yaml", Events: 3}}
 	return before, now
 }
 
@@ -49,7 +49,7 @@ func TestStatusText_SaysWhatTheReplicaDoes(t *testing.T) {
 		"calls             3.0/s    15\n",
 		"dead letters      0.0/s    1\n",
 		"contacts/1  forbidden  61 s   unknown  the client may not read the topic\ncontacts/0",
-		"contacts/0@12  rejected  3       1.0 s ago\n",
+		"contacts/0@12  rejected  3       1.0 s ago\nto see the first:\n  contactsync dlq show contacts/0@12 --config /etc/contactsync/contactsync.yaml\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it lacks %q:\n%s", want, text)
@@ -60,6 +60,9 @@ func TestStatusText_SaysWhatTheReplicaDoes(t *testing.T) {
 func TestStatusText_FitsTheTerminal(t *testing.T) {
 	t.Parallel()
 	before, now := twoStatuses()
+	if text := statusText(&before, &now, 60); !strings.Contains(text, "  contactsync dlq show contacts/0@12 \\\n    --config /etc/contactsync/contactsync.yaml\n") {
+		t.Errorf("a shell does not take the command:\n%s", text)
+	}
 	now.Headline.Text = strings.Repeat("very ", 100)
 	now.Partitions[1].Reason = strings.Repeat("long ", 100)
 	for _, width := range []int{20, 60, 80} {

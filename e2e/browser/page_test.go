@@ -168,7 +168,7 @@ func busy() func() app.Status {
 			Holds:    []batcher.HoldStatus{{Kind: "stream_gone", Account: "emea", Stream: "st-0019", Since: began, NextProbe: now.Add(40 * time.Second), Contacts: 40, Status: 404}},
 			Busiest:  []batcher.StreamStatus{{Account: "emea", Stream: "st-0007", Contacts: 1500, Oldest: now.Add(-12 * time.Second), WaitsFor: "turn"}},
 		}
-		s.DeadLetters = []deadletter.Written{{At: now.Add(-time.Minute), Reason: "rejected", Position: "contacts/0@455", Events: 2, Status: 200, Attempts: 1}}
+		s.DeadLetters = []deadletter.Written{{At: now.Add(-time.Minute), Reason: "rejected", Position: "contacts/0@455", Command: "contactsync dlq show contacts/0@455 --config /etc/contactsync/contactsync.yaml", Events: 2, Status: 200, Attempts: 1}}
 		return s
 	}
 }
@@ -199,7 +199,7 @@ func full() app.Status {
 	}
 	s.Flow.Requests = append(s.Flow.Requests, app.Requests{Account: hostile, Purpose: "delivery", Kind: "answered", Count: 1})
 	s.Gates[hostile] = app.Gate{State: hostile}
-	s.DeadLetters = append(s.DeadLetters, deadletter.Written{At: began, Reason: hostile, Position: hostile})
+	s.DeadLetters = append(s.DeadLetters, deadletter.Written{At: began, Reason: hostile, Position: hostile, Command: hostile})
 	return s
 }
 
@@ -207,7 +207,7 @@ func TestPage_ShowsTheStatusAndFollowsIt(t *testing.T) {
 	ctx := tab(t, browser(t), server(t, busy()))
 	do(t, ctx, wait(`/^[1-9]/.test(document.querySelector('#flow dd').textContent)`)) // a rate needs two statuses
 	for _, want := range []string{
-		"1643 contacts wait", "contacts/1", "halted", "offsets 3 to 9 were deleted", "st-0019", "stream_gone", "st-0007", "contacts/0@455", "rejected", "emea", "delivery ",
+		"1643 contacts wait", "contacts/1", "halted", "offsets 3 to 9 were deleted", "st-0019", "stream_gone", "st-0007", "contacts/0@455", "rejected", "contactsync dlq show contacts/0@455 --config", "emea", "delivery ",
 	} {
 		if text := value[string](t, ctx, `document.body.innerText`); !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q:\n%s", want, text)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/admin"
@@ -27,7 +28,8 @@ type Options struct {
 	Version  string
 	Log      *slog.Logger
 	Registry *prometheus.Registry
-	Settings []config.Value // as the status page shows them; may be empty
+	Settings []config.Value       // as the status page shows them; may be empty
+	Commands contactsync.Commands // that the log and the status name
 	// The wraps intercept calls between two parts. Only tests and the lab set them, to
 	// plant bugs.
 	WrapSender    func(batcher.Sender) batcher.Sender
@@ -82,12 +84,12 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	a.deadLetters = deadletter.New(cfg.DeadLetter, deadletter.Deps{
-		Kafka: a.kafka, Log: o.Log, Metrics: &m.DeadLetter, Version: o.Version,
+		Kafka: a.kafka, Log: o.Log, Metrics: &m.DeadLetter, Version: o.Version, Commands: o.Commands,
 	})
 	a.consumer = consumer.New(cfg.Consumer, consumer.Deps{
 		Kafka: a.kafka, Group: a.kafka.NewGroup(cfg.Consumer.Membership()), Decoder: decoder,
 		OnAssign: func(owned, all int) { a.upstream.SetShare(time.Now(), owned, all) },
-		Log:      o.Log, Metrics: &m.Consumer,
+		Log:      o.Log, Metrics: &m.Consumer, Commands: o.Commands,
 	})
 	deps := batcher.Deps{
 		Sender: a.upstream, Publisher: a.deadLetters, Acker: a.consumer,
@@ -96,6 +98,7 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 		MayStart:       func(now time.Time) bool { return !now.Add(cfg.Upstream.Timeout).After(a.consumer.LeaseUntil()) },
 		NotBefore:      a.consumer.NotBefore,
 		RequestTimeout: cfg.Upstream.Timeout,
+		Commands:       o.Commands,
 		Log:            o.Log, Metrics: &m.Batcher, DeadLetters: &m.DeadLetter, Seed: rand.Uint64(),
 	}
 	if o.WrapSender != nil {

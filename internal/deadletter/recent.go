@@ -17,6 +17,7 @@ type Written struct {
 	At       time.Time          `json:"at"`
 	Reason   contactsync.Reason `json:"reason"`
 	Position string             `json:"position"` // of the event, as topic/partition@offset
+	Command  string             `json:"command"`  // that shows it
 	Events   int                `json:"events"`   // that it ends
 	Status   int                `json:"status,omitzero"`
 	Attempts int                `json:"attempts,omitzero"`
@@ -28,14 +29,14 @@ type recent struct {
 	list []Written // the oldest first
 }
 
-func (r *recent) add(l contactsync.DeadLetter) {
+func (r *recent) add(l contactsync.DeadLetter, command string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.list) == mostRecent {
 		r.list = slices.Delete(r.list, 0, 1)
 	}
 	r.list = append(r.list, Written{
-		At: time.Now(), Reason: l.Reason, Position: l.Record.String(), Events: len(l.Positions), Status: l.Status, Attempts: l.Attempts,
+		At: time.Now(), Reason: l.Reason, Position: l.Record.String(), Command: command, Events: len(l.Positions), Status: l.Status, Attempts: l.Attempts,
 	})
 }
 

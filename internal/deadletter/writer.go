@@ -16,6 +16,8 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics *metrics.DeadLetter
 	Version string // of the service, for the header; may be empty
+
+	Commands contactsync.Commands // that the log and the status name
 }
 
 // Writer writes to the dead-letter topic. It is safe for concurrent use.
@@ -24,6 +26,7 @@ type Writer struct {
 	log      *slog.Logger
 	metrics  *metrics.DeadLetter
 	version  string
+	commands contactsync.Commands
 	producer *kafka.Producer
 	recent   recent
 }
@@ -31,7 +34,7 @@ type Writer struct {
 // New returns a writer to the topic of cfg. It connects when it first writes.
 func New(cfg Config, deps Deps) *Writer {
 	return &Writer{
-		cfg: cfg, log: deps.Log, metrics: deps.Metrics, version: deps.Version,
+		cfg: cfg, log: deps.Log, metrics: deps.Metrics, version: deps.Version, commands: deps.Commands,
 		producer: deps.Kafka.NewProducer(kafka.ProducerConfig{
 			Topic: cfg.Topic, Linger: cfg.Linger, BatchBytes: cfg.BatchBytes, Timeout: cfg.Timeout,
 		}),
@@ -62,7 +65,7 @@ func (w *Writer) Publish(ctx context.Context, deadLetters []contactsync.DeadLett
 			reasons = append(reasons, failed[i])
 			continue
 		}
-		w.recent.add(l)
+		w.recent.add(l, w.commands.ShowDeadLetter(l.Record.Position))
 	}
 	return pending, w.explain(reasons)
 }
@@ -90,7 +93,7 @@ func (w *Writer) writeEnvelopes(ctx context.Context, deadLetters []contactsync.D
 		if failed[i] = err; err == nil {
 			w.metrics.Truncated.Inc()
 			w.log.Warn("dead letter is too large for its topic: an envelope was written in its place",
-				"position", deadLetters[i].Record.String(), "bytes", len(deadLetters[i].Record.Value))
+				"bytes", len(deadLetters[i].Record.Value), "command", w.commands.ShowDeadLetter(deadLetters[i].Record.Position))
 		}
 	}
 }

@@ -226,6 +226,7 @@ function waiting(s) {
     ['Event', (r) => foreign(r.position)],
     ['Events', (r) => count(r.events), 'number'],
     ['Status', (r) => r.status || '–', 'number'],
+    ['Command that shows it', (r) => element('code', r.command)],
   ], s.dead_letters || [], 'None since the start.');
   if (s.settings) {
     table('settings', [
