@@ -13,12 +13,14 @@ import (
 // claim is one owned partition during one generation.
 type claim struct {
 	contactsync.Claim
-	live     bool  // false when its generation is over; requests and dead letters can outlive it
-	catching bool  // its contacts are only collected so far
-	deferred list  // contacts that wait for the end of catch-up
-	open     int   // events that have not ended
-	first    int64 // offset of the first event that was added; -1 before it
+	live     bool          // false when its generation is over; requests and dead letters can outlive it
+	catching bool          // its contacts are only collected so far
+	deferred list          // contacts that wait for the end of catch-up
+	letters  []*DeadLetter // likewise
+	open     int           // events that have not ended
+	first    int64         // offset of the first event that was added; -1 before it
 	assigned time.Time
+	caughtUp time.Time
 	ranked   time.Time // the latest rank of an event of catch-up
 
 	// Of parking.
@@ -122,6 +124,7 @@ func (cs *claims) sorted() []contactsync.Claim {
 func (cs *claims) end() (open int) {
 	for _, cl := range cs.owned {
 		cl.live, cl.catching = false, false
+		cl.deferred, cl.letters = list{}, nil
 		open += cl.open
 	}
 	*cs = newClaims()

@@ -43,9 +43,9 @@ func (st *stream) holdKind() (holdKind, time.Time) {
 
 // signedBy calls f with each stream that a credential signs for.
 func (h *health) signedBy(c *credential, f func(*stream)) {
-	for _, st := range h.schedule.streams {
+	h.schedule.each(func(st *stream) {
 		if st.signer == c {
 			f(st)
 		}
-	}
+	})
 }

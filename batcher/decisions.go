@@ -79,7 +79,7 @@ func (w decisions) goOn(st *stream, most int) (n int) {
 
 // held finds a stream that is on hold.
 func (w decisions) held(account, name string) (*stream, error) {
-	all := w.schedule.sorted(func(st *stream) bool { return st.health.hold != nil })
+	all := w.schedule.holding(func(st *stream) bool { return st.health.hold != nil })
 	found := slices.DeleteFunc(slices.Clone(all), func(st *stream) bool { return st.name != name || account != "" && st.account.id != account })
 	switch {
 	case len(found) == 1:

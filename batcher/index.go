@@ -4,21 +4,24 @@ package batcher
 // name no stream by the id alone.
 type index struct {
 	schedule *schedule
-	byID     map[string]*contact // the first of each id, linked through them; nil until a tombstone names no stream
+	byID     map[string]*contact // the first of each id, linked through them
 }
 
 // put makes a contact the one of its id, however that is spelled, in its stream, and drop ends that.
 func (x *index) put(c *contact) {
 	c.stream.contacts[c.folded] = c
-	if x.byID != nil {
-		x.link(c)
+	first := x.byID[c.folded]
+	if first != nil {
+		first.sameIDPrev = c
 	}
+	c.sameIDPrev, c.sameIDNext = nil, first
+	x.byID[c.folded] = c
 }
 
 func (x *index) drop(c *contact) {
 	delete(c.stream.contacts, c.folded)
-	if x.byID == nil {
-		return
+	if len(c.stream.contacts) == 0 {
+		x.schedule.quiet[c.stream] = struct{}{}
 	}
 	if c.sameIDNext != nil {
 		c.sameIDNext.sameIDPrev = c.sameIDPrev
@@ -34,25 +37,5 @@ func (x *index) drop(c *contact) {
 	c.sameIDPrev, c.sameIDNext = nil, nil
 }
 
-func (x *index) link(c *contact) {
-	first := x.byID[c.folded]
-	if first != nil {
-		first.sameIDPrev = c
-	}
-	c.sameIDNext = first
-	x.byID[c.folded] = c
-}
-
-// named returns the first of the contacts of an id, in any stream. Most feeds have no
-// tombstones without a stream, and pay nothing for them.
-func (x *index) named(id string) *contact {
-	if x.byID == nil {
-		x.byID = map[string]*contact{}
-		for _, st := range x.schedule.sorted(func(st *stream) bool { return len(st.contacts) > 0 }) {
-			for _, c := range st.contacts {
-				x.link(c)
-			}
-		}
-	}
-	return x.byID[id]
-}
+// named returns the first of the contacts of an id, in any stream.
+func (x *index) named(id string) *contact { return x.byID[id] }

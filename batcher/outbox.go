@@ -30,7 +30,7 @@ type outbox struct {
 
 	parked []contactsync.Parked // since Parking.TakeParked
 
-	deferred      []*DeadLetter            // of partitions that catch up
+	deferred      int                      // those kept back by partitions that catch up
 	waiting       []*DeadLetter            // to be published, oldest first
 	inFlight      map[*DeadLetter]struct{} // taken and not yet acknowledged
 	staleInFlight int                      // of these, those of generations that are over
@@ -94,8 +94,9 @@ func (o *outbox) add(d *DeadLetter) {
 	}
 	d.charge = contactOverhead + recordBytes(&d.Record) + int64(2*sourceBytes*len(d.sources))
 	o.bytes += d.charge
-	if d.sources[0].claim.catching {
-		o.deferred = append(o.deferred, d)
+	if cl := d.sources[0].claim; cl.catching {
+		cl.letters = append(cl.letters, d)
+		o.deferred++
 		return
 	}
 	o.waiting = append(o.waiting, d)
@@ -115,16 +116,9 @@ func (o *outbox) refuse(now time.Time, ev *event.Event, src source, why *event.D
 
 // caughtUp lets the dead letters of a claim go.
 func (o *outbox) caughtUp(cl *claim) {
-	kept := o.deferred[:0]
-	for _, d := range o.deferred {
-		if d.sources[0].claim == cl {
-			o.waiting = append(o.waiting, d)
-		} else {
-			kept = append(kept, d)
-		}
-	}
-	clear(o.deferred[len(kept):])
-	o.deferred = kept
+	o.waiting = append(o.waiting, cl.letters...)
+	o.deferred -= len(cl.letters)
+	cl.letters = nil
 }
 
 // take hands the waiting dead letters to the publisher.
@@ -157,16 +151,15 @@ func (o *outbox) acked(letters []*DeadLetter) {
 // forget drops the dead letters that the publisher does not have: their generation is
 // over, and its events are read again.
 func (o *outbox) forget() {
-	for _, dropped := range [][]*DeadLetter{o.deferred, o.waiting} {
-		for _, d := range dropped {
-			o.bytes -= d.charge
-		}
+	o.bytes = 0
+	for d := range o.inFlight {
+		o.bytes += d.charge
 	}
-	o.deferred, o.waiting, o.staleInFlight = nil, nil, len(o.inFlight)
+	o.deferred, o.waiting, o.staleInFlight = 0, nil, len(o.inFlight)
 }
 
 // pending is the number of dead letters that Kafka has not acknowledged.
-func (o *outbox) pending() int { return len(o.deferred) + len(o.waiting) + len(o.inFlight) }
+func (o *outbox) pending() int { return o.deferred + len(o.waiting) + len(o.inFlight) }
 
 // drained reports whether Kafka has acknowledged all that may be published of the
 // present generation.

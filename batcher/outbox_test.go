@@ -66,8 +66,8 @@ func TestOutbox_DeadLettersWaitForTheEndOfCatchUp(t *testing.T) {
 		t.Errorf("taken %v, want those of the partition that has caught up, in order", got)
 	}
 	o.add(letterOf(one, 4))
-	if len(o.waiting) != 1 || len(o.deferred) != 1 {
-		t.Errorf("%d wait and %d are kept back, want 1 and 1", len(o.waiting), len(o.deferred))
+	if len(o.waiting) != 1 || o.deferred != 1 {
+		t.Errorf("%d wait and %d are kept back, want 1 and 1", len(o.waiting), o.deferred)
 	}
 }
 

@@ -142,8 +142,8 @@ func (w Parking) shed() {
 	if w.schedule.held <= w.cfg.holdPart() {
 		return
 	}
-	streams := w.schedule.sorted(func(st *stream) bool {
-		return st.onHold() && len(st.contacts) > 1 && (st.health.hold == nil || st.health.hold.asideBelow == 0)
+	streams := w.schedule.holding(func(st *stream) bool {
+		return len(st.contacts) > 1 && (st.health.hold == nil || st.health.hold.asideBelow == 0)
 	})
 	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.bytes, a.bytes) })
 	for _, st := range streams {

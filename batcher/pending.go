@@ -23,7 +23,8 @@ type pending struct {
 	// alone is until when a contact goes alone because an earlier state of it was set aside.
 	alone map[contactKey]time.Time
 
-	index index
+	index   index
+	catchUp catchUp
 
 	arrived  uint64 // contacts so far
 	bytes    int64  // what the window charges for all of them
@@ -118,31 +119,14 @@ func (p *pending) overlay(now time.Time, c *contact, body []byte, shape uint64, 
 // enqueue lets a contact wait behind the others of its stream, or where its partition
 // catches up, for the end of that.
 func (p *pending) enqueue(c *contact) {
-	if !p.deferForCatchUp(c) {
-		c.stream.queue.pushBack(c)
-		p.schedule.touch(c.stream)
+	if !p.catchUp.keepsNew(c) {
+		p.queue(c)
 	}
 }
 
-// deferForCatchUp keeps a contact until the partition of its oldest event has caught
-// up, and reports whether it has to: the partition's previous owner may have sent what
-// comes after that event. The contact must not wait anywhere else.
-func (p *pending) deferForCatchUp(c *contact) bool {
-	cl := c.sources[0].claim
-	if !cl.catching {
-		return false
-	}
-	cl.deferred.pushBack(c)
-	return true
-}
-
-// caughtUp lets the contacts of a claim be sent.
-func (p *pending) caughtUp(now time.Time, cl *claim) {
-	for c := cl.deferred.head; c != nil; c = cl.deferred.head {
-		cl.deferred.remove(c)
-		c.since = now // it begins to linger now, not when it was read
-		p.enter(now, c)
-	}
+func (p *pending) queue(c *contact) {
+	c.stream.queue.pushBack(c)
+	p.schedule.touch(c.stream)
 }
 
 // take makes the next request of a stream, with at most so many rows and bytes: of the
@@ -209,7 +193,7 @@ func (p *pending) reclaim(now time.Time, c *contact) bool {
 		return false
 	}
 	p.recharge(c)
-	return !p.deferForCatchUp(c)
+	return !p.catchUp.keeps(c)
 }
 
 // putBack lets rows wait in front of the others of their stream, in their order.
@@ -322,21 +306,27 @@ func (p *pending) expire(now time.Time, st *stream, most int, why said, due func
 }
 
 // forget drops every contact. Those in flight go when their requests come back.
-func (p *pending) forget() {
+func (p *pending) forget(inFlight map[*Request]struct{}) {
 	clear(p.late) // the next generation waits for all that may be applied
-	for _, st := range p.schedule.streams {
-		for _, c := range st.contacts {
-			for newer := c.pop(); newer != nil; newer = c.pop() {
-				p.free(newer)
-			}
-			if !c.inFlight() {
-				p.unlink(c)
-				p.free(c)
-				p.index.drop(c)
-			}
-		}
-		st.retries = retries{suspects: st.retries.suspects}
+	p.catchUp.caught, p.bytes, p.contacts = nil, 0, 0
+	p.index.byID = map[string]*contact{}
+	p.schedule.each(func(st *stream) {
+		st.contacts, st.queue, st.retries = map[string]*contact{}, list{}, retries{suspects: st.retries.suspects}
+		st.bytes = 0
+		p.schedule.countHeld(st)
+		p.schedule.quiet[st] = struct{}{}
 		p.schedule.touch(st)
+	})
+	for req := range inFlight {
+		for g := req.group; g != nil; g = g.then {
+			g.list = list{}
+		}
+		for _, c := range req.rows {
+			c.newer, c.newest, c.charge = nil, nil, 0
+			p.contacts++
+			p.index.put(c)
+			p.recharge(c)
+		}
 	}
 }
 

@@ -146,10 +146,16 @@ func (p *pending) enter(now time.Time, c *contact) {
 		c.lateUntil = until
 		delete(p.late, key)
 	}
-	switch alone := p.alone[key].After(now); {
-	case p.deferForCatchUp(c):
+	if !p.catchUp.keepsNew(c) {
+		p.start(now, c)
+	}
+}
+
+// start lets a contact wait that no catch-up keeps.
+func (p *pending) start(now time.Time, c *contact) {
+	switch alone := p.alone[c.key()].After(now); {
 	case !alone && !c.lateUntil.After(now):
-		p.enqueue(c)
+		p.queue(c)
 	default:
 		g := newGroup([]*contact{c}, later(now, c.lateUntil))
 		g.loose, g.apart, g.suspect, g.since = !alone, alone, alone, now

@@ -25,6 +25,7 @@ type stream struct {
 	bytes, held int64 // what the window charges for its contacts, and of that, what counts as on hold
 
 	// Of the schedule.
+	holding  int  // its place among those on hold, from 1 on; 0 for none
 	inFlight int  // requests
 	changed  bool // since it was last placed
 	due      time.Time
@@ -58,28 +59,6 @@ func (st *stream) events() (n int) {
 	return n
 }
 
-// account is the streams that share one gate.
-type account struct {
-	id     string
-	gate   Gate
-	health accountHealth
-
-	strangers   strangers
-	credentials map[string]*credential // by the app; empty for the account's own
-
-	ready     streamHeap // oldest pending event first
-	waiting   streamHeap // soonest due first
-	again     time.Time  // the gate refused until then
-	latency   latency    // of its requests
-	busy      counter    // seconds for which all slots were busy while something was ready
-	busySince time.Time  // zero while they are not
-	delivered time.Time  // the last contact
-	inFlight  int        // requests
-	apart     int        // those of them that are no regular work
-	others    int        // requests of regular work since one that was none
-	newcomers int        // requests of streams that were never accepted since one that was tried apart
-}
-
 // streamKey names a queue: a stream that lies in two accounts has one for each, because
 // nothing may be sent with the other's credentials.
 type streamKey struct{ account, name string }
@@ -95,12 +74,18 @@ type schedule struct {
 	credential func(account, stream string) string
 	m          *series
 
-	streams    map[streamKey]*stream
+	streams    map[streamKey]*stream // each is the only one to walk over them
 	accounts   []*account
 	touched    []*stream
-	held       int64 // what the window charges for streams on hold
-	collecting bool  // a partition catches up: its contacts may share a request, so only full ones are sent
+	onHold     []*stream            // by themselves, or by what signs for them
+	quiet      map[*stream]struct{} // those that may be empty: no contact of theirs was pending lately
+	held       int64                // what the window charges for streams on hold
+	collecting bool                 // a partition catches up: its contacts may share a request, so only full ones are sent
+	visits     int                  // streams looked at so far: nothing that happens for each event may look at many
 }
+
+// mostPlaced bounds the streams that are placed in one go, which takes a few milliseconds: the loop has others to attend to.
+const mostPlaced = 4096
 
 // stream returns the stream of a name in an account, which is made where it is new.
 func (s *schedule) stream(name, accountID string) *stream {
@@ -114,6 +99,7 @@ func (s *schedule) stream(name, accountID string) *stream {
 		st.health.accepted = st.account.strangers.accepted.Contains(name)
 		st.signer = s.signer(key)
 		s.streams[key] = st
+		s.quiet[st] = struct{}{}
 	}
 	return st
 }
@@ -134,29 +120,24 @@ func (s *schedule) account(id string) *account {
 	return a
 }
 
-// onHold returns the credential of the account that has been on hold for longest, or nil.
-func (a *account) onHold() *credential {
-	var first *credential
-	for _, c := range a.credentials {
-		if c.held && (first == nil || cmp.Or(c.heldSince.Compare(first.heldSince), cmp.Compare(c.app, first.app)) < 0) {
-			first = c
-		}
+// each visits every stream. It is for what happens rarely, or once a second.
+func (s *schedule) each(visit func(*stream)) {
+	s.visits += len(s.streams)
+	for _, st := range s.streams {
+		visit(st)
 	}
-	return first
 }
 
-// sorted returns the streams that match by name: what is decided must not depend on the
+// holding returns the streams on hold that match, by name: what is decided must not depend on the
 // order of a map, or a seed would not replay.
-func (s *schedule) sorted(match func(*stream) bool) []*stream {
-	var found []*stream
-	for _, st := range s.streams {
+func (s *schedule) holding(match func(*stream) bool) (found []*stream) {
+	s.visits += len(s.onHold)
+	for _, st := range s.onHold {
 		if match(st) {
 			found = append(found, st)
 		}
 	}
-	slices.SortFunc(found, func(a, b *stream) int {
-		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.account.id, b.account.id))
-	})
+	slices.SortFunc(found, compareNames)
 	return found
 }
 
@@ -165,12 +146,17 @@ func (s *schedule) drop(st *stream) {
 	st.retries = retries{} // whose rows have ended: it may still be touched, and must not be placed
 	st.account.remove(st)
 	delete(s.streams, st.key())
+	delete(s.quiet, st)
+	s.list(st, false)
 }
 
 // dropEmpty forgets every stream that is empty.
 func (s *schedule) dropEmpty(now time.Time) {
-	for _, st := range s.streams {
-		if st.empty(now) {
+	s.visits += len(s.quiet)
+	for st := range s.quiet {
+		if len(st.contacts) > 0 {
+			delete(s.quiet, st)
+		} else if st.empty(now) {
 			s.drop(st)
 		}
 	}
@@ -185,14 +171,28 @@ func (s *schedule) charge(c *contact, n int64) (more int64) {
 	return more
 }
 
-// countHeld counts what a stream takes of the window among what streams on hold take.
+// countHeld counts a stream among those on hold, and what it takes of the window among what these take.
 func (s *schedule) countHeld(st *stream) {
-	held := int64(0)
-	if st.onHold() {
+	held, on := int64(0), st.onHold()
+	if on {
 		held = st.bytes
 	}
 	s.held += held - st.held
 	st.held = held
+	s.list(st, on)
+}
+
+// list has a stream among those on hold, or not.
+func (s *schedule) list(st *stream, on bool) {
+	switch {
+	case on && st.holding == 0:
+		s.onHold = append(s.onHold, st)
+		st.holding = len(s.onHold)
+	case !on && st.holding > 0:
+		last := s.onHold[len(s.onHold)-1]
+		s.onHold[st.holding-1], last.holding = last, st.holding
+		s.onHold, st.holding = slices.Delete(s.onHold, len(s.onHold)-1, len(s.onHold)), 0
+	}
 }
 
 // touch notes that something of a stream has changed that its turn depends on.
@@ -206,11 +206,11 @@ func (s *schedule) touch(st *stream) {
 // touchAll notes that the size of an account's requests has changed, which decides
 // whether its streams are full.
 func (s *schedule) touchAll(a *account) {
-	for _, st := range s.streams {
-		if st.account == a {
+	s.each(func(st *stream) {
+		if st.account == a && st.queue.rows > 0 {
 			s.touch(st)
 		}
-	}
+	})
 }
 
 // collect says whether a partition catches up.
@@ -219,9 +219,11 @@ func (s *schedule) collect(collecting bool) {
 		return
 	}
 	s.collecting = collecting
-	for _, st := range s.streams {
-		s.touch(st)
-	}
+	s.each(func(st *stream) {
+		if st.queue.rows > 0 {
+			s.touch(st)
+		}
+	})
 }
 
 // started and settled count a request of a stream, which had a standing before it.
@@ -260,7 +262,9 @@ func (s *schedule) settled(req *Request) {
 // next returns the stream that sends next, or nil where none may. It stays where it is
 // until it is touched.
 func (s *schedule) next(now time.Time) *stream {
-	s.place(now)
+	if !s.place(now) {
+		return nil // which goes first is not known yet
+	}
 	var best *stream
 	var of standing
 	for _, a := range s.accounts {
@@ -282,20 +286,6 @@ func (s *schedule) next(now time.Time) *stream {
 	return best
 }
 
-// countBusy counts the time since all slots were busy, and notes whether they are now.
-func (a *account) countBusy(now time.Time, busy bool) {
-	if !a.busySince.IsZero() {
-		a.busy.Add(now.Sub(a.busySince).Seconds())
-	}
-	a.busySince = time.Time{}
-	if busy {
-		a.busySince = now
-	}
-}
-
-// refused notes that an account's gate lets nothing through before again.
-func (a *account) refused(now, again time.Time) { a.again = later(again, now.Add(time.Millisecond)) }
-
 // mayStart is when the account as a whole lets a request start, but for its gate:
 // now, a time, or never where only a result can change it.
 func (s *schedule) mayStart(a *account, now time.Time) time.Time {
@@ -311,7 +301,9 @@ func (s *schedule) mayStart(a *account, now time.Time) time.Time {
 // wake returns when next may answer differently although nothing else happens, and
 // the zero time where only an event or a result can change it.
 func (s *schedule) wake(now time.Time) time.Time {
-	s.place(now)
+	if !s.place(now) {
+		return now
+	}
 	wake := never
 	for _, a := range s.accounts {
 		next := never
@@ -338,15 +330,22 @@ func (s *schedule) wake(now time.Time) time.Time {
 	return wake
 }
 
-// place moves the streams that were touched to where they belong.
-func (s *schedule) place(now time.Time) {
-	for _, st := range s.touched {
+// place moves the streams that were touched to where they belong, and reports whether that was
+// done for all of them.
+func (s *schedule) place(now time.Time) bool {
+	n := min(len(s.touched), mostPlaced)
+	s.visits += n
+	for _, st := range s.touched[:n] {
 		st.changed = false
 		due, first := s.timing(st)
 		st.account.move(st, due, first, now)
 	}
-	clear(s.touched)
+	clear(s.touched[:n])
+	if s.touched = s.touched[n:]; len(s.touched) > 0 {
+		return false
+	}
 	s.touched = s.touched[:0]
+	return true
 }
 
 // timing works out when a stream may be sent, and the rank of the oldest event that it

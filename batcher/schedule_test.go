@@ -24,7 +24,7 @@ func newTestSchedule() *testSchedule {
 	cfg.MaxRows, cfg.MaxInFlight, cfg.Linger = 3, 2, time.Second
 	m := newSeries(&metrics.New(prometheus.NewRegistry()).Batcher)
 	return &testSchedule{
-		schedule{cfg: &cfg, gates: func(string) (Gate, bool) { return open{}, true }, m: &m, streams: map[streamKey]*stream{}},
+		schedule{cfg: &cfg, gates: func(string) (Gate, bool) { return open{}, true }, m: &m, streams: map[streamKey]*stream{}, quiet: map[*stream]struct{}{}},
 		time.Unix(1_700_000_000, 0),
 	}
 }

@@ -54,7 +54,7 @@ func (w *Window) snapshot() *snapshot {
 	for _, a := range w.schedule.accounts {
 		s.held[a] = &holdTotals{}
 	}
-	for _, st := range w.schedule.streams {
+	w.schedule.each(func(st *stream) {
 		if st.health.backoff.After(s.now) {
 			s.backingOff++
 		}
@@ -77,19 +77,20 @@ func (w *Window) snapshot() *snapshot {
 			}
 			s.held[st.account][kind].add(t)
 		}
-	}
+	})
 	for req := range w.requests {
 		s.consider(req.rows[0])
 		s.rowsInFlight += len(req.rows)
 	}
 	for _, cl := range w.claims.owned {
 		s.consider(cl.deferred.head)
-		s.considerParked(cl)
-	}
-	for _, letters := range [][]*DeadLetter{w.outbox.deferred, w.outbox.waiting} {
-		for _, d := range letters {
+		for _, d := range cl.letters {
 			s.considerAs(waitDeadLetter, d.sources)
 		}
+		s.considerParked(cl)
+	}
+	for _, d := range w.outbox.waiting {
+		s.considerAs(waitDeadLetter, d.sources)
 	}
 	for d := range w.outbox.inFlight {
 		s.considerAs(waitDeadLetter, d.sources)
@@ -271,7 +272,7 @@ func (w *Window) Status(now time.Time) Status {
 		status.Accounts = append(status.Accounts, s.account(a))
 	}
 	slices.SortFunc(s.onHold, func(a, b *stream) int {
-		return cmp.Or(a.health.hold.since.Compare(b.health.hold.since), cmp.Compare(a.name, b.name), cmp.Compare(a.account.id, b.account.id))
+		return cmp.Or(a.health.hold.since.Compare(b.health.hold.since), compareNames(a, b))
 	})
 	shown := min(len(s.onHold), mostHoldsShown)
 	for _, st := range s.onHold[:shown] {

@@ -2,7 +2,9 @@ package batcher
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -191,7 +193,7 @@ func TestSnapshot_LooksOnly(t *testing.T) {
 	t.Parallel()
 	seen := func(w *testWindow) string {
 		out := fmt.Sprintf("%d contacts, %d bytes, wake %v, %d lines\n", w.pending.contacts, w.bytes(), w.Wake(), len(w.log.lines))
-		for _, st := range w.schedule.sorted(func(*stream) bool { return true }) {
+		for _, st := range slices.SortedFunc(maps.Values(w.schedule.streams), compareNames) {
 			out += fmt.Sprintf("%s: %d contacts, %q, %d groups, %+v, %v, %v, account %+v\n",
 				st.name, len(st.contacts), st.queue.ids(), len(st.retries.groups), st.health, st.due, st.rank, st.account.health)
 		}

@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"cmp"
 	"container/heap"
 	"time"
 )
@@ -45,6 +46,11 @@ func (a *account) promote(now time.Time) {
 // compareRanks compares streams by the age of their events. No two are equal, so that
 // what is decided does not depend on how a heap is laid out.
 func compareRanks(a, b *stream) int { return a.rank.compare(b.rank) }
+
+// compareNames compares streams by what an operator knows them by.
+func compareNames(a, b *stream) int {
+	return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.account.id, b.account.id))
+}
 
 // streamHeap orders streams by rank (ready) or by due (waiting).
 type streamHeap struct {

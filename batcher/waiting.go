@@ -26,16 +26,16 @@ type StreamStatus struct {
 func (s *snapshot) busiest() []StreamStatus {
 	var most []*stream // the fewest last
 	order := func(a, b *stream) int {
-		return cmp.Or(cmp.Compare(len(b.contacts), len(a.contacts)), cmp.Compare(a.name, b.name), cmp.Compare(a.account.id, b.account.id))
+		return cmp.Or(cmp.Compare(len(b.contacts), len(a.contacts)), compareNames(a, b))
 	}
-	for _, st := range s.w.schedule.streams {
+	s.w.schedule.each(func(st *stream) {
 		if len(st.contacts) == 0 || len(most) == mostStreamsShown && order(st, most[len(most)-1]) > 0 {
-			continue
+			return
 		}
 		at, _ := slices.BinarySearchFunc(most, st, order)
 		most = slices.Insert(most, at, st)
 		most = most[:min(len(most), mostStreamsShown)]
-	}
+	})
 	shown := make([]StreamStatus, len(most))
 	for i, st := range most {
 		shown[i] = s.stream(st)

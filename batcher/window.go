@@ -39,13 +39,14 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 		cfg: cfg, m: newSeries(m), claims: newClaims(), seen: newSeen(cfg.RememberContacts), log: newEventLog(),
 		requests: map[*Request]struct{}{},
 	}
-	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[streamKey]*stream{}}
+	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[streamKey]*stream{}, quiet: map[*stream]struct{}{}}
 	w.health = health{cfg: &w.cfg, rand: rand.New(rand.NewPCG(seed, seed)), m: &w.m, log: &w.log, schedule: &w.schedule}
 	w.outbox = outbox{m: &w.m, seen: &w.seen, inFlight: map[*DeadLetter]struct{}{}}
 	w.pending = pending{
-		m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, index: index{schedule: &w.schedule},
+		m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, index: index{schedule: &w.schedule, byID: map[string]*contact{}},
 		late: map[contactKey]time.Time{}, alone: map[contactKey]time.Time{},
 	}
+	w.pending.catchUp = catchUp{start: w.pending.start, room: mostPlaced}
 	return w
 }
 
@@ -80,7 +81,8 @@ func (w *Window) CaughtUp(now time.Time, c contactsync.Claim) {
 		return
 	}
 	w.outbox.caughtUp(cl)
-	w.pending.caughtUp(w.now, cl)
+	w.pending.catchUp.ended(w.now, cl)
+	w.pending.catchUp.letGo(w.now)
 	w.schedule.collect(w.claims.catchingUp > 0)
 }
 
@@ -175,6 +177,9 @@ func (w *Window) Next(now time.Time) *Request {
 	if w.draining {
 		return nil
 	}
+	if w.pending.catchUp.room = mostPlaced; !w.pending.catchUp.letGo(w.now) {
+		return nil
+	}
 	for st := w.schedule.next(w.now); st != nil; st = w.schedule.next(w.now) {
 		w.health.review(w.now, st)
 		if w.pending.dissolve(w.now, st, st.health.hold != nil) {
@@ -207,6 +212,9 @@ func (w *Window) Next(now time.Time) *Request {
 func (w *Window) Wake() time.Time {
 	if w.draining {
 		return time.Time{}
+	}
+	if len(w.pending.catchUp.caught) > 0 {
+		return w.now
 	}
 	return w.schedule.wake(w.now)
 }
@@ -259,7 +267,7 @@ func (w *Window) Forget(now time.Time) {
 	w.outbox.released(w.claims.end())
 	w.outbox.forget()
 	w.seen.forgetUnwritten()
-	w.pending.forget()
+	w.pending.forget(w.requests)
 	w.schedule.collect(false)
 	w.draining = false
 	w.schedule.dropEmpty(w.now)
@@ -272,15 +280,15 @@ func (w *Window) Forget(now time.Time) {
 func (w *Window) Expire(now time.Time) {
 	w.clock(now)
 	most := expireAtOnce
-	for _, st := range w.schedule.sorted(func(st *stream) bool { return w.health.expired(w.now, st) }) {
+	for _, st := range w.schedule.holding(func(st *stream) bool { return w.health.expired(w.now, st) }) {
 		n := w.pending.expire(w.now, st, most, st.health.hold.last, func(c *contact) bool { return w.now.Sub(c.since) >= w.cfg.HoldMax })
 		w.health.countExpired(w.now, st, n)
 		most -= n
 	}
-	for _, st := range w.schedule.sorted(func(st *stream) bool { return st.health.hold != nil && st.health.hold.asideBelow > 0 }) {
+	for _, st := range w.schedule.holding(func(st *stream) bool { return st.health.hold != nil && st.health.hold.asideBelow > 0 }) {
 		most -= decisions{w}.goOn(st, most)
 	}
-	for _, st := range w.schedule.sorted(func(st *stream) bool {
+	for _, st := range w.schedule.holding(func(st *stream) bool {
 		return st.idle(w.now) && st.health.hold != nil && st.health.hold.asideBelow == 0
 	}) {
 		w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with

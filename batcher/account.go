@@ -1,0 +1,53 @@
+package batcher
+
+import (
+	"cmp"
+	"time"
+)
+
+// account is the streams that share one gate.
+type account struct {
+	id     string
+	gate   Gate
+	health accountHealth
+
+	strangers   strangers
+	credentials map[string]*credential // by the app; empty for the account's own
+
+	ready     streamHeap // oldest pending event first
+	waiting   streamHeap // soonest due first
+	again     time.Time  // the gate refused until then
+	latency   latency    // of its requests
+	busy      counter    // seconds for which all slots were busy while something was ready
+	busySince time.Time  // zero while they are not
+	delivered time.Time  // the last contact
+	inFlight  int        // requests
+	apart     int        // those of them that are no regular work
+	others    int        // requests of regular work since one that was none
+	newcomers int        // requests of streams that were never accepted since one that was tried apart
+}
+
+// onHold returns the credential of the account that has been on hold for longest, or nil.
+func (a *account) onHold() *credential {
+	var first *credential
+	for _, c := range a.credentials {
+		if c.held && (first == nil || cmp.Or(c.heldSince.Compare(first.heldSince), cmp.Compare(c.app, first.app)) < 0) {
+			first = c
+		}
+	}
+	return first
+}
+
+// countBusy counts the time since all slots were busy, and notes whether they are now.
+func (a *account) countBusy(now time.Time, busy bool) {
+	if !a.busySince.IsZero() {
+		a.busy.Add(now.Sub(a.busySince).Seconds())
+	}
+	a.busySince = time.Time{}
+	if busy {
+		a.busySince = now
+	}
+}
+
+// refused notes that an account's gate lets nothing through before again.
+func (a *account) refused(now, again time.Time) { a.again = later(again, now.Add(time.Millisecond)) }

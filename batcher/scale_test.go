@@ -1,0 +1,143 @@
+package batcher
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/event"
+)
+
+// What happens for each event looks at as few streams, however many there are.
+func TestWindow_LooksAtFewStreams(t *testing.T) {
+	t.Parallel()
+	for name, op := range map[string]func(w *testWindow){
+		"a new contact": func(w *testWindow) { w.add("st-3/new") },
+		"a new stream":  func(w *testWindow) { w.add("new/x") },
+		"a merge":       func(w *testWindow) { w.add("st-3/c") },
+		"a delete":      func(w *testWindow) { w.remove("st-3/c") },
+		"a tombstone that names its stream": func(w *testWindow) {
+			ev := w.event("st-3/c")
+			ev.Kind = event.Tombstone
+			w.Add(w.now, ev)
+		},
+		"the first tombstone without a stream": func(w *testWindow) {
+			ev := w.event("st-3/c3")
+			ev.Kind, ev.Contact.Stream = event.Tombstone, ""
+			w.Add(w.now, ev)
+		},
+		"a second that passes": func(w *testWindow) { w.now = w.now.Add(time.Second); w.Expire(w.now) },
+		"the end of the catch-up of one of several partitions": func(w *testWindow) {
+			w.CaughtUp(w.now, laterClaims(2)[0])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for _, streams := range []int{10, 3000} {
+				w := newTestWindow(t, func(c *Config) { c.Linger = time.Hour })
+				w.Assign(w.now, laterClaims(2), true)
+				for i := range streams {
+					w.add(fmt.Sprintf("st-%d/c", i))
+				}
+				w.Next(w.now)
+				w.Expire(w.now) // those that are new may be empty
+				before := w.schedule.visits
+				op(w)
+				if w.Next(w.now) != nil {
+					t.Fatal("something is ready")
+				}
+				w.Wake()
+				if n := w.schedule.visits - before; n > 2 {
+					t.Errorf("%d of %d streams were looked at", n, streams)
+				}
+			}
+		})
+	}
+}
+
+// laterClaims are partitions besides that of testClaim.
+func laterClaims(n int) []contactsync.Claim {
+	claims := make([]contactsync.Claim, n)
+	for i := range claims {
+		claims[i] = contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: int32(i + 10)}, Generation: testClaim.Generation}
+	}
+	return claims
+}
+
+// The end of catch-up makes many contacts and streams ready at once. The loop does that in steps, and decides
+// only then what goes first: the oldest event, and not what was placed first.
+func TestWindow_CatchUpEndsInSmallSteps(t *testing.T) {
+	t.Parallel()
+	const partitions, streams = 10, 3 * mostPlaced
+	w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
+	claims := laterClaims(partitions)
+	w.Assign(w.now, claims, true)
+	for i := range streams {
+		w.addTo(claims[i%partitions], fmt.Sprintf("st-%d/c", i))
+	}
+	oldest := w.event("oldest/c")
+	oldest.Record.TopicPartition, oldest.Record.Time = claims[partitions-1].TopicPartition, w.now.Add(-time.Hour)
+	w.claims.owned[claims[partitions-1]].ranked = time.Time{}
+	w.Add(w.now, oldest)
+	for _, c := range claims {
+		w.CaughtUp(w.now, c)
+	}
+	w.add("st-0/late")
+	var req *Request
+	steps := 0
+	for ; req == nil && steps < 100; steps++ {
+		before := w.schedule.visits
+		req = w.Next(w.now)
+		if wake := w.Wake(); req == nil && !wake.Equal(w.now) {
+			t.Fatalf("after %d steps the window wakes at %v", steps, wake)
+		}
+		if n := w.schedule.visits - before; n > 2*mostPlaced {
+			t.Fatalf("%d streams were placed in one step", n)
+		}
+	}
+	if steps < 3 || req.Batch.Stream != "oldest" {
+		t.Errorf("after %d steps %s goes first", steps, req.Batch.Stream)
+	}
+	for w.Next(w.now) != nil {
+		continue
+	}
+	st := w.schedule.streams[streamKey{"a", "st-0"}]
+	if w.pending.contacts != streams+2 || len(w.pending.catchUp.caught) > 0 || st.queue.tail != nil && st.queue.tail.id != "late" {
+		t.Errorf("%d contacts, %d claims left, %s is the last of its stream", w.pending.contacts, len(w.pending.catchUp.caught), st.queue.tail.id)
+	}
+}
+
+// A walk over all streams is counted, so that the tests above see it.
+func TestSchedule_WalksAreCounted(t *testing.T) {
+	t.Parallel()
+	walk := regexp.MustCompile(`range (maps\.\w+\()?([\w.]*schedule\.(streams|quiet|onHold)|s\.(streams|quiet))\b`)
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if walk.MatchString(line) {
+				found = append(found, file+": "+strings.TrimSpace(line))
+			}
+		}
+	}
+	want := []string{"schedule.go: for _, st := range s.streams {", "schedule.go: for st := range s.quiet {"}
+	if !slices.Equal(found, want) {
+		t.Errorf("walks: %q, want those of each and dropEmpty: %q", found, want)
+	}
+}
