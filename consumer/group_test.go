@@ -12,6 +12,7 @@ import (
 
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/metrics"
 )
 
 // What ends a generation, its events are drained and committed in it, and only then
@@ -355,12 +356,20 @@ func TestConsumer_SeriesMoveWithTheirPartitions(t *testing.T) {
 		}
 		stop := f.run(t)
 		kafka.Sleep(t.Context(), 30*time.Second)
-		names := []string{"lag_records", "unread_records", "last_commit_timestamp_seconds", "pending_records", "committed_offset", "read_offset", "partition_state"}
+		var names []string
+		for _, s := range metrics.Describe() {
+			if slices.ContainsFunc(s.Labels, func(l metrics.Label) bool { return l.Name == "partition" }) {
+				names = append(names, s.Name)
+			}
+		}
+		if len(names) < 8 {
+			t.Errorf("series of partitions: %v", names)
+		}
 		check := func(when string, partitions ...string) {
 			t.Helper()
 			found := f.partitionsBySeries(t)
 			for _, name := range names {
-				if got := found["contactsync_consumer_"+name]; !slices.Equal(got, partitions) {
+				if got := found[name]; !slices.Equal(got, partitions) {
 					t.Errorf("%s, %s is there of the partitions %v, want %v", when, name, got, partitions)
 				}
 			}
