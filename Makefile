@@ -180,10 +180,10 @@ chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its
 	    -schema-location '$(CACHE)/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json' $(CACHE)/rendered.yaml; \
 	done; done
 
-rules: ## check the alerts, and each against its fault; as written and as the chart renders them with other thresholds
+rules: ## check the alerts, each against its fault and at its bound; as written and as the chart renders them with other thresholds
 	@command -v promtool >/dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }
 	promtool check rules helm/contactsync/files/rules.yaml
-	promtool test rules helm/rules_test.yaml
+	promtool test rules helm/rules_test.yaml helm/bounds_test.yaml
 	@mkdir -p $(CACHE)
 	$(TOOL) helm template release helm/contactsync -f helm/contactsync/ci/full-values.yaml --kube-version $(lastword $(K8S)) \
 	  -s templates/prometheusrule.yaml | sed '1,/^spec:/d; s/^  //' > $(CACHE)/rules.yaml

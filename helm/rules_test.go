@@ -62,10 +62,10 @@ func TestRules_NameSeriesThatThereAre(t *testing.T) {
 }
 
 // Each alert has a heading in the runbook with all four parts, a command to look and one to
-// mend, and a case in which it fires.
+// mend, a case in which it fires, and one just above its bound.
 func TestRules_EachAlertHasItsHeadingAndItsCase(t *testing.T) {
 	t.Parallel()
-	cases := read(t, "rules_test.yaml")
+	cases, bounds := read(t, "rules_test.yaml"), read(t, "bounds_test.yaml")
 	headings := map[string]string{}
 	for _, section := range strings.Split(read(t, "../docs/runbook.md"), "\n## ")[1:] {
 		name, text, _ := strings.Cut(section, "\n")
@@ -93,6 +93,9 @@ func TestRules_EachAlertHasItsHeadingAndItsCase(t *testing.T) {
 		}
 		if !strings.Contains(cases, "name: "+r.Alert+"\n") || !strings.Contains(cases, `alertname="`+r.Alert+`"`) {
 			t.Errorf("no case of rules_test.yaml has %s fire", r.Alert)
+		}
+		if !strings.Contains(bounds, "name: "+r.Alert+" above its bound\n") {
+			t.Errorf("no case of bounds_test.yaml has %s just above its bound", r.Alert)
 		}
 	}
 	for name := range headings {
