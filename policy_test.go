@@ -74,7 +74,7 @@ func TestPolicy_TopLevel(t *testing.T) {
 func TestPolicy_Imports(t *testing.T) {
 	t.Parallel()
 	stages := []string{module + "/consumer", module + "/batcher", module + "/upstream", module + "/internal/deadletter"}
-	above := []string{module + "/internal/replay", module + "/internal/app"}
+	above := []string{module + "/internal/replay", module + "/internal/app", module + "/internal/explain"}
 	below := []string{module + "/internal/kafka", module + "/internal/event"}
 	for _, p := range packages(t) {
 		for _, imp := range p.Imports {

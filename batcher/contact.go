@@ -35,6 +35,7 @@ type contact struct {
 	charge  int64     // what the window charges for it
 
 	sends        int       // requests that carried it
+	request      uint32    // the last of them, see history
 	attempts     int       // readable answers about rows that left this one open
 	firstFail    time.Time // first failure of a request with it
 	maybeApplied bool      // a request carrying it ended without a usable answer

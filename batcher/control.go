@@ -95,12 +95,19 @@ func (b *Batcher) giveUp(now time.Time) {
 }
 
 // do has the loop call f between two of its rounds, and waits until it has.
-func (b *Batcher) do(f func(now time.Time)) {
+func (b *Batcher) do(f func(now time.Time)) { _ = b.within(context.Background(), f) }
+
+// within does so unless ctx ends before the loop comes to it.
+func (b *Batcher) within(ctx context.Context, f func(now time.Time)) error {
 	done := make(chan struct{})
 	select {
 	case b.control <- func(now time.Time) { f(now); close(done) }:
 		<-done
+		return nil
 	case <-b.stopped:
+		return errStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

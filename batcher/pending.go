@@ -241,7 +241,7 @@ func (p *pending) deliver(c *contact) {
 		if live(c.sources) {
 			generation = c.sources[len(c.sources)-1].claim.Generation
 		}
-		p.seen.noteSent(c.key(), c.version, generation)
+		p.seen.noteSent(c.key(), c.version, generation, c.request)
 	}
 	p.end(c)
 }

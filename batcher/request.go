@@ -30,6 +30,7 @@ type Request struct {
 	Batch  contactsync.Batch
 	Reason BatchReason
 
+	number  uint32    // see history
 	cancel  func()    // set by the loop; gives the request up
 	started time.Time // set by the loop once more when it is sent
 	stream  *stream

@@ -70,7 +70,10 @@ type remembered struct {
 
 	noted uint64
 	sent  int32 // the generation in which the API has accepted a state of the contact last; -1 where it has not
-	again int64 // offset of a tombstone that was read again, the last one; -1 for none
+	// request is the one by which the API has accepted this state, see history; 0 where it ended
+	// otherwise.
+	request uint32
+	again   int64 // offset of a tombstone that was read again, the last one; -1 for none
 }
 
 // newSeen remembers at most so many contacts.
@@ -122,7 +125,7 @@ func (s *seen) note(key contactKey, v version) {
 		sent = known.sent
 	}
 	s.noted++
-	s.known.Add(key, remembered{v, s.noted, sent, -1})
+	s.known.Add(key, remembered{v, s.noted, sent, 0, -1})
 }
 
 // noteTombstone remembers a tombstone. One that is read again came before what was noted since in
@@ -143,13 +146,13 @@ func (s *seen) noteTombstone(key contactKey, v version, again bool) {
 	s.known.Add(key, gone)
 }
 
-// noteSent remembers a state that the API has accepted in a generation.
-func (s *seen) noteSent(key contactKey, v version, generation int32) {
+// noteSent remembers a state that the API has accepted in a generation, by a request.
+func (s *seen) noteSent(key contactKey, v version, generation int32, request uint32) {
 	if s.known == nil {
 		return
 	}
 	s.noted++
-	s.known.Add(key, remembered{v, s.noted, generation, -1})
+	s.known.Add(key, remembered{v, s.noted, generation, request, -1})
 }
 
 // sentOlder reports whether the API has accepted a state of an event's contact since that

@@ -26,6 +26,7 @@ type Window struct {
 	outbox   outbox
 	seen     seen
 	log      eventLog
+	history  history
 	requests map[*Request]struct{} // in flight
 	draining bool                  // nothing is started any more
 	observed time.Time             // last
@@ -195,6 +196,7 @@ func (w *Window) Next(now time.Time) *Request {
 		req := w.pending.take(w.now, st, most, mostBytes, w.schedule.regularFirst(st, standing))
 		req.Batch.Purpose = req.purpose()
 		req.started = w.now
+		w.history.start(req)
 		req.report, req.warned = report, st.health.credentialsRefused
 		if size := &st.account.health.size; req.group == nil && len(req.rows) > 1 && size.larger(int64(len(req.rows)), req.bytes) {
 			req.trial, size.trying = true, true
@@ -226,6 +228,7 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	w.clock(now)
 	req.report(w.now, r)
 	delete(w.requests, req)
+	w.history.settle(w.now, req, r)
 	st := req.stream
 	w.schedule.settled(req)
 	st.account.latency.note(w.now.Sub(req.started), r.Kind)

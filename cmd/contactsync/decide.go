@@ -26,8 +26,13 @@ const maxAnswer = 64 << 20
 type replica struct{ file, address, client string }
 
 func (r *replica) flags(cmd *cobra.Command) {
-	configFlag(cmd, &r.file)
+	r.ways(cmd)
 	cmd.Flags().StringVar(&r.address, "admin", "", "the replica's admin port as host:port, or as https://host:port; admin.listen of the settings where it is empty")
+}
+
+// ways are the flags that say how it is reached, wherever it is.
+func (r *replica) ways(cmd *cobra.Command) {
+	configFlag(cmd, &r.file)
 	cmd.Flags().StringVar(&r.client, "admin-client", "", "file with user and TLS for an admin port that asks for them, in the form of Prometheus' http_config")
 }
 

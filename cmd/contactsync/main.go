@@ -107,7 +107,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return usage("%w: it belongs to a command, and %s --help lists them", err, cmd.CommandPath())
 	})
 	group(root)
-	root.AddCommand(runCommand(environ), checkCommand(environ), dlqCommand(environ), setAsideCommand(environ), feedCommand(environ), holdCommand(environ), answersCommand(environ), statusCommand(environ), versionCommand())
+	root.AddCommand(runCommand(environ), checkCommand(environ), dlqCommand(environ), setAsideCommand(environ), feedCommand(environ), holdCommand(environ), answersCommand(environ), statusCommand(environ), explainCommand(environ), versionCommand())
 	err := root.ExecuteContext(ctx)
 	switch {
 	case err == nil:

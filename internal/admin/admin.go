@@ -41,7 +41,9 @@ type Deps struct {
 	// ReleaseHold and SetHoldAside take one about a stream on hold, likewise.
 	ReleaseHold  func(account, stream string) error
 	SetHoldAside func(account, stream, reason string) error
-	Log          *slog.Logger
+	// Explain says what is known of a contact, or returns why it cannot before ctx ends.
+	Explain func(ctx context.Context, stream, contact string) (any, error)
+	Log     *slog.Logger
 }
 
 // Bounds of what clients can take. A connection speaks HTTP/1 and so has one request at a
@@ -217,6 +219,7 @@ func handler(cfg Config, deps Deps) http.Handler {
 	mux.HandleFunc("GET /api/events", live.events)
 	mux.Handle("GET "+AnswersPath, cfg.privately(answers(deps.Answers)))
 	mux.Handle("GET "+AnswersPath+"/{hash}", cfg.privately(answer(deps.Answer)))
+	mux.Handle("GET "+ExplainPath, cfg.privately(explain(deps.Explain)))
 	mux.Handle("POST "+SetAsidePath, setAside(deps.SetAside))
 	mux.Handle("POST "+ResumeFeedPath, resumeFeed(deps.ResumeFeed))
 	mux.Handle("POST "+ReleaseHoldPath, releaseHold(deps.ReleaseHold))

@@ -265,6 +265,7 @@ func TestServer_UsersAndTLS(t *testing.T) {
 		ResumeFeed:   func(contactsync.TopicPartition, int64, bool) error { return nil },
 		ReleaseHold:  func(string, string) error { return nil },
 		SetHoldAside: func(string, string, string) error { return nil },
+		Explain:      func(context.Context, string, string) (any, error) { return 1, nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +291,7 @@ func TestServer_UsersAndTLS(t *testing.T) {
 	}
 	for page, want := range map[string]int{
 		"GET /metrics": 200, "GET /status": 200, "GET /livez": 200, "GET /readyz": 200, "GET /debug/pprof/": 200, "GET /": 200, "GET " + StatusPath: 200, "GET /nothing": 404,
-		"GET " + AnswersPath: 200, "GET " + AnswersPath + "/a3f91c02": 200,
+		"GET " + ExplainPath + "?stream=s&contact=c": 200, "GET " + AnswersPath: 200, "GET " + AnswersPath + "/a3f91c02": 200,
 		"POST " + SetAsidePath + "?topic=t&partition=0&first=1&last=2":    202,
 		"POST " + ResumeFeedPath + "?topic=t&partition=0&records=0":       202,
 		"POST " + ReleaseHoldPath + "?stream=s":                           202,

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -23,6 +24,7 @@ func FuzzRequest(f *testing.F) {
 		"POST /set-aside?topic=t&partition=0&first=1&last=2 HTTP/1.1\r\nHost: localhost:8080\r\n\r\n",
 		"POST /set-aside?topic=t&partition=99999999999&first=-1&last=9e9 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\r\n",
 		"POST /feed/resume HTTP/1.1\r\nHost: [::1]:1\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 33\r\n\r\ntopic=t&partition=0&records=1&%00",
+		"GET /api/explain?stream=st-1&contact=c%1b HTTP/1.1\r\nHost: localhost:8080\r\n\r\n",
 		"POST /hold/release?stream=%1b%5b2J HTTP/1.1\r\nHost: localhost:1\r\nSec-Fetch-Site: cross-site\r\n\r\n",
 		"POST /hold/set-aside HTTP/1.1\r\nHost: localhost:1\r\nContent-Type: multipart/form-data; boundary=x\r\nContent-Length: 70\r\n\r\n--x\r\nContent-Disposition: form-data; name=\"stream\"\r\n\r\ns\r\n--x--\r\n......",
 	} {
@@ -39,6 +41,12 @@ func FuzzRequest(f *testing.F) {
 		ResumeFeed:   func(contactsync.TopicPartition, int64, bool) error { return one() },
 		ReleaseHold:  func(string, string) error { return one() },
 		SetHoldAside: func(string, string, string) error { return one() },
+		Explain: func(_ context.Context, stream, contact string) (any, error) {
+			if !contactsync.IsName(stream) || !contactsync.IsName(contact) {
+				f.Errorf("asked of %q %q", stream, contact)
+			}
+			return contact, nil
+		},
 	}), pageConnections, log).Handler
 	f.Fuzz(func(t *testing.T, text string, own bool) {
 		if len(text) > maxHeaderBytes+2*maxBodyBytes {
@@ -56,6 +64,9 @@ func FuzzRequest(f *testing.F) {
 		h.ServeHTTP(res, req.WithContext(t.Context()))
 		if decided > 1 || decided == 1 && (!own || req.Method != http.MethodPost || !loopback(req.Host) || res.Code != http.StatusConflict) {
 			t.Errorf("%q decided %d times: %d", text, decided, res.Code)
+		}
+		if req.URL.Path == ExplainPath && res.Code == http.StatusOK && (!own || !loopback(req.Host)) {
+			t.Errorf("%q is told of a contact", text)
 		}
 		if res.Code != http.StatusOK && res.Body.Len() > 4<<10+2*len(text) {
 			t.Errorf("%q is refused with %d bytes", text, res.Body.Len())

@@ -112,7 +112,7 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 	}
 	a.batcher = batcher.New(cfg.Batcher, deps)
 	a.admin, err = admin.Listen(ctx, cfg.Admin, admin.Deps{
-		Gatherer: o.Registry, Stuck: a.Stuck, NotReady: a.NotReady, Status: a.status, Answers: a.answers, Answer: a.answer,
+		Gatherer: o.Registry, Stuck: a.Stuck, NotReady: a.NotReady, Status: a.status, Answers: a.answers, Answer: a.answer, Explain: a.explain,
 		SetAside: a.consumer.SetAside, ResumeFeed: a.consumer.ResumeFeed,
 		ReleaseHold: a.batcher.ReleaseHold, SetHoldAside: a.batcher.SetHoldAside, Log: o.Log,
 	})

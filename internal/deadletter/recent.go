@@ -12,7 +12,7 @@ import (
 const mostRecent = 50
 
 // Written is what is remembered of a dead letter: no word of the API and nothing of the
-// contact, which are in the topic.
+// contact but its id, which is not shown.
 type Written struct {
 	At       time.Time          `json:"at"`
 	Reason   contactsync.Reason `json:"reason"`
@@ -21,6 +21,13 @@ type Written struct {
 	Events   int                `json:"events"`   // that it ends
 	Status   int                `json:"status,omitzero"`
 	Attempts int                `json:"attempts,omitzero"`
+
+	stream, contact string // the latter folded
+}
+
+// Of reports whether it is one of a contact.
+func (w *Written) Of(stream, contact string) bool {
+	return w.contact != "" && w.stream == stream && w.contact == contactsync.FoldID(contact)
 }
 
 // recent remembers the last dead letters.
@@ -37,6 +44,7 @@ func (r *recent) add(l contactsync.DeadLetter, command string) {
 	}
 	r.list = append(r.list, Written{
 		At: time.Now(), Reason: l.Reason, Position: l.Record.String(), Command: command, Events: len(l.Positions), Status: l.Status, Attempts: l.Attempts,
+		stream: l.Stream, contact: contactsync.FoldID(l.Contact),
 	})
 }
 

@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/contactsync/contactsync/internal/lab/harness"
+	"github.com/contactsync/contactsync/internal/lab/logbuffer"
+	"github.com/contactsync/contactsync/internal/lab/loopback"
+	"github.com/contactsync/contactsync/internal/lab/stub"
+)
+
+// explainLab is the program in processes of its own, between a broker and an API.
+type explainLab struct {
+	*harness.Lab
+	t      *testing.T
+	api    *stub.Server
+	kafka  *kgo.Client
+	dir    string
+	secret string
+}
+
+const folded = "6964af60450340957c61a2b3"
+
+func newExplainLab(t *testing.T, rules ...stub.Rule) *explainLab {
+	t.Helper()
+	h, err := harness.New(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	l := &explainLab{Lab: h, t: t, dir: t.TempDir()}
+	if l.api, err = h.AddAPI(stub.DefaultConfig()); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rules {
+		l.must(l.api.Put(r))
+	}
+	l.secret = filepath.Join(l.dir, "secret")
+	l.must(os.WriteFile(l.secret, []byte(stub.LabSecret), 0o600))
+	if l.kafka, err = kgo.NewClient(kgo.SeedBrokers(h.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(l.kafka.Close)
+	return l
+}
+
+func (l *explainLab) must(err error) {
+	l.t.Helper()
+	if err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+// start starts the program, and returns its settings.
+func (l *explainLab) start(batcher string) (file string) {
+	l.t.Helper()
+	addrs, err := loopback.Free(l.t.Context(), 1)
+	l.must(err)
+	file = filepath.Join(l.dir, "settings.yaml")
+	text := fmt.Sprintf(`
+kafka: {brokers: [%q]}
+consumer: {topics: [%s], group: %s, session_timeout: 6s, heartbeat_interval: 200ms, fetch_max_wait: 50ms, commit_interval: 100ms, drain_timeout: 1s, on_unreadable_feed: "off"}
+batcher: {linger: 50ms, backoff_min: 50ms, backoff_max: 500ms, ambiguous_retry_delay: 100ms, dead_letter_max_per_minute: 1000%s}
+deadletter: {topic: %s}
+admin: {listen: %q}
+upstream:
+  timeout: 2s
+  accounts:
+    - {id: acme, host: %q, allow_plaintext: true, budget: {requests: 0}, credentials: {client_id: %s, client_secret_file: %q}}
+`, l.Brokers[0], l.Topic, l.Group, batcher, l.DeadLetters, addrs[0], l.api.URL(), stub.LabAppID, l.secret)
+	l.must(os.WriteFile(file, []byte(text), 0o600))
+	var log logbuffer.Buffer
+	p := exec.CommandContext(l.t.Context(), os.Args[0], "run", "--config", file)
+	p.Env = append(os.Environ(), asProgram+"=1")
+	p.Stdout, p.Stderr = &log, &log
+	l.must(p.Start())
+	l.t.Cleanup(func() {
+		_ = p.Process.Signal(syscall.SIGTERM)
+		_ = p.Wait() // the test's end may have killed it
+	})
+	return file
+}
+
+// put writes an update to a partition; members are more of the event.
+func (l *explainLab) put(partition int32, stream, id, members string) {
+	l.t.Helper()
+	value := fmt.Sprintf(`{"streamId":%q,%s"contact":{"id":%q,"firstName":"Zebulon","lastName":"Oppenheimer","fullName":"Zebulon Oppenheimer","salutation":"Mr","cellPhone":{"extension":"+","phoneNumber":"2400000001","countryCode":"+91"}}}`, stream, members, id)
+	l.record(partition, stream+"/"+id, []byte(value))
+}
+
+func (l *explainLab) record(partition int32, key string, value []byte) {
+	l.t.Helper()
+	l.must(l.kafka.ProduceSync(l.t.Context(), &kgo.Record{Topic: l.Topic, Partition: partition, Key: []byte(key), Value: value}).FirstErr())
+}
+
+// explained waits until what is printed of a contact has every part, and returns it.
+func (l *explainLab) explained(want []string, args ...string) string {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(l.t.Context(), 30*time.Second)
+	defer cancel()
+	text := ""
+	if harness.Wait(ctx, func() bool {
+		_, stdout, stderr := program(l.t, append([]string{"explain"}, args...)...)
+		text = stdout + stderr
+		for _, part := range want {
+			if !strings.Contains(text, part) {
+				return false
+			}
+		}
+		return true
+	}) != nil {
+		l.t.Errorf("of %q want %q:\n%s", args, want, text)
+	}
+	for _, secret := range []string{"Zebulon", "Oppenheimer", "2400000001", stub.LabSecret, "duplicate of Jane"} {
+		if strings.Contains(text, secret) {
+			l.t.Errorf("what is told of %q has %q:\n%s", args, secret, text)
+		}
+	}
+	return text
+}
+
+// One contact of each fate, as the service's own process tells it.
+func TestExplain_AsksARunningReplica(t *testing.T) {
+	t.Parallel()
+	l := newExplainLab(t,
+		stub.Rule{Name: "gone", Match: stub.Match{Streams: []string{"st-gone"}}, Answer: &stub.Answer{Status: 404}},
+		stub.Rule{Name: "refused", Rows: &stub.Rows{Fail: []string{"refused"}, Reason: "duplicate of Jane"}},
+	)
+	file := l.start("")
+	l.put(0, "st-good", folded, `"version":7,`)
+	l.put(0, "st-good", "refused", "")
+	l.put(1, "st-gone", "c1", `"occurredAt":"2026-03-01T12:00:00Z",`)
+	l.explained([]string{
+		"contact " + strings.ToUpper(folded) + " of stream st-good", "\ncontacts/0@0: update, version 7, recorded ",
+		"accepted by the API in request ", "(delivery, contacts: ", ": answered after ", "status 200", "\n  committed: the offset is 2\n", " owns contacts/0 contacts/1\n",
+	}, "st-good", strings.ToUpper(folded), "--config", file)
+	l.explained([]string{"\ncontacts/0@1\n  dead letter: rejected, status 200, after 2 requests, written ", "\n  contactsync dlq show contacts/0@1 --config " + file + "\n", "committed"}, "st-good", "refused", "--config", file)
+	l.explained([]string{
+		"\ncontacts/1@0: update, occurred 2026-03-01T12:00:00Z, recorded ", "waits: for the hold of its stream: stream_gone since ", "the last status 404", "it is tried again, at ",
+		"sent ", "not committed: ",
+	}, "st-gone", "c1", "--config", file)
+	l.explained([]string{"remembers nothing of the contact; it runs since "}, "st-good", "nobody", "--config", file)
+	if text := l.explained([]string{`"state":"delivered"`, `"version":7`, `"kind":"answered"`, `"committed":true`}, "st-good", folded, "--config", file, "--json"); strings.Count(text, "\n") != 1 {
+		t.Errorf("JSON in lines:\n%s", text)
+	}
+}
