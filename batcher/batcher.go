@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/crash"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/metrics"
 )
@@ -110,7 +111,7 @@ func New(cfg Config, deps Deps) *Batcher {
 // then; release the partitions first to have them finished.
 func (b *Batcher) Run(ctx context.Context) error {
 	var publisher sync.WaitGroup
-	publisher.Go(func() { b.publishLoop(ctx) })
+	publisher.Go(func() { defer crash.Exit(); b.publishLoop(ctx) })
 	timer := time.NewTimer(time.Hour)
 	tick := time.NewTicker(time.Second)
 	defer timer.Stop()
@@ -121,6 +122,7 @@ func (b *Batcher) Run(ctx context.Context) error {
 	}
 	close(b.stopped)
 	go func() { // the loop has ended: what still arrives is discarded
+		defer crash.Exit()
 		b.senders.Wait()
 		close(b.responses)
 	}()
@@ -239,6 +241,7 @@ func (b *Batcher) start(ctx context.Context, req *Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	req.cancel, req.started = cancel, time.Now()
 	b.senders.Go(func() {
+		defer crash.Exit()
 		defer cancel()
 		result := contactsync.Result{Kind: contactsync.Canceled}
 		if b.deps.MayStart(time.Now()) {

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/crash"
 	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/progress"
 )
@@ -48,11 +49,11 @@ func (c *Consumer) generation(stop context.Context, assigned *kafka.Generation) 
 	for i, f := range g.fetchers {
 		f.caughtUp.Store(!catchUp)
 		f.restart = cancel
-		running.Go(func() { f.run(ctx, assigned, g.Owned[i]) })
+		running.Go(func() { defer crash.Exit(); f.run(ctx, assigned, g.Owned[i]) })
 	}
 	c.present.Store(g)
-	running.Go(func() { g.commitLoop(ctx) })
-	running.Go(func() { g.watchEnds(ctx) })
+	running.Go(func() { defer crash.Exit(); g.commitLoop(ctx) })
+	running.Go(func() { defer crash.Exit(); g.watchEnds(ctx) })
 	<-ctx.Done()
 	why := "rebalance"
 	if stop.Err() != nil {

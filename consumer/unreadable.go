@@ -79,7 +79,7 @@ func (f *fetcher) setAside(ctx context.Context, bad kafka.Unreadable, last int64
 	bad.Last = last
 	text, err := json.Marshal(bad)
 	if err != nil {
-		panic(err) // numbers and strings
+		panic("BUG: numbers and strings cannot be written as JSON")
 	}
 	ev := event.Event{
 		Record: contactsync.Record{

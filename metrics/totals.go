@@ -3,6 +3,8 @@ package metrics
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/contactsync/contactsync/internal/crash"
 )
 
 // Total is one series of a counter that has counted something.
@@ -16,6 +18,7 @@ type Total struct {
 func Totals(v *prometheus.CounterVec) []Total {
 	ch := make(chan prometheus.Metric)
 	go func() {
+		defer crash.Exit()
 		defer close(ch)
 		v.Collect(ch)
 	}()

@@ -1,9 +1,11 @@
 package upstream
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/crash"
 )
 
 // attempt collects what one request yields; the table classifies it.
@@ -24,6 +26,15 @@ type attempt struct {
 	detail  string // in words of our own
 	text    contactsync.Text
 	secrets ours // to be stripped of the text
+}
+
+// survive has a bug in the reading of an answer harm that answer alone, which then counts as
+// one that cannot be read. It is to be deferred.
+func (a *attempt) survive() {
+	if v := recover(); v != nil {
+		a.answer, a.body, a.rateLimited, a.vendorsForm, a.text = answer{}, bodyUnreadable, false, false, contactsync.Text{}
+		a.detail = fmt.Sprintf("%d: BUG: reading the answer panicked: %s", a.status, crash.Said(v))
+	}
 }
 
 // sendError says why there is no complete answer.

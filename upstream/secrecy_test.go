@@ -165,6 +165,34 @@ func TestOurs_StripSecrets(t *testing.T) {
 	}
 }
 
+// A bug in the reading of an answer harms that answer alone, and is told without its words.
+func TestSend_SurvivesABugInTheReadingOfAnAnswer(t *testing.T) {
+	t.Parallel()
+	b := batchOf("a")
+	status := http.StatusOK
+	host := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"failedRecords":[{"id":"a","reason":"Zebulon is taken"}]}`)
+	})
+	c := newTestClient(t, host, nil)
+	whole := c.answers
+	for _, status = range []int{http.StatusOK, http.StatusMultiStatus, http.StatusBadRequest} {
+		c.answers = nil
+		got := c.Send(t.Context(), b)
+		if len(got.Rows) > 0 || got.Status != status || !strings.HasPrefix(got.Detail, fmt.Sprint(status, ": BUG: reading the answer panicked: runtime error: invalid memory address")) ||
+			!strings.Contains(got.Detail, ".go:") || got.Text.Reveal() != "" {
+			t.Errorf("%d: %+v", status, got)
+		}
+		if status == http.StatusOK && got.Kind != contactsync.Unavailable {
+			t.Errorf("it counts as %v", got.Kind)
+		}
+		c.answers = whole
+		if got := c.Send(t.Context(), b); got.Kind != contactsync.Answered {
+			t.Errorf("%d: the next answer: %+v", status, got)
+		}
+	}
+}
+
 func TestConfig_KnownSentences(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()

@@ -109,6 +109,7 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 		return
 	}
 	defer func() { _ = resp.Body.Close() }()
+	defer a.survive()
 	a.status = resp.StatusCode
 	a.retryAfter = retryAfter(resp.Header, time.Now())
 	if a.status == http.StatusUnauthorized {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/contactsync/contactsync/internal/crash"
 	"github.com/contactsync/contactsync/internal/terminal"
 )
 
@@ -23,7 +24,7 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	done := make(chan int, 1)
-	go func() { done <- run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr) }()
+	go func() { defer crash.Exit(); done <- run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr) }()
 	for asked := false; ; asked = true {
 		select {
 		case code := <-done:

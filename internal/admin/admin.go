@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/crash"
 )
 
 // StatusPath is where the status is to be had as JSON. /status is the same for short.
@@ -106,7 +108,7 @@ func listen(ctx context.Context, key, addr string, pages http.Handler, most int,
 
 func newHTTP(pages http.Handler, most int, log *slog.Logger) *http.Server {
 	s := &http.Server{
-		Handler:           http.MaxBytesHandler(pages, maxBodyBytes),
+		Handler:           unharmed(http.MaxBytesHandler(pages, maxBodyBytes), log),
 		Protocols:         new(http.Protocols),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
@@ -119,6 +121,23 @@ func newHTTP(pages http.Handler, most int, log *slog.Logger) *http.Server {
 	s.Protocols.SetHTTP1(true)
 	newConnections(most).bound(s)
 	return s
+}
+
+// unharmed answers a request whose handler panics with 500. net/http would print the value of the panic.
+func unharmed(pages http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(http.ErrAbortHandler) // which says that nobody reads on
+			default:
+				log.Error("BUG: answering an admin request panicked", "panic", crash.Said(v), "stack", string(debug.Stack()))
+				http.Error(w, "a bug: the log tells it", http.StatusInternalServerError)
+			}
+		}()
+		pages.ServeHTTP(w, r)
+	})
 }
 
 // Addr returns the address of all pages.
@@ -137,7 +156,7 @@ func (s *Server) ProbeAddr() string {
 func (s *Server) Serve(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, e := range s.endpoints() {
-		group.Go(func() error { return e.serve(ctx, s.log) })
+		group.Go(func() error { defer crash.Exit(); return e.serve(ctx, s.log) })
 	}
 	return group.Wait()
 }

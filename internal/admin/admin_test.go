@@ -2,6 +2,8 @@ package admin
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -17,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -274,5 +277,58 @@ func TestConfig_TwoPortsAreNotOne(t *testing.T) {
 		if errs := test.cfg.Validate(); len(errs) != test.want {
 			t.Errorf("%+v: %v", test.cfg, errs)
 		}
+	}
+}
+
+// A bug in a page harms that request alone, and is told without what it was about.
+func TestServer_SurvivesABugInAPage(t *testing.T) {
+	t.Parallel()
+	var value any
+	log := &logbuffer.Buffer{}
+	s, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0"}, Deps{
+		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Status: func() any {
+			if value != nil {
+				panic(value)
+			}
+			return "fine"
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(ctx) }()
+	ask := func() (int, error) {
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		res, err := client.Get("http://" + s.Addr() + StatusPath)
+		if err != nil {
+			return 0, err
+		}
+		return res.StatusCode, res.Body.Close()
+	}
+	for _, value = range []any{"Zebulon", errors.New("Zebulon"), []string{"Zebulon"}} {
+		if code, err := ask(); code != http.StatusInternalServerError || err != nil {
+			t.Errorf("%T: %d, %v", value, code, err)
+		}
+		if want := fmt.Sprintf("a value of type %T, which is not printed", value); !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q:\n%s", want, log)
+		}
+	}
+	value = http.ErrAbortHandler
+	if _, err := ask(); err == nil {
+		t.Error("a handler that gives up is answered for")
+	}
+	value = nil
+	if code, err := ask(); code != http.StatusOK || err != nil {
+		t.Errorf("the next request: %d, %v", code, err)
+	}
+	if strings.Contains(log.String(), "Zebulon") || strings.Contains(log.String(), "ErrAbort") {
+		t.Errorf("the log has the value of a panic:\n%s", log)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/admin"
 	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/crash"
 	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
@@ -166,17 +167,18 @@ func (a *App) Run(ctx context.Context) error {
 			stopPoll(err)
 		}
 	}
-	serving.Go(func() { failed(a.admin.Serve(pages)) })
-	working.Go(func() { failed(a.batcher.Run(work)) })
-	working.Go(func() { a.upstream.Run(work) })
-	consuming.Go(func() { failed(a.consumer.Run(poll, a.batcher)) })
-	working.Go(func() { a.checkTopics(work) })
+	serving.Go(func() { defer crash.Exit(); failed(a.admin.Serve(pages)) })
+	working.Go(func() { defer crash.Exit(); failed(a.batcher.Run(work)) })
+	working.Go(func() { defer crash.Exit(); a.upstream.Run(work) })
+	consuming.Go(func() { defer crash.Exit(); failed(a.consumer.Run(poll, a.batcher)) })
+	working.Go(func() { defer crash.Exit(); a.checkTopics(work) })
 	a.log.Info("started", "admin", a.Addr(), "probes", a.ProbeAddr(), "group", a.cfg.Consumer.Group, "topics", a.cfg.Consumer.Topics)
 
 	<-poll.Done()
 	a.log.Info("stopping", "cause", context.Cause(poll), "timeout", a.cfg.Shutdown.Timeout)
 	stopped := make(chan struct{})
 	go func() {
+		defer crash.Exit()
 		defer close(stopped)
 		a.stopping.Store(true)
 		consuming.Wait()

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/crash"
 )
 
 // Route returns the account that a stream belongs to; account is the one that the
@@ -65,6 +66,12 @@ func reading(format string) readFunc {
 // Decoder writes to none of them.
 func (d *Decoder) Decode(rec contactsync.Record) (e Event) {
 	e.Record = rec
+	defer func() {
+		if v := recover(); v != nil { // which harms this event alone
+			e = Event{Record: rec, Err: newDecodeError(contactsync.ReasonUndecodable, "BUG: reading it panicked: %s", crash.Said(v))}
+			*d = *d.Clone() // what it was reading is given up
+		}
+	}()
 	switch {
 	case len(rec.Key) > d.maxBytes:
 		e.Err = newDecodeError(contactsync.ReasonUndecodable, "the key has %d bytes: at most %d", len(rec.Key), d.maxBytes)

@@ -2,6 +2,7 @@ package event
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -451,4 +452,35 @@ func TestDecoder_CloneIsIndependent(t *testing.T) {
 func TestNewDecodeError_DetailIsBounded(t *testing.T) {
 	t.Parallel()
 	checkDetail(t, newDecodeError(contactsync.ReasonInvalid, "%s", strings.Repeat("a", 1000)))
+}
+
+// A bug in the reading of an event harms that event alone, and is told without its words.
+func TestDecode_SurvivesABug(t *testing.T) {
+	t.Parallel()
+	d, err := NewDecoder(DefaultConfig(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := d.read
+	rec := contactsync.Record{Value: []byte(typical)}
+	rec.Value = bytes.Replace(rec.Value, []byte("john"), []byte("Zebulon"), 1)
+	for _, test := range []struct {
+		value any
+		want  string
+	}{
+		{errors.New("Zebulon"), "a value of type *errors.errorString, which is not printed"},
+		{"Zebulon", "a value of type string, which is not printed"},
+		{"BUG: a constant", "BUG: a constant (decoder_test.go:"},
+	} {
+		d.read = func(*Decoder, contactsync.Record) (Kind, Contact, *DecodeError) { panic(test.value) }
+		got := d.Decode(rec)
+		if got.Err == nil || got.Kind != Broken || got.Err.Reason != contactsync.ReasonUndecodable || string(got.Record.Value) != string(rec.Value) ||
+			!strings.Contains(got.Err.Detail, test.want) || strings.Contains(got.Err.Detail, "Zebulon") {
+			t.Errorf("%v: %v: %+v", test.value, got.Kind, got.Err)
+		}
+	}
+	d.read = read
+	if got := d.Decode(rec); got.Kind != Update {
+		t.Errorf("the next event: %v: %+v", got.Kind, got.Err)
+	}
 }

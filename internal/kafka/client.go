@@ -10,6 +10,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 
+	"github.com/contactsync/contactsync/internal/crash"
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
@@ -61,7 +62,7 @@ func New(cfg Config, log *slog.Logger, topics ...string) (*Client, error) {
 	c.transport = c.newTransport(c.life, topics)
 	c.client.Transport = c.transport
 	c.renewal.add(c.transport)
-	c.running.Go(func() { c.renewal.run(c.life) })
+	c.running.Go(func() { defer crash.Exit(); c.renewal.run(c.life) })
 	return c, nil
 }
 

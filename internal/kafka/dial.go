@@ -15,6 +15,8 @@ import (
 
 	"github.com/segmentio/kafka-go/protocol"
 	"github.com/segmentio/kafka-go/protocol/apiversions"
+
+	"github.com/contactsync/contactsync/internal/crash"
 )
 
 // socket is a connection that Close knows of until it is closed.
@@ -159,6 +161,7 @@ func firstAnswer[T any](ctx context.Context, brokers []string, ask func(ctx cont
 				i := asked
 				asked++
 				asking.Go(func() {
+					defer crash.Exit()
 					is, err := ask(ctx, brokers[i])
 					answers <- answer{i, is, err}
 				})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/crash"
 	"github.com/contactsync/contactsync/internal/kafka/group"
 )
 
@@ -125,7 +126,7 @@ func (g *Group) Next(ctx context.Context) (*Generation, error) {
 		}
 		var run context.Context
 		run, g.abandon = context.WithCancel(g.client.life)
-		g.client.running.Go(func() { g.inner.Run(run) })
+		g.client.running.Go(func() { defer crash.Exit(); g.inner.Run(run) })
 	}
 	attempt, cancel := context.WithTimeout(ctx, g.cfg.SessionTimeout)
 	defer cancel()

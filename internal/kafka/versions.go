@@ -12,6 +12,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
+	"github.com/contactsync/contactsync/internal/crash"
 	"github.com/contactsync/contactsync/internal/kafka/group"
 )
 
@@ -102,6 +103,7 @@ func (c *Client) CheckVersions(ctx context.Context) error {
 	var asked sync.WaitGroup
 	for i, b := range meta.Brokers {
 		asked.Go(func() {
+			defer crash.Exit()
 			address := net.JoinHostPort(b.Host, strconv.Itoa(b.Port))
 			offered, err := apiVersions(ctx, c, as, address)
 			if err != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/crash"
 )
 
 // Group takes part in a consumer group: the loop around a Member. Run owns it; the
@@ -67,6 +68,7 @@ func (g *Group) Run(ctx context.Context) {
 		g.lease.Store(&lease)
 		for _, c := range todo.Calls {
 			calls.Go(func() {
+				defer crash.Exit()
 				ctx, cancel := context.WithTimeout(base, c.Timeout)
 				defer cancel()
 				res, err := g.client.do(ctx, c.To, c.Request)
