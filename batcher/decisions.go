@@ -77,6 +77,17 @@ func (w decisions) goOn(st *stream, most int) (n int) {
 	return n
 }
 
+// end ends the decisions that were not carried out yet, because the partitions are released: what
+// is left is read again, by whoever has them then, and nobody has decided about that.
+func (w decisions) end() {
+	for _, st := range w.schedule.holding(func(st *stream) bool { return st.health.hold != nil && st.health.hold.asideBelow > 0 }) {
+		on := st.health.hold
+		w.log.add(slog.LevelWarn, "partitions were released before all that an operator has set aside was: the rest is read again and waits; once the stream is on hold again, decide again: contactsync hold set-aside",
+			"kind", on.kind.String(), "account", st.account.id, "stream", st.name, "contacts", len(st.contacts), "parked", Parking(w).events(st))
+		on.asideBelow = 0
+	}
+}
+
 // held finds a stream that is on hold.
 func (w decisions) held(account, name string) (*stream, error) {
 	all := w.schedule.holding(func(st *stream) bool { return st.health.hold != nil })

@@ -166,7 +166,7 @@ func (h *health) putOnHold(now time.Time, st *stream, kind holdKind, r contactsy
 	}
 	if on.kind != kind {
 		if on.kind == holdRejecting || kind == holdRejecting {
-			*on = hold{since: now} // a different cause
+			*on = hold{since: now, asideBelow: on.asideBelow, asideBecause: on.asideBecause} // a different cause
 		}
 		h.log.add(slog.LevelError, "stream is on hold: its contacts are kept and it is probed; see docs/holds.md for what to do, and contactsync answers HASH for what the API wrote",
 			"kind", kind.String(), "account", st.account.id, "stream", st.name, "status", r.Status, "detail", r.Detail)

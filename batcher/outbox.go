@@ -140,7 +140,7 @@ func (o *outbox) acked(letters []*DeadLetter) {
 			o.staleInFlight--
 		}
 		if d.applied != nil && live(d.sources) {
-			o.seen.written(d.key, *d.applied)
+			o.seen.written(d.key, *d.applied, d.sources[0].claim.Generation)
 		}
 		for _, s := range d.sources {
 			o.end(s, metrics.SetAside)

@@ -15,6 +15,7 @@ import (
 // read again as well, so that its order holds.
 type parked struct {
 	events int       // that were left and are not handed over again yet
+	due    int       // of these, what the reading is still to come to, if the log has it yet
 	oldest time.Time // Kafka timestamp of the oldest that was left
 	pass   int       // the latest reading that it took part in
 	// whole is true while nothing was left since that reading began but what it will still
@@ -54,7 +55,9 @@ func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left, aside boo
 	st := w.schedule.streams[key]
 	p := cl.parked[key]
 	if p != nil && ev.Again {
-		p.events--
+		if p.events--; src.offset < cl.began {
+			p.due--
+		}
 	}
 	switch {
 	case p == nil:
@@ -169,8 +172,8 @@ func (w Parking) shed() {
 func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	w.clock(now)
 	cl := w.claims.of(c)
-	if cl == nil || len(cl.parked) == 0 || w.draining || w.Full() {
-		return 0
+	if cl == nil || len(cl.parked) == 0 || w.draining {
+		return 0 // a full window does not matter: what is handed over waits as new events do
 	}
 	going := false
 	for key, p := range cl.parked {
@@ -192,7 +195,10 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	if !going {
 		return 0
 	}
-	cl.pass = next
+	cl.pass, cl.began = next, cl.next
+	for _, p := range cl.parked {
+		p.due = p.events
+	}
 	return cl.pass
 }
 
@@ -238,7 +244,10 @@ func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 	cl.open -= gone
 	w.outbox.released(gone)
 	for key, p := range cl.parked {
-		if p.pass != pass || pass != cl.pass {
+		if pass != cl.pass {
+			break
+		}
+		if p.events -= max(0, p.due); p.pass != pass { // what it did not come to is gone
 			continue
 		}
 		if !p.asideLeft {

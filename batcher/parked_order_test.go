@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -72,7 +73,7 @@ func TestWindow_ATombstoneThatIsReadAgainKeepsItsPlace(t *testing.T) {
 // state of it that it does not remember.
 func TestWindow_WhatHadEndedIsSentAgainWhereNothingIsRemembered(t *testing.T) {
 	t.Parallel()
-	w := &parkingWindow{parked: map[int64]bool{}}
+	w := newParkingWindow()
 	w.testWindow = newTestWindow(t, func(c *Config) { c.MaxRows, c.RememberContacts = 4, 0 })
 	w.put("x")
 	w.drain()
@@ -120,5 +121,44 @@ func TestWindow_WhatIsLeftOverAndOverIsChargedOnce(t *testing.T) {
 	}
 	if most := 2*parkedOverhead + (w.offset/parkedRange+1)*parkedCharge; len(w.parked) < 500 || cl.parkedBytes > most {
 		t.Errorf("%d events are parked, %d bytes are charged, want %d at most", len(w.parked), cl.parkedBytes, most)
+	}
+}
+
+// What is read again is not of a new contact because of a tombstone that lies behind it, whether
+// that was read again already or not.
+func TestWindow_ATombstoneIsNotBeforeWhatIsReadAgainInFrontOfIt(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	w.versioned(event.Update, "dead/x", 5)
+	w.drain()
+	st := w.hold("dead")
+	w.put(contactsOf("dead", 20)...)
+	w.versioned(event.Update, "dead/x", 3)
+	older := len(w.log) - 1
+	w.put(contactsOf("dead", 20)...)
+	w.versioned(event.Tombstone, "/x", 0)
+	var sent []string
+	for range 10 {
+		w.now = later(w.now, st.health.backoff)
+		sent = append(sent, w.drain()...)
+		w.readAgain(1000)
+	}
+	if n := len(w.parked); n > 0 {
+		t.Fatalf("%d events are still parked", n)
+	}
+	if state := fmt.Sprintf(`dead/x {"seq":%d}`, older); slices.Contains(sent, state) {
+		t.Errorf("sent %v, with %s: it is older than what was sent", sent, state)
+	}
+	for _, again := range []bool{false, true} {
+		s, at := newSeen(10), func(o int64) (v version) {
+			v.Origin.TopicPartition, v.read = testClaim.TopicPartition, o
+			return v
+		}
+		key := contactKey{streamKey{"a", "dead"}, "x"}
+		s.note(key, at(5))
+		s.noteTombstone(contactKey{id: "x"}, at(49), again)
+		if s.deletedSince(key, at(31)) || !s.deletedSince(key, at(50)) {
+			t.Errorf("the tombstone is before what lies in front of it in the log: %v, what lies behind it: %v", s.deletedSince(key, at(31)), s.deletedSince(key, at(50)))
+		}
 	}
 }

@@ -3,6 +3,7 @@ package batcher
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,18 +18,31 @@ type parkingWindow struct {
 
 	log    []*event.Event
 	parked map[int64]bool
-	pass   int
-	next   int64
+	gone   map[int64]bool // offsets that the log does not have any more
+	again  map[contactsync.Claim]*parkingRead
 }
+
+// parkingRead is how far what was left of a claim is read again.
+type parkingRead struct {
+	pass, gone int
+	next       int64
+}
+
+// secondClaim has the contacts whose ids end in "'", where it is assigned.
+var secondClaim = contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: 2}, Generation: 4}
 
 // parkWindow returns a window that takes about so many contacts, half of which may be on hold.
 func parkWindow(t *testing.T, contacts int) *parkingWindow {
 	t.Helper()
-	w := &parkingWindow{parked: map[int64]bool{}}
+	w := newParkingWindow()
 	w.testWindow = newTestWindow(t, func(c *Config) {
 		c.MaxRows, c.WindowBytes = 4, setting.Size(contacts*(contactOverhead+sourceBytes))
 	})
 	return w
+}
+
+func newParkingWindow() *parkingWindow {
+	return &parkingWindow{parked: map[int64]bool{}, gone: map[int64]bool{}, again: map[contactsync.Claim]*parkingRead{testClaim: {}, secondClaim: {}}}
 }
 
 // put adds new events, each an update of "stream/id", or a delete of "-stream/id", or a
@@ -45,6 +59,9 @@ func (w *parkingWindow) put(ids ...string) {
 			ev.Kind, ev.Contact.Account = event.Tombstone, ""
 		default:
 			ev = w.event(id)
+		}
+		if strings.HasSuffix(id, "'") {
+			ev.Record.TopicPartition = secondClaim.TopicPartition
 		}
 		kept := *ev
 		w.log = append(w.log, &kept)
@@ -63,29 +80,42 @@ func (w *parkingWindow) noteParked() {
 
 // readAgain hands over what may be read again, as the consumer does, for at most so many records.
 func (w *parkingWindow) readAgain(most int) (got []int64) {
+	return w.readClaimAgain(testClaim, most)
+}
+
+func (w *parkingWindow) readClaimAgain(c contactsync.Claim, most int) (got []int64) {
+	a := w.again[c]
 	for range most {
 		w.noteParked()
-		pass := w.parking().ReadAgain(w.now, testClaim)
+		pass := w.parking().ReadAgain(w.now, c)
 		if pass == 0 {
 			return got
 		}
-		if pass != w.pass {
-			w.pass, w.next = pass, 0
+		if pass != a.pass {
+			a.pass, a.next = pass, 0
 		}
-		if w.next == int64(len(w.log)) {
-			w.parking().ReadAgainDone(w.now, testClaim, pass, 0)
+		if a.next == int64(len(w.log)) {
+			w.parking().ReadAgainDone(w.now, c, pass, a.gone)
+			a.gone = 0
 			continue
 		}
-		if w.parked[w.next] {
-			delete(w.parked, w.next)
-			ev := *w.log[w.next]
-			ev.Again = true
-			w.Add(w.now, &ev)
-			if w.noteParked(); !w.parked[w.next] {
-				got = append(got, w.next)
-			}
+		o := a.next
+		a.next++
+		switch here := w.log[o].Record.TopicPartition == c.TopicPartition; {
+		case !here || !w.parked[o]:
+			continue
+		case w.gone[o]:
+			delete(w.parked, o)
+			a.gone++
+			continue
 		}
-		w.next++
+		delete(w.parked, o)
+		ev := *w.log[o]
+		ev.Again = true
+		w.Add(w.now, &ev)
+		if w.noteParked(); !w.parked[o] {
+			got = append(got, o)
+		}
 	}
 	w.t.Fatal("it does not end")
 	return nil

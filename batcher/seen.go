@@ -99,16 +99,24 @@ func (s *seen) find(key contactKey) (version, bool) {
 	return known.version, ok
 }
 
-// deletedSince reports whether a tombstone came after the state that is known of a contact:
-// then what follows is a new contact, and may count from the beginning.
-func (s *seen) deletedSince(key contactKey) bool {
+// deletedSince reports whether a tombstone came after the state that is known of a contact, and
+// not behind another one in the log, where that is read again: then that one is of a new contact, and
+// may count from the beginning.
+func (s *seen) deletedSince(key contactKey, v version) bool {
 	if _, ok := s.unwritten[key]; ok {
 		return false
 	}
 	known, _ := s.known.Peek(key)
 	for _, tombstone := range key.tombstones() {
 		gone, ok := s.known.Peek(tombstone)
-		if ok && (gone.noted > known.noted || gone.again > known.read && gone.Origin.TopicPartition == known.Origin.TopicPartition) {
+		if !ok {
+			continue
+		}
+		elsewhere := gone.Origin.TopicPartition != v.Origin.TopicPartition
+		if gone.noted > known.noted && (elsewhere || gone.read < v.read) {
+			return true
+		}
+		if gone.Origin.TopicPartition == known.Origin.TopicPartition && gone.again > known.read && (elsewhere || gone.again < v.read) {
 			return true
 		}
 	}
@@ -155,13 +163,16 @@ func (s *seen) noteSent(key contactKey, v version, generation int32, request uin
 	s.known.Add(key, remembered{v, s.noted, generation, request, -1})
 }
 
-// sentOlder reports whether the API has accepted a state of an event's contact since that
+// sentOlder reports whether the API has accepted, or may have, a state of an event's contact since that
 // event had ended under an earlier owner, which is older: one that was read again, or sent
 // before all was read. Of one that is read again it says so too where that may be forgotten.
 // first is the offset from which on its partition was read.
 func (s *seen) sentOlder(ev *event.Event, first int64) bool {
 	if s.known == nil {
 		return ev.Again
+	}
+	if older, ok := s.unwritten[keyOf(ev)]; ok && older.Origin.TopicPartition == ev.Record.TopicPartition && older.read < ev.Record.Offset {
+		return true
 	}
 	known, ok := s.known.Peek(keyOf(ev))
 	if !ok && ev.Again {
@@ -178,19 +189,26 @@ func (s *seen) noteUnwritten(key contactKey, v version) {
 	}
 }
 
-// written remembers the state of a dead letter for good.
-func (s *seen) written(key contactKey, v version) {
+// written remembers the state of a dead letter for good. It may have been applied in a generation.
+func (s *seen) written(key contactKey, v version, generation int32) {
 	if s.unwritten[key] == v {
 		delete(s.unwritten, key)
 	}
-	s.noteNewer(key, v)
+	if s.newer(key, v) {
+		s.noteSent(key, v, generation, 0)
+	}
 }
 
 // noteNewer remembers a state unless a newer one of its contact is known.
 func (s *seen) noteNewer(key contactKey, v version) {
-	if known, ok := s.find(key); !ok || !v.olderThan(known) || s.deletedSince(key) {
+	if s.newer(key, v) {
 		s.note(key, v)
 	}
+}
+
+func (s *seen) newer(key contactKey, v version) bool {
+	known, ok := s.find(key)
+	return !ok || !v.olderThan(known) || s.deletedSince(key, v)
 }
 
 // forgetUnwritten ends the generation of the dead letters that were not written.
@@ -257,7 +275,7 @@ var unverified = &event.DecodeError{
 func (s *seen) newest(c *contact, ev *event.Event) (newest version, known bool) {
 	if newest, known = c.known(); !known {
 		newest, known = s.find(keyOf(ev))
-		if known && versionOf(ev).olderThan(newest) && s.deletedSince(keyOf(ev)) {
+		if known && versionOf(ev).olderThan(newest) && s.deletedSince(keyOf(ev), versionOf(ev)) {
 			known = false
 		}
 	}

@@ -187,6 +187,9 @@ func (s *simRun) readAgain(p, n int) {
 			continue
 		}
 		o := a.next
+		if a.parked[o] && s.window.Full() {
+			return // as it waits with new events
+		}
 		a.next++
 		if a.parked[o] {
 			delete(a.parked, o)

@@ -267,6 +267,7 @@ func (w *Window) Drained() bool { return len(w.requests) == 0 && w.outbox.draine
 // alone, contacts would be left with events of some claims and not of others.
 func (w *Window) Forget(now time.Time) {
 	w.clock(now)
+	decisions{w}.end()
 	w.outbox.released(w.claims.end())
 	w.outbox.forget()
 	w.seen.forgetUnwritten()

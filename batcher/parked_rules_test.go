@@ -1,0 +1,219 @@
+package batcher
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// lettersOf has Kafka acknowledge the dead letters that wait, and counts those of each offset.
+func (w *parkingWindow) lettersOf(letters map[int64]int) {
+	taken := w.TakeDeadLetters()
+	for _, l := range taken {
+		for _, p := range l.Positions {
+			letters[p.Offset]++
+		}
+	}
+	w.DeadLettersAcked(w.now, taken)
+}
+
+// Two streams are read again, and one of them is refused once more: the other one goes on.
+func TestWindow_AParkedStreamWithoutRoomDoesNotStopAnother(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	one, two := w.hold("one"), w.hold("two")
+	w.put(contactsOf("one", 10)...)
+	w.put(contactsOf("two", 20)...)
+	parked := w.claims.owned[testClaim].parked[one.key()].events
+	for _, st := range []*stream{one, two} {
+		w.health.endHold(w.now, st, endedByOperator)
+	}
+	w.drain()
+	if w.parking().ReadAgain(w.now, testClaim) == 0 {
+		t.Fatal("nothing is read again")
+	}
+	two = w.schedule.stream("two", "a")
+	w.health.putOnHold(w.now, two, holdGone, refusedAsUnknown)
+	w.put(contactsOf("two", 20)...)
+	w.schedule.held = w.cfg.holdPart() // by others
+	sent := 0
+	for range 20 {
+		w.readAgain(1000)
+		w.now = w.now.Add(time.Minute)
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			if req.Batch.Stream == "one" {
+				sent += len(req.rows)
+				w.settle(req, allDelivered(req.Batch))
+			} else {
+				w.settle(req, refusedAsUnknown)
+			}
+		}
+	}
+	if left := len(w.claims.owned[testClaim].parked); parked == 0 || sent != parked || left != 1 {
+		t.Errorf("%d contacts of the stream that is accepted were sent, want %d; %d streams are parked, want 1", sent, parked, left)
+	}
+}
+
+// A window that is kept full by new events does not keep a stream that is accepted again from
+// being read again: what is handed over waits for room as they do.
+func TestWindow_AFullWindowDoesNotKeepAFreedStreamFromBeingRead(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	st := w.hold("dead")
+	w.put(contactsOf("dead", 20)...)
+	for i := 0; !w.Full(); i++ {
+		w.put(contactsOf("live", 20)[i])
+	}
+	w.health.endHold(w.now, st, endedByOperator)
+	for st.bytes >= w.cfg.holdPart()/2 {
+		req := w.send()
+		w.settle(req, allDelivered(req.Batch))
+	}
+	for i := 0; !w.Full(); i++ {
+		w.put(contactsOf("other", 40)[i])
+	}
+	if w.parking().ReadAgain(w.now, testClaim) == 0 {
+		t.Error("nothing is read again")
+	}
+}
+
+// What may have been applied and was set aside counts as sent: a newer state that had ended under an
+// earlier owner is sent again behind it, before Kafka has the dead letter and after.
+func TestWindow_WhatHadEndedIsSentAgainBehindADeadLetterThatMayBeApplied(t *testing.T) {
+	t.Parallel()
+	for name, written := range map[string]bool{"not written": false, "written": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := parkWindow(t, 20)
+			w.put("x")
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+			refused := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"}
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{refused}})
+			letters := w.TakeDeadLetters()
+			if len(letters) != 1 {
+				t.Fatalf("%d dead letters", len(letters))
+			}
+			if written {
+				w.DeadLettersAcked(w.now, letters)
+			}
+			if sent := w.readEnded("x", false); len(sent) != 1 {
+				t.Errorf("sent %v", sent)
+			}
+		})
+	}
+}
+
+// A decision to set a stream aside is about what was left of it in every partition, and over only
+// when all of that is set aside.
+func TestWindow_WhatWasParkedIsSetAsideInEveryPartition(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	w.Assign(w.now, []contactsync.Claim{secondClaim}, false)
+	st := w.hold("dead")
+	for _, id := range contactsOf("dead", 30) {
+		w.put(id, id+"'")
+	}
+	before := len(w.log)
+	if err := (decisions{w.Window}.setAside(w.now, "", "dead", "")); err != nil {
+		t.Fatal(err)
+	}
+	letters := map[int64]int{}
+	for range 50 {
+		w.readAgain(1000)
+		w.Expire(w.now)
+		w.lettersOf(letters)
+	}
+	if st.health.hold.asideBelow == 0 {
+		t.Error("the decision is over, and the second partition was not read")
+	}
+	for range 50 {
+		w.readClaimAgain(secondClaim, 1000)
+		w.Expire(w.now)
+		w.lettersOf(letters)
+	}
+	for o := range int64(before) {
+		if letters[o] != 1 {
+			t.Errorf("offset %d is in %d dead letters", o, letters[o])
+		}
+	}
+	if on := st.health.hold; on != nil && on.asideBelow > 0 {
+		t.Error("the decision is not over")
+	}
+}
+
+// Nor is it when the hold has another cause meanwhile.
+func TestWindow_WhatWasParkedIsSetAsideWhateverTheCause(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	st := w.hold("dead")
+	w.health.endHold(w.now, st, endedByOperator)
+	w.health.putOnHold(w.now, st, holdRejecting, refusedAsUnknown)
+	w.put(contactsOf("dead", 50)...)
+	before := len(w.log)
+	if err := (decisions{w.Window}.setAside(w.now, "", "dead", "gone for good")); err != nil {
+		t.Fatal(err)
+	}
+	w.health.putOnHold(w.now, st, holdGone, refusedAsUnknown)
+	letters := map[int64]int{}
+	for range 50 {
+		w.lettersOf(letters)
+		w.readAgain(1000)
+		w.Expire(w.now)
+	}
+	if len(letters) != before {
+		t.Errorf("%d events were set aside, want %d", len(letters), before)
+	}
+}
+
+// A decision ends with the generation, and the log says so: who has the partition then was not
+// asked.
+func TestWindow_ADecisionThatWasNotCarriedOutIsTold(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	st := w.hold("dead")
+	w.put(contactsOf("dead", 50)...)
+	if err := (decisions{w.Window}.setAside(w.now, "", "dead", "gone for good")); err != nil {
+		t.Fatal(err)
+	}
+	w.Forget(w.now)
+	w.wantLogged("before all that an operator has set aside was", "dead")
+	if st.health.hold.asideBelow != 0 {
+		t.Error("it is carried out for what comes later")
+	}
+}
+
+// What the log does not have any more does not count as parked, of the streams that stay on hold
+// either.
+func TestWindow_WhatIsGoneIsNotParked(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	one := w.hold("one")
+	w.put(contactsOf("one", 10)...)
+	w.hold("two")
+	w.put(contactsOf("two", 20)...)
+	for o := range w.parked {
+		w.gone[o] = o%2 == 0
+	}
+	w.health.endHold(w.now, one, endedByOperator)
+	for range 5 {
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			if req.Batch.Stream == "one" {
+				w.settle(req, allDelivered(req.Batch))
+			} else {
+				w.settle(req, refusedAsUnknown)
+			}
+		}
+		w.readAgain(1000)
+		w.now = w.now.Add(time.Minute)
+	}
+	holds := w.Status(w.now).Holds
+	at := slices.IndexFunc(holds, func(h HoldStatus) bool { return h.Stream == "two" })
+	if at < 0 || holds[at].Parked != len(w.parked) || len(w.parked) == 0 {
+		t.Errorf("%d events are parked, and the status says %+v", len(w.parked), holds)
+	}
+	if cl := w.claims.owned[testClaim]; int(w.outbox.total.Waiting) != cl.open {
+		t.Errorf("%d events wait, and %d are open", w.outbox.total.Waiting, cl.open)
+	}
+}
