@@ -14,17 +14,18 @@ type account struct {
 	strangers   strangers
 	credentials map[string]*credential // by the app; empty for the account's own
 
-	ready     streamHeap // oldest pending event first
-	waiting   streamHeap // soonest due first
-	again     time.Time  // the gate refused until then
-	latency   latency    // of its requests
-	busy      counter    // seconds for which all slots were busy while something was ready
-	busySince time.Time  // zero while they are not
-	delivered time.Time  // the last contact
-	inFlight  int        // requests
-	apart     int        // those of them that are no regular work
-	others    int        // requests of regular work since one that was none
-	newcomers int        // requests of streams that were never accepted since one that was tried apart
+	ready      streamHeap // oldest pending event first
+	waiting    streamHeap // soonest due first
+	again      time.Time  // the gate refused until then
+	spareAgain time.Time  // and until then what can wait
+	latency    latency    // of its requests
+	busy       counter    // seconds for which all slots were busy while something was ready
+	busySince  time.Time  // zero while they are not
+	delivered  time.Time  // the last contact
+	inFlight   int        // requests
+	apart      int        // those of them that are no regular work
+	others     int        // requests of regular work since one that was none
+	newcomers  int        // requests of streams that were never accepted since one that was tried apart
 }
 
 // onHold returns the credential of the account that has been on hold for longest, or nil.
@@ -49,5 +50,12 @@ func (a *account) countBusy(now time.Time, busy bool) {
 	}
 }
 
-// refused notes that an account's gate lets nothing through before again.
-func (a *account) refused(now, again time.Time) { a.again = later(again, now.Add(time.Millisecond)) }
+// refused notes that an account's gate lets nothing through before again, or nothing that
+// can wait.
+func (a *account) refused(now, again time.Time, spare bool) {
+	if again = later(again, now.Add(time.Millisecond)); spare {
+		a.spareAgain = again
+		return
+	}
+	a.again = again
+}

@@ -11,7 +11,7 @@ import (
 // with its result; or nil and the time to ask again, and then it took nothing. PerSecond is how many
 // requests the budget allows in the long run; 0 is no limit.
 type Gate interface {
-	Admit(now time.Time, stream string) (report func(now time.Time, r contactsync.Result), again time.Time)
+	Admit(now time.Time, stream string, spare bool) (report func(now time.Time, r contactsync.Result), again time.Time)
 	PerSecond() float64
 }
 
@@ -20,7 +20,7 @@ type Gate interface {
 type noGate struct{}
 
 // Admit implements Gate.
-func (noGate) Admit(time.Time, string) (func(time.Time, contactsync.Result), time.Time) {
+func (noGate) Admit(time.Time, string, bool) (func(time.Time, contactsync.Result), time.Time) {
 	return func(time.Time, contactsync.Result) {}, time.Time{}
 }
 

@@ -72,7 +72,7 @@ type call struct {
 // open lets every request through.
 type open struct{}
 
-func (open) Admit(time.Time, string) (func(time.Time, contactsync.Result), time.Time) {
+func (open) Admit(time.Time, string, bool) (func(time.Time, contactsync.Result), time.Time) {
 	return func(time.Time, contactsync.Result) {}, time.Time{}
 }
 

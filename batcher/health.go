@@ -67,7 +67,7 @@ type streamHealth struct {
 	failures           int       // requests in a row that did not settle anything
 	backoff            time.Time // nothing is sent before it
 	credentialsRefused bool      // by the last answer
-	accepted           bool      // the API has answered about its rows, as far as that is remembered
+	accepted           bool      // the API has answered for each of its rows, as far as that is remembered
 	strange            bool      // it was refused before it was ever accepted
 	hold               *hold     // nil where the stream is not on hold
 	answered           lastMinute
@@ -140,7 +140,10 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 	if d.rowsAnswered {
 		h.onRowsAnswered(now, st)
 	}
-	if d.credentialsRefused || d.hold != noHold {
+	switch {
+	case r.Kind == contactsync.Answered:
+		st.account.strangers.accept(now, st)
+	case d.credentialsRefused, d.hold != noHold, r.Kind == contactsync.BadRequest: // that may be for the stream's name
 		st.account.strangers.refuse(st)
 	}
 	if d.hold != noHold {
@@ -241,7 +244,7 @@ func (h *health) endHold(now time.Time, st *stream, why string) {
 // name are good, it need not wait, and what was put on hold before was not its credential's
 // fault. Where all streams with it were on hold, the others may probe immediately.
 func (h *health) onRowsAnswered(now time.Time, st *stream) {
-	st.account.strangers.accept(now, st)
+	st.account.strangers.answered = now
 	switch s := &st.health; {
 	case s.hold == nil:
 		h.resetBackoff(st)

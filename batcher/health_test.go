@@ -229,7 +229,7 @@ type metered struct {
 	next time.Time
 }
 
-func (m *metered) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
+func (m *metered) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result), time.Time) {
 	if now.Before(m.next) {
 		return nil, m.next
 	}

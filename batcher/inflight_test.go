@@ -20,7 +20,7 @@ type paced struct {
 
 func (p *paced) PerSecond() float64 { return float64(p.perMinute) / 60 }
 
-func (p *paced) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
+func (p *paced) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result), time.Time) {
 	if now.Before(p.next) {
 		return nil, p.next
 	}

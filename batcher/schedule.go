@@ -313,12 +313,19 @@ func (s *schedule) wake(now time.Time) time.Time {
 			if len(a.waiting.streams) > 0 {
 				next = a.waiting.streams[0].due
 			}
+			if len(a.ready.streams) > 0 && a.spareAgain.After(now) {
+				next = earlier(next, a.spareAgain)
+			}
 			for _, st := range a.ready.streams { // what is no regular work has to wait
+				due := never
 				switch {
 				case st.signer.held && st.signer.inFlight == 0:
-					next = earlier(next, later(now, st.signer.probe))
+					due = st.signer.probe
 				case !st.signer.held && !st.troubled():
-					next = earlier(next, s.regularDue(st))
+					due = s.regularDue(st)
+				}
+				if due.After(now) {
+					next = earlier(next, due)
 				}
 			}
 		}

@@ -98,12 +98,27 @@ func TestSchedule_Timing(t *testing.T) {
 		}, never},
 		"the gate refused": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
-			st.account.refused(s.now, s.now.Add(3*time.Second))
+			st.account.refused(s.now, s.now.Add(3*time.Second), false)
 		}, 3 * time.Second},
 		"the gate refused without a time": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
-			st.account.refused(s.now, time.Time{})
+			st.account.refused(s.now, time.Time{}, false)
 		}, time.Millisecond},
+		"the gate refused what can wait": {func(s *testSchedule, st *stream) {
+			s.with("st", time.Hour)
+			st.account.refused(s.now, s.now.Add(3*time.Second), true)
+		}, 0},
+		"the gate refused it, and it can": {func(s *testSchedule, st *stream) {
+			s.with("st", time.Hour)
+			st.health.failures = 1
+			st.account.refused(s.now, s.now.Add(3*time.Second), true)
+		}, 3 * time.Second},
+		"the gate refused it, and others had their part": {func(s *testSchedule, st *stream) {
+			s.with("st", time.Hour)
+			st.health.failures = 1
+			st.account.others = othersFirst
+			st.account.refused(s.now, s.now.Add(3*time.Second), true)
+		}, 0},
 		"the account is on hold": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
 			st.signer.held, st.signer.probe = true, s.now.Add(4*time.Second)
@@ -209,7 +224,7 @@ func TestSchedule_Turns(t *testing.T) {
 		}, "b/2"},
 		{"an account that may not start lets others go", func(s *testSchedule) {
 			s.with("a/1", hour)
-			s.with("b/2", 2*hour).account.refused(s.now, s.now.Add(hour))
+			s.with("b/2", 2*hour).account.refused(s.now, s.now.Add(hour), false)
 		}, "a/1"},
 		{"a stream on hold after three others", func(s *testSchedule) {
 			s.with("live", hour)

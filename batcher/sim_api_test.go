@@ -35,6 +35,7 @@ type simAPI struct {
 
 	calls    int       // that may still start
 	again    time.Time // when the gate may be asked again
+	spare    time.Time // and when for what can wait
 	admitted int
 	reports  int
 }
@@ -46,13 +47,17 @@ func (a *simAPI) PerSecond() float64 { return 0 }
 func (s *simRun) mostInFlight() int { return cmp.Or(s.cfg.MaxInFlight, batcher.LeastInFlight) }
 
 // Admit implements Gate.
-func (a *simAPI) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
-	if now.Before(a.again) {
-		a.run.fail("I7", "the gate of %s is asked %v before the time that it named", a.account, a.again.Sub(now))
+func (a *simAPI) Admit(now time.Time, _ string, spare bool) (func(time.Time, contactsync.Result), time.Time) {
+	again, left := &a.again, 0
+	if spare {
+		again, left = &a.spare, simSpare
 	}
-	if a.calls == 0 {
-		a.again = now.Add(time.Duration(1+a.run.rand.IntN(2000)) * time.Millisecond)
-		return nil, a.again
+	if now.Before(*again) {
+		a.run.fail("I7", "the gate of %s is asked %v before the time that it named", a.account, again.Sub(now))
+	}
+	if a.calls <= left {
+		*again = now.Add(time.Duration(1+a.run.rand.IntN(2000)) * time.Millisecond)
+		return nil, *again
 	}
 	a.calls--
 	a.admitted++
@@ -65,6 +70,9 @@ func (a *simAPI) Admit(now time.Time, _ string) (func(time.Time, contactsync.Res
 		a.reports++
 	}, time.Time{}
 }
+
+// simSpare is how many calls must be left after one that can wait.
+const simSpare = 2
 
 // simState is what the API holds of a contact.
 type simState struct {

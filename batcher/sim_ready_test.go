@@ -48,7 +48,8 @@ func (s *simRun) starts(st *simStream) time.Time {
 		return never // what is no regular work may have to wait for what is out
 	}
 	at, _ := s.ready(st)
-	if at = later(at, s.apis[a.name].again); a.held {
+	api := s.apis[a.name]
+	if at = later(later(at, api.again), api.spare); a.held {
 		at = later(at, a.probe.by)
 	}
 	return at

@@ -104,7 +104,7 @@ func (s *simRun) process() {
 	s.metrics = metrics.New(prometheus.NewRegistry())
 	s.model = newSimModel(s.cfg, s.simWorld)
 	for _, a := range s.apis {
-		a.again, a.admitted, a.reports = time.Time{}, 0, 0
+		a.again, a.spare, a.admitted, a.reports = time.Time{}, time.Time{}, 0, 0
 	}
 	s.window = batcher.NewWindow(s.cfg, func(account string) (batcher.Gate, bool) { return s.apis[account], true }, &s.metrics.Batcher, 7)
 }

@@ -22,10 +22,12 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 	switch r.Kind {
 	case contactsync.Answered:
 		m.rowsAnswered(st)
+		st.accept(m.now)
 		m.settleRows(s, q, r, retained)
 		m.freeHalf(set, true)
 	case contactsync.BadRequest:
 		m.rowsAnswered(st)
+		st.refuse()
 		m.settleRefused(s, q, r, contactsync.ReasonBadRequest, retained)
 	case contactsync.TooLarge:
 		m.rowsAnswered(st)

@@ -10,7 +10,7 @@ const (
 
 // simStrangers is what must hold for the streams of an account that were never accepted.
 type simStrangers struct {
-	accepted map[string]bool // streams about whose rows the API has answered
+	accepted map[string]bool // streams for whose rows, one by one, the API has answered
 	answered time.Time       // when it last did
 	first    []bool          // what it said first to streams: whether it refused them
 	doubt    int             // answers of which it is not known whether they were the first, fewer with each that is
@@ -39,7 +39,7 @@ func (a *simStrangers) mostlyRefused() simMaybe {
 	return simNo
 }
 
-// accept notes that the API has looked at rows of a stream.
+// accept notes that the API has answered for each row of a request of a stream.
 func (st *simStream) accept(now time.Time) {
 	a := &st.account.strangers
 	a.answered = now

@@ -277,7 +277,7 @@ func (a *simAccount) strike(now time.Time, stream string) {
 // rowsAnswered notes that the API has looked at rows of a stream.
 func (m *simModel) rowsAnswered(st *simStream) {
 	a := st.account
-	st.accept(m.now)
+	a.strangers.answered = m.now
 	switch {
 	case st.hold == nil:
 		st.calm()

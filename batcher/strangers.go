@@ -11,8 +11,8 @@ import (
 // that may never be: it may not know them, or they may belong to somebody else. After a
 // start every stream is a stranger.
 type strangers struct {
-	accepted *simplelru.LRU[string, struct{}] // streams about whose rows the API has answered, the last of them
-	answered time.Time                        // when it last did so for any stream
+	accepted *simplelru.LRU[string, struct{}] // streams for whose rows, one by one, the API has answered, the last of them
+	answered time.Time                        // when it last looked at rows of any stream
 	first    firstAnswers
 }
 
@@ -41,7 +41,7 @@ func (f *firstAnswers) add(refused bool) {
 // refused reports whether at least half of the last strangers were.
 func (f firstAnswers) refused() bool { return bits.OnesCount32(uint32(f)) >= mostlyRefused }
 
-// accept notes that the API has answered about rows of a stream.
+// accept notes that the API has answered for each row of a request of a stream.
 func (s *strangers) accept(now time.Time, st *stream) {
 	s.answered = now
 	s.accepted.Add(st.name, struct{}{})
@@ -51,7 +51,7 @@ func (s *strangers) accept(now time.Time, st *stream) {
 	}
 }
 
-// refuse notes that the API does not know a stream or refuses its credentials.
+// refuse notes that the API does not know a stream, or refuses its credentials or whole requests.
 func (s *strangers) refuse(st *stream) {
 	if !st.health.accepted && !st.health.strange {
 		st.health.strange = true

@@ -45,7 +45,7 @@ func (l *lifetime) PerSecond() float64 {
 }
 
 // Admit implements Gate.
-func (l *lifetime) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
+func (l *lifetime) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result), time.Time) {
 	if now.Before(l.next) {
 		return nil, l.next
 	}
@@ -342,6 +342,7 @@ func TestPending_ANewerStateIsNotSuspect(t *testing.T) {
 func TestWindow_RegularWorkGoesBeforeTheSearch(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, func(c *Config) { c.MaxRows = 2 })
+	w.known("st") // else its first requests would be those of a stranger
 	w.add("a", "bad")
 	w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
 	for i := range 12 {

@@ -34,6 +34,11 @@ func (st *stream) troubled() bool { return st.health.hold != nil || st.health.fa
 // others, and however many are on hold, new streams are tried soon.
 const othersFirst = 3
 
+// spares reports whether a request of a stream can wait: others have not had their part of the
+// calls since the last one that was no regular work. What the budget has left over is all that it takes
+// then, so that regular work, when it comes, finds a call.
+func (a *account) spares(is standing) bool { return is != regular && a.others < othersFirst }
+
 // mayBeApart reports whether an account has room for one more request that is tried apart.
 // These may take as long as requests can, so they are a quarter of all at most.
 func (s *schedule) mayBeApart(a *account) bool { return a.apart < max(1, s.mostInFlight(a)/4) }
@@ -74,7 +79,8 @@ func (s *schedule) turn(a *account, now time.Time) *stream {
 		}
 	}
 	switch {
-	case oldest[regular] != nil && a.others < othersFirst, oldest[stranger] == nil && oldest[apart] == nil:
+	case oldest[regular] != nil && a.others < othersFirst, oldest[stranger] == nil && oldest[apart] == nil,
+		a.others < othersFirst && a.spareAgain.After(now):
 		return oldest[regular]
 	case oldest[apart] == nil, oldest[stranger] != nil && a.newcomers < othersFirst:
 		return oldest[stranger]

@@ -186,13 +186,14 @@ func (w *Window) Next(now time.Time) *Request {
 		if w.pending.dissolve(w.now, st, st.health.hold != nil) {
 			continue // it may not be due any more
 		}
-		report, again := st.account.gate.Admit(w.now, st.name)
+		standing := w.schedule.standing(st, w.now)
+		spare := st.account.spares(standing)
+		report, again := st.account.gate.Admit(w.now, st.name, spare)
 		if report == nil {
-			st.account.refused(w.now, again)
+			st.account.refused(w.now, again, spare)
 			continue
 		}
 		most, mostBytes := w.health.limits(w.now, st)
-		standing := w.schedule.standing(st, w.now)
 		req := w.pending.take(w.now, st, most, mostBytes, w.schedule.regularFirst(st, standing))
 		req.Batch.Purpose = req.purpose()
 		req.started = w.now

@@ -149,7 +149,13 @@ func (b *budget) advance(now time.Time) time.Time {
 }
 
 // next returns when to ask again, or the zero time if a request may start now.
-func (b *budget) next(now time.Time) time.Time {
+func (b *budget) next(now time.Time) time.Time { return b.nextLeaving(now, 0) }
+
+// nextSpare is next for a request that leaves half of the bucket for others.
+func (b *budget) nextSpare(now time.Time) time.Time { return b.nextLeaving(now, b.bucket.Burst()/2) }
+
+// nextLeaving is next for a request after which so many could start.
+func (b *budget) nextLeaving(now time.Time, others int) time.Time {
 	now = b.advance(now)
 	if now.Before(b.throttledUntil) {
 		return b.throttledUntil
@@ -160,7 +166,7 @@ func (b *budget) next(now time.Time) time.Time {
 	case b.share == 0: // before the first assignment too, although the bucket has a token
 		return now.Add(recheckEvery)
 	}
-	missing := 1 - b.bucket.TokensAt(now)
+	missing := float64(1+others) - b.bucket.TokensAt(now)
 	if missing <= 0 {
 		return time.Time{}
 	}

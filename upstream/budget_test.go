@@ -221,6 +221,32 @@ func TestBudget_BeginsWithOneRequest(t *testing.T) {
 	}
 }
 
+// What can wait leaves half of the burst to what comes next, where there is more than one call of it.
+func TestBudget_SpareRequestsLeaveHalfOfTheBurst(t *testing.T) {
+	t.Parallel()
+	for burst, want := range map[int]struct{ spare, others int }{6: {3, 3}, 5: {3, 2}, 2: {1, 1}, 1: {1, 0}} {
+		now := time.Now()
+		b := newBudget(testBudget(60, burst, time.Minute, ShareFull), time.Minute, now)
+		now = now.Add(time.Minute)
+		spare := 0
+		for b.nextSpare(now).IsZero() {
+			b.take(now)
+			spare++
+		}
+		again := b.nextSpare(now)
+		if others := drain(b, now); spare != want.spare || others != want.others {
+			t.Errorf("burst %d: %d that can wait and %d others, want %+v", burst, spare, others, want)
+		}
+		if refill := again.Sub(now); refill < time.Second || refill > 1200*time.Millisecond {
+			t.Errorf("burst %d: the next that can wait in %v", burst, refill)
+		}
+	}
+	unlimited := newBudget(testBudget(0, 0, time.Minute, ShareSplit), time.Minute, time.Now())
+	if !unlimited.nextSpare(time.Now()).IsZero() {
+		t.Error("a budget without limit has nothing to spare")
+	}
+}
+
 func TestBudget_AssignedAgainUnchanged(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_767_951_304, 0)

@@ -24,7 +24,7 @@ func TestClient_Wiring(t *testing.T) {
 	}
 	g, _ := c.Gate(testAccount)
 	now := time.Now()
-	if report, _ := g.Admit(now, "st"); report != nil {
+	if report, _ := g.Admit(now, "st", false); report != nil {
 		t.Error("admitted before any partition is owned")
 	}
 	c.SetShare(now, 2, 4)
@@ -77,7 +77,7 @@ func TestClient_AccountsShareAHostAndNothingElse(t *testing.T) {
 	if a, b := first.State(now).Share, second.State(now).Share; a != 30 || b != 60 {
 		t.Errorf("%v and %v requests in a window, want 30 and 60", a, b)
 	}
-	report, _ := first.Admit(now, "st")
+	report, _ := first.Admit(now, "st", false)
 	report(now, contactsync.Result{Kind: contactsync.Unavailable})
 	if s := second.State(now); s.Name != StateBreakerOpen {
 		t.Errorf("the other account's state is %+v", s)

@@ -40,7 +40,7 @@ func newTestGates(n int, requests int) ([]*Gate, *logbuffer.Buffer) {
 // admit admits a request and returns what to report its kind with.
 func admit(t *testing.T, g *Gate) func(contactsync.Kind) {
 	t.Helper()
-	report, again := g.Admit(time.Now(), "st")
+	report, again := g.Admit(time.Now(), "st", false)
 	if report == nil {
 		t.Fatalf("not admitted for %v", time.Until(again))
 	}
@@ -57,7 +57,7 @@ func ended(t *testing.T, g *Gate, pattern string) {
 
 func refused(t *testing.T, g *Gate, wait time.Duration) {
 	t.Helper()
-	report, again := g.Admit(time.Now(), "st")
+	report, again := g.Admit(time.Now(), "st", false)
 	if report != nil || time.Until(again) != wait {
 		t.Fatalf("admitted %v, again in %v, want %v", report != nil, time.Until(again), wait)
 	}
@@ -211,7 +211,7 @@ func TestGate_Throttled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		gates, _ := newTestGates(2, 0)
-		report, _ := gates[0].Admit(time.Now(), "st")
+		report, _ := gates[0].Admit(time.Now(), "st", false)
 		report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, RetryAfter: 7 * time.Second})
 		refused(t, gates[0], 7*time.Second)
 		admit(t, gates[1]) // another account of the host
@@ -232,7 +232,7 @@ func TestGate_ThrottledAccountHasNothingRemaining(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gates, _ := newTestGates(1, 60)
 		time.Sleep(time.Minute)
-		report, _ := gates[0].Admit(time.Now(), "st")
+		report, _ := gates[0].Admit(time.Now(), "st", false)
 		report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, RetryAfter: 7 * time.Second})
 		if got := testutil.ToFloat64(gates[0].meter.left); got != 0 {
 			t.Errorf("%v requests remain while the account is throttled", got)
@@ -247,7 +247,7 @@ func TestGate_UnsentRequestsAreNotCounted(t *testing.T) {
 		gates, _ := newTestGates(1, 0)
 		unsent := func(kind contactsync.Kind) {
 			t.Helper()
-			report, again := gates[0].Admit(time.Now(), "st")
+			report, again := gates[0].Admit(time.Now(), "st", false)
 			if report == nil {
 				t.Fatalf("%v: not admitted for %v", kind, time.Until(again))
 			}
@@ -313,7 +313,7 @@ func TestGate_TimeToAskAgainIsLater(t *testing.T) {
 			admit(t, gates[0])(contactsync.Unavailable)
 		}
 		ahead := time.Now().Add(time.Hour)
-		if _, again := gates[0].Admit(ahead, "st"); !again.After(ahead) {
+		if _, again := gates[0].Admit(ahead, "st", false); !again.After(ahead) {
 			t.Errorf("ask again %v before now", ahead.Sub(again))
 		}
 	})
@@ -328,7 +328,7 @@ func TestGate_AStreamThatFailsBesideOthersDoesNotOpenTheBreaker(t *testing.T) {
 		result := func(gate int, stream string, kind contactsync.Kind) {
 			t.Helper()
 			time.Sleep(time.Millisecond)
-			report, again := gates[gate].Admit(time.Now(), stream)
+			report, again := gates[gate].Admit(time.Now(), stream, false)
 			if report == nil {
 				t.Fatalf("%s: not admitted for %v", stream, time.Until(again))
 			}

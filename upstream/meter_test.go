@@ -29,7 +29,7 @@ func TestMeter_BlockedSeconds(t *testing.T) {
 			}
 		}
 		report := admit(t, g)
-		g.Admit(time.Now(), "st") // nothing is left
+		g.Admit(time.Now(), "st", false) // nothing is left
 		time.Sleep(time.Second / 2)
 		g.updateGauges(time.Now())
 		ask(forBudget, 0.5)
@@ -38,7 +38,7 @@ func TestMeter_BlockedSeconds(t *testing.T) {
 		ask(forBudget, 1)
 
 		report(contactsync.Throttled) // for a window
-		g.Admit(time.Now(), "st")
+		g.Admit(time.Now(), "st", false)
 		time.Sleep(30 * time.Second)
 		g.updateGauges(time.Now())
 		ask(forThrottle, 30)
@@ -49,7 +49,7 @@ func TestMeter_BlockedSeconds(t *testing.T) {
 			admit(t, g)(contactsync.Unavailable)
 		}
 		time.Sleep(2 * time.Second)
-		g.Admit(time.Now(), "st")
+		g.Admit(time.Now(), "st", false)
 		time.Sleep(3 * time.Second)
 		g.updateGauges(time.Now())
 		ask(forBreaker, 3)

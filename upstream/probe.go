@@ -126,7 +126,7 @@ func (p *probe) run(ctx context.Context, stream string) {
 // admit waits for the budget.
 func (p *probe) admit(ctx context.Context, stream string) (report func(time.Time, contactsync.Result), ok bool) {
 	for {
-		report, again := p.acc.gate.Admit(time.Now(), stream)
+		report, again := p.acc.gate.Admit(time.Now(), stream, false)
 		if report != nil {
 			return report, true
 		}

@@ -146,7 +146,7 @@ func TestSend_ConnectionIsClosed(t *testing.T) {
 			b := batchOf("a")
 			var got []string
 			for range tt.want {
-				report, _ := gate.Admit(time.Now(), testStream)
+				report, _ := gate.Admit(time.Now(), testStream, false)
 				r := c.Send(t.Context(), b)
 				report(time.Now(), r)
 				switch {
@@ -242,10 +242,10 @@ func TestSend_ConnectionIsClosedAndTheBudgetIsUsed(t *testing.T) {
 				})
 				gate, _ := c.Gate(testAccount)
 				send := func() contactsync.Result {
-					report, again := gate.Admit(time.Now(), testStream)
+					report, again := gate.Admit(time.Now(), testStream, false)
 					for report == nil {
 						time.Sleep(time.Until(again))
-						report, again = gate.Admit(time.Now(), testStream)
+						report, again = gate.Admit(time.Now(), testStream, false)
 					}
 					r := c.Send(t.Context(), batchOf("a"))
 					report(time.Now(), r)
@@ -254,10 +254,10 @@ func TestSend_ConnectionIsClosedAndTheBudgetIsUsed(t *testing.T) {
 				if got := send(); got.Kind != contactsync.Answered {
 					t.Errorf("the first: %+v", got)
 				}
-				report, again := gate.Admit(time.Now(), testStream)
+				report, again := gate.Admit(time.Now(), testStream, false)
 				for report == nil {
 					time.Sleep(time.Until(again))
-					report, again = gate.Admit(time.Now(), testStream)
+					report, again = gate.Admit(time.Now(), testStream, false)
 				}
 				started := time.Now()
 				others, stop := context.WithCancel(t.Context())
@@ -265,7 +265,7 @@ func TestSend_ConnectionIsClosedAndTheBudgetIsUsed(t *testing.T) {
 				var admitted []time.Time
 				asking.Go(func() { // the others are always ready
 					for others.Err() == nil {
-						if _, again := gate.Admit(time.Now(), "st-other"); again.IsZero() {
+						if _, again := gate.Admit(time.Now(), "st-other", false); again.IsZero() {
 							admitted = append(admitted, time.Now())
 						} else {
 							time.Sleep(time.Until(again))
@@ -285,7 +285,7 @@ func TestSend_ConnectionIsClosedAndTheBudgetIsUsed(t *testing.T) {
 				if len(admitted) > 0 {
 					t.Errorf("others were admitted %v after it was", admitted[0].Sub(started))
 				}
-				if report, _ := gate.Admit(time.Now(), testStream); report != nil {
+				if report, _ := gate.Admit(time.Now(), testStream, false); report != nil {
 					t.Error("another request is admitted at once: the second one was not charged")
 				}
 				c.Close()

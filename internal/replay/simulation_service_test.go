@@ -16,7 +16,7 @@ import (
 // openGate lets every request through.
 type openGate struct{}
 
-func (openGate) Admit(time.Time, string) (func(time.Time, contactsync.Result), time.Time) {
+func (openGate) Admit(time.Time, string, bool) (func(time.Time, contactsync.Result), time.Time) {
 	return func(time.Time, contactsync.Result) {}, time.Time{}
 }
 

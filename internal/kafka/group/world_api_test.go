@@ -152,7 +152,7 @@ type worldGate struct {
 func (g *worldGate) PerSecond() float64 { return 0 }
 
 // Admit implements batcher.Gate.
-func (g *worldGate) Admit(now time.Time, _ string) (func(time.Time, contactsync.Result), time.Time) {
+func (g *worldGate) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result), time.Time) {
 	w := g.r.w
 	switch {
 	case now.Before(g.next):
