@@ -7,7 +7,7 @@ BOARD := tools/dashboard# a module of its own
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers limits poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules alerts docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci clean
+.PHONY: help build release check cover demo answers limits poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules alerts dashboard docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -115,7 +115,7 @@ lint: ## the linters of .golangci.yml and gofumpt
 fmt: ## format
 	$(TOOL) golangci-lint fmt ./...
 
-docs: ## generate docs/configuration.md, docs/answers.md, docs/metrics.md and the chart's dashboard
+docs: ## generate docs/configuration.md, docs/answers.md, docs/metrics.md, the chart's dashboard and docs/dashboard.md
 	$(GO) run ./tools/configdoc
 	$(GO) run ./tools/answersdoc
 	$(GO) run ./tools/metricsdoc
@@ -191,7 +191,12 @@ rules: ## check the alerts, each against its fault and at its bound; as written 
 	promtool check rules $(CACHE)/rules.yaml
 
 alerts: ## each alert fired by its fault, in a real Prometheus that scrapes the real service, scaled down; needs prometheus
-	$(GO) test -tags alerts -count=1 -timeout 5m -v ./e2e/alerts
+	$(GO) test -tags alerts -count=1 -timeout 5m -v -run '^TestAlerts$$' ./e2e/alerts
+
+dashboard: ## every query of the dashboard asked of a real Prometheus, and the pictures of docs/dashboard.md drawn from the answers; needs prometheus
+	@mkdir -p $(CACHE)/dashboard
+	$(GO) test -tags alerts -count=1 -timeout 6m -v -run '^TestDashboard$$' ./e2e/alerts -args -answers $(abspath $(CACHE)/dashboard)
+	cd $(BOARD) && $(GO) run . -rules $(abspath $(CACHE)/dashboard/rules.yaml) -draw $(abspath $(CACHE)/dashboard/answers.json)
 
 ci: vet lint docs-check chart rules page race e2e fuzz-short answers poison outage soak-short mutants-sample test ## what continuous integration runs
 

@@ -43,6 +43,7 @@ func TestAlerts(t *testing.T) {
 		w, replica := f.start(t)
 		worlds[f.name], targets[f.name] = w, replica.Addr
 	}
+	began := time.Now()
 	p.scrape(t, targets)
 	for _, f := range faults {
 		if f.later != nil {
@@ -50,6 +51,7 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	await(t, ctx, p, faults)
+	checkHolders(t, p, began)
 }
 
 // checkNames: each alert is fired here, or named as one that is not.

@@ -131,17 +131,25 @@ func (p prometheus) get(ctx context.Context, path string, into any) error {
 	return json.NewDecoder(res.Body).Decode(into)
 }
 
+// targetGroup is what is to be scraped with the same labels.
+type targetGroup struct {
+	Targets []string          `json:"targets"`
+	Labels  map[string]string `json:"labels"`
+}
+
 // scrape has the server scrape the replicas, each as the job that its fault is called.
 func (p prometheus) scrape(t *testing.T, replicas map[string]string) {
 	t.Helper()
-	type group struct {
-		Targets []string          `json:"targets"`
-		Labels  map[string]string `json:"labels"`
-	}
-	var groups []group
+	var groups []targetGroup
 	for job, addr := range replicas {
-		groups = append(groups, group{[]string{addr}, map[string]string{"job": job}})
+		groups = append(groups, targetGroup{[]string{addr}, map[string]string{"job": job}})
 	}
+	p.write(t, groups)
+}
+
+// write has the server scrape the groups from now on.
+func (p prometheus) write(t *testing.T, groups []targetGroup) {
+	t.Helper()
 	text, err := json.Marshal(groups)
 	must(t, err)
 	must(t, os.WriteFile(p.targets+".new", text, 0o600))

@@ -26,7 +26,7 @@ func read(t *testing.T, name string) string {
 
 func load(t *testing.T) rules {
 	t.Helper()
-	r, err := loadRules()
+	r, err := loadRules(rulesFile)
 	if err != nil {
 		t.Fatal(err)
 	}

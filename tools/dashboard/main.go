@@ -5,6 +5,7 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 
@@ -19,26 +20,45 @@ const (
 )
 
 func main() {
-	if err := run(); err != nil {
+	from := flag.String("rules", rulesFile, "the alerts, whose thresholds the dashboard has")
+	to := flag.String("dashboard", dashboardFile, "the dashboard to write")
+	answered := flag.String("draw", "", "what a Prometheus answered to the queries: draws them, and writes nothing else")
+	flag.Parse()
+	r, err := loadRules(*from)
+	switch {
+	case err != nil:
+	case *answered != "":
+		err = r.drawFile(*answered)
+	default:
+		err = r.writeFiles(*to)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "dashboard:", err)
 		os.Exit(1)
 	}
 }
 
-func run() error {
-	r, err := loadRules()
+func (r rules) drawFile(answered string) error {
+	a, err := readAnswers(answered)
 	if err != nil {
 		return err
 	}
+	return r.draw(a, pictureDir)
+}
+
+func (r rules) writeFiles(to string) error {
 	board, err := r.render(rows)
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(dashboardFile, board, 0o644)
+	if err := os.WriteFile(to, board, 0o644); err != nil || to != dashboardFile {
+		return err
+	}
+	return os.WriteFile(documentFile, []byte(document(rows)), 0o644)
 }
 
-func loadRules() (rules, error) {
-	text, err := os.ReadFile(rulesFile)
+func loadRules(file string) (rules, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ max(
 		none:  "No replica is scraped",
 	},
 	{
-		title: "How old is the oldest event to be sent?", kind: stats, w: 4, h: 4, unit: "s",
+		title: "Oldest event to be sent", kind: stats, w: 4, h: 4, unit: "s",
 		help: "Age of the oldest event that waits to be sent, holds and dead letters left out. It grows by a second per second where nothing is done about that event, and falls while a backlog is worked off. " +
 			"If it grows, look at the timeline below.",
 		see:     "runbook.md#contactsyncoldesttooold",
@@ -49,7 +49,7 @@ max(
 		steps:   late, none: "No replica is scraped",
 	},
 	{
-		title: "How late are 99 % of deliveries?", kind: stats, w: 4, h: 4, unit: "s",
+		title: "99 % of deliveries within", kind: stats, w: 4, h: 4, unit: "s",
 		help: "Of the events delivered just now, 99 % were younger than this. If it is beyond the bound, the error budget burns: see the row on freshness.",
 		see:  "runbook.md#contactsynctoooldfast",
 		queries: []query{{
@@ -90,14 +90,21 @@ var holding = []panel{
 		title: "Who is holding us?", kind: states, w: 16, h: 9, unit: "percentunit",
 		help: "For each cause the share of time in which it held up calls or reading, on the replica and account where it was worst. " +
 			"Budget: the account has no calls left; raise it, or see what the calls are for. Throttling: the API asks us to wait. Circuit breaker: the API fails. " +
-			"Slow API: as many requests as allowed are in flight. Window full: more is read than sent. Holds: the share of waiting events whose stream the API refuses. " +
-			"Kafka: partitions are not read, dead letters are not written, or no partition is assigned. All at no, and still late: it is a backlog being worked off, or the CPU.",
+			"Slow API: as many requests as allowed are in flight. Failing streams: one that is not on hold waits to try again after its request failed; others go on. Window full: more is read than sent. Holds: the share of waiting events whose stream the API refuses. " +
+			"Kafka: partitions are not read, dead letters are not written, or no partition is assigned. While the panel above says yes, a cause slows nobody down: calls wait for a moment and carry more. All at no, and still late: it is a backlog being worked off, or the CPU.",
 		see: "runbook.md#contactsyncnotmoving",
 		queries: []query{
 			{`max(rate(contactsync_upstream_blocked_seconds_total{@a, cause="budget"}[$__rate_interval]))`, "Budget"},
 			{`max(rate(contactsync_upstream_blocked_seconds_total{@a, cause="throttled"}[$__rate_interval]))`, "Throttling"},
 			{`max(rate(contactsync_upstream_blocked_seconds_total{@a, cause="breaker"}[$__rate_interval]))`, "Circuit breaker"},
-			{`max(rate(contactsync_batcher_slots_busy_seconds_total{@a}[$__rate_interval]))`, "Slow API"},
+			{`max(rate(contactsync_batcher_slots_busy_seconds_total{@a}[$__rate_interval])) or 0 * sum(contactsync_batcher_events_waiting{@})`, "Slow API"},
+			{`
+clamp_max(max(
+  clamp_min(
+    avg_over_time(contactsync_batcher_streams_backing_off{@}[$__rate_interval])
+    - on (namespace, job, instance) sum by (namespace, job, instance) (avg_over_time(contactsync_batcher_streams_on_hold{@}[$__rate_interval])), 0)
+  or on (namespace, job, instance) avg_over_time(contactsync_batcher_streams_backing_off{@}[$__rate_interval])
+), 1)`, "Failing streams"},
 			{`max(rate(contactsync_batcher_window_full_seconds_total{@}[$__rate_interval]))`, "Window full"},
 			{`clamp_max((sum(contactsync_batcher_events_on_hold{@a}) / (sum(contactsync_batcher_events_waiting{@}) > 0)) or 0 * sum(contactsync_batcher_events_waiting{@}), 1)`, "Holds"},
 			{`max(` + notRead + `) or 0 * sum(contactsync_consumer_assigned_partitions{@})`, "Kafka: partitions"},

@@ -142,7 +142,7 @@ var calls = []panel{
 		},
 	},
 	{
-		title: "Which hosts does the circuit breaker keep calls from?", kind: states, w: 8, h: 8, unit: "none",
+		title: "Which hosts does the circuit breaker stop?", kind: states, w: 8, h: 8, unit: "none",
 		help:    "State of the circuit breaker of each host, on the replica where it is worst. Open: the host fails, and no request is sent but one that tries it now and then. Deliveries go on by themselves once it answers.",
 		see:     "runbook.md#contactsyncbreakeropen",
 		queries: []query{{`max by (host) (contactsync_upstream_circuit_breaker_state{@})`, "{{host}}"}},

@@ -57,7 +57,7 @@ var setAside = []panel{
 var kafka = []panel{
 	{
 		title: "Which partitions are behind?", kind: graph, w: 12, h: 8, unit: "short",
-		help:    "Records between the first that is not completed and the end, of the ten partitions where they are most. A single one behind has a stream on hold, a hot contact, or is not read: look at its state. All of them: the calls are the limit.",
+		help:    "Records between the first that is not completed and the end, of the ten partitions where they are most. A single one behind has a hot contact, or is not read: look at its state. All of them: a stream on hold, whose events stay behind in each partition that has any, or the calls are the limit.",
 		see:     "operations.md#the-states-of-a-partition",
 		queries: []query{{`topk(10, max by (topic, partition) (contactsync_consumer_lag_records{@}))`, "{{topic}}/{{partition}}"}},
 	},
@@ -99,7 +99,7 @@ var kafka = []panel{
 		queries: []query{{`sum by (result) (rate(contactsync_consumer_commits_total{@}[$__rate_interval]))`, "{{result}}"}},
 	},
 	{
-		title: "How long ago was the offset of a partition committed?", kind: graph, w: 8, h: 8, unit: "s",
+		title: "How long ago was each partition committed?", kind: graph, w: 8, h: 8, unit: "s",
 		help: "Time since the last commit, of the ten partitions where it is longest and something is not completed. It grows behind a hold or a dead letter that is not written, and where commits fail.",
 		see:  "runbook.md#contactsynccommitsfailing",
 		queries: []query{{

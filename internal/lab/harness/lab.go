@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,7 @@ import (
 	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/lab/broker"
 	"github.com/contactsync/contactsync/internal/lab/stub"
+	"github.com/contactsync/contactsync/metrics"
 	"github.com/contactsync/contactsync/upstream"
 )
 
@@ -116,6 +118,7 @@ func (l *Lab) Start(ctx context.Context, o app.Options) (*Replica, error) {
 	started := prometheus.NewGauge(prometheus.GaugeOpts{Name: "process_start_time_seconds", Help: "When the replica was started."})
 	started.SetToCurrentTime()
 	r.reg.MustRegister(started)
+	metrics.RegisterBuildInfo(r.reg, "lab", "", runtime.Version())
 	o.Version, o.Registry = "lab", r.reg
 	service, err := app.New(ctx, l.Config, o)
 	if err != nil {
