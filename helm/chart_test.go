@@ -2,8 +2,10 @@
 package helm
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -87,4 +89,45 @@ func TestMemoryLimit_FollowsTheSettings(t *testing.T) {
 	if least := 2*int64(config.DefaultConfig().Batcher.WindowBytes) + 256<<20; int64(mebibytes)<<20 < least {
 		t.Errorf("the memory limit is %d MiB, and the settings want %d", mebibytes, least>>20)
 	}
+}
+
+// Each value is allowed by the schema, and described in the table.
+func TestValues_AreInTheSchemaAndTheTable(t *testing.T) {
+	t.Parallel()
+	var values, schema map[string]any
+	if err := yaml.Unmarshal([]byte(read(t, "contactsync/values.yaml")), &values); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(read(t, "contactsync/values.schema.json")), &schema); err != nil {
+		t.Fatal(err)
+	}
+	monitor := schema["$defs"].(map[string]any)["monitor"]
+	table := read(t, "contactsync/README.md")
+	whole := []string{"config", "resources"} // described as one, and open
+	var check func(path string, values, schema map[string]any)
+	check = func(path string, values, schema map[string]any) {
+		known, _ := schema["properties"].(map[string]any)
+		for name, value := range values {
+			below, ok := known[name].(map[string]any)
+			if !ok {
+				t.Errorf("the schema refuses %s%s", path, name)
+				continue
+			}
+			if below["$ref"] == "#/$defs/monitor" {
+				below = monitor.(map[string]any)
+			}
+			if values, ok := value.(map[string]any); ok && below["properties"] != nil && !slices.Contains(whole, name) && len(values) > 0 {
+				check(path+name+".", values, below)
+				continue
+			}
+			listed := path + name
+			if _, of, ok := strings.Cut(path, "Monitor."); ok && name != "enabled" {
+				listed = "…." + of + name
+			}
+			if !strings.Contains(table, "`"+listed+"`") {
+				t.Errorf("the table lacks %s%s", path, name)
+			}
+		}
+	}
+	check("", values, schema)
 }
