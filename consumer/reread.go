@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -21,6 +22,7 @@ type rereading struct {
 	next    int64 // the offset to read
 	gone    int   // offsets that the log does not have any more, of which the sink was not told yet
 	waits   time.Time
+	told    time.Time // when the log was told last of a batch that cannot be read
 	retries *backoff.ExponentialBackOff
 }
 
@@ -91,14 +93,28 @@ func (a *rereading) fetch(ctx context.Context, end int64) bool {
 		}
 	}
 	if err != nil {
-		a.f.c.deps.Metrics.FetchErrors.WithLabelValues(kafka.Cause(err)).Inc()
-		a.f.c.deps.Log.Debug("events that were not kept could not be read again; retried", "topic", a.f.claim.Topic, "partition", a.f.claim.Partition, "offset", a.next, "err", err)
+		a.failed(ctx, err)
 	}
 	if a.retries == nil {
 		a.retries = kafka.NewRetry()
 	}
 	a.waits = time.Now().Add(a.retries.NextBackOff())
 	return false
+}
+
+// tellEvery is how often the log says that a batch cannot be read again.
+const tellEvery = time.Minute
+
+// failed counts a fetch that failed. What Kafka does not answer, it does not answer for new events
+// either; a batch that cannot be read is one that could be, and nobody else tells of it.
+func (a *rereading) failed(ctx context.Context, err error) {
+	a.f.c.deps.Metrics.FetchErrors.WithLabelValues(kafka.Cause(err)).Inc()
+	level := slog.LevelDebug
+	if now := time.Now(); kafka.Cause(err) == kafka.CauseDecode && now.Sub(a.told) >= tellEvery {
+		level, a.told = slog.LevelError, now
+	}
+	a.f.c.deps.Log.Log(ctx, level, "events of streams on hold could not be read again, and what is behind them waits; retried", "topic", a.f.claim.Topic, "partition", a.f.claim.Partition, "offset", a.next, "err", err,
+		"hint", "where a batch stays unreadable, restart this replica: the partition halts at the batch then, and contactsync set-aside gives it up")
 }
 
 // hand hands over those events of an answer that are to be read again.

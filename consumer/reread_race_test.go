@@ -105,3 +105,37 @@ func TestConsumer_ReadsAgainPastABatchThatWasSetAside(t *testing.T) {
 		}
 	})
 }
+
+// A batch that could be read once and cannot be read again is told, once a minute, and counted; new
+// events go on.
+func TestConsumer_TellsOfABatchThatCannotBeReadAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakes(t)
+		f.damage(false, func(int) bool { return f.pass.Load() == 1 })
+		answers := f.batches
+		f.batches = func(o int64) []byte {
+			if o == 4 {
+				return kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 4}, kmsg.Record{Value: []byte("{}")})
+			}
+			return answers(o)
+		}
+		again := f.leaves(2, 4)
+		stop, _ := f.runOnce(t, 0)
+		kafka.Sleep(t.Context(), time.Minute)
+		f.pass.Store(1)
+		kafka.Sleep(t.Context(), 3*time.Minute+30*time.Second)
+		if n := f.value("contactsync_consumer_fetch_errors_total", "decode"); n < 3 {
+			t.Errorf("%v are counted", n)
+		}
+		if p := f.consumer.Partitions()[0]; p.Next != records || p.Parked != 2 || len(*again) > 0 {
+			t.Errorf("%+v, read again %v", p, *again)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if n := strings.Count(f.log.String(), "could not be read again"); n < 3 || n > 4 || !strings.Contains(f.log.String(), "contactsync set-aside") {
+			t.Errorf("the log says it %d times, want once a minute:\n%s", n, f.log.String())
+		}
+	})
+}

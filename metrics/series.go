@@ -36,7 +36,7 @@ func newConsumer(m *maker) Consumer {
 			"Bytes of keys and values read from Kafka.", ""),
 		FetchErrors: m.counters("consumer_fetch_errors_total",
 			"Fetches that failed, by cause. Each is retried.",
-			"A few at a change of leader are normal. With `decode` the partition makes no progress; the log names the offset.", Label{Name: "reason", Values: FetchReasons}),
+			"A few at a change of leader are normal. With `decode` the partition makes no progress, or what is to be read again of streams on hold does not; the log names the offset.", Label{Name: "reason", Values: FetchReasons}),
 		ControlBatches: m.counter("consumer_control_batches_total",
 			"Transaction markers skipped.", ""),
 		AbortedRecords: m.counter("consumer_aborted_records_total",
