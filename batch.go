@@ -45,7 +45,7 @@ const (
 	Unknown      Kind = iota // not foreseen: handled like Unavailable, and reported
 	Answered                 // the body reports on each row: see Result.Rows
 	Unavailable              // 5xx, no connection, reset, time-out, unreadable answer
-	Throttled                // 429, 503 with Retry-After, the vendor's rate-limit text
+	Throttled                // 429, 503 with Retry-After, the vendor's rate-limit text; rows may have been applied: see Result.Rows
 	Unauthorized             // 401, 403
 	TooLarge                 // 413
 	BadRequest               // 400, 412, 422: at least one row is bad
@@ -99,8 +99,10 @@ type Outcome struct {
 
 // Result is the result of one request.
 type Result struct {
-	Kind       Kind
-	Rows       []Outcome     // one per row of the batch, in its order; nil unless Kind is Answered
+	Kind Kind
+	// Rows has one per row of the batch, in its order, where Kind is Answered. Where it is Throttled those that
+	// the answer lists as applied are Delivered and nothing is said of the others; nil where there are none.
+	Rows       []Outcome
 	Status     int           // HTTP status; 0 if no answer came
 	RetryAfter time.Duration // as the answer asks, at most a day; 0 if it does not
 	Ambiguous  bool          // the API may still apply the request

@@ -49,6 +49,8 @@ type answer struct {
 	warned bool
 	// trial: the request was larger than any that passed, and that may be the cause.
 	trial bool
+	// applied: rows are listed as applied, although the request was refused.
+	applied bool
 }
 
 // treatment is what happens to the rows of a request.
@@ -75,6 +77,8 @@ func single(a answer) bool    { return a.single }
 func notWarned(a answer) bool { return !a.warned }
 func isTrial(a answer) bool   { return a.trial }
 
+func hasApplied(a answer) bool { return a.applied }
+
 // thenKept is what happens to rows that may make requests fail; see suspicion.go.
 const thenKept = "kept and retried with growing delays; where a row may be the cause, with fewer rows each time, and a row that fails alone " +
 	"again and again while others of its stream are answered is refused at last (`unanswered_attempts`, `unanswered_after`)"
@@ -83,6 +87,8 @@ const (
 	whenTrial = "more rows or bytes than ever passed"
 	thenTrial = "kept, and smaller requests are sent again"
 )
+
+const thenThrottled = "kept, while the account waits as long as asked and then sends fewer requests"
 
 const thenHold = "kept, while the stream is put on hold and probed with growing delays"
 
@@ -128,7 +134,11 @@ var policy = []Decision{
 	},
 
 	{
-		Kind: contactsync.Throttled, Then: "kept, while the account waits as long as asked and then sends fewer requests",
+		Kind: contactsync.Throttled, When: "with rows that it lists as applied", Then: "these are settled; the others are " + thenThrottled, match: hasApplied,
+		rows: keepRows, rowsAnswered: true, failure: true, outage: true, level: slog.LevelWarn,
+	},
+	{
+		Kind: contactsync.Throttled, When: "otherwise", Then: thenThrottled,
 		rows: keepRows, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{

@@ -54,6 +54,11 @@ func TestPolicy_Requests(t *testing.T) {
 			Decision{rows: keepRows, failure: true, outage: true, level: slog.LevelWarn},
 		},
 		{
+			"throttled in part",
+			answer{kind: contactsync.Throttled, applied: true},
+			Decision{rows: keepRows, rowsAnswered: true, failure: true, outage: true, level: slog.LevelWarn},
+		},
+		{
 			"unavailable",
 			answer{kind: contactsync.Unavailable},
 			Decision{rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn},

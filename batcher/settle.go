@@ -207,6 +207,7 @@ func (s *settlement) together(back []*contact) *group {
 // the queue, at once or when the API can be done with this request. Rows that make requests
 // fail are tried apart from then on.
 func (s *settlement) keep() {
+	s.endApplied()
 	d, ambiguous, doubt := s.decision, s.result.Ambiguous, s.result.MayBeRows && s.decision.backOff
 	due := s.now
 	if ambiguous {
@@ -237,6 +238,28 @@ func (s *settlement) keep() {
 		own.fill(rows, due)
 		s.pending.sendApart(s.stream, own)
 	}
+}
+
+// endApplied ends the rows that an answer lists as applied although the request was refused, and leaves the others
+// in it.
+func (s *settlement) endApplied() {
+	var rest []*contact
+	for i, c := range s.request.rows {
+		if i < len(s.result.Rows) && delivered(s.result.Rows[i]) {
+			s.pending.deliver(c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	n := len(s.request.rows) - len(rest)
+	if s.request.rows = rest; n == 0 {
+		return
+	}
+	s.health.withinBudget(s.now, s.stream, tally{accepted: n}, false)
+	s.stream.account.delivered, s.stream.health.settled = s.now, s.now
+	s.stream.health.accepts += n
+	s.stream.health.bad.add(n, 0)
+	s.health.resetBackoff(s.stream)
 }
 
 // putBack lets rows wait in front of the others of their stream, at once or when due.

@@ -228,6 +228,43 @@ func TestSettle_OnceMoreIsNoSentence(t *testing.T) {
 	}
 }
 
+// Of a throttled request the rows that the answer lists as applied end, and the others are sent again: from the
+// queue, or as the set that they were. The stream was accepted by that.
+func TestSettle_WhatAThrottledRequestHasApplied(t *testing.T) {
+	t.Parallel()
+	done := contactsync.Outcome{Verdict: contactsync.Delivered}
+	for _, tt := range []struct {
+		name  string
+		apart bool
+		rows  []contactsync.Outcome
+		ended []int64
+		waits string
+	}{
+		{"some of the queue", false, []contactsync.Outcome{done, {}, done, {}}, []int64{0, 2}, "bd"},
+		{"all", false, []contactsync.Outcome{done, done, done, done}, []int64{0, 1, 2, 3}, ""},
+		{"fewer rows than were sent", false, []contactsync.Outcome{{}, done}, []int64{1}, "acd"},
+		{"what it refuses is not refused", false, []contactsync.Outcome{done, {Verdict: contactsync.Failed, Reason: "no"}}, []int64{0}, "bcd"},
+		{"some of a set", true, []contactsync.Outcome{{}, done}, []int64{1}, "|a then cd"},
+		{"all of a set", true, []contactsync.Outcome{done, done}, []int64{0, 1}, "|cd"},
+	} {
+		w := newTestWindow(t, nil)
+		w.add("a", "b", "c", "d")
+		f := w.send()
+		if tt.apart {
+			w.settle(f, contactsync.Result{Kind: contactsync.BadRequest})
+			f = w.send()
+		}
+		w.settle(f, contactsync.Result{Kind: contactsync.Throttled, Status: 429, Rows: tt.rows})
+		w.wantEnded(tt.ended...)
+		if got := w.waits(); got != tt.waits {
+			t.Errorf("%s: %q waits, want %q", tt.name, got, tt.waits)
+		}
+		if st := w.schedule.streams[streamKey{"a", "st"}]; !st.health.accepted || st.health.settled.IsZero() || st.health.accepts != len(tt.ended) {
+			t.Errorf("%s: the stream is %+v", tt.name, st.health)
+		}
+	}
+}
+
 // While a stream is on hold nothing is bisected: the sets of rows go back to the queue.
 func TestSettle_SetsOfAStreamOnHoldDissolve(t *testing.T) {
 	t.Parallel()

@@ -114,7 +114,12 @@ func (s *simRun) answer(q *simRequest) contactsync.Result {
 		r.MayBeRows = s.plan.doubt && r.Status != 0
 		return r
 	case simThrottling:
-		return contactsync.Result{Kind: contactsync.Throttled, Status: 429}
+		r := contactsync.Result{Kind: contactsync.Throttled, Status: 429}
+		for i := 0; s.plan.sloppy && i < len(b.Rows) && s.chance(2); i++ { // as far as the limit has let it
+			s.apply(q, b.Rows[i])
+			r.Rows = append(r.Rows, contactsync.Outcome{Verdict: contactsync.Delivered})
+		}
+		return r
 	case simUnauthorized:
 		return contactsync.Result{Kind: contactsync.Unauthorized, Status: 401}
 	case simGone:

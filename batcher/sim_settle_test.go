@@ -36,7 +36,18 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 			return
 		}
 		m.settleRefused(s, q, r, contactsync.ReasonTooLarge, retained)
-	case contactsync.Throttled, contactsync.Canceled:
+	case contactsync.Throttled:
+		if n := len(r.Rows); n > 0 { // these were applied
+			m.rowsAnswered(st)
+			m.answered(s, st, n, 0, false)
+			for _, c := range q.cells[:n] {
+				m.delivered(c)
+			}
+			st.calm()
+			q.cells = q.cells[n:]
+		}
+		m.again(q, r)
+	case contactsync.Canceled:
 		m.again(q, r)
 	case contactsync.Unauthorized:
 		st.refused = simYes

@@ -3,6 +3,7 @@ package batcher
 import (
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -235,7 +236,7 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	st.account.latency.note(w.now.Sub(req.started), r.Kind)
 	d := decide(answer{
 		kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.signer.held,
-		trial: req.trial && (r.MayBeRows || r.Kind == contactsync.TooLarge),
+		trial: req.trial && (r.MayBeRows || r.Kind == contactsync.TooLarge), applied: slices.ContainsFunc(r.Rows, delivered),
 	})
 	w.log.answer(w.now, req.Batch, d, r)
 	w.health.onAnswer(w.now, req, d, r)

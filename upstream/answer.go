@@ -13,7 +13,8 @@ var errForeignAnswer = errors.New("answer is not one to a bulk update")
 type answer struct {
 	rows        []contactsync.Outcome // one per row of the batch, in its order
 	mismatch    string                // what does not fit the batch, in numbers only; empty if all does
-	rateLimited bool                  // no row was applied, and every reason is the rate limit
+	rateLimited bool                  // rows failed, and every reason is the rate limit
+	applied     bool                  // it lists rows as done, without a doubt
 	tells       bool                  // it is about these rows whatever its status: see outcomes
 	ids         idCounts
 }
@@ -87,6 +88,21 @@ func (a *answerReader) read(body []byte, rows []contactsync.Row, secrets *ours) 
 	return a.outcomes(t, rows, secrets), nil
 }
 
+// onlyApplied are the rows that an answer lists as done, and no others; nil where there are none. What
+// it says of the others may be the cause for which the request was refused.
+func (a *answer) onlyApplied() []contactsync.Outcome {
+	if !a.applied {
+		return nil
+	}
+	rows := make([]contactsync.Outcome, len(a.rows))
+	for i := range rows {
+		if a.rows[i].Verdict == contactsync.Delivered {
+			rows[i].Verdict = contactsync.Delivered
+		}
+	}
+	return rows
+}
+
 func allDelivered(n int) []contactsync.Outcome {
 	rows := make([]contactsync.Outcome, n)
 	for i := range rows {
@@ -101,14 +117,13 @@ func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets *ours)
 	left := t.eliminated()
 	ans := answer{rows: make([]contactsync.Outcome, len(rows)), mismatch: t.mismatch(left), ids: t.ids(left)}
 	successes, failures := t.doubts(left)
-	var delivered, failed, limited int
+	var failed, limited int
 	said := map[string]contactsync.Outcome{} // by text: usually many rows share a few reasons
 	for i := range rows {
 		o, text := &ans.rows[i], t.texts[i]
 		switch state := t.state(i); {
 		case state == rowDone && !successes, left.row == i && left.done:
 			o.Verdict = contactsync.Delivered
-			delivered++
 			continue
 		case left.row == i:
 			o.Verdict, text = contactsync.Failed, left.text
@@ -137,7 +152,8 @@ func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets *ours)
 			}
 		}
 	}
-	ans.tells = !failures && (t.count(rowDone) > 0 && !successes && t.count(rowFailed) > 0 || t.allFailed())
-	ans.rateLimited = delivered == 0 && failed > 0 && limited == failed
+	ans.applied = !successes && t.count(rowDone) > 0
+	ans.tells = !failures && (ans.applied && t.count(rowFailed) > 0 || t.allFailed())
+	ans.rateLimited = failed > 0 && limited == failed
 	return ans
 }

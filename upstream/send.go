@@ -36,9 +36,13 @@ func (c *Client) Send(ctx context.Context, b contactsync.Batch) contactsync.Resu
 		Ambiguous:  rule.Ambiguous && a.sent || a.maybeApplied && rule.Kind != contactsync.Answered,
 		MayBeRows:  rule.MayBeRows && a.sent,
 	}
-	if rule.Kind == contactsync.Answered {
+	switch rule.Kind {
+	case contactsync.Answered:
 		result.Rows, result.Detail = a.answer.rows, a.answer.mismatch
-	} else {
+	case contactsync.Throttled:
+		result.Rows = a.answer.onlyApplied()
+		fallthrough
+	default:
 		result.Detail, result.Text = a.detail, a.text
 	}
 	if a.called {
@@ -133,21 +137,27 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 
 // readRefusal interprets an answer with another status. The status decides, and as much of
 // the body as can be read explains it, unless the body tells which rows failed: then the status
-// is explained by these.
+// is explained by these. What a throttled request has applied is in the body as well.
 func (c *Client) readRefusal(a *attempt, resp *http.Response, buf *bytes.Buffer, rows []contactsync.Row, room *share) {
 	limit, aboutRows := int64(maxErrorBody), slices.Contains(refusals, a.status)
-	if aboutRows {
+	mayTell := aboutRows || slices.Contains(throttles, a.status)
+	if mayTell {
 		limit = int64(c.cfg.MaxAnswerBytes)
 	}
 	err := readBody(resp, limit, buf, room)
 	start := buf.Bytes()[:min(buf.Len(), maxErrorBody)]
 	c.explain(a, resp, refusalDetail(resp), buf)
 	a.vendorsForm = isVendorsError(start)
-	if err != nil || !aboutRows {
+	if err != nil || !mayTell {
 		return
 	}
-	if answer, err := c.answers.read(buf.Bytes(), rows, &a.secrets); err == nil && answer.tells {
-		a.answer, a.body = answer, bodyUsable
+	answer, err := c.answers.read(buf.Bytes(), rows, &a.secrets)
+	if err != nil {
+		return
+	}
+	a.answer = answer
+	if aboutRows && answer.tells {
+		a.body = bodyUsable
 		a.rateLimited = a.rateLimited || answer.rateLimited
 	}
 }

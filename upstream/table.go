@@ -23,6 +23,9 @@ type Rule struct {
 // refusals are the statuses that may tell of rows as well as of the request.
 var refusals = []int{400, 404, 409, 412, 422}
 
+// throttles are the statuses of a throttled request, which may have been applied in part.
+var throttles = []int{429, 503}
+
 // Table returns the rules for everything that can come back from a request. The
 // first rule that matches applies; the last one matches everything.
 func Table() []Rule {

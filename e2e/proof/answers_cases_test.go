@@ -103,6 +103,15 @@ func answerCases(canary string) []answerCase {
 		condition: limited, name: "200, the text for each row", times: 1, calls: 2, events: 3,
 		rows: &stub.Rows{Fail: []string{"*"}, Reason: "You've exceeded the per-minute rate limit. Please wait for sometime before retrying."},
 	})
+	add(answerCase{
+		condition: limited, name: "200, the text for one row of three", times: 1, calls: 2, events: 3,
+		rows: &stub.Rows{Fail: []string{"c1"}, Reason: "You've exceeded the per-minute rate limit. Please wait for sometime before retrying."},
+	})
+	yes := true
+	add(answerCase{
+		condition: "429", name: "429, two rows of three applied", times: 1, calls: 2, events: 3,
+		answer: &stub.Answer{Status: 429, Apply: &yes}, rows: &stub.Rows{Fail: []string{"c1"}, Reason: "later"},
+	})
 	keep("429", "429", 1, &stub.Answer{Status: 429})
 	keep("429", "429, Retry-After: 1", 1, &stub.Answer{Status: 429, Headers: map[string]string{"Retry-After": "1"}})
 	keep("503 with Retry-After", "503, Retry-After: 1", 1, &stub.Answer{Status: 503, Headers: map[string]string{"Retry-After": "1"}})
@@ -110,7 +119,6 @@ func answerCases(canary string) []answerCase {
 	for _, p := range rowCases() {
 		add(p)
 	}
-	yes := true
 	for _, code := range []int{400, 404, 409, 412, 422} {
 		add(answerCase{
 			condition: "400, 404, 409, 412, 422 with an answer that lists failed rows, beside applied ones or all of them", name: strconv.Itoa(code) + ", one row of three failed",

@@ -79,7 +79,7 @@ const refusals = 2
 
 // rule plays the answer. It applies the rows that the answer says are done, and no others.
 func (a badAnswer) rule() stub.Rule {
-	apply := a.Kind == contactsync.Answered.String()
+	apply := a.Verdicts != ""
 	r := stub.Rule{
 		Name: a.Name, Last: refusals,
 		Answer: &stub.Answer{Status: a.Status, Text: a.Body, Headers: a.Headers, Apply: &apply},
@@ -87,8 +87,8 @@ func (a badAnswer) rule() stub.Rule {
 	if a.Body == "" {
 		r.Answer.Body = stub.Empty
 	}
-	switch a.Kind {
-	case contactsync.Answered.String():
+	switch {
+	case apply:
 		r.Last = 1 // it names both rows, and rows that are sent again come without the others
 		r.Rows = &stub.Rows{}
 		for i, id := range a.Rows {
@@ -96,7 +96,7 @@ func (a badAnswer) rule() stub.Rule {
 				r.Rows.Drop = append(r.Rows.Drop, id)
 			}
 		}
-	case contactsync.BadRequest.String(), contactsync.TooLarge.String():
+	case a.Kind == contactsync.BadRequest.String(), a.Kind == contactsync.TooLarge.String():
 		r.Last = 0 // until the rows are dead letters
 	}
 	return r

@@ -71,6 +71,7 @@ func Variants() []Variant {
 		{"partial-207", "the status if rows failed", unknown(func(u *Unknowns) { u.PartialStatus, u.FailedStatus = 207, 207 })},
 		{"failed-400", "the status if rows failed", unknown(func(u *Unknowns) { u.FailedStatus = 400 })},
 		{"partial-400", "the status if rows failed", unknown(func(u *Unknowns) { u.PartialStatus, u.FailedStatus = 400, 400 })},
+		{"partial-429", "the status if rows failed", unknown(func(u *Unknowns) { u.PartialStatus = 429 })},
 		{"whole-400", "a bad row", missing(Whole, http.StatusBadRequest)},
 		{"whole-412", "a bad row", missing(Whole, http.StatusPreconditionFailed)},
 		{"whole-422", "a bad row", missing(Whole, http.StatusUnprocessableEntity)},
