@@ -141,7 +141,7 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 		h.onRowsAnswered(now, st)
 	}
 	switch {
-	case r.Kind == contactsync.Answered:
+	case r.Kind == contactsync.Answered, slices.ContainsFunc(r.Rows, delivered):
 		st.account.strangers.accept(now, st)
 	case d.credentialsRefused, d.hold != noHold, r.Kind == contactsync.BadRequest: // that may be for the stream's name
 		st.account.strangers.refuse(st)
