@@ -204,7 +204,7 @@ func TestBatcher_BisectsToTheRowAtFault(t *testing.T) {
 
 func TestBatcher_FullWindowBlocksAdd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newHarness(t, func(c *Config) { c.WindowBytes, c.Linger = 3*contactOverhead, time.Hour })
+		s := newHarness(t, func(c *Config) { c.WindowBytes, c.Linger = 3*contactOverhead+streamOverhead, time.Hour })
 		s.add("a", "b", "c", "d")
 		blocked, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, errors.New("blocked"))
 		defer cancel()
@@ -379,7 +379,7 @@ func TestBatcher_CatchUpHoldsContactsBack(t *testing.T) {
 // A full window ends catch-up: only sending makes room, and nothing could be read else.
 func TestBatcher_FullWindowEndsCatchUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newHarness(t, func(c *Config) { c.WindowBytes = 4 * contactOverhead })
+		s := newHarness(t, func(c *Config) { c.WindowBytes = 4*contactOverhead + streamOverhead })
 		next := testClaim
 		next.Partition = 2
 		s.b.Assign([]contactsync.Claim{next}, true)
@@ -399,7 +399,7 @@ func TestBatcher_FullWindowEndsCatchUp(t *testing.T) {
 // A full window must not send while requests of an earlier owner may still be applied.
 func TestBatcher_AFullWindowWaitsForRequestsOfAnEarlierOwner(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newHarness(t, func(c *Config) { c.WindowBytes = 4 * contactOverhead })
+		s := newHarness(t, func(c *Config) { c.WindowBytes = 4*contactOverhead + streamOverhead })
 		s.notBefore.Store(int64(90 * time.Second))
 		next := testClaim
 		next.Partition = 2

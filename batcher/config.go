@@ -58,7 +58,7 @@ type Config struct {
 	// beyond dead_letter_max_per_minute. 1 disables the limit.
 	DeadLetterMaxRatio float64 `yaml:"dead_letter_max_ratio"`
 	// RememberContacts is for how many contacts the newest accepted state is
-	// remembered, at about 300 bytes each, so that stale events and replays are not
+	// remembered, at about 440 bytes each, so that stale events and replays are not
 	// sent after it. 0 disables that: stale events are sent, and events replayed
 	// through the topic become dead letters again.
 	RememberContacts int `yaml:"remember_contacts"`

@@ -8,12 +8,14 @@ import (
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
-// contactOverhead is what the window charges for a pending contact besides its
-// bytes: the struct, its map entries, its strings and the allocator's rounding.
-const contactOverhead = 600
-
-// sourceBytes is what the window charges for each event that a contact comes from.
-const sourceBytes = 32
+// What the window charges, as measured: structs, map entries, and the allocator's rounding.
+const (
+	contactOverhead = 790  // for a pending contact or a dead letter, besides its bytes
+	streamOverhead  = 1000 // for a stream that has any
+	keyedOverhead   = 200  // for the version of a dead letter that the API may have applied
+	sourceBytes     = 24   // for each event that a contact comes from
+	positionBytes   = 32   // for each event that a dead letter ends, besides
+)
 
 // contact is the newest merged state of one contact that has not ended.
 type contact struct {
@@ -160,14 +162,6 @@ func (c *contact) events() (n int) {
 
 // rowBytes is what a contact takes in a request body: itself and a comma.
 func rowBytes(c *contact) int64 { return int64(len(c.body)) + 1 }
-
-// charged is what the window charges for the contact and what arrived behind it.
-func (c *contact) charged() (n int64) {
-	for ; c != nil; c = c.newer {
-		n += c.charge
-	}
-	return n
-}
 
 // recordBytes is what the window charges for a record that it keeps.
 func recordBytes(r *contactsync.Record) int64 {

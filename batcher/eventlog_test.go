@@ -164,9 +164,8 @@ func TestEventLog_FullOfHolds(t *testing.T) {
 	w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone, Status: 404})
 	w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone, Status: 404})
 	w.TakeLogEvents()
-	one := w.bytes() / 2
 	w.add("dead/b", "dead/c", "live/a", "live/b", "live/c")
-	w.cfg.WindowBytes = setting.Size(w.bytes() + one)
+	w.cfg.WindowBytes = setting.Size(w.bytes() + contactOverhead)
 	look(time.Second)
 	wantLines(t, &w.log)
 	w.add("live/d") // it is full, and half of it is on hold
@@ -179,9 +178,10 @@ func TestEventLog_FullOfHolds(t *testing.T) {
 	if seconds() != 61 {
 		t.Errorf("full for %v seconds, want 61", seconds())
 	}
-	w.add("live/e") // and more of it is not
+	w.add("live/e", "live/f") // and more of it is not
 	look(time.Second)
 	wantLines(t, &w.log, "INFO the window is no longer full of streams on hold|lasted=1m1s")
+	w.remove("live/f")
 	w.remove("live/e")
 	w.remove("live/d")
 	look(time.Second)

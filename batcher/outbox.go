@@ -92,7 +92,10 @@ func (o *outbox) add(d *DeadLetter) {
 	for i, s := range d.sources {
 		d.Positions[i] = contactsync.Position{TopicPartition: s.claim.TopicPartition, Offset: s.offset}
 	}
-	d.charge = contactOverhead + recordBytes(&d.Record) + int64(2*sourceBytes*len(d.sources))
+	d.charge = contactOverhead + recordBytes(&d.Record) + (sourceBytes+positionBytes)*int64(len(d.sources))
+	if d.applied != nil {
+		d.charge += keyedOverhead
+	}
 	o.bytes += d.charge
 	if cl := d.sources[0].claim; cl.catching {
 		cl.letters = append(cl.letters, d)

@@ -120,7 +120,7 @@ func TestOutbox_ChargesWhatADeadLetterTakes(t *testing.T) {
 	for name, tt := range map[string]struct {
 		got, least int64
 	}{
-		"positions": {charge(func(*DeadLetter) {}, make([]int64, 101)...), 100 * 2 * sourceBytes},
+		"positions": {charge(func(*DeadLetter) {}, make([]int64, 101)...), 100 * (sourceBytes + positionBytes)},
 		"value":     {charge(func(d *DeadLetter) { d.Record.Value = make([]byte, 5000) }, 1), 5000},
 		"key":       {charge(func(d *DeadLetter) { d.Record.Key = make([]byte, 5000) }, 1), 5000},
 		"headers": {charge(func(d *DeadLetter) {

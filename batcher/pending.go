@@ -355,7 +355,7 @@ func (p *pending) free(c *contact) {
 
 // recharge brings what the window charges for a contact up to date.
 func (p *pending) recharge(c *contact) {
-	n := contactOverhead + recordBytes(&c.record) + sourceBytes*int64(cap(c.sources))
+	n := contactOverhead + int64(len(c.id)) + recordBytes(&c.record) + sourceBytes*int64(cap(c.sources))
 	if c.merged {
 		n += int64(len(c.body))
 	}

@@ -164,11 +164,16 @@ func (s *schedule) dropEmpty(now time.Time) {
 
 // charge sets what the window charges for a contact, and returns how much more that is.
 func (s *schedule) charge(c *contact, n int64) (more int64) {
-	more = n - c.charge
-	c.charge = n
-	c.stream.bytes += more
-	s.countHeld(c.stream)
-	return more
+	st, before := c.stream, c.stream.bytes
+	if before == 0 {
+		st.bytes = streamOverhead
+	}
+	st.bytes += n - c.charge
+	if c.charge = n; st.bytes == streamOverhead {
+		st.bytes = 0
+	}
+	s.countHeld(st)
+	return st.bytes - before
 }
 
 // countHeld counts a stream among those on hold, and what it takes of the window among what these take.

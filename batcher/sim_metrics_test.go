@@ -63,7 +63,7 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 	pending, rows, oldest := 0, 0, s.now
 	least, most := 0, 0
 	charge := func(size, events int) {
-		least += s.overhead + size + 32*events
+		least += s.overhead + size + 24*events
 		most += s.overhead + size + 96*events
 	}
 	cell := func(c *simCell) {
@@ -80,7 +80,7 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 		}
 		charge(size+len(text), len(c.events))
 	}
-	cells, waits := m.sorted(), false
+	cells, waits, streams := m.sorted(), false, map[simKey]bool{}
 	for _, c := range cells {
 		pending++
 		if c.request != nil {
@@ -88,6 +88,11 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 		}
 		if !c.dead {
 			oldest = earlier(oldest, c.oldest.Truncate(time.Millisecond))
+		}
+		if at := (simKey{stream: c.key.stream}); !c.dead && !streams[at] {
+			streams[at] = true
+			least += s.streamOverhead
+			most += s.streamOverhead
 		}
 		waits = waits || c.set != nil && c.set.halves // half of a refused request that waits for the other is not looked at
 		cell(c)
@@ -104,6 +109,7 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 		} else {
 			charge(recordSize(l.found.Record), len(l.reads))
 		}
+		most += 200 // where it may have been applied
 	}
 	parked := 0
 	for _, cl := range m.claims {
@@ -168,13 +174,18 @@ func recordSize(r contactsync.Record) int {
 	return n
 }
 
-// measureOverhead returns what a Window charges for a contact besides its record and its
-// event.
-func (s *simRun) measureOverhead() int {
+// measureOverhead finds what a Window charges for a contact besides its record and its
+// event, and for a stream.
+func (s *simRun) measureOverhead() {
 	claim := contactsync.Claim{Generation: 1}
 	ev := s.decoder.Decode(contactsync.Record{Generation: 1, Value: []byte(`{"streamId":"s0","contact":{"id":"c0"}}`)})
 	w := batcher.NewWindow(s.cfg, func(string) (batcher.Gate, bool) { return nil, false }, &metrics.New(prometheus.NewRegistry()).Batcher, 1)
 	w.Assign(s.now, []contactsync.Claim{claim}, false)
 	w.Add(s.now, &ev)
-	return int(w.Status(s.now).Bytes) - recordSize(ev.Record) - 32
+	one, id := int(w.Status(s.now).Bytes), ev.Contact.ID
+	ev.Contact.ID = "c1"
+	w.Add(s.now, &ev)
+	contact := int(w.Status(s.now).Bytes) - one
+	s.overhead, s.streamOverhead = contact-recordSize(ev.Record)-24, one-contact
+	ev.Contact.ID = id
 }

@@ -25,12 +25,13 @@ type simT interface {
 type simRun struct {
 	*simWorld
 
-	t        simT
-	cfg      batcher.Config
-	start    time.Time
-	decoder  *event.Decoder
-	pcg      *rand.PCG
-	overhead int // bytes that a contact is charged besides its record
+	t              simT
+	cfg            batcher.Config
+	start          time.Time
+	decoder        *event.Decoder
+	pcg            *rand.PCG
+	overhead       int // bytes that a contact is charged besides its record
+	streamOverhead int // and its stream
 
 	window  *batcher.Window
 	metrics *metrics.Set
@@ -79,7 +80,7 @@ func newSimRun(t simT, p simPlan, cfg batcher.Config) *simRun {
 		name := fmt.Sprint("a", i)
 		s.apis[name] = &simAPI{run: s, account: name, mood: simFine, streams: map[string]simMood{}, calls: 1 << 30}
 	}
-	s.overhead = s.measureOverhead()
+	s.measureOverhead()
 	for range p.partitions {
 		s.ended = append(s.ended, map[int]bool{})
 	}

@@ -63,11 +63,10 @@ func (w *Window) snapshot() *snapshot {
 			s.consider(g.head)
 		}
 		if kind, since := st.holdKind(); st.health.hold != nil || kind != noHold && len(st.contacts) > 0 {
-			t := holdTotal{streams: 1, contacts: len(st.contacts), longest: s.now.Sub(since)}
+			t := holdTotal{streams: 1, contacts: len(st.contacts), bytes: st.bytes, longest: s.now.Sub(since)}
 			for _, c := range st.contacts { // the order of its queue is not that of age
 				s.consider(c)
 				t.events += c.events()
-				t.bytes += c.charged()
 			}
 			if t.bytes > s.largestBytes {
 				s.largest, s.largestBytes = st, t.bytes

@@ -42,7 +42,7 @@ func TestSnapshot_Gauges(t *testing.T) {
 	w.schedule.streams[streamKey{"a", "live"}].health.backoff = w.now.Add(time.Hour)
 	w.Observe(w.now)
 	m := &w.set.Batcher
-	var gone int64
+	gone := int64(streamOverhead)
 	for _, c := range w.schedule.streams[streamKey{"a", "gone"}].contacts {
 		gone += c.charge
 	}
