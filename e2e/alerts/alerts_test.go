@@ -44,6 +44,7 @@ func TestAlerts(t *testing.T) {
 		worlds[f.name], targets[f.name] = w, replica.Addr
 	}
 	began := time.Now()
+	targets["this process"] = ownSeries(t, 8<<30)
 	p.scrape(t, targets)
 	for _, f := range faults {
 		if f.later != nil {
@@ -51,7 +52,7 @@ func TestAlerts(t *testing.T) {
 		}
 	}
 	await(t, ctx, p, faults)
-	checkHolders(t, p, began)
+	checkDashboard(t, p, began)
 }
 
 // checkNames: each alert is fired here, or named as one that is not.

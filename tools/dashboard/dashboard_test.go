@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"regexp"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/contactsync/contactsync/metrics"
 	"github.com/goccy/go-yaml"
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	prom "github.com/grafana/grafana-foundation-sdk/go/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -314,5 +318,43 @@ func TestRules_Thresholds(t *testing.T) {
 	}
 	if _, err := readRules("x > 1 # threshold a\ny > 2 # threshold a\n"); err == nil {
 		t.Error("a threshold with two values is taken")
+	}
+}
+
+// Grafana's own schema takes the file, and finds each panel and query by an id of its own.
+func TestDashboard_IsOneOfGrafana(t *testing.T) {
+	plugins.RegisterDefaultPlugins()
+	text := []byte(read(t, dashboardFile))
+	var strict, d dashboard.Dashboard //nolint:staticcheck // as what is written
+	if err := strict.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // no errors are an empty list, and not nil
+		t.Error(err)
+	}
+	if err := json.Unmarshal(text, &d); err != nil {
+		t.Fatal(err)
+	}
+	ids := map[uint32]bool{}
+	for _, p := range d.Panels {
+		if p.RowPanel != nil {
+			if ids[p.RowPanel.Id] || len(p.RowPanel.Panels) > 0 {
+				t.Errorf("row %q has the id %d and %d panels", *p.RowPanel.Title, p.RowPanel.Id, len(p.RowPanel.Panels))
+			}
+			ids[p.RowPanel.Id] = true
+			continue
+		}
+		if ids[*p.Panel.Id] {
+			t.Errorf("%q has the id %d of another", *p.Panel.Title, *p.Panel.Id)
+		}
+		ids[*p.Panel.Id] = true
+		refs := map[string]bool{}
+		for _, target := range p.Panel.Targets {
+			query, ok := target.(*prom.Dataquery)
+			if !ok || query.RefId == nil {
+				t.Fatalf("%q has the query %#v", *p.Panel.Title, target)
+			}
+			if refs[*query.RefId] || query.Datasource == nil || *query.Datasource.Uid != "$datasource" {
+				t.Errorf("%q: query %q asks %v", *p.Panel.Title, *query.RefId, query.Datasource)
+			}
+			refs[*query.RefId] = true
+		}
 	}
 }
