@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,21 +18,39 @@ import (
 	"github.com/contactsync/contactsync/internal/terminal"
 )
 
+// explainOptions are the flags of explain.
+type explainOptions struct {
+	environ   []string
+	asked     replica
+	addresses []string
+	asJSON    bool
+
+	topics  bool
+	since   string
+	records int64
+	events  int
+	key     string
+}
+
 func explainCommand(environ []string) *cobra.Command {
-	var asked replica
-	var addresses []string
-	asJSON := false
+	o := explainOptions{environ: environ}
 	cmd := &cobra.Command{
 		Use:   "explain STREAM CONTACT",
 		Short: "The story of one contact: its last events, and what became of each",
 		Long: `Explain tells what is known of one contact: its events by position, what each waits for and
-until when, when it was sent and what was answered, or where it was set aside. It shows
-nothing of the contact itself.
+until when, when it was sent and what was answered, or where it was set aside, and what is
+committed. It shows nothing of the contact itself.
 
 A replica knows of the partitions that it owns: name several by --admin to ask all of
 them. It answers its own machine only, and users of admin.web_config_file: run the command
-in the replica's pod, or forward its port.`,
-		Example: "  contactsync explain st-0019 6964af60450340957c61a2b3 --config contactsync.yaml",
+in the replica's pod, or forward its port.
+
+With --topics, or where no replica knows of the contact and the settings are there, the
+topics are read too: the newest records of each partition of consumer.topics, the
+dead-letter topic, and what the group has committed. That joins no group and commits
+nothing.`,
+		Example: "  contactsync explain st-0019 6964af60450340957c61a2b3 --config contactsync.yaml\n" +
+			"  contactsync explain st-0019 6964af60450340957c61a2b3 --config contactsync.yaml --topics --since 24h",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usage("%s takes two arguments, STREAM and CONTACT: %q", cmd.CommandPath(), args)
@@ -43,32 +62,67 @@ in the replica's pod, or forward its port.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			story := explain.New(time.Now(), args[0], args[1])
-			if len(addresses) == 0 {
-				addresses = []string{""} // that of the settings
-			}
-			var last error
-			for _, asked.address = range addresses {
-				if err := explainBy(cmd, environ, &asked, story); err != nil {
-					last = err
-				}
-			}
-			out := cmd.OutOrStdout()
-			if asJSON {
-				if err := printJSON(out, story); err != nil {
-					return err
-				}
-			} else if _, err := io.WriteString(out, explainText(story, contactsync.Commands{Settings: asked.file}, terminal.Width(out))); err != nil {
-				return err
-			}
-			return last
-		},
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) },
 	}
-	asked.ways(cmd)
-	cmd.Flags().StringArrayVar(&addresses, "admin", nil, "a replica's admin port as host:port, or as https://host:port; may be repeated; admin.listen of the settings where there is none")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
+	o.asked.ways(cmd)
+	f := cmd.Flags()
+	f.StringArrayVar(&o.addresses, "admin", nil, "a replica's admin port as host:port, or as https://host:port; may be repeated; admin.listen of the settings where there is none")
+	f.BoolVar(&o.asJSON, "json", false, "print one JSON object")
+	f.BoolVar(&o.topics, "topics", false, "read the topics, whatever the replicas know")
+	f.StringVar(&o.since, "since", "", "of the topics, only records from this time on: RFC 3339, or how long ago, like 2h")
+	f.Int64Var(&o.records, "records", 1_000_000, "of each topic, only so many of the newest records; 0: all")
+	f.IntVar(&o.events, "events", 20, "only so many of the contact's newest events, in each partition")
+	f.StringVar(&o.key, "key", "", "the key of the contact's records, where it is one text: only the partition is read that it leads to")
 	return cmd
+}
+
+func (o *explainOptions) run(cmd *cobra.Command, stream, contact string) error {
+	now := time.Now()
+	within := explain.Bounds{Records: o.records, Events: o.events, Key: o.key}
+	var err error
+	if within.Since, err = when("--since", o.since, now); err != nil {
+		return err
+	}
+	if o.events < 1 || o.records < 0 {
+		return usage("--events must be at least 1, and --records at least 0")
+	}
+	story := explain.New(now, stream, contact)
+	if len(o.addresses) == 0 {
+		o.addresses = []string{""} // that of the settings
+	}
+	for _, o.asked.address = range o.addresses {
+		if failed := explainBy(cmd, o.environ, &o.asked, story); errors.Is(failed, errSettings) || errors.Is(failed, errUsage) {
+			return failed
+		} else if failed != nil {
+			err = failed
+		}
+	}
+	if o.topics || !story.Known() && o.asked.file != "" {
+		if err = o.read(cmd, story, within); err != nil {
+			return err
+		}
+	}
+	out := cmd.OutOrStdout()
+	if o.asJSON {
+		return errors.Join(err, printJSON(out, story))
+	}
+	_, failed := io.WriteString(out, explainText(story, contactsync.Commands{Settings: o.asked.file}, terminal.Width(out)))
+	return errors.Join(err, failed)
+}
+
+// read adds what the topics have.
+func (o *explainOptions) read(cmd *cobra.Command, story *explain.Story, within explain.Bounds) error {
+	cfg, err := load(o.asked.file, o.environ, cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	cfg.Log.Level, cfg.Log.Format = "error", "text" // for a person
+	topics, err := explain.Open(cfg, app.NewLogger(cfg.Log, cmd.ErrOrStderr()))
+	if err != nil {
+		return err
+	}
+	defer topics.Close()
+	return topics.Tell(cmd.Context(), story, within)
 }
 
 // explainBy adds what one replica knows.

@@ -7,10 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/contactsync/contactsync/internal/lab/harness"
@@ -27,6 +29,7 @@ type explainLab struct {
 	kafka  *kgo.Client
 	dir    string
 	secret string
+	stop   func() // the program, in order
 }
 
 const folded = "6964af60450340957c61a2b3"
@@ -51,11 +54,17 @@ func newExplainLab(t *testing.T, rules ...stub.Rule) *explainLab {
 	}
 	l.secret = filepath.Join(l.dir, "secret")
 	l.must(os.WriteFile(l.secret, []byte(stub.LabSecret), 0o600))
-	if l.kafka, err = kgo.NewClient(kgo.SeedBrokers(h.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner())); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(l.kafka.Close)
+	l.connect()
 	return l
+}
+
+// connect connects to Kafka, also anew: a client keeps the id of a topic that it has seen.
+func (l *explainLab) connect() {
+	l.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(l.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	l.must(err)
+	l.t.Cleanup(client.Close)
+	l.kafka = client
 }
 
 func (l *explainLab) must(err error) {
@@ -88,10 +97,11 @@ upstream:
 	p.Env = append(os.Environ(), asProgram+"=1")
 	p.Stdout, p.Stderr = &log, &log
 	l.must(p.Start())
-	l.t.Cleanup(func() {
+	l.stop = sync.OnceFunc(func() {
 		_ = p.Process.Signal(syscall.SIGTERM)
 		_ = p.Wait() // the test's end may have killed it
 	})
+	l.t.Cleanup(func() { l.stop() })
 	return file
 }
 
@@ -157,4 +167,76 @@ func TestExplain_AsksARunningReplica(t *testing.T) {
 	if text := l.explained([]string{`"state":"delivered"`, `"version":7`, `"kind":"answered"`, `"committed":true`}, "st-good", folded, "--config", file, "--json"); strings.Count(text, "\n") != 1 {
 		t.Errorf("JSON in lines:\n%s", text)
 	}
+}
+
+// What no process remembers is told by the topics: of contacts that are done, also where the
+// service is down, and of those that are not.
+func TestExplain_ReadsTheTopics(t *testing.T) {
+	t.Parallel()
+	l := newExplainLab(t,
+		stub.Rule{Name: "gone", Match: stub.Match{Streams: []string{"st-gone"}}, Answer: &stub.Answer{Status: 404}},
+		stub.Rule{Name: "refused", Rows: &stub.Rows{Fail: []string{"refused"}, Reason: "duplicate of Jane"}},
+	)
+	file := l.start("")
+	done := func(id, want string) {
+		t.Helper()
+		l.explained([]string{want}, "st-good", id, "--config", file)
+	}
+	l.put(0, "st-good", folded, `"version":7,`)
+	done(folded, "contacts/0@0: update, version 7")
+	l.put(0, "st-good", strings.ToUpper(folded), `"version":8,"occurredAt":"2026-03-01T12:00:00Z",`)
+	l.put(0, "st-good", folded, `"version":5,`)
+	l.put(0, "st-good", "refused", "")
+	l.put(0, "st-good", "deleted", "")
+	l.record(0, "st-good/deleted", nil)
+	l.record(0, "x", []byte("{Zebulon"))
+	done(folded, "contacts/0@1: update, version 8")
+	done("refused", "dead letter: rejected")
+	done("deleted", "contacts/0@5: ")
+	l.put(1, "st-gone", "c1", "")
+	l.explained([]string{
+		"\ncontacts/1@0: update, recorded ", "waits: for the hold of its stream", "looked at 8 records of contacts, in 2 of 2 partitions: 8 of 8 offsets, back to ", "; of 1 records nobody can tell whose they are", "\nlooked at 2 dead letters in contacts-dead\n",
+	}, "st-gone", "c1", "--config", file, "--topics")
+	l.explained([]string{"\ncontacts/0@1: update, version 8, occurred 2026-03-01T12:00:00Z, recorded ", "\n  accepted by the API in request "}, "st-good", folded, "--config", file, "--topics")
+	l.explained([]string{"contacts/1 is owned by a replica that was not asked: client contactsync at ", "\n  not completed: ask the replica that owns its partition, by --admin\n"}, "st-gone", "c1", "--config", file, "--topics", "--admin", "127.0.0.1:1")
+
+	l.stop()
+	const looked = "\nlooked at 8 records of contacts, in 2 of 2 partitions: 8 of 8 offsets, back to "
+	down := func(id string, want ...string) {
+		t.Helper()
+		l.explained(append(want, looked, "did not answer"), "st-good", id, "--config", file)
+	}
+	down(folded,
+		"\ncontacts/0@0: update, version 7, recorded ", "\n  completed, and no dead letter: the API accepted it, by itself or as a part of contacts/0@1\n  committed: the offset is 7\n",
+		"\ncontacts/0@1: update, version 8, occurred 2026-03-01T12:00:00Z, recorded ", "\n  completed, and no dead letter: the API accepted it\n",
+		"\ncontacts/0@2: update, version 5, recorded ", "\n  completed: it is older than contacts/0@1, which was read before it, and was dropped\n")
+	down("refused", "\ncontacts/0@3: update, recorded ", "\n  dead letter: rejected, status 200, after 2 requests, written ", " at contacts-dead/0@", "\n  contactsync dlq show contacts/0@3 --config "+file+"\n")
+	down("deleted", "\ncontacts/0@5: tombstone, recorded ", "\n  completed: nothing is sent for a tombstone\n")
+	down("nobody", "contact nobody of stream st-good\n\nno event of the contact is known\nlooked at ")
+	l.explained([]string{"\ncontacts/1@0: update, recorded ", "\n  not completed: ask the replica that owns its partition, by --admin\n  not committed: the offset is 0\n"}, "st-gone", "c1", "--config", file)
+
+	l.explained([]string{`"state":"stale"`, `"into":"contacts/0@1"`, `"commit":7`, `"offsets_read":8`}, "st-good", folded, "--config", file, "--json")
+	l.explained([]string{"looked at 4 records of contacts, in 2 of 2 partitions: 4 of 8 offsets", "(--records, --since, --key)"}, "st-good", "nobody", "--config", file, "--records", "7")
+	l.explained([]string{"looked at 0 records of contacts", ": 0 of 8 offsets;"}, "st-good", folded, "--config", file, "--since", "1ns")
+	l.explained([]string{"contacts/0@2: update", "2 older events of the contact are not shown (--events)"}, "st-good", folded, "--config", file, "--events", "1")
+	l.explained([]string{"in 1 of 2 partitions"}, "st-good", folded, "--config", file, "--key", "st-good")
+
+	admin := kadm.NewClient(l.kafka)
+	stored, err := admin.FetchOffsets(t.Context(), l.Group)
+	l.must(err)
+	for _, topic := range []string{l.DeadLetters, l.Topic} {
+		_, err := admin.DeleteTopics(t.Context(), topic)
+		l.must(err)
+		l.explained([]string{topic, "cannot be read: it does not exist, or may not be described\n"}, "st-good", folded, "--config", file)
+	}
+	_, err = admin.CreateTopics(t.Context(), 2, 1, nil, l.Topic)
+	l.must(err)
+	l.connect()
+	l.put(0, "st-good", folded, `"version":9,`)
+	l.explained([]string{"\ncontacts/0@0: update, version 9, recorded ", "\n  not completed: ", "\n  not committed: nothing of the partition is yet\n"}, "st-good", folded, "--config", file)
+	l.must(kadm.NewClient(l.kafka).CommitAllOffsets(t.Context(), l.Group, stored.Offsets())) // as tools copy them
+	l.explained([]string{
+		"\ncontacts/0@0: update, version 9, recorded ", "\n  whether it is completed is not known\n  whether it is committed is not known\n",
+		"\nwhat is committed is not known of all: of contacts/0: ", "other_log",
+	}, "st-good", folded, "--config", file)
 }

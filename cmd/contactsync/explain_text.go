@@ -10,6 +10,7 @@ import (
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/explain"
 	"github.com/contactsync/contactsync/upstream"
 )
@@ -26,8 +27,9 @@ func explainText(s *explain.Story, commands contactsync.Commands, width int) str
 			b.WriteString(wrap(line, 2, width))
 		}
 	}
-	if len(s.Events) > 0 {
-		b.WriteString("\n")
+	b.WriteString("\n")
+	if len(s.Events) == 0 {
+		b.WriteString("no event of the contact is known\n")
 	}
 	for _, line := range storyNotes(s) {
 		b.WriteString(wrap(line, 0, width))
@@ -83,12 +85,16 @@ func eventStory(s *explain.Story, e *explain.Event, commands contactsync.Command
 	case batcher.EventDeadLetter:
 		lines = append(lines, deadLetterStory(e, commands)...)
 	default:
-		add("%s", clean(string(e.State)))
+		add("%s", toldByTopics(s, e))
 	}
 	if e.MaybeApplied {
 		add("a request with it ended without a usable answer: it may have been applied")
 	}
-	switch done := e.State == batcher.EventDelivered || e.State == batcher.EventEnded || e.State == batcher.EventDeadLetter && e.WaitsFor == ""; {
+	done := slices.Contains([]batcher.EventState{batcher.EventDelivered, batcher.EventEnded, explain.StateHandled, explain.StateSkipped, explain.StateStale}, e.State) ||
+		e.State == batcher.EventDeadLetter && e.WaitsFor == ""
+	switch {
+	case e.Committed == nil && len(s.Topics) > 0:
+		add("whether it is committed is not known")
 	case e.Committed == nil:
 		add("whether it is committed is not known: the partition belongs to no replica that was asked")
 	case *e.Committed:
@@ -103,6 +109,35 @@ func eventStory(s *explain.Story, e *explain.Event, commands contactsync.Command
 		add("not committed: the offset is %d", e.Commit)
 	}
 	return lines
+}
+
+// toldByTopics says what became of an event of which no replica knows.
+func toldByTopics(s *explain.Story, e *explain.Event) string {
+	switch e.State {
+	case explain.StateHandled:
+		switch {
+		case s.DeadLetterTopic == nil || s.DeadLetterTopic.Error != "":
+			return "completed, perhaps as a dead letter: that topic was not read"
+		case e.Into != "":
+			return "completed, and no dead letter: the API accepted it, by itself or as a part of " + clean(e.Into)
+		case e.Kind == event.Broken.String():
+			return "completed: it could not be sent, and its dead letter is not in the topic any more"
+		}
+		return "completed, and no dead letter: the API accepted it"
+	case explain.StateSkipped:
+		return "completed: nothing is sent for a " + clean(e.Kind)
+	case explain.StateStale:
+		return fmt.Sprintf("completed: it is older than %s, which was read before it, and was dropped", clean(e.Into))
+	case explain.StateUnread:
+		return "waits to be read: the replica that owns its partition has not come to it"
+	case explain.StateLeft:
+		return "left in Kafka, because streams on hold have their part of the window: it is read again when its stream is no longer on hold"
+	case explain.StateOpen:
+		return "not completed: ask the replica that owns its partition, by --admin"
+	case explain.StateUnknown:
+		return "whether it is completed is not known"
+	}
+	return clean(string(e.State))
 }
 
 func deadLetterStory(e *explain.Event, commands contactsync.Commands) []string {
@@ -210,6 +245,7 @@ func storyNotes(s *explain.Story) (notes []string) {
 		p := &s.Parked[i]
 		add("%d events of the stream in %s/%d are left to be read again when it is no longer on hold, the oldest of %s: the contact's may be among them", p.Events, clean(p.Topic), p.Partition, stamp(p.Oldest))
 	}
+	notes = append(notes, topicNotes(s)...)
 	for i := range s.Replicas {
 		r := &s.Replicas[i]
 		switch {
@@ -220,6 +256,43 @@ func storyNotes(s *explain.Story) (notes []string) {
 			add("replica %s remembers nothing of the contact; it runs since %s", clean(r.Admin), stamp(r.Since))
 		}
 		add("replica %s owns %s", clean(r.Admin), partitions(r.Partitions))
+	}
+	return notes
+}
+
+// topicNotes say what was read of the topics.
+func topicNotes(s *explain.Story) (notes []string) {
+	add := func(format string, a ...any) { notes = append(notes, fmt.Sprintf(format, a...)) }
+	for i := range s.Topics {
+		t := &s.Topics[i]
+		text := fmt.Sprintf("looked at %d records of %s, in %d of %d partitions: %d of %d offsets", t.Records, clean(t.Topic), t.PartitionsRead, t.Partitions, t.OffsetsRead, t.Offsets)
+		if !t.Oldest.IsZero() {
+			text += ", back to " + stamp(t.Oldest)
+		}
+		if t.OffsetsRead < t.Offsets && t.Error == "" {
+			text += "; older events, and those of other partitions, are not told (--records, --since, --key)"
+		}
+		if t.Unreadable > 0 {
+			text += fmt.Sprintf("; of %d records nobody can tell whose they are", t.Unreadable)
+		}
+		if t.Error != "" {
+			text += "; the rest cannot be read: " + clean(t.Error)
+		}
+		add("%s", text)
+	}
+	if s.Left > 0 {
+		add("%d older events of the contact are not shown (--events)", s.Left)
+	}
+	if d := s.DeadLetterTopic; d != nil && d.Error != "" {
+		add("%s cannot be read: %s", clean(d.Topic), clean(d.Error))
+	} else if d != nil {
+		add("looked at %d dead letters in %s", d.DeadLetters, clean(d.Topic))
+	}
+	if s.CommitError != "" {
+		add("what is committed is not known of all: %s", clean(s.CommitError))
+	}
+	for _, o := range s.Owners {
+		add("%s/%d is owned by a replica that was not asked: client %s at %s", clean(o.Topic), o.Partition, clean(o.Client), clean(o.Host))
 	}
 	return notes
 }

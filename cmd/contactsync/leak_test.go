@@ -239,7 +239,7 @@ func (l *leakLab) pages() {
 	client := http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
 	for _, path := range []string{
-		"/", "/metrics", "/api/status", "/api/answers", "/status", "/livez", "/readyz", "/api/events",
+		"/", "/metrics", "/api/status", "/api/answers", "/api/explain?stream=refused-200&contact=c0", "/api/explain?stream=unauthorized&contact=c0", "/status", "/livez", "/readyz", "/api/events",
 		"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/goroutine?debug=1", "/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1", "/debug/pprof/block?debug=1",
 	} {
 		req, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, "http://"+l.admin+path, http.NoBody)
@@ -278,6 +278,9 @@ func (l *leakLab) commands() {
 		{"answers", "-o", "json"},
 		{"status"},
 		{"status", "-o", "json"},
+		{"explain", "unauthorized", "c0"},
+		{"explain", "refused-200", "c0", "--topics"},
+		{"explain", "bad-request", "c1", "--topics", "--json"},
 	} {
 		var out, errs strings.Builder
 		full := append(slices.Clone(args), "--config", file)

@@ -9,6 +9,7 @@ import (
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/app"
+	"github.com/contactsync/contactsync/internal/event"
 )
 
 // Story is what is known of a contact. Its names are stable.
@@ -22,6 +23,28 @@ type Story struct {
 	Parked   []batcher.ParkedStatus `json:"parked"`   // partitions in which events of the stream are left to be read again
 	// WaitUntil is until when a new event of the contact waits; see batcher.ContactStatus.
 	WaitUntil time.Time `json:"wait_until,omitzero"`
+
+	// Of the topics, where they were read.
+	Topics          []Looked         `json:"topics"`
+	DeadLetterTopic *DeadLettersRead `json:"dead_letter_topic,omitzero"`
+	Left            int              `json:"left,omitzero"`         // older events of the contact that were read and are not shown
+	CommitError     string           `json:"commit_error,omitzero"` // why it is not known of all what is committed
+	Owners          []Owner          `json:"owners"`                // of partitions that no replica owns that was asked
+}
+
+// DeadLettersRead is what was read of the dead-letter topic.
+type DeadLettersRead struct {
+	Topic       string `json:"topic"`
+	Error       string `json:"error,omitzero"`
+	DeadLetters int    `json:"dead_letters"` // in it, of all contacts
+}
+
+// Owner is a member of the group and a partition that it owns.
+type Owner struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Client    string `json:"client"` // kafka.client_id
+	Host      string `json:"host"`
 }
 
 // Replica is one that was asked.
@@ -45,6 +68,10 @@ type Event struct {
 	Commit int64 `json:"commit,omitzero"`
 
 	at contactsync.Position
+
+	// Of what was read from its topic; version is nil where it was not.
+	version *event.Version
+	kind    event.Kind
 }
 
 // New returns a story that nobody has told anything of.
@@ -52,6 +79,7 @@ func New(now time.Time, stream, contact string) *Story {
 	return &Story{
 		Time: now, Stream: stream, Contact: contact,
 		Replicas: []Replica{}, Events: []Event{}, Holds: []batcher.HoldStatus{}, Parked: []batcher.ParkedStatus{},
+		Topics: []Looked{}, Owners: []Owner{},
 	}
 }
 
@@ -78,9 +106,38 @@ func (s *Story) Told(admin string, e *app.Explanation) {
 	for i := range events {
 		s.add(admin, &events[i], e.Partitions)
 	}
+	s.sort()
+}
+
+func (s *Story) sort() {
 	slices.SortStableFunc(s.Events, func(a, b Event) int {
 		return cmp.Or(cmp.Compare(a.at.Topic, b.at.Topic), cmp.Compare(a.at.Partition, b.at.Partition), cmp.Compare(a.at.Offset, b.at.Offset))
 	})
+}
+
+// find returns the event at a position, or nil.
+func (s *Story) find(at contactsync.Position) *Event {
+	if i := slices.IndexFunc(s.Events, func(e Event) bool { return e.at == at }); i >= 0 {
+		return &s.Events[i]
+	}
+	return nil
+}
+
+// owner returns what the replica that owns a partition says of it, or nil.
+func (s *Story) owner(of contactsync.TopicPartition) *consumer.Partition {
+	for i := range s.Replicas {
+		for n := range s.Replicas[i].Partitions {
+			if p := &s.Replicas[i].Partitions[n]; p.Topic == of.Topic && p.Partition == of.Partition {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// concerns reports whether the contact has events in a partition.
+func (s *Story) concerns(p contactsync.TopicPartition) bool {
+	return slices.ContainsFunc(s.Events, func(e Event) bool { return e.at.TopicPartition == p })
 }
 
 // Known reports whether anybody knew of an event of the contact.

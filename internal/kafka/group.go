@@ -327,13 +327,13 @@ func (g *Group) LeaseUntil() time.Time { return g.inner.LeaseUntil() }
 // until ctx ends at most: Kafka then notices when the session times out. With an
 // instance id the group is not left, so that the next process may go on.
 func (g *Group) Leave(ctx context.Context) error {
+	defer g.exchanger.close()
 	if g.abandon == nil {
 		return nil
 	}
 	defer func() {
 		g.abandon()
 		g.abandon = nil
-		g.exchanger.close()
 	}()
 	g.inner.Stop() // before it is given up: it would join once more
 	g.giveUp()

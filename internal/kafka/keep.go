@@ -36,12 +36,7 @@ func (k *Keeper) Keep(ctx context.Context, key, value []byte) (partition int32, 
 		}
 		k.partitions.Store(int32(counts[topic]))
 	}
-	m := messageOf(contactsync.Record{Key: key})
-	numbers := make([]int, k.partitions.Load())
-	for i := range numbers {
-		numbers[i] = i
-	}
-	at := contactsync.TopicPartition{Topic: topic, Partition: int32(balance(m, numbers...))}
+	at := contactsync.TopicPartition{Topic: topic, Partition: PartitionOf(key, int(k.partitions.Load()))}
 	offset, err = c.produce(ctx, at, []contactsync.Record{{Key: key, Value: value}})
 	if err != nil {
 		k.partitions.Store(0) // the topic may have been created again

@@ -88,8 +88,8 @@ func SumOf(record []byte) (sum [16]byte) {
 	return sum
 }
 
-// state says whether an event had ended. A nil Ahead knows of none.
-func (a *Ahead) state(offset int64) contactsync.State {
+// State says whether an event beyond the committed offset had ended. A nil Ahead knows of none.
+func (a *Ahead) State(offset int64) contactsync.State {
 	switch {
 	case a == nil, offset < a.Offset, offset >= a.End, a.open.has(offset):
 		return contactsync.Open

@@ -149,7 +149,7 @@ func TestAhead_FitsWhatABacklogLeaves(t *testing.T) {
 			}
 			known := 0
 			for o := a.Offset; o < a.End; o++ {
-				if a.state(o) != contactsync.Open {
+				if a.State(o) != contactsync.Open {
 					known++
 					if !truth[o] {
 						t.Fatalf("%d has not ended", o)
@@ -186,7 +186,7 @@ func TestParse_BelievesOnlyWhatBelongsToTheOffset(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	for o, want := range []contactsync.State{contactsync.Open, contactsync.Completed, contactsync.SetAside, contactsync.Open} {
-		if got := a.state(100 + int64(o)); got != want {
+		if got := a.State(100 + int64(o)); got != want {
 			t.Errorf("offset %d is %d, want %d", 100+o, got, want)
 		}
 	}
@@ -236,7 +236,7 @@ func TestText_SaysHowAFeedGoesOn(t *testing.T) {
 		c.Feed = want
 		text, _ := c.Text(MaxText)
 		got, err := Parse(text, 101, Log{})
-		if err != nil || !reflect.DeepEqual(got.Feed, want) || got.state(107) != contactsync.Completed || got.state(103) != contactsync.Open {
+		if err != nil || !reflect.DeepEqual(got.Feed, want) || got.State(107) != contactsync.Completed || got.State(103) != contactsync.Open {
 			t.Errorf("%+v is read as %+v, %v", want, got, err)
 		}
 		record, _ := c.Bytes()
@@ -265,7 +265,7 @@ func TestAhead_ASecondRestartDuringTheReadingKeepsWhatWasInherited(t *testing.T)
 			t.Fatal(err)
 		}
 		for o := range int64(1000) {
-			if ended := a.state(o) != contactsync.Open; ended != (o%2 == 1) {
+			if ended := a.State(o) != contactsync.Open; ended != (o%2 == 1) {
 				t.Fatalf("restart %d: %d has ended: %v", restart, o, ended)
 			}
 		}
@@ -328,10 +328,10 @@ func TestTracker_KnowsWhatWasSetAsideFarBehindAnOpenPosition(t *testing.T) {
 		end(tr, at)
 	}
 	c := tr.ToCommit(TextRuns)
-	if got := c.state(1000); got != contactsync.SetAside {
+	if got := c.State(1000); got != contactsync.SetAside {
 		t.Errorf("1000 is %d", got)
 	}
-	if got := c.state(2000); got != contactsync.Completed {
+	if got := c.State(2000); got != contactsync.Completed {
 		t.Errorf("2000 is %d", got)
 	}
 }

@@ -70,11 +70,11 @@ func TestExtend_KnowsAllThatDidNotFit(t *testing.T) {
 		t.Fatal(err)
 	}
 	for o := b.Offset; o < n; o++ {
-		if is := got.state(o) == contactsync.Open; is != open[o] {
+		if is := got.State(o) == contactsync.Open; is != open[o] {
 			t.Fatalf("offset %d: open %v, want %v", o, is, open[o])
 		}
 	}
-	if got.state(n) != contactsync.Open {
+	if got.State(n) != contactsync.Open {
 		t.Error("what was not read has ended")
 	}
 }

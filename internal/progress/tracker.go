@@ -210,7 +210,7 @@ func (t *Tracker) Inherited(offset int64, epoch int32) contactsync.State {
 	if in := t.inherited; in != nil && in.Epoch >= 0 && epoch > in.Epoch && offset < in.End {
 		in.cut(offset) // it was written after what the earlier owner had read there
 	}
-	return t.inherited.state(offset)
+	return t.inherited.State(offset)
 }
 
 // watermark is the first open position, or the offset to read next where none is
