@@ -31,7 +31,7 @@ func TestReplica_WithTLSAndUsers(t *testing.T) {
 	released := ""
 	s, err := admin.Listen(t.Context(), admin.Config{Listen: "127.0.0.1:0", WebConfigFile: web}, admin.Deps{
 		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
-		Status:      func() any { return json.RawMessage(`{"window": {"holds": [{"stream": "st-7"}]}}`) },
+		Status:      func() any { return json.RawMessage(`{"headline": {"text": "all is as the replica says"}, "window": {"holds": [{"stream": "st-7"}]}}`) },
 		ReleaseHold: func(_, stream string) error { released = stream; return nil },
 	})
 	if err != nil {
@@ -65,17 +65,20 @@ func TestReplica_WithTLSAndUsers(t *testing.T) {
 		code int
 		want string
 	}{
-		{"by its address", []string{"list", "--admin", "https://" + s.Addr(), "--admin-client", client}, 0, "st-7"},
-		{"by the settings", []string{"list", "--config", file, "--admin-client", client}, 0, "st-7"},
-		{"a decision", []string{"release", "st-8", "--config", file, "--admin-client", client}, 0, "st-8 is tried at once"},
-		{"without a user", []string{"list", "--config", file, "--admin-client", stranger}, 1, "401 Unauthorized): name a file with its user by --admin-client"},
-		{"without its authority", []string{"list", "--config", file}, 1, "certificate signed by unknown authority"},
-		{"without TLS", []string{"list", "--admin", s.Addr(), "--admin-client", client}, 1, "HTTP request to an HTTPS server"},
-		{"no such file", []string{"list", "--config", file, "--admin-client", "no-such.yaml"}, 1, "read --admin-client: open no-such.yaml"},
-		{"no address", []string{"list", "--admin", "ftp://" + s.Addr()}, 2, "neither host:port nor https://host:port"},
-		{"an address with a path", []string{"list", "--admin", "https://" + s.Addr() + "/status"}, 2, "neither host:port nor https://host:port"},
+		{"the status", []string{"status", "--config", file, "--admin-client", client}, 0, "all is as the replica says"},
+		{"the status without a user", []string{"status", "--config", file, "--admin-client", stranger}, 1, "401 Unauthorized): name a file with its user by --admin-client"},
+		{"the status in clear", []string{"status", "--admin", s.Addr(), "--admin-client", client}, 1, "HTTP request to an HTTPS server"},
+		{"by its address", []string{"hold", "list", "--admin", "https://" + s.Addr(), "--admin-client", client}, 0, "st-7"},
+		{"by the settings", []string{"hold", "list", "--config", file, "--admin-client", client}, 0, "st-7"},
+		{"a decision", []string{"hold", "release", "st-8", "--config", file, "--admin-client", client}, 0, "st-8 is tried at once"},
+		{"without a user", []string{"hold", "list", "--config", file, "--admin-client", stranger}, 1, "401 Unauthorized): name a file with its user by --admin-client"},
+		{"without its authority", []string{"hold", "list", "--config", file}, 1, "certificate signed by unknown authority"},
+		{"without TLS", []string{"hold", "list", "--admin", s.Addr(), "--admin-client", client}, 1, "HTTP request to an HTTPS server"},
+		{"no such file", []string{"hold", "list", "--config", file, "--admin-client", "no-such.yaml"}, 1, "read --admin-client: open no-such.yaml"},
+		{"no address", []string{"hold", "list", "--admin", "ftp://" + s.Addr()}, 2, "neither host:port nor https://host:port"},
+		{"an address with a path", []string{"hold", "list", "--admin", "https://" + s.Addr() + "/status"}, 2, "neither host:port nor https://host:port"},
 	} {
-		code, stdout, stderr := program(t, append([]string{"hold"}, test.args...)...)
+		code, stdout, stderr := program(t, test.args...)
 		if output := stdout + stderr; code != test.code || !strings.Contains(output, test.want) || strings.Contains(output, authority.WebPassword) {
 			t.Errorf("%s: exit code %d\n%s", test.name, code, output)
 		}

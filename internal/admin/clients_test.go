@@ -314,6 +314,22 @@ func TestServer_UsersAndTLS(t *testing.T) {
 	if got := ask(http.MethodGet, "http://"+s.Addr()+"/metrics", authority.WebPassword); got != http.StatusBadRequest {
 		t.Errorf("without TLS: %d", got)
 	}
+	if got := ask(http.MethodGet, "https://"+s.Addr()+"/api/events", ""); got != http.StatusUnauthorized {
+		t.Errorf("events without a user: %d", got)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+s.Addr()+"/api/events", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.SetBasicAuth(authority.WebUser, authority.WebPassword)
+	events, err := client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer events.Body.Close()
+	if line, err := bufio.NewReader(events.Body).ReadString('\n'); err != nil || line != "data: 1\n" {
+		t.Errorf("events: %q, %v", line, err)
+	}
 	cancel()
 	if err := <-served; err != nil {
 		t.Error(err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 const (
@@ -44,8 +45,25 @@ func (l *live) status() ([]byte, error) {
 	return text, nil
 }
 
-// once answers with the present status.
-func (l *live) once(w http.ResponseWriter, _ *http.Request) { writeJSON(w, l.content()) }
+// once answers with the status.
+func (l *live) once(w http.ResponseWriter, _ *http.Request) {
+	text, err := l.status()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	writeJSON(w, jsontext.Value(text))
+}
+
+// stale has the status made anew after a decision, whose outcome somebody may look at next.
+func (l *live) stale(decision http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		decision.ServeHTTP(w, r)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.made = time.Time{}
+	})
+}
 
 // events sends the status once a second as server-sent events, for as long as the viewer
 // reads it in time.

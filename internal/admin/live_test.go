@@ -3,12 +3,16 @@ package admin
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -74,6 +78,40 @@ func TestEvents_OfManyViewersAreMadeOnce(t *testing.T) {
 	if text, err := l.status(); err != nil || string(text) != "2" {
 		t.Errorf("a second later: %s, %v", text, err)
 	}
+}
+
+// Each status walks all streams: who asks for it often must not make the service slow.
+func TestStatus_IsMadeOnceASecondAndAfterADecision(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		made := 0
+		h := handler(Config{}, Deps{
+			Gatherer: prometheus.NewRegistry(), Status: func() any { made++; return map[string]int{"made": made} },
+			ReleaseHold: func(string, string) error { return nil },
+		})
+		ask := func(method, path string) string {
+			r := httptest.NewRequestWithContext(t.Context(), method, path, http.NoBody)
+			r.RemoteAddr, r.Host = "127.0.0.1:40000", "127.0.0.1:8080"
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			return w.Body.String()
+		}
+		want := func(when string, n int) {
+			t.Helper()
+			for _, path := range []string{"/status", StatusPath} {
+				if got := ask(http.MethodGet, path); got != fmt.Sprintf("{\n  \"made\": %d\n}\n", n) {
+					t.Errorf("%s: %q", when, got)
+				}
+			}
+		}
+		want("at first", 1)
+		time.Sleep(interval - 1)
+		want("within a second", 1)
+		time.Sleep(1)
+		want("a second later", 2)
+		ask(http.MethodPost, ReleaseHoldPath+"?stream=s")
+		want("after a decision", 3)
+	})
 }
 
 func TestEvents_AreForSoManyViewersOnly(t *testing.T) {
