@@ -11,12 +11,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/contactsync/contactsync/internal/app"
 	"github.com/contactsync/contactsync/internal/lab/feed"
 	"github.com/contactsync/contactsync/internal/lab/harness"
+	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
+// groupAuthorizationFailed is Kafka's code for a right on the group that is missing.
+const groupAuthorizationFailed = 30
+
 // fault is one thing that is wrong with a replica of its own, or with what is around it.
+// Those without an alert are no faults: they only look like some.
 type fault struct {
 	name string
 	// Each of fires has to fire. Of also, what else the fault may have fire while it lasts:
@@ -34,7 +40,16 @@ type world struct {
 	requests int    // of the account a second; 0: no limit
 	token    string // file with a token for the account, instead of the secret
 	feed     feed.Config
+	log      logbuffer.Buffer
 	t        *testing.T
+}
+
+// repeat does something three times, with time in between to get over it.
+func (w *world) repeat(do func()) {
+	for range 3 {
+		do()
+		time.Sleep(2 * time.Second) // of real time, as Prometheus lives in it
+	}
 }
 
 // produce writes events at once.
@@ -62,6 +77,19 @@ var behind = []string{"TooOldFast", "TooOldSlow", "OldestTooOld"}
 
 var faults = []fault{
 	{name: "nothing"},
+	{name: "bursts that are kept up with", later: func(w *world) { w.repeat(func() { w.produce(500) }) }},
+	{
+		name:  "a replica that comes and goes",
+		plant: func(w *world) { w.Config.Consumer.HeartbeatInterval = 100 * time.Millisecond }, // the bound of lateness is scaled down, too
+		later: func(w *world) {
+			w.repeat(func() {
+				second, err := w.Start(w.t.Context(), app.Options{})
+				must(w.t, err)
+				must(w.t, harness.Wait(w.t.Context(), func() bool { return second.Series().Value("consumer_assigned_partitions") == 1 }))
+				must(w.t, second.Stop())
+			})
+		},
+	},
 	{
 		name: "the API answers 503", fires: []string{"BreakerOpen", "NotMoving", "OldestTooOld"},
 		plant: answer(stub.Answer{Status: 503, Body: stub.HTML}),
@@ -169,6 +197,10 @@ var faults = []fault{
 		},
 	},
 	{
+		name: "commits are refused", fires: []string{"CommitsFailing"},
+		later: func(w *world) { w.RefuseCommits(groupAuthorizationFailed) },
+	},
+	{
 		name: "a secret is replaced by nothing", fires: []string{"FilesRefused"},
 		later: func(w *world) {
 			_, err := w.Secret("client-secret", "")
@@ -176,10 +208,6 @@ var faults = []fault{
 		},
 	},
 }
-
-// notFired are the alerts that no fault here has to fire: rules_test.yaml has them fire on
-// made-up series only.
-var notFired = []string{"CommitsFailing"}
 
 // admin does something as an administrator of Kafka.
 func (w *world) admin(do func(context.Context, *kadm.Client) error) error {

@@ -57,7 +57,7 @@ func (s *Status) headline() Headline {
 		note("bad", plural(unread, "partition is not read", "partitions are not read"))
 	}
 	if s.NotReady != "" {
-		note("bad", "not ready: "+s.NotReady)
+		note("bad", "not ready: "+inOneLine(s.NotReady))
 	}
 	var down, busy []string
 	for _, account := range slices.Sorted(maps.Keys(s.Gates)) {
@@ -95,6 +95,16 @@ func (s *Status) headline() Headline {
 	}
 	h.Text = strings.Join(says, "; ")
 	return h
+}
+
+// inOneLine is a reason with the first of its details.
+func inOneLine(reason string) string {
+	lines := strings.Split(reason, "\n")
+	text := strings.Join(lines[:min(len(lines), 2)], " ")
+	if more := len(lines) - 2; more > 0 {
+		text += fmt.Sprintf(", and %d more", more)
+	}
+	return text
 }
 
 func plural(n int, one, many string) string {

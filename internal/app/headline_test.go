@@ -39,7 +39,10 @@ func TestHeadline(t *testing.T) {
 			s.Partitions = []consumer.Partition{{State: consumer.FeedSkipped}}
 		}, "nothing waits", "good"},
 		"not ready": {func(s *Status) { s.NotReady = "no partitions yet" }, "nothing waits; not ready: no partitions yet", "bad"},
-		"stuck":     {func(s *Status) { s.Stuck, s.NotReady = "the loop does not turn", "x" }, "stuck: the loop does not turn", "bad"},
+		"not ready for reasons": {func(s *Status) {
+			s.NotReady = "none is read:\ncontacts/0 is halted\ncontacts/1 is halted\ncontacts/2 is missing"
+		}, "nothing waits; not ready: none is read: contacts/0 is halted, and 2 more", "bad"},
+		"stuck": {func(s *Status) { s.Stuck, s.NotReady = "the loop does not turn", "x" }, "stuck: the loop does not turn", "bad"},
 		"holds, letters and a full window": {func(s *Status) {
 			s.Window.Accounts = []batcher.AccountStatus{{HeldStreams: 1}, {HeldStreams: 2}}
 			s.Window.Bytes, s.Window.BytesLimit, s.Window.DeadLettersPending = 10, 10, 1

@@ -73,6 +73,9 @@ func (l *Lab) PutRaw(ctx context.Context, partition int32, batch func(offset int
 	return l.broker.PutRaw(ctx, contactsync.TopicPartition{Topic: l.Topic, Partition: partition}, batch)
 }
 
+// RefuseCommits has the broker refuse every commit from now on, with an error code of Kafka.
+func (l *Lab) RefuseCommits(code int16) { l.broker.RefuseCommits(code) }
+
 // Close stops the replicas, closes the stubs and the broker, and removes the secrets.
 func (l *Lab) Close() error {
 	err := errors.Join(l.Stop(), l.CloseAPIs())
