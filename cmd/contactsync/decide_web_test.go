@@ -31,7 +31,9 @@ func TestReplica_WithTLSAndUsers(t *testing.T) {
 	released := ""
 	s, err := admin.Listen(t.Context(), admin.Config{Listen: "127.0.0.1:0", WebConfigFile: web}, admin.Deps{
 		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
-		Status:      func() any { return json.RawMessage(`{"headline": {"text": "all is as the replica says"}, "window": {"holds": [{"stream": "st-7"}]}}`) },
+		Status: func() any {
+			return json.RawMessage(`{"headline": {"text": "all is as the replica says"}, "window": {"holds": [{"stream": "st-7"}]}}`)
+		},
 		ReleaseHold: func(_, stream string) error { released = stream; return nil },
 	})
 	if err != nil {
