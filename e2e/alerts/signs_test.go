@@ -57,25 +57,14 @@ func signs(t *testing.T) (all []sign) {
 	return all
 }
 
-// titles of the dashboard's panels.
-func titles(t *testing.T) map[string]bool {
-	t.Helper()
-	text, err := os.ReadFile("../../helm/contactsync/files/dashboard.json")
-	must(t, err)
-	found := map[string]bool{}
-	for _, m := range regexp.MustCompile(`"title": ("(?:[^"\\]|\\.)*")`).FindAllSubmatch(text, -1) {
-		var title string
-		must(t, json.Unmarshal(m[1], &title))
-		found[title] = true
-	}
-	return found
-}
-
 // TestSigns_NameWhatThereIs: the table has each fault, with the alerts that it fires and panels
 // that there are.
 func TestSigns_NameWhatThereIs(t *testing.T) {
 	t.Parallel()
-	panels, found := titles(t), map[string]sign{}
+	panels, found := map[string]bool{}, map[string]sign{}
+	for _, panel := range readBoard(t, "../../helm/contactsync/files/dashboard.json").Panels {
+		panels[panel.Title] = true
+	}
 	for _, s := range signs(t) {
 		found[s.fault] = s
 		for _, title := range s.panels {
