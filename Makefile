@@ -69,9 +69,10 @@ test: ## all tests that need Go only
 	$(GO) test ./...
 	cd $(BOARD) && $(GO) test ./...
 
-page: ## the status page in a headless Chromium, with the pictures of docs/ in .cache/; needs Chromium
+page: ## the status page in a headless Chromium, with the pictures of docs/ in .cache/, and what leaks into it; needs Chromium
 	@mkdir -p $(CACHE)
 	$(GO) test -tags browser -count=1 -timeout 5m ./e2e/browser -args -pictures $(abspath $(CACHE))
+	$(GO) test -tags browser -count=1 -timeout 5m ./cmd/contactsync -run '^TestProgram_LeaksNothing$$'
 
 race: ## the same tests and small proofs with the race detector
 	$(GO) test -race ./...

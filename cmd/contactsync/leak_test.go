@@ -233,13 +233,16 @@ func (l *leakLab) until(p *process, what string, ok func() bool) {
 	}
 }
 
+// inBrowser returns the page as a browser shows it; nil in tests without one (make page).
+var inBrowser func(t *testing.T, url string) string
+
 // pages reads everything that the admin port has.
 func (l *leakLab) pages() {
 	l.t.Helper()
 	client := http.Client{Timeout: 5 * time.Second}
 	defer client.CloseIdleConnections()
 	for _, path := range []string{
-		"/", "/metrics", "/api/status", "/api/answers", "/api/explain?stream=refused-200&contact=c0", "/api/explain?stream=unauthorized&contact=c0", "/status", "/livez", "/readyz", "/api/events",
+		"/", "/metrics", "/api/status", "/api/answers", "/api/explain?stream=refused-200&contact=c0", "/api/explain?stream=unauthorized&contact=c0", "/api/explain?stream=accepted&contact=r1", "/status", "/livez", "/readyz", "/api/events",
 		"/debug/pprof/", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/goroutine?debug=1", "/debug/pprof/heap?debug=1", "/debug/pprof/allocs?debug=1", "/debug/pprof/block?debug=1",
 	} {
 		req, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, "http://"+l.admin+path, http.NoBody)
@@ -247,14 +250,17 @@ func (l *leakLab) pages() {
 		res, err := client.Do(req)
 		l.must(err)
 		var body []byte
-		if path == "/api/events" { // which has no end
-			body, err = bufio.NewReader(res.Body).ReadBytes('}')
+		if path == "/api/events" { // which has no end: one event is a line
+			body, err = bufio.NewReader(res.Body).ReadBytes('\n')
 		} else {
 			body, err = io.ReadAll(res.Body)
 		}
 		_ = res.Body.Close()
 		l.must(err)
 		l.wrote("GET "+path, append(fmt.Appendf(nil, "%v\n", res.Header), body...))
+	}
+	if inBrowser != nil {
+		l.wrote("the page in a browser", []byte(inBrowser(l.t, "http://"+l.admin+"/")))
 	}
 }
 
@@ -276,6 +282,7 @@ func (l *leakLab) commands() {
 		{"hold", "list"},
 		{"answers"},
 		{"answers", "-o", "json"},
+		{"explain", "accepted", "r1"},
 		{"status"},
 		{"status", "-o", "json"},
 		{"explain", "unauthorized", "c0"},

@@ -29,6 +29,7 @@ import (
 	"github.com/contactsync/contactsync/internal/admin"
 	"github.com/contactsync/contactsync/internal/app"
 	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/internal/lab/leak"
 )
 
 var pictures = flag.String("pictures", "", "directory to write screenshots to")
@@ -336,6 +337,25 @@ func TestPage_Pictures(t *testing.T) {
 		}
 		if err := os.WriteFile(*pictures+"/"+name+".png", picture, 0o644); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// The control of the search for what leaks into the page: what the status has, it finds.
+func TestPage_LetsTheSearchForLeaksFindWhatItShows(t *testing.T) {
+	s := empty()
+	for i, text := range leak.Planted() {
+		hold, stream := batcher.HoldStatus{Kind: "rejecting", Account: "emea", Stream: fmt.Sprint("st-", i), Since: began, Detail: text}, batcher.StreamStatus{Account: "emea", Stream: text}
+		if i%2 == 0 {
+			s.Window.Holds = append(s.Window.Holds, hold)
+		} else {
+			s.Window.Busiest = append(s.Window.Busiest, stream)
+		}
+	}
+	ctx := tab(t, browser(t), server(t, func() app.Status { return s }))
+	for _, of := range []string{`document.body.innerText`, `document.documentElement.outerHTML`} {
+		if found := leak.Search([]byte(value[string](t, ctx, of))); len(found) != len(leak.Planted()) {
+			t.Errorf("%s: %d texts are found of %d", of, len(found), len(leak.Planted()))
 		}
 	}
 }

@@ -2,11 +2,13 @@ package leak
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/hex"
 	"html"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,63 +24,163 @@ type Found struct {
 	Text, Encoding string
 }
 
-// encodings read a text in one way each. Case and normalization (NFC, NFD) count in none.
-var encodings = []struct {
+// The encodings that are looked for. Case and normalization (NFC, NFD) count in none.
+const (
+	plain      = "as it is, NFD, other case"
+	severalOf  = "several of these"
+	digitsOnly = "digits without punctuation" // of numbers only
+	utf16LE    = "UTF-16LE"
+	utf16BE    = "UTF-16BE"
+)
+
+// ofText are those that write a text as another one, and what reads them.
+var ofText = []struct {
+	name string
+	read func(text []byte) []byte
+}{
+	{`escapes: JSON \u, Go %q and %+q, C`, unescape},
+	{"HTML entities", func(text []byte) []byte { return []byte(html.UnescapeString(string(text))) }},
+	{"URL, path", percent},
+	{"URL, query", query},
+}
+
+// ofBytes are those that write bytes, whatever these are; each of the results is what is there if
+// it began at another place.
+var ofBytes = []struct {
 	name string
 	read func(text []byte) [][]byte
 }{
-	{"as it is, NFD, other case", func(text []byte) [][]byte { return [][]byte{text} }},
-	{`escapes: JSON \u, Go %q and %+q, C`, one(unescape)},
-	{"HTML entities", one(func(text []byte) []byte { return []byte(html.UnescapeString(string(text))) })},
-	{"URL, path", one(percent)},
-	{"URL, query", one(func(text []byte) []byte { return percent(bytes.ReplaceAll(text, []byte("+"), []byte(" "))) })},
-	{"several of these", nested},
 	{"base64, at any place in it", func(text []byte) [][]byte { return fromBase64(text, base64.RawStdEncoding, "+/") }},
 	{"base64url, at any place in it", func(text []byte) [][]byte { return fromBase64(text, base64.RawURLEncoding, "-_") }},
 	{"hex", fromHex},
-	{"bytes in decimal", one(fromDecimal)},
-	{"UTF-16LE", func(text []byte) [][]byte { return fromUTF16(text, 1) }},
-	{"UTF-16BE", func(text []byte) [][]byte { return fromUTF16(text, 0) }},
-	{"digits without punctuation", nil}, // of numbers only
+	{"bytes in decimal", func(text []byte) [][]byte { return [][]byte{fromDecimal(text)} }},
 }
 
 // Encodings names them.
 func Encodings() []string {
-	names := make([]string, len(encodings))
-	for i, e := range encodings {
-		names[i] = e.name
+	names := []string{plain}
+	for _, e := range ofText {
+		names = append(names, e.name)
 	}
-	return names
+	for _, e := range ofBytes {
+		names = append(names, e.name)
+	}
+	return append(names, utf16LE, utf16BE, severalOf, digitsOnly)
 }
 
 // Search returns each planted text that is somewhere in text, once.
 func Search(text []byte) []Found {
-	missing := needles()
-	var found []Found
-	for _, e := range encodings {
-		var views [][]byte
-		if e.read != nil {
-			for _, view := range e.read(text) {
-				views = append(views, normal(view))
-			}
-		} else {
-			views = [][]byte{digits(text)}
-		}
-		var rest []needle
-		for _, n := range missing {
-			sought := n.text
-			if e.read == nil {
-				sought = n.digits
-			}
-			if sought != nil && anyContains(views, sought) {
-				found = append(found, Found{n.planted, e.name})
-			} else {
-				rest = append(rest, n)
-			}
-		}
-		missing = rest
+	s := &search{found: map[string]string{}}
+	s.in(plain, text)
+	for _, e := range ofText {
+		s.in(e.name, e.read(text))
 	}
-	return found
+	s.below(text)
+	s.twice(text)
+	s.inDigits(text)
+	var all []Found
+	for _, n := range needles() {
+		if e, ok := s.found[n.planted]; ok {
+			all = append(all, Found{n.planted, e})
+		}
+	}
+	return all
+}
+
+// search is one of a text.
+type search struct {
+	found    map[string]string // the first encoding of each planted text
+	encoding string            // what all that is found is noted as; empty: as what it is
+}
+
+// below looks for what is escaped more than once, and for bytes in all of that.
+func (s *search) below(text []byte) {
+	for _, layer := range layers(text) {
+		s.in(severalOf, layer)
+		s.seek(utf16LE, layer, indexLE())
+		s.seek(utf16BE, layer, indexBE())
+		for _, e := range ofBytes {
+			if s.done() {
+				return
+			}
+			for _, view := range e.read(layer) {
+				s.in(e.name, view)
+			}
+		}
+	}
+}
+
+// twice looks for bytes that are encoded once more: a log writes a []byte in base64, whatever is in it.
+func (s *search) twice(text []byte) {
+	for _, e := range ofBytes {
+		for _, view := range e.read(text) {
+			if s.done() {
+				return
+			}
+			deeper := search{found: s.found, encoding: severalOf}
+			deeper.below(view)
+		}
+	}
+}
+
+func (s *search) done() bool { return len(s.found) == len(needles()) }
+
+// in looks for all texts in a view.
+func (s *search) in(encoding string, view []byte) {
+	if !s.done() {
+		s.seek(encoding, normal(view), index())
+	}
+}
+
+// seek notes what an index finds in a view.
+func (s *search) seek(encoding string, view []byte, x *beginnings) {
+	for i := 0; i+keyLength <= len(view); i++ {
+		if !x.begins[uint16(view[i])<<8|uint16(view[i+1])] {
+			continue
+		}
+		for _, sought := range x.by[string(view[i:i+keyLength])] {
+			if bytes.HasPrefix(view[i:], sought.text) {
+				s.note(sought.needle, encoding)
+			}
+		}
+	}
+}
+
+func (s *search) inDigits(text []byte) {
+	view := digits(text)
+	for _, n := range needles() {
+		if n.digits != nil && bytes.Contains(view, n.digits) {
+			s.note(n, digitsOnly)
+		}
+	}
+}
+
+func (s *search) note(n needle, encoding string) {
+	if _, ok := s.found[n.planted]; !ok {
+		s.found[n.planted] = cmp.Or(s.encoding, encoding)
+	}
+}
+
+// deepest is how many escapes may be around each other: an error quotes what a log quotes again.
+const deepest = 4
+
+// layers are a text, and what is below its escapes in any order of them. Each depth counts, because
+// a text may have backslashes of its own.
+func layers(text []byte) [][]byte {
+	all := [][]byte{text}
+	for from, depth := 0, 0; depth < deepest; depth++ {
+		last := all[from:]
+		from = len(all)
+		for _, layer := range last {
+			for _, read := range []func([]byte) []byte{unescape, entities, query} {
+				deeper := read(layer)
+				if !slices.ContainsFunc(all, func(other []byte) bool { return bytes.Equal(other, deeper) }) {
+					all = append(all, deeper)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // needle is a planted text as views of a text have it.
@@ -100,23 +202,65 @@ var needles = sync.OnceValue(func() []needle {
 	return all
 })
 
-func anyContains(views [][]byte, text []byte) bool {
-	for _, view := range views {
-		if bytes.Contains(view, text) {
-			return true
-		}
-	}
-	return false
+// keyLength is how many bytes tell where a text may begin.
+const keyLength = 4
+
+// beginnings are those of all texts in one encoding, so that one pass finds each.
+type beginnings struct {
+	begins [1 << 16]bool // by their first two bytes
+	by     map[string][]spelled
 }
 
-func normal(text []byte) []byte { return norm.NFC.Bytes(bytes.ToLower(norm.NFC.Bytes(text))) }
+// spelled is a text as it is in an encoding.
+type spelled struct {
+	needle
 
-func one(read func([]byte) []byte) func([]byte) [][]byte {
-	return func(text []byte) [][]byte { return [][]byte{read(text)} }
+	text []byte
+}
+
+func newBeginnings(spell func(n needle) [][]byte) *beginnings {
+	x := &beginnings{by: map[string][]spelled{}}
+	for _, n := range needles() {
+		for _, text := range spell(n) {
+			x.begins[uint16(text[0])<<8|uint16(text[1])] = true
+			key := string(text[:keyLength])
+			x.by[key] = append(x.by[key], spelled{n, text})
+		}
+	}
+	return x
 }
 
 var (
-	escape    = regexp.MustCompile(`\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-7]{3}|["'/\\])`)
+	index   = sync.OnceValue(func() *beginnings { return newBeginnings(func(n needle) [][]byte { return [][]byte{n.text} }) })
+	indexLE = sync.OnceValue(func() *beginnings { return newBeginnings(func(n needle) [][]byte { return inUTF16(n, 1) }) })
+	indexBE = sync.OnceValue(func() *beginnings { return newBeginnings(func(n needle) [][]byte { return inUTF16(n, 0) }) })
+)
+
+// inUTF16 is a text in units of two bytes, in each case and normalization; high is the place of the higher byte.
+func inUTF16(n needle, high int) (all [][]byte) {
+	for _, text := range []string{n.planted, strings.ToLower(n.planted), strings.ToUpper(n.planted)} {
+		for _, form := range []norm.Form{norm.NFC, norm.NFD} {
+			var b []byte
+			for _, unit := range utf16.Encode([]rune(form.String(text))) {
+				pair := []byte{byte(unit), byte(unit)}
+				pair[high], pair[1-high] = byte(unit>>8), byte(unit)
+				b = append(b, pair...)
+			}
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+func normal(text []byte) []byte {
+	if !bytes.ContainsFunc(text, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		return bytes.ToLower(text)
+	}
+	return norm.NFC.Bytes(bytes.ToLower(norm.NFC.Bytes(text)))
+}
+
+var (
+	escape    = regexp.MustCompile(`\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|x[0-9a-fA-F]{2}|[0-7]{3}|["'/\\abfnrtv])`)
 	percented = regexp.MustCompile(`(?:%[0-9a-fA-F]{2})+`)
 	hexBytes  = regexp.MustCompile(`[0-9a-fA-F]{2}(?:[ :,]{0,2}(?:0x)?[0-9a-fA-F]{2}){6,}[0-9a-fA-F]?`)
 	noHex     = regexp.MustCompile(`[ :,]|0x`)
@@ -128,6 +272,9 @@ var (
 func unescape(text []byte) []byte {
 	return escape.ReplaceAllFunc(text, func(e []byte) []byte {
 		base, code := 16, string(e[2:])
+		if i := strings.IndexByte("abfnrtv", e[1]); i >= 0 {
+			return []byte{"\a\b\f\n\r\t\v"[i]}
+		}
 		switch e[1] {
 		case '"', '\'', '/', '\\':
 			return e[1:]
@@ -155,16 +302,14 @@ func percent(text []byte) []byte {
 	})
 }
 
-// nested reads escapes within escapes: an error quotes what a log quotes again. Each depth
-// counts, because a text may have backslashes of its own.
-func nested(text []byte) [][]byte {
-	var views [][]byte
-	for range 3 {
-		text = percent([]byte(html.UnescapeString(string(unescape(text)))))
-		views = append(views, text)
-	}
-	return views
-}
+// entities reads those of HTML, and what stands behind percent signs.
+func entities(text []byte) []byte { return percent([]byte(html.UnescapeString(string(text)))) }
+
+// query reads what stands behind percent signs, and blanks where there are plus signs.
+func query(text []byte) []byte { return percent(bytes.ReplaceAll(text, []byte("+"), []byte(" "))) }
+
+// shortestBase64 is the least of which a planted text is made: of twelve bytes.
+const shortestBase64 = 16
 
 // fromBase64 reads every run of the alphabet's letters from each of four places, because a
 // text may stand anywhere in what was encoded.
@@ -172,6 +317,9 @@ func fromBase64(text []byte, encoding *base64.Encoding, last string) [][]byte {
 	letters := "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789" + last
 	views := make([][]byte, 4)
 	for run := range bytes.FieldsFuncSeq(text, func(r rune) bool { return !strings.ContainsRune(letters, r) }) {
+		if len(run) < shortestBase64 {
+			continue
+		}
 		for from := range min(4, len(run)) {
 			part := run[from:]
 			if len(part)%4 == 1 {
@@ -211,25 +359,12 @@ func fromDecimal(text []byte) []byte {
 	return view
 }
 
-// fromUTF16 reads units of two bytes from both places; high is the place of the higher byte.
-func fromUTF16(text []byte, high int) [][]byte {
-	var views [][]byte
-	for from := range 2 {
-		var units []uint16
-		for i := from; i+1 < len(text); i += 2 {
-			units = append(units, uint16(text[i+high])<<8|uint16(text[i+1-high]))
-		}
-		views = append(views, []byte(string(utf16.Decode(units))))
-	}
-	return views
-}
-
 // digits leaves the digits alone, in ASCII, of numbers that other than blanks and punctuation
 // stand between.
 func digits(text []byte) []byte {
 	var view []byte
 	gap := 0
-	for _, r := range string(nested(text)[2]) {
+	for _, r := range string(entities(unescape(text))) {
 		switch {
 		case unicode.IsDigit(r):
 			if gap > 3 {
