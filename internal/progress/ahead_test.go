@@ -316,6 +316,45 @@ func TestParse_RefusesRunsThatAreNotInWhatItSays(t *testing.T) {
 	}
 }
 
+// One open position must not keep what is known of any number of dead letters behind it: of the furthest
+// it is forgotten, and they count as open. When it has ended everything is known again.
+func TestTracker_BoundsWhatIsKnownOfDeadLetters(t *testing.T) {
+	t.Parallel()
+	const letters, apart = 20 * mostKept, chunkOffsets + 100
+	tr, first := NewTracker(), int64(0)
+	for range 2 {
+		tr.Opened([]int64{first})
+		most := 0
+		for i := range int64(letters) {
+			o := first + (i+1)*apart
+			tr.Opened([]int64{o})
+			tr.Done([]contactsync.Ended{{Offset: o, SetAside: true}})
+			most = max(most, len(tr.chunks))
+		}
+		if most > 2*mostKept+128 {
+			t.Errorf("%d chunks are kept for %d dead letters", most, letters)
+		}
+		a := tr.ToCommit(RecordRuns).Ahead
+		if !a.partial || a.State(first+apart) != contactsync.SetAside || a.State(first+mostKept/2*apart) != contactsync.SetAside {
+			t.Error("what was set aside first is not known")
+		}
+		for _, i := range []int64{2*mostKept + 200, letters / 2, letters - 1} {
+			if got := a.State(first + i*apart); got != contactsync.Open {
+				t.Errorf("dead letter %d is %v, want open", i, got)
+			}
+		}
+		tr.Done([]contactsync.Ended{{Offset: first}})
+		next := first + (letters+1)*apart
+		tr.Opened([]int64{next, next + 1})
+		tr.Done([]contactsync.Ended{{Offset: next + 1, SetAside: true}})
+		if a := tr.ToCommit(RecordRuns).Ahead; a.Offset != next || a.partial || a.State(next+1) != contactsync.SetAside {
+			t.Errorf("after that %d is committed, partial %v", a.Offset, a.partial)
+		}
+		tr.Done([]contactsync.Ended{{Offset: next}})
+		first = next + 10*apart
+	}
+}
+
 // TestTracker_KnowsWhatWasSetAsideFarBehindAnOpenPosition: what compact drops counts as
 // delivered.
 func TestTracker_KnowsWhatWasSetAsideFarBehindAnOpenPosition(t *testing.T) {

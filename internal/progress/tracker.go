@@ -16,6 +16,8 @@ type Tracker struct {
 	mu        sync.Mutex
 	chunks    []chunk // by base; the first has an open position
 	empty     int     // chunks without one
+	kept      int     // of these, those that were kept the last time for what they had set aside
+	forgot    span    // where it is no longer known what was set aside; empty where it is everywhere
 	open      int
 	parked    int             // of these, those to be read again
 	next      int64           // the offset to read next
@@ -28,6 +30,10 @@ type Tracker struct {
 }
 
 const chunkOffsets = 512
+
+// mostKept bounds the chunks that are kept for nothing but what they have set aside, at about 160 bytes
+// each: behind one open position, dead letters can be any number.
+const mostKept = 1 << 14
 
 // chunk holds the open positions of chunkOffsets offsets from base. What is not open
 // has ended, or holds no event.
@@ -106,18 +112,36 @@ func (t *Tracker) Bundle(first, last int64) {
 }
 
 // compact drops chunks in which nothing is open, once they are most of all: one open
-// position must not keep all that ended behind it.
+// position must not keep all that ended behind it. What was set aside furthest behind it is forgotten
+// where it is too much.
 func (t *Tracker) compact() {
-	if t.empty < 64 || t.empty < len(t.chunks)/2 {
+	if left := t.empty - t.kept; left < 64 || left < len(t.chunks)/2 {
 		return
 	}
-	t.chunks = slices.DeleteFunc(t.chunks, func(c chunk) bool { return c.n == 0 && c.setAside == nil })
-	t.empty = 0
-	for i := range t.chunks {
-		if t.chunks[i].n == 0 {
-			t.empty++
-		}
+	if t.kept = 0; t.forgot.to <= t.chunks[0].base {
+		t.forgot = span{} // all of that has ended
 	}
+	t.chunks = slices.DeleteFunc(t.chunks, func(c chunk) bool {
+		switch {
+		case c.n > 0:
+			return false
+		case c.setAside != nil && t.kept < mostKept:
+			t.kept++
+			return false
+		case c.setAside != nil:
+			t.forget(c.base)
+		}
+		return true
+	})
+	t.empty = t.kept
+}
+
+// forget notes that of a chunk nothing is known any more.
+func (t *Tracker) forget(base int64) {
+	if t.forgot.to == 0 {
+		t.forgot.from = base
+	}
+	t.forgot.from, t.forgot.to = min(t.forgot.from, base), max(t.forgot.to, base+chunkOffsets)
 }
 
 // Passed notes that the read position has moved past offsets, with or without events. leader
@@ -164,6 +188,7 @@ func (t *Tracker) dropEnded() {
 	}
 	t.chunks = t.chunks[drop:]
 	t.empty -= drop
+	t.kept = min(t.kept, t.empty)
 }
 
 // find returns the chunk of an open position, and where it is in that; nil where it is not open.
@@ -298,6 +323,11 @@ func (t *Tracker) ahead(runs int) Ahead {
 		}
 	}
 	a.setAside.clip(from, a.End)
+	if from < t.forgot.to {
+		a.cut(t.forgot.from) // what lies behind counts as open for the next owner, and is done again
+		a.partial = true
+		return a
+	}
 	if in := t.inherited; in != nil && in.End > a.Offset {
 		a.inherit(in, t.next)
 	}
