@@ -5,11 +5,15 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/contactsync/contactsync"
 )
@@ -62,6 +66,85 @@ func TestReading_LargeAnswersTakeTurns(t *testing.T) {
 					t.Errorf("the second answer: %d bytes, %v", buf.Len(), err)
 				}
 				second.release()
+			})
+		})
+	}
+}
+
+// dripping is an answer of which a little comes every tenth of a second, until it is closed.
+type dripping struct {
+	left, each int
+	closed     atomic.Bool
+}
+
+func (d *dripping) Read(p []byte) (int, error) {
+	time.Sleep(100 * time.Millisecond)
+	switch {
+	case d.closed.Load():
+		return 0, errors.New("closed")
+	case d.left == 0:
+		return 0, io.EOF
+	}
+	n := min(len(p), d.each, d.left)
+	d.left -= n
+	return n, nil
+}
+
+func (d *dripping) Close() error {
+	d.closed.Store(true)
+	return nil
+}
+
+// A host whose large answers drip holds up those of other hosts for a few seconds, however many there are. What
+// comes as fast as can be wanted, or hinders nobody, is read to its end.
+func TestReading_AHostThatDripsHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	const large = 2 * smallAnswer
+	for name, tt := range map[string]struct {
+		each, others int
+		cut          bool
+		within       time.Duration
+	}{
+		"it drips":                      {20 << 10, 1, true, 2 * stretch},
+		"it drips, and nobody waits":    {20 << 10, 0, false, 0},
+		"it comes steadily":             {leastStretch / 15, 1, false, 10 * time.Second},
+		"others wait from the start on": {1 << 10, 3, true, 2 * stretch},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				all := newReading(large)
+				read := func(host string, body io.ReadCloser) error {
+					room := &share{reading: all, ctx: t.Context(), host: host, body: body}
+					defer room.release()
+					return readBody(&http.Response{Body: body, ContentLength: large}, large+1<<10, new(bytes.Buffer), room)
+				}
+				slow := make(chan error, 4)
+				for range 4 {
+					go func() { slow <- read("slow", &dripping{left: large, each: tt.each}) }()
+				}
+				time.Sleep(stretch / 2)
+				start := time.Now()
+				var others sync.WaitGroup
+				for i := range tt.others {
+					others.Go(func() {
+						if err := read(fmt.Sprint("other ", i), io.NopCloser(strings.NewReader(strings.Repeat("a", large)))); err != nil {
+							t.Error(err)
+						}
+					})
+				}
+				others.Wait()
+				if took := time.Since(start); took > tt.within {
+					t.Errorf("the others took %v", took)
+				}
+				if err := <-slow; errors.Is(err, errCut) != tt.cut {
+					t.Errorf("the first answer of the slow host: %v", err)
+				}
+				for range 3 {
+					if err := <-slow; err != nil {
+						t.Errorf("an answer that hinders nobody: %v", err)
+					}
+				}
 			})
 		})
 	}

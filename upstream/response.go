@@ -88,6 +88,7 @@ func (r *boundedReader) Read(p []byte) (int, error) {
 	case err != nil && !errors.Is(err, io.EOF):
 		r.failed = err
 	case r.room != nil:
+		r.room.read.Store(r.n)
 		if full := r.room.take(r.n); full != nil {
 			return 0, full
 		}

@@ -121,7 +121,7 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 	}
 	buf := c.buffers.get()
 	defer c.buffers.put(buf)
-	room := &share{reading: c.reading, ctx: requestCtx}
+	room := &share{reading: c.reading, ctx: requestCtx, host: acc.base.Host, body: resp.Body}
 	defer room.release()
 	if a.status == http.StatusOK || a.status == http.StatusMultiStatus {
 		err = readBody(resp, int64(c.cfg.MaxAnswerBytes), buf, room)
