@@ -222,8 +222,12 @@ func TestTransport_ClientCertificateIsReplaced(t *testing.T) {
 	soon := time.Now().Add(time.Hour)
 	put(pair("first", soon))
 	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile, cfg.CertFile, cfg.KeyFile = ca, certFile, keyFile })
+	ends := soon
 	send := func(name string, unusable float64) {
 		t.Helper()
+		if got := testutil.ToFloat64(c.metrics.CertificateExpiry); got != float64(ends.Unix()) {
+			t.Errorf("%s: the certificates are said to end at %v, want %v", name, got, ends.Unix())
+		}
 		if got := c.Send(t.Context(), batchOf("a")); got.Kind != contactsync.Answered || seen.Load() != name {
 			t.Errorf("%v %s: the API saw %v, want %s", got.Kind, got.Detail, seen.Load(), name)
 		}
@@ -245,7 +249,8 @@ func TestTransport_ClientCertificateIsReplaced(t *testing.T) {
 	if n := strings.Count(c.log.String(), "previous ones stay in use"); n != 2 || !strings.Contains(c.log.String(), "expired at") {
 		t.Errorf("%d faults were logged, want one line for each of the two:\n%s", n, c.log)
 	}
-	put(pair("third", soon))
+	ends = soon.Add(-20 * time.Minute)
+	put(pair("third", ends))
 	c.readFilesNow() // and the connections are renewed
 	send("third", 3)
 }

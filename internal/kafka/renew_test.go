@@ -3,6 +3,7 @@ package kafka_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"net"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/lab/authority"
 )
 
 // tlsListener asks for certificates, and knows whose connections are open.
@@ -217,6 +219,44 @@ func TestClient_MakesNewConnectionsWhileItsFilesCannotBeUsed(t *testing.T) {
 	freshen(t.Context(), time.Now())
 	if unusable != 3 {
 		t.Error("good files are counted")
+	}
+}
+
+// What the gauge of the certificates' end shows is that of the files in use.
+func TestCertificateUntil_FollowsTheFilesInUse(t *testing.T) {
+	t.Parallel()
+	r := newRenewing(t)
+	now := time.Now().Truncate(time.Second)
+	put := func(until time.Time) {
+		t.Helper()
+		pair, err := r.ca.Issue(x509.Certificate{Subject: pkix.Name{CommonName: "first"}, NotAfter: until})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, key, err := authority.PEM(pair)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, r.dir, "cert.pem", cert)
+		write(t, r.dir, "key.pem", key)
+	}
+	for i, step := range []struct {
+		name        string
+		until, want time.Time
+	}{
+		{"another one", now.Add(20 * time.Minute), now.Add(20 * time.Minute)},
+		{"one that has ended", now.Add(-time.Minute), now.Add(20 * time.Minute)},
+		{"a third one", now.Add(40 * time.Minute), now.Add(40 * time.Minute)},
+	} {
+		put(step.until)
+		r.freshen(now.Add(time.Duration(i+1) * time.Minute))
+		if got := kafka.CertificateUntil(r.Client); !got.Equal(step.want) {
+			t.Errorf("%s: the certificates end at %v, want %v", step.name, got, step.want)
+		}
+	}
+	plain := newClient(t, configFor(r.cluster.ListenAddrs()...), "contacts")
+	if got := kafka.CertificateUntil(plain); !got.IsZero() {
+		t.Errorf("without TLS they end at %v", got)
 	}
 }
 
