@@ -199,7 +199,7 @@ rules: ## check the alerts, each against its fault and at its bound; as written 
 	promtool check rules $(CACHE)/rules.yaml
 
 alerts: ## each alert fired by its fault, in a real Prometheus that scrapes the real service, scaled down, with what the runbook says of it; needs prometheus
-	$(GO) test -tags alerts -count=1 -timeout 5m -v -run '^TestAlerts$$|^TestSigns_' ./e2e/alerts
+	$(GO) test -tags alerts -count=1 -timeout 6m -v -run '^TestAlerts$$|^TestSigns_' ./e2e/alerts
 
 dashboard: ## every query of the dashboard asked of a real Prometheus, and the pictures of docs/dashboard.md drawn from the answers; needs prometheus
 	@mkdir -p $(CACHE)/dashboard

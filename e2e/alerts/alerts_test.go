@@ -34,7 +34,7 @@ func must(t *testing.T, err error) {
 func TestAlerts(t *testing.T) {
 	rules, names := scaled(t)
 	checkNames(t, names)
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 150*time.Second, errors.New("not over within 150 s"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 200*time.Second, errors.New("not over within 200 s"))
 	defer cancel()
 
 	p := start(t, rules)

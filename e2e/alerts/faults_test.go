@@ -44,14 +44,6 @@ type world struct {
 	t        *testing.T
 }
 
-// repeat does something three times, with time in between to get over it.
-func (w *world) repeat(do func()) {
-	for range 3 {
-		do()
-		time.Sleep(2 * time.Second) // of real time, as Prometheus lives in it
-	}
-}
-
 // produce writes events at once.
 func (w *world) produce(events int) {
 	w.t.Helper()
@@ -77,17 +69,20 @@ var behind = []string{"TooOldFast", "TooOldSlow", "OldestTooOld"}
 
 var faults = []fault{
 	{name: "nothing"},
-	{name: "bursts that are kept up with", later: func(w *world) { w.repeat(func() { w.produce(500) }) }},
+	{name: "bursts that are kept up with", later: func(w *world) {
+		for range 3 {
+			w.produce(500)
+			time.Sleep(2 * time.Second) // of real time, as Prometheus lives in it
+		}
+	}},
 	{
 		name:  "a replica that comes and goes",
 		plant: func(w *world) { w.Config.Consumer.HeartbeatInterval = 100 * time.Millisecond }, // the bound of lateness is scaled down, too
 		later: func(w *world) {
-			w.repeat(func() {
-				second, err := w.Start(w.t.Context(), app.Options{})
-				must(w.t, err)
-				must(w.t, harness.Wait(w.t.Context(), func() bool { return second.Series().Value("consumer_assigned_partitions") == 1 }))
-				must(w.t, second.Stop())
-			})
+			second, err := w.Start(w.t.Context(), app.Options{})
+			must(w.t, err)
+			must(w.t, harness.Wait(w.t.Context(), func() bool { return second.Series().Value("consumer_assigned_partitions") == 1 }))
+			must(w.t, second.Stop())
 		},
 	},
 	{
