@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -100,5 +101,39 @@ func TestRules_EachAlertHasItsHeadingAndItsCase(t *testing.T) {
 	}
 	for name := range headings {
 		t.Errorf("the runbook has a heading %s, and no alert has that name", name)
+	}
+}
+
+// The maths of the sample objective: what the document says of a burn rate follows from it.
+func TestRules_BurnRatesAreAsTheDocumentSays(t *testing.T) {
+	t.Parallel()
+	const days, budget = 30, 0.01 // of the sample objective
+	doc := read(t, "../docs/operations.md")
+	exprs := map[string]string{}
+	for _, r := range rules(t) {
+		exprs[r.Alert] = r.Expr
+	}
+	for alert, want := range map[string]struct {
+		burn        float64
+		long, short string
+		hours       float64 // of the long window
+		gone        string
+	}{
+		"ContactsyncTooOldFast": {14.4, "1h", "5m", 1, "50 hours"},
+		"ContactsyncTooOldSlow": {6, "6h", "30m", 6, "5 days"},
+	} {
+		for _, window := range []string{want.long, want.short} {
+			if part := fmt.Sprintf("ratio_rate%s > %v * %v #", window, want.burn, budget); !strings.Contains(exprs[alert], part) {
+				t.Errorf("%s has no %q", alert, part)
+			}
+		}
+		goes := days * 24 / want.burn
+		if want.gone != fmt.Sprintf("%v hours", goes) && want.gone != fmt.Sprintf("%v days", goes/24) {
+			t.Errorf("at %v times the budget is gone in %v hours, not %s", want.burn, goes, want.gone)
+		}
+		line := regexp.MustCompile(fmt.Sprintf(`\| %v \| %v %% \| .* \| %s \| %.0f %% in .* \| .%s. \|`, want.burn, 100*budget*want.burn, want.gone, 100*want.burn*want.hours/(days*24), alert))
+		if !line.MatchString(doc) {
+			t.Errorf("docs/operations.md has no line like %s", line)
+		}
 	}
 }

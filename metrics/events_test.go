@@ -79,3 +79,22 @@ func TestEvents_OneMomentAtAScrape(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkEvents is what the totals cost: counting the end of an event, and publishing what is
+// counted, which is once a round of the batcher, however many events have ended in it.
+//
+//	go test -run '^$' -bench Events ./metrics
+func BenchmarkEvents(b *testing.B) {
+	var total EventTotals
+	b.Run("an event ends", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			total.Ended[Delivered].Add(time.Duration(i%4000) * time.Millisecond)
+		}
+	})
+	e := &New(prometheus.NewRegistry()).Batcher
+	b.Run("published", func(b *testing.B) {
+		for b.Loop() {
+			e.Events.Set(&total)
+		}
+	})
+}
