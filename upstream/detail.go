@@ -66,6 +66,9 @@ func refusalDetail(resp *http.Response) string {
 	if resp.StatusCode/100 == 3 {
 		text += ": redirects are not followed, check host"
 	}
+	if resp.StatusCode == http.StatusProxyAuthRequired { // of a host without TLS; see checkConnected for others
+		text += ": the proxy asks for a login: " + proxyLogin("HTTP_PROXY")
+	}
 	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil && resp.StatusCode == http.StatusUnauthorized {
 		if skew := time.Since(date).Round(time.Second); skew.Abs() > minReportedSkew {
 			text += fmt.Sprintf(" (our clock is %v ahead of the API's)", skew)

@@ -24,6 +24,9 @@ func faultOf(err error) string {
 	if proxy, ok := errors.AsType[*net.OpError](err); ok && proxy.Op == "proxyconnect" {
 		text = "proxy: "
 	}
+	if refused, ok := errors.AsType[proxyRefusal](err); ok {
+		return text + refused.Error()
+	}
 	for _, f := range faults {
 		if f.is(err) {
 			return text + f.text

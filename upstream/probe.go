@@ -139,6 +139,10 @@ func (p *probe) admit(ctx context.Context, stream string) (report func(time.Time
 
 // unreached says why there is no answer. The text of an error may quote what was received.
 func (p *probe) unreached(err error) {
+	if refused, ok := errors.AsType[proxyRefusal](err); ok {
+		p.fault("proxy", "%v", refused)
+		return
+	}
 	host, name := p.host, p.acc.base.Host
 	if proxied, ok := errors.AsType[*net.OpError](err); ok && proxied.Op == "proxyconnect" {
 		host, name = "proxy", "the proxy"
@@ -148,7 +152,7 @@ func (p *probe) unreached(err error) {
 		p.fault(key, "%s: %s", name, problem)
 		return
 	}
-	p.fault(host, "%s: no answer that is HTTP, or a proxy that refuses: look at host, port and proxy", name)
+	p.fault(host, "%s: no answer that is HTTP: look at host, port and proxy", name)
 }
 
 // answered says what is wrong by the class of an answer.
@@ -175,7 +179,7 @@ func (p *probe) answered(resp *http.Response, skew time.Duration) {
 	case status >= 300 && status < 400:
 		p.fault(p.host, "leads elsewhere (%d): name the host that it leads to, with https", status)
 	case status == http.StatusProxyAuthRequired:
-		p.fault("proxy", "asks for a login (407): give the proxy's URL one")
+		p.fault("proxy", "asks for a login (407): %s", proxyLogin("HTTP_PROXY"))
 	case status >= 500:
 		p.fault(p.host, "fails (%d): it is down, or the gateway before it does not reach it", status)
 	default:

@@ -1,8 +1,10 @@
 package upstream
 
 import (
+	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -43,6 +45,31 @@ func variable(getenv func(string) string, name string) (found, value string) {
 		}
 	}
 	return name, ""
+}
+
+// proxyRefusal is the status with which a proxy refuses to connect to a host.
+type proxyRefusal int
+
+// Error says what to do about it. What the proxy wrote is not used.
+func (r proxyRefusal) Error() string {
+	if r == http.StatusProxyAuthRequired {
+		return "asks for a login (407): " + proxyLogin("HTTPS_PROXY")
+	}
+	return fmt.Sprintf("does not connect to the host (%d): have it let requests to the host and its port pass, or name another one in HTTPS_PROXY", int(r))
+}
+
+// proxyLogin says how a login is given to a proxy.
+func proxyLogin(variable string) string {
+	return "put user and password into its URL in " + variable + ", like http://user:password@host:port, or correct them there"
+}
+
+// checkConnected is told what a proxy says of a connection. net/http makes an error of the text
+// beside the status, in words that came from there.
+func checkConnected(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &net.OpError{Op: "proxyconnect", Net: "tcp", Err: proxyRefusal(resp.StatusCode)}
 }
 
 // proxyProblem returns why a proxy cannot be used, or the empty string.

@@ -1,8 +1,13 @@
 package upstream
 
 import (
+	"fmt"
+	"net/http"
+	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/contactsync/contactsync"
 )
 
 func TestCheckProxy(t *testing.T) {
@@ -52,5 +57,45 @@ func TestCheckFiles_LooksAtProxies(t *testing.T) {
 	t.Setenv("HTTPS_PROXY", "http://%zz")
 	if found := (Config{Proxy: ProxyEnvironment}).CheckFiles(); len(found) != 1 || found[0].Key != "proxy" {
 		t.Errorf("got %v", found)
+	}
+}
+
+// A proxy that refuses says so in words of ours, with what to set: of hosts with TLS, where it
+// refuses to connect, and of those without, where its answer stands in for the host's.
+func TestProxy_ThatRefusesSaysWhatToSet(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		host   string
+		status int
+		want   string
+	}{
+		{"https://api.test", http.StatusProxyAuthRequired, "asks for a login (407): put user and password into its URL in HTTPS_PROXY, like http://user:password@host:port"},
+		{"https://api.test", http.StatusForbidden, "does not connect to the host (403): have it let requests to the host"},
+		{"http://api.test", http.StatusProxyAuthRequired, "asks for a login"},
+	} {
+		proxy, err := url.Parse(serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Proxy-Authenticate", "Basic realm=Zebulon")
+			w.WriteHeader(test.status)
+			_, _ = fmt.Fprint(w, "Zebulon")
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newTestClient(t, test.host, func(cfg *Config, _ *Deps) { cfg.Proxy, cfg.Accounts[0].Budget.Requests = ProxyEnvironment, new(0) })
+		for _, via := range []*http.Transport{c.transport.current.Load().kept, c.transport.current.Load().alone} {
+			via.Proxy = http.ProxyURL(proxy) // the environment counts once in a process
+		}
+		got := c.Send(t.Context(), batchOf("a"))
+		if !strings.Contains(got.Detail, test.want) || strings.Contains(got.Detail, "Zebulon") || got.Kind == contactsync.Answered {
+			t.Errorf("%s, %d: %v: %s", test.host, test.status, got.Kind, got.Detail)
+		}
+		if strings.HasPrefix(test.host, "https") && !strings.HasPrefix(got.Detail, "connect: proxy: ") {
+			t.Errorf("%s, %d: %s", test.host, test.status, got.Detail)
+		}
+		p := &probe{c: c.Client, acc: c.accounts[testAccount], host: "accounts[0].host", credentials: "accounts[0].credentials"}
+		p.run(t.Context(), testStream)
+		if text := fmt.Sprint(p.faults); len(p.faults) != 1 || p.faults[0].Key != "proxy" || !strings.Contains(text, test.want) || strings.Contains(text, "Zebulon") {
+			t.Errorf("%s, %d: check says %v", test.host, test.status, p.faults)
+		}
 	}
 }

@@ -130,7 +130,7 @@ func (t *transport) connections() *connections {
 		ReadBufferSize:         connectionBufSize,
 	}
 	if t.cfg.Proxy == ProxyEnvironment {
-		kept.Proxy = http.ProxyFromEnvironment
+		kept.Proxy, kept.OnProxyConnectResponse = http.ProxyFromEnvironment, checkConnected
 	}
 	alone := kept.Clone()
 	alone.DisableKeepAlives = true
