@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/keyfile"
 )
 
 // decisionTimeout bounds the answer of a replica, which only notes the decision.
@@ -70,7 +73,7 @@ func (r *replica) http() (*http.Client, error) {
 	cfg := &promconfig.DefaultHTTPClientConfig
 	if r.client != "" {
 		var err error
-		if cfg, _, err = promconfig.LoadHTTPConfigFile(r.client); err != nil {
+		if cfg, err = clientConfig(r.client); err != nil {
 			return nil, fmt.Errorf("read --admin-client: %w", err)
 		}
 	}
@@ -81,6 +84,42 @@ func (r *replica) http() (*http.Client, error) {
 	client.Timeout = decisionTimeout
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // no replica sends one
 	return client, nil
+}
+
+// yamlLines are those that an error of the YAML library is about.
+var yamlLines = regexp.MustCompile(`(?m)^\s*(?:yaml: )?line (\d{1,6}):`)
+
+// clientConfig reads the file of --admin-client. Nothing of it is quoted, since passwords are in it.
+func clientConfig(name string) (*promconfig.HTTPClientConfig, error) {
+	text, err := keyfile.Read(name)
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := promconfig.LoadHTTPConfig(string(text))
+	if err != nil {
+		where := []string{name}
+		for _, line := range yamlLines.FindAllStringSubmatch(err.Error(), -1) {
+			where = append(where, "line "+line[1])
+		}
+		return nil, fmt.Errorf("%s: not in the form of Prometheus' http_config: tls_config, basic_auth, authorization", strings.Join(where, ", "))
+	}
+	cfg.SetDirectory(filepath.Dir(name))
+	named := []string{cfg.TLSConfig.CAFile, cfg.TLSConfig.CertFile, cfg.TLSConfig.KeyFile}
+	if cfg.BasicAuth != nil {
+		named = append(named, cfg.BasicAuth.UsernameFile, cfg.BasicAuth.PasswordFile)
+	}
+	if cfg.Authorization != nil {
+		named = append(named, cfg.Authorization.CredentialsFile)
+	}
+	for _, file := range named {
+		if file == "" {
+			continue
+		}
+		if _, err := keyfile.Read(file); err != nil {
+			return nil, fmt.Errorf("a file that %s names: %w", name, err)
+		}
+	}
+	return cfg, nil
 }
 
 // about adds a partition to the values of a decision.

@@ -3,6 +3,8 @@ package main
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -20,4 +22,32 @@ func asked(t *testing.T, status int, answer string, command, args []string) (cod
 	all := append(append([]string{}, command...), "--admin", strings.TrimPrefix(replica.URL, "http://"))
 	code, stdout, stderr := program(t, append(all, args...)...)
 	return code, stdout + stderr, question
+}
+
+// Passwords are in the file of --admin-client, so what is wrong with it is told by its lines.
+func TestReplica_QuotesNothingOfTheClientsFile(t *testing.T) {
+	t.Parallel()
+	const canary = "hunter2c4n4ry"
+	for text, want := range map[string]string{
+		"basic_auth: " + canary: ", line 1: not in the form of Prometheus' http_config",
+		"tls_config: {}\n\nbasic_auth: {username: a, passwrd: " + canary + "}": ", line 3: not in the form",
+		"basic_auth: {username: a, " + canary + ": b}":                         ", line 1: not in the form",
+		"basic_auth: {username: a, password: " + canary + "\n":                 "not in the form",
+		canary: "not in the form",
+		"proxy_url: \"http://a:" + canary + "@%zz\"":                            "not in the form",
+		"authorization: {type: basic, credentials: " + canary + "}":             "not in the form",
+		"basic_auth: {username: a, password: b, password_file: " + canary + "}": "not in the form",
+		"basic_auth: {username: a, password_file: " + canary + "}":              "no such file (its name is not repeated",
+		"tls_config: {ca_file: " + canary + "}":                                 "no such file (its name is not repeated",
+		"\t" + canary:                                                           "not in the form",
+	} {
+		file := filepath.Join(t.TempDir(), "client.yaml")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, stdout, stderr := program(t, "status", "--admin", "127.0.0.1:1", "--admin-client", file)
+		if output := stdout + stderr; code != 1 || !strings.Contains(output, want) || strings.Contains(output, canary) {
+			t.Errorf("%q: exit code %d\n%s", text, code, output)
+		}
+	}
 }

@@ -76,7 +76,7 @@ func TestReplica_WithTLSAndUsers(t *testing.T) {
 		{"without a user", []string{"hold", "list", "--config", file, "--admin-client", stranger}, 1, "401 Unauthorized): name a file with its user by --admin-client"},
 		{"without its authority", []string{"hold", "list", "--config", file}, 1, "certificate signed by unknown authority"},
 		{"without TLS", []string{"hold", "list", "--admin", s.Addr(), "--admin-client", client}, 1, "HTTP request to an HTTPS server"},
-		{"no such file", []string{"hold", "list", "--config", file, "--admin-client", "no-such.yaml"}, 1, "read --admin-client: open no-such.yaml"},
+		{"no such file", []string{"hold", "list", "--config", file, "--admin-client", "no-such.yaml"}, 1, "read --admin-client: no such file"},
 		{"no address", []string{"hold", "list", "--admin", "ftp://" + s.Addr()}, 2, "neither host:port nor https://host:port"},
 		{"an address with a path", []string{"hold", "list", "--admin", "https://" + s.Addr() + "/status"}, 2, "neither host:port nor https://host:port"},
 	} {
