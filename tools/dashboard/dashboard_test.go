@@ -11,9 +11,13 @@ import (
 
 	"github.com/contactsync/contactsync/metrics"
 	"github.com/goccy/go-yaml"
-	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/cog/variants"
 	"github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	prom "github.com/grafana/grafana-foundation-sdk/go/prometheus"
+	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -323,10 +327,16 @@ func TestRules_Thresholds(t *testing.T) {
 
 // Grafana's own schema takes the file, and finds each panel and query by an id of its own.
 func TestDashboard_IsOneOfGrafana(t *testing.T) {
-	plugins.RegisterDefaultPlugins()
+	known := cog.NewRuntime() // what a dashboard may hold is known to all of the process
+	known.RegisterDataqueryVariant(prom.VariantConfig())
+	for _, kind := range []variants.PanelcfgConfig{stat.VariantConfig(), timeseries.VariantConfig(), statetimeline.VariantConfig()} {
+		known.RegisterPanelcfgVariant(kind)
+	}
 	text := []byte(read(t, dashboardFile))
 	var strict, d dashboard.Dashboard //nolint:staticcheck // as what is written
-	if err := strict.UnmarshalJSONStrict(text); err != nil && err.Error() != "" { // no errors are an empty list, and not nil
+
+	// No errors are an empty list, and not nil.
+	if err := strict.UnmarshalJSONStrict(text); err != nil && err.Error() != "" {
 		t.Error(err)
 	}
 	if err := json.Unmarshal(text, &d); err != nil {
