@@ -361,7 +361,7 @@ func (h *health) limits(now time.Time, st *stream) (rows int, bytes int64) {
 		s.most = 0 // nothing was answered while it failed, and now others are: it was not the stream
 	}
 	switch {
-	case st.health.onHold(holdRejecting):
+	case st.health.onHold(holdRejecting), st.health.onHold(holdGone): // the rows may be at fault, and others than the last
 		return 1, bytes
 	case s.most > 0:
 		return min(rows, s.most), bytes

@@ -104,7 +104,7 @@ func TestWindow_WhatIsLeftOverAndOverIsChargedOnce(t *testing.T) {
 	cl := w.claims.owned[testClaim]
 	for range 20 {
 		w.put(contactsOf("flapping", 10)...)
-		for i := 0; w.schedule.streams[one.key()] == one && one.health.hold != nil || i == 0; i++ {
+		for i := 0; w.schedule.streams[one.key()] == one && len(one.contacts) > 0 || i == 0; i++ {
 			w.now = later(w.now.Add(1), one.health.backoff)
 			req := w.Next(w.now)
 			if req == nil {

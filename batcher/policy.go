@@ -51,7 +51,18 @@ type answer struct {
 	trial bool
 	// applied: rows are listed as applied, although the request was refused.
 	applied bool
+	// blame is what the answer may be about, if it says that the API does not know the stream.
+	blame blame
 }
+
+// blame is what may be the cause of an answer that is about the stream by its words.
+type blame uint8
+
+const (
+	blameStream blame = iota
+	blameRows         // one of the rows
+	blameRow          // the only row
+)
 
 // treatment is what happens to the rows of a request.
 type treatment uint8
@@ -62,6 +73,7 @@ const (
 	refuseOnly                   // the only one is refused
 	halveInTurn                  // two halves are sent, the second when the first is answered
 	halveBoth                    // two halves are sent
+	keepAlone                    // the only one is sent again, apart from all others
 )
 
 // sizeAnswer is what an answer says of a request's size.
@@ -129,7 +141,15 @@ var policy = []Decision{
 		rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, failure: true,
 	},
 	{
-		Kind: contactsync.StreamGone, Then: thenHold,
+		Kind: contactsync.StreamGone, When: "several rows of a stream that was accepted before and is not on hold", Then: "split in two and retried, down to the rows that are refused alone", match: func(a answer) bool { return a.blame == blameRows },
+		rows: halveInTurn, failure: true,
+	},
+	{
+		Kind: contactsync.StreamGone, When: "one row of these, until three are refused alike while none is accepted", Then: "kept and retried alone with growing delays", match: func(a answer) bool { return a.blame == blameRow },
+		rows: keepAlone, failure: true,
+	},
+	{
+		Kind: contactsync.StreamGone, When: "otherwise", Then: thenHold + ", one row at a time, another one each time",
 		rows: keepRows, hold: holdGone, failure: true,
 	},
 

@@ -48,6 +48,8 @@ func TestPolicy_Requests(t *testing.T) {
 			Decision{rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, failure: true},
 		},
 		{"stream unknown", answer{kind: contactsync.StreamGone}, Decision{rows: keepRows, hold: holdGone, failure: true}},
+		{"stream unknown, for its rows perhaps", answer{kind: contactsync.StreamGone, blame: blameRows}, Decision{rows: halveInTurn, failure: true}},
+		{"stream unknown, for its row perhaps", answer{kind: contactsync.StreamGone, blame: blameRow}, Decision{rows: keepAlone, failure: true}},
 		{
 			"throttled",
 			answer{kind: contactsync.Throttled},

@@ -64,6 +64,47 @@ func (s *settlement) refusedAlone() (kept, about bool) {
 	return true, false
 }
 
+// blame tells what may be at fault where the API says that it does not know the stream of a request. An API may say so of
+// a contact that it does not know. It does not speak of a stream that was accepted lately, or before some rows of a
+// request and then for the others.
+func (r *Request) blame(now time.Time, lately time.Duration) blame {
+	h := &r.stream.health
+	switch own := r.group; {
+	case !h.accepted, h.hold != nil:
+	case len(r.rows) > 1:
+		return blameRows
+	case own == nil:
+	case own.search.undecided(h):
+		id := r.rows[0].folded
+		if !slices.Contains(own.search.alone, id) && len(own.search.alone) < aloneAlike-1 {
+			return blameRow
+		}
+	case own.search != nil && h.accepts > own.search.accepts, own.search == nil && own.suspect && now.Sub(h.settled) < lately:
+		return blameRow
+	}
+	return blameStream
+}
+
+// keepAlone keeps the only row of a request that the API says to be of no stream that it knows. While that may be about the
+// stream others are tried; otherwise it is the row, which is never set aside for such an answer.
+func (s *settlement) keepAlone() {
+	c, own := s.request.rows[0], s.request.group
+	undecided := own.search.undecided(&s.stream.health)
+	if undecided && c.owed() {
+		own.search.alone = append(own.search.alone, c.folded)
+	}
+	s.releaseRest(false)
+	rows := s.reclaim()
+	switch {
+	case len(rows) == 0:
+	case undecided:
+		s.searchApart(own.search, rows, true).due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
+	default:
+		tries := own.tries + 1
+		s.setApart(rows, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax))).tries = tries
+	}
+}
+
 // badRate is how many of the last rows of a stream made the API refuse whole requests.
 type badRate struct{ rows, bad int }
 

@@ -189,3 +189,94 @@ func TestWindow_AfterARefusalOfAllRowsBadOnesEnd(t *testing.T) {
 		t.Errorf("%d dead letters of 10 bad rows, %d contacts wait", len(l.letters), l.pending.contacts)
 	}
 }
+
+// refusesUnknown is an API that answers 404 to a request with a contact whose name begins with bad.
+func refusesUnknown(_ time.Time, b contactsync.Batch) contactsync.Result {
+	if r := refusesBad(time.Time{}, b); r.Kind == contactsync.Answered {
+		return r
+	}
+	return refusedAsUnknown
+}
+
+// An API may say 404 of a contact that it does not know. Of a stream that it knows, that harms the contact only: the
+// others are delivered, nobody is set aside, and the stream is not on hold.
+func TestWindow_A404ForOneContactHarmsOnlyThat(t *testing.T) {
+	t.Parallel()
+	l, rnd := newLifetime(t, 2, nil), rand.New(rand.NewPCG(1, 2))
+	l.answer, l.budget, l.every = refusesUnknown, time.Second, 10*time.Second
+	l.live(time.Minute, true)
+	l.change("s0", "bad")
+	l.addRows(rnd, "s0", 40, 0)
+	held := 0
+	for range 360 {
+		l.live(10*time.Second, true)
+		if l.schedule.streams[streamKey{"a", "s0"}].health.hold != nil {
+			held++
+		}
+	}
+	st := l.schedule.streams[streamKey{"a", "s0"}]
+	if len(l.letters) > 0 || held > 0 || st.contacts["bad"] == nil || len(st.contacts) > 3 {
+		t.Errorf("%d dead letters, on hold at %d of 360 times, %d contacts wait", len(l.letters), held, len(st.contacts))
+	}
+	if age := l.p99("s0"); age > 10*time.Second { // those of the search included
+		t.Errorf("p99 of its stream is %v", age)
+	}
+	l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
+	l.live(10*time.Minute, true)
+	if st.contacts["bad"] != nil {
+		t.Error("the contact was not sent when the API knew it")
+	}
+}
+
+// A stream that the API does not know any more is on hold after six calls, however many contacts wait, and at once
+// where one row is sent, or the API never knew it.
+func TestWindow_AFewCallsTellAStreamThatIsGone(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		rows, good int // of which the first are bad and the others good
+		stranger   bool
+		calls      int
+		held       bool
+	}{{1, 0, false, 1, true}, {2, 0, false, 2, true}, {100, 0, false, 6, true}, {100, 0, true, 1, true}, {100, 99, false, 14, false}} {
+		w := newTestWindow(t, nil)
+		if !tt.stranger {
+			w.add("known")
+			f := w.send()
+			w.settle(f, allDelivered(f.Batch))
+		}
+		for i := range tt.rows {
+			id := fmt.Sprint("c", i)
+			if i < tt.rows-tt.good {
+				id = fmt.Sprint("bad", i)
+			}
+			w.add(id)
+		}
+		calls, st := 0, w.schedule.streams[streamKey{"a", "st"}]
+		for ; (len(st.contacts) > 1 || tt.good == 0) && st.health.hold == nil && calls < 100; calls++ {
+			req := w.send()
+			w.settle(req, refusesUnknown(w.now, req.Batch))
+		}
+		if held := st.health.onHold(holdGone); calls > tt.calls || held != tt.held || w.DeadLettersPending() != 0 {
+			t.Errorf("%d rows, %d good: %d calls, on hold %v, %d dead letters; want %+v", tt.rows, tt.good, calls, held, w.DeadLettersPending(), tt)
+		}
+	}
+}
+
+// A stream on hold because the API does not know it is probed with one row, and with another one each time, whatever
+// row the API said that of.
+func TestWindow_ProbesOfAnUnknownStreamTurn(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("a", "b", "c")
+	w.settle(w.send(), refusedAsUnknown)
+	var probes []string
+	for range 4 {
+		req := w.send()
+		probes = append(probes, ids(req))
+		w.settle(req, refusedAsUnknown)
+		w.now = w.now.Add(w.cfg.HoldProbeMax)
+	}
+	if got := strings.Join(probes, "|"); got != "a|b|c|a" {
+		t.Errorf("probes %q", got)
+	}
+}

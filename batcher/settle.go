@@ -36,6 +36,8 @@ func (s *settlement) settle() {
 		s.halve()
 	case keepRows:
 		s.keep()
+	case keepAlone:
+		s.keepAlone()
 	}
 }
 
@@ -230,6 +232,8 @@ func (s *settlement) keep() {
 	switch own := s.request.group; {
 	case own == nil && doubt:
 		s.suspect(rows, due)
+	case own == nil && len(rows) == 1 && s.stream.health.onHold(holdGone) && !due.After(s.now):
+		s.pending.enqueue(rows[0]) // the next probe is another row
 	case own == nil:
 		s.putBack(rows, due)
 	case doubt:

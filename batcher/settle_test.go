@@ -273,8 +273,8 @@ func TestSettle_SetsOfAStreamOnHoldDissolve(t *testing.T) {
 	w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest})
 	half := w.send()
 	w.settle(half, contactsync.Result{Kind: contactsync.StreamGone})
-	if f := w.send(); len(f.rows) != 4 || f.Reason == BatchRetry {
-		t.Errorf("the probe has %q because of %v, want all rows", ids(f), f.Reason)
+	if f := w.send(); len(f.rows) != 1 || f.Reason == BatchRetry {
+		t.Errorf("the probe has %q because of %v, want one row of the queue", ids(f), f.Reason)
 	}
 }
 

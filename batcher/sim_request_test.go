@@ -148,7 +148,7 @@ func (set *simSet) busy(requests []*simRequest) bool {
 // checkSize checks how many rows and bytes a request has.
 func (s *simRun) checkSize(q *simRequest, size int) {
 	a, n, most := q.stream.account, len(q.cells), q.stream.account.rows
-	rejecting := q.stream.hold != nil && q.stream.hold.kind == "rejecting"
+	rejecting := q.stream.hold != nil && q.stream.hold.kind != "unauthorized"
 	if rejecting {
 		most = 1
 	}
@@ -156,7 +156,7 @@ func (s *simRun) checkSize(q *simRequest, size int) {
 	case n == 0:
 		s.fail("size", "a request without rows")
 	case rejecting && n > 1:
-		s.fail("I5", "%d rows of %s, which is rejecting", n, q.stream.name)
+		s.fail("I5", "%d rows of %s, which is on hold", n, q.stream.name)
 	case s.plan.doubt && n <= s.cfg.MaxRows:
 	case q.set == nil && (n > s.cfg.MaxRows || n > 1 && size > int(s.cfg.MaxBytes)):
 		s.fail("size", "a request of %d rows, %d bytes; at most %d, %d", n, size, s.cfg.MaxRows, s.cfg.MaxBytes)

@@ -237,6 +237,7 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	d := decide(answer{
 		kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.signer.held,
 		trial: req.trial && (r.MayBeRows || r.Kind == contactsync.TooLarge), applied: slices.ContainsFunc(r.Rows, delivered),
+		blame: req.blame(w.now, w.cfg.HoldProbeMax),
 	})
 	w.log.answer(w.now, req.Batch, d, r)
 	w.health.onAnswer(w.now, req, d, r)

@@ -82,7 +82,7 @@ func answerCases(canary string) []answerCase {
 
 	const guarded = "; nothing is sent"
 	add(answerCase{condition: "the batch's account is not configured" + guarded, name: "a batch of another account", guard: guardAccount, calls: 1})
-	add(answerCase{condition: "the stream's name is not a stream id" + guarded, name: `a batch of stream "../x"`, guard: guardStream, calls: 1})
+	add(answerCase{condition: "the stream's name is not a stream id" + guarded, name: `a batch of stream "../x"`, guard: guardStream, calls: 2})
 	add(answerCase{condition: "no token can be signed" + guarded, name: "a claim that cannot be signed", guard: guardToken, calls: 1})
 	add(answerCase{condition: "no connection: name, route, proxy, TLS", name: "a closed port, opened later", guard: guardPort, calls: 1})
 
@@ -158,7 +158,9 @@ func answerCases(canary string) []answerCase {
 	statuses(unauthorized, 2, 401, 403)
 	halve("403 in another form", "403, HTML", 2, &stub.Answer{Status: 403, Body: stub.HTML})
 	add(answerCase{condition: unauthorized, name: "401 to a wrong secret, set right later", secret: "not-the-secret-not-the-secret-not-it", guard: guardSecret})
-	statuses("404, 410", 2, 404, 410)
+	for _, code := range []int{404, 410} { // probes have one row
+		halve("404, 410", strconv.Itoa(code), 2, &stub.Answer{Status: code})
+	}
 	add(answerCase{
 		condition: "413", name: "413 for one row of 16", events: 16, match: stub.Match{IDs: []string{"c9"}},
 		answer: &stub.Answer{Status: 413}, deadLetters: map[int]contactsync.Reason{9: contactsync.ReasonTooLarge},
