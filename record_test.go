@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 func FuzzParsePosition(f *testing.F) {
@@ -14,6 +16,7 @@ func FuzzParsePosition(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
+		defer bounded.Within(t, 1<<20+100*len(text))()
 		p, err := ParsePosition(text)
 		if err != nil {
 			if p != (Position{}) {

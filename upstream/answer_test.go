@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 // badAnswer is one line of testdata/answers/answers.jsonl.
@@ -193,6 +194,7 @@ func FuzzAnswer(f *testing.F) {
 	a := newAnswerReader(defaultAnswer(), testSpeaker)
 	rows := batchOf("6964af60450340957c61a2b3", "6964af806fc554153c0d4e5f").Rows
 	f.Fuzz(func(t *testing.T, body []byte) {
+		defer bounded.Within(t, 1<<20+100*len(body))()
 		got, err := a.read(body, rows, &ours{})
 		_ = bodyText(body)
 		if err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 func FuzzPath(f *testing.F) {
@@ -24,6 +25,7 @@ func FuzzPath(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, stream string) {
+		defer bounded.Within(t, 1<<20+100*len(stream))()
 		u, ok := target(base, stream)
 		if !ok {
 			return

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 func TestRetryAfter(t *testing.T) {
@@ -35,6 +37,7 @@ func FuzzRetryAfter(f *testing.F) {
 		f.Add(seed, seed)
 	}
 	f.Fuzz(func(t *testing.T, after, date string) {
+		defer bounded.Within(t, 1<<20+100*(len(after)+len(date)))()
 		got := retryAfter(http.Header{"Retry-After": {after}, "Date": {date}}, time.Now())
 		if got < 0 || got > maxRetryAfter {
 			t.Fatalf("%q: got %v", after, got)

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 // realisticRefusals are what APIs say of a contact, with whom and what they name.
@@ -217,6 +218,7 @@ func FuzzStrip(f *testing.F) {
 	f.Add("no canary-secret-0123456789abcdef of Zebulon")
 	f.Add("can ary-secret-0\n123\xff456789abcdef")
 	f.Fuzz(func(t *testing.T, text string) {
+		defer bounded.Within(t, 1<<20+100*len(text))()
 		got := (&ours{secrets: []string{testSecret}}).strip(text)
 		if strings.Contains(strings.Join(strings.Fields(got), ""), testSecret[:secretPrefix]) {
 			t.Fatalf("the secret is in %q", got)

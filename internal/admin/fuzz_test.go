@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 // FuzzRequest sends requests as they come from a connection. None panics; only a whole
@@ -49,6 +50,7 @@ func FuzzRequest(f *testing.F) {
 		},
 	}), pageConnections, log).Handler
 	f.Fuzz(func(t *testing.T, text string, own bool) {
+		defer bounded.Within(t, 1<<20+100*len(text))()
 		if len(text) > maxHeaderBytes+2*maxBodyBytes {
 			t.Skip() // the server reads no more
 		}

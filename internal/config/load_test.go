@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 const minimal = "testdata/minimal.good.yaml"
@@ -195,6 +197,7 @@ func FuzzLoad(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text, variable string) {
+		defer bounded.Within(t, 4<<20+1000*(len(text)+len(variable)))()
 		c, _, err := load("fuzz.yaml", text, []string{variable})
 		if err == nil {
 			reread(t, c)

@@ -15,6 +15,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 // newCodec returns a writer that only encodes: it never connects.
@@ -259,6 +260,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(headerPositions, []byte("a/0@1-9,b/2@3"), []byte(nil))
 	f.Add(headerTruncated, []byte("true"), []byte(`{"truncated":true,"head":"AA=="}`))
 	f.Fuzz(func(t *testing.T, key string, header, value []byte) {
+		defer bounded.Within(t, 1<<20+100*(len(key)+len(header)+len(value)))()
 		deadLetter, err := Decode(contactsync.Record{Value: value, Headers: []contactsync.Header{
 			{Key: headerForm, Value: []byte(form)}, {Key: key, Value: header},
 		}})

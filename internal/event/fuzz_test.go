@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 func FuzzDecode(f *testing.F) {
@@ -20,6 +22,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"streamId":"s","contact":{"id":"a"},"op":"delete"}`))
 	strict, lenient := newTestDecoder(f, nil), newTestDecoder(f, lenient)
 	f.Fuzz(func(t *testing.T, value []byte) {
+		defer bounded.Within(t, 1<<20+100*len(value))()
 		rec := contactsync.Record{Value: bytes.Clone(value)}
 		s, l := strict.Decode(rec), lenient.Decode(rec)
 		if !bytes.Equal(rec.Value, value) {
@@ -105,6 +108,7 @@ func FuzzMerge(f *testing.F) {
 		return d.Decode(contactsync.Record{Value: value})
 	}
 	f.Fuzz(func(t *testing.T, older, newer []byte) {
+		defer bounded.Within(t, 1<<20+100*(len(older)+len(newer)))()
 		o, n := decode(older), decode(newer)
 		if o.Kind != Update || n.Kind != Update {
 			t.Skip()
@@ -126,6 +130,30 @@ func FuzzMerge(f *testing.F) {
 			if value[0] != '{' && !bytes.Equal(got[name], value) {
 				t.Errorf("%q is %s after merging %s with %s", name, got[name], older, newer)
 			}
+		}
+	})
+}
+
+// FuzzKey reads the key of a tombstone: whatever it is, it names nothing or names of the one form.
+func FuzzKey(f *testing.F) {
+	for _, key := range []string{
+		"", "6964af60450340957c61a2b3", "st-1/a", "st-1:a", "st-1/", "/a", `"st-1/a"`, `"\"a\""`, `{"streamId":"st-1","id":"a"}`,
+		`{"_id":{"$oid":"6964af60450340957c61a2b3"}}`, `{"schema":{},"payload":{"id":"a"}}`, `{"payload":{"payload":{"payload":"a"}}}`,
+		strings.Repeat(`{"payload":`, 50), strings.Repeat(`"\`, 20), "\x00\x00\x00\x00\x07ab", "st-1/a/b", " \t{",
+	} {
+		f.Add([]byte(key))
+	}
+	d := newTestDecoder(f, nil)
+	f.Fuzz(func(t *testing.T, key []byte) {
+		defer bounded.Within(t, 1<<20+100*len(key))()
+		rec := contactsync.Record{Key: bytes.Clone(key)}
+		e := d.Decode(rec)
+		if !bytes.Equal(rec.Key, key) {
+			t.Fatal("Decode has written to the key")
+		}
+		stream, id := e.Contact.Stream, e.Contact.ID
+		if e.Kind != Tombstone && e.Err == nil || stream != "" && !contactsync.IsName(stream) || id != "" && !contactsync.IsName(id) || id == "" && stream != "" {
+			t.Errorf("%q is %v of %q %q: %v", key, e.Kind, stream, id, e.Err)
 		}
 	})
 }

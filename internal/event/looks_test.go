@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"strings"
 	"testing"
+
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 func TestLooksLike(t *testing.T) {
@@ -58,6 +60,7 @@ func FuzzLooksLike(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {
+		defer bounded.Within(t, 1<<20+100*len(value))()
 		if got := LooksLike(value); got.Like == "" || len(got.Like) > 100 {
 			t.Errorf("looks like %q", got.Like)
 		}

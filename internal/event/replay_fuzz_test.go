@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 // What a replay says of itself must survive the way into a topic and back, and
@@ -22,6 +23,7 @@ func FuzzReadReplay(f *testing.F) {
 	f.Add("-1", "a/b@c", "t/1@-4", "2026-01-09T09:35:30+02:00", "99999999999999999999", true)
 	f.Add("2147483648", "t/2147483648@0", "a/b/0@0", "0001-01-01T00:00:00Z", "9223372036854775807", true)
 	f.Fuzz(func(t *testing.T, replays, of, origin, at, checked string, isOne bool) {
+		defer bounded.Within(t, 1<<20+100*(len(replays)+len(of)+len(origin)+len(at)+len(checked)))()
 		headers := []contactsync.Header{
 			{Key: "trace", Value: []byte(of)},
 			{Key: HeaderReplays, Value: []byte(replays)},

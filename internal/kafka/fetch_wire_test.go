@@ -14,6 +14,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/kafka/kafkatest"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 func newFetchMessage() *fetchMessage {
@@ -102,6 +103,7 @@ func answerBytes(t testing.TB) []byte {
 func FuzzFetchMessage(f *testing.F) {
 	f.Add(answerBytes(f))
 	f.Fuzz(func(t *testing.T, frame []byte) {
+		defer bounded.Within(t, 1<<20+100*len(frame))()
 		m := newFetchMessage()
 		if err := m.decode(frame); err == nil && len(m.answer.records)+16*len(m.answer.aborted) > len(frame) {
 			t.Fatalf("%d bytes hold %d of records and %d transactions", len(frame), len(m.answer.records), len(m.answer.aborted))

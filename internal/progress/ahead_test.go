@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 // TestAhead_KnowsWhatEndedAndNoMore plays owners of a partition that read, end, commit
@@ -428,6 +429,7 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(text))
 	f.Add(c.runs())
 	f.Fuzz(func(t *testing.T, data []byte) {
+		defer bounded.Within(t, 1<<20+100*len(data))()
 		if a, err := Parse(string(data), 5, Log{}); err == nil && a != nil && (a.Offset != 5 || a.End < 5) {
 			t.Fatalf("%+v", a)
 		}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 func TestWriter_Escapes(t *testing.T) {
@@ -82,6 +84,7 @@ func TestIs_LooksBehindAWriter(t *testing.T) {
 func FuzzWriter(f *testing.F) {
 	f.Add([]byte("a\x1b[2J\u202e\xff"))
 	f.Fuzz(func(t *testing.T, p []byte) {
+		defer bounded.Within(t, 1<<20+100*len(p))()
 		before := string(p)
 		got := escape(p)
 		if string(p) != before {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/contactsync/contactsync/internal/kafka/batch"
 	"github.com/contactsync/contactsync/internal/kafka/kafkatest"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 const limit = 1 << 20
@@ -221,6 +222,7 @@ func FuzzRecords(f *testing.F) {
 		f.Add(compressed(name, 100))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
+		defer bounded.Within(t, 1<<20+100*len(data))()
 		if len(data) > 61 { // most are refused for their checksum: try what is behind it too
 			b := kmsg.RecordBatch{Magic: 2, FirstOffset: 5, LastOffsetDelta: 100, Attributes: int16(data[22] & 15), NumRecords: int32(data[60] % 100), Records: data[61:]}
 			check(t, kafkatest.Seal(b))

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 // subscriptionOf writes a subscription as franz-go does; without the partitions
@@ -149,6 +150,7 @@ func FuzzConsumerProtocol(f *testing.F) {
 	f.Add(encodeAssignment([]contactsync.TopicPartition{tp("a", 0)}))
 	f.Add(claims{[]contactsync.TopicPartition{tp("a", 0)}, 3}.bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
+		defer bounded.Within(t, 1<<20+100*len(b))()
 		if s, err := readSubscription(b); err == nil {
 			again, err := readSubscription(s.bytes())
 			if err != nil || !slices.Equal(again.topics, s.topics) {

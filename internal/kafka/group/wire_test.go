@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 func tp(topic string, partition int32) contactsync.TopicPartition {
@@ -384,6 +385,7 @@ func FuzzResponse(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, which byte, v int16, frame []byte) {
+		defer bounded.Within(t, 1<<20+100*len(frame))()
 		s := all[int(which)%len(all)]
 		if a := s.req.api(); v < a.min || v > a.max {
 			return
