@@ -15,8 +15,13 @@ var rows = []row{
 // The colors of an age, as the alerts have them.
 var late = []step{{threshold: "lateSeconds", color: orange}, {threshold: "oldestSeconds", color: red}}
 
-// notRead is 1 for each partition that is owned and not read.
-const notRead = `contactsync_consumer_partition_state{@, state=~"unavailable|forbidden|missing|halted|feed_halted"}`
+// notRead is 1 for each partition that is owned and has not been read for a while. A leader
+// that moves is over sooner.
+const notRead = `min_over_time(contactsync_consumer_partition_state{@, state=~"unavailable|forbidden|missing|halted|feed_halted"}[$__rate_interval])`
+
+// notAssigned is 1 where no replica has had a partition for a while. In a rebalance all are
+// without any for a moment.
+const notAssigned = `sum(max_over_time(contactsync_consumer_assigned_partitions{@}[$__rate_interval])) == bool 0`
 
 const deliveredAges = `rate(contactsync_batcher_event_age_seconds_bucket{@, outcome=~"delivered|superseded"}[$__rate_interval])`
 
@@ -35,7 +40,7 @@ max(
   or
   label_replace(3 * max(` + notRead + `), "why", "not read", "", "")
   or
-  label_replace(3 * (sum(contactsync_consumer_assigned_partitions{@}) == bool 0), "why", "not assigned", "", "")
+  label_replace(3 * (` + notAssigned + `), "why", "not assigned", "", "")
 )`, legend: "keeping up"}},
 		texts: []text{{0, "Yes", green}, {1, "Behind", orange}, {2, "Stuck", red}, {3, "Not all is read", red}},
 		none:  "No replica is scraped",
@@ -109,7 +114,7 @@ clamp_max(max(
 			{`clamp_max((sum(contactsync_batcher_events_on_hold{@a}) / (sum(contactsync_batcher_events_waiting{@}) > 0)) or 0 * sum(contactsync_batcher_events_waiting{@}), 1)`, "Holds"},
 			{`max(` + notRead + `) or 0 * sum(contactsync_consumer_assigned_partitions{@})`, "Kafka: partitions"},
 			{`max(min_over_time(contactsync_deadletter_pending{@}[$__rate_interval])) > bool 0`, "Kafka: dead letters"},
-			{`sum(contactsync_consumer_assigned_partitions{@}) == bool 0`, "Kafka: assignment"},
+			{notAssigned, "Kafka: assignment"},
 		},
 		texts: []text{{0, "no", green}, {0.1, "at times", yellow}, {0.5, "yes", red}},
 		none:  "No replica is scraped",
