@@ -29,7 +29,8 @@ type explainLab struct {
 	kafka  *kgo.Client
 	dir    string
 	secret string
-	stop   func() // the program, in order
+	stop   func() // the program that was started last, in order
+	starts int
 }
 
 const folded = "6964af60450340957c61a2b3"
@@ -74,12 +75,13 @@ func (l *explainLab) must(err error) {
 	}
 }
 
-// start starts the program, and returns its settings.
-func (l *explainLab) start(batcher string) (file string) {
+// start starts the program, with more settings of the batcher, and returns its settings and where it answers.
+func (l *explainLab) start(batcher string) (file, address string) {
 	l.t.Helper()
 	addrs, err := loopback.Free(l.t.Context(), 1)
 	l.must(err)
-	file = filepath.Join(l.dir, "settings.yaml")
+	l.starts++
+	file = filepath.Join(l.dir, fmt.Sprintf("settings-%d.yaml", l.starts))
 	text := fmt.Sprintf(`
 kafka: {brokers: [%q]}
 consumer: {topics: [%s], group: %s, session_timeout: 6s, heartbeat_interval: 200ms, fetch_max_wait: 50ms, commit_interval: 100ms, drain_timeout: 1s, on_unreadable_feed: "off"}
@@ -97,12 +99,13 @@ upstream:
 	p.Env = append(os.Environ(), asProgram+"=1")
 	p.Stdout, p.Stderr = &log, &log
 	l.must(p.Start())
-	l.stop = sync.OnceFunc(func() {
+	stop := sync.OnceFunc(func() {
 		_ = p.Process.Signal(syscall.SIGTERM)
 		_ = p.Wait() // the test's end may have killed it
 	})
-	l.t.Cleanup(func() { l.stop() })
-	return file
+	l.stop = stop
+	l.t.Cleanup(stop)
+	return file, addrs[0]
 }
 
 // put writes an update to a partition; members are more of the event.
@@ -150,7 +153,7 @@ func TestExplain_AsksARunningReplica(t *testing.T) {
 		stub.Rule{Name: "gone", Match: stub.Match{Streams: []string{"st-gone"}}, Answer: &stub.Answer{Status: 404}},
 		stub.Rule{Name: "refused", Rows: &stub.Rows{Fail: []string{"refused"}, Reason: "duplicate of Jane"}},
 	)
-	file := l.start("")
+	file, _ := l.start("")
 	l.put(0, "st-good", folded, `"version":7,`)
 	l.put(0, "st-good", "refused", "")
 	l.put(1, "st-gone", "c1", `"occurredAt":"2026-03-01T12:00:00Z",`)
@@ -177,7 +180,7 @@ func TestExplain_ReadsTheTopics(t *testing.T) {
 		stub.Rule{Name: "gone", Match: stub.Match{Streams: []string{"st-gone"}}, Answer: &stub.Answer{Status: 404}},
 		stub.Rule{Name: "refused", Rows: &stub.Rows{Fail: []string{"refused"}, Reason: "duplicate of Jane"}},
 	)
-	file := l.start("")
+	file, _ := l.start("")
 	done := func(id, want string) {
 		t.Helper()
 		l.explained([]string{want}, "st-good", id, "--config", file)
@@ -239,4 +242,49 @@ func TestExplain_ReadsTheTopics(t *testing.T) {
 		"\ncontacts/0@0: update, version 9, recorded ", "\n  whether it is completed is not known\n  whether it is committed is not known\n",
 		"\nwhat is committed is not known of all: of contacts/0: ", "other_log",
 	}, "st-good", folded, "--config", file)
+}
+
+// Each of two replicas knows of its own partitions, and which these are.
+func TestExplain_AsksSeveralReplicas(t *testing.T) {
+	t.Parallel()
+	l := newExplainLab(t, stub.Rule{Name: "gone", Match: stub.Match{Streams: []string{"st-gone"}}, Answer: &stub.Answer{Status: 404}})
+	file, first := l.start("")
+	_, second := l.start("")
+	both := []string{"--admin", first, "--admin", second}
+	for partition := range int32(2) {
+		l.put(partition, "st-gone", fmt.Sprint("c", partition), "")
+	}
+	owner := func(id string) string {
+		t.Helper()
+		text := l.explained([]string{"waits: for the hold of its stream: stream_gone", "remembers nothing of the contact", first + " owns contacts/", second + " owns contacts/"}, append([]string{"st-gone", id}, both...)...)
+		if strings.Contains(text, "replica "+first+" remembers nothing") {
+			return second
+		}
+		return first
+	}
+	of := []string{owner("c0"), owner("c1")}
+	if of[0] == of[1] {
+		t.Fatalf("both partitions are %s's", of[0])
+	}
+	l.explained([]string{"no event of the contact is known\nreplica " + of[0] + " remembers nothing of the contact", of[0] + " owns contacts/0\n"}, "st-gone", "c1", "--admin", of[0])
+	l.explained([]string{
+		"\ncontacts/1@0: update, recorded ", "\n  not completed: ask the replica that owns its partition, by --admin\n", "contacts/1 is owned by a replica that was not asked: client contactsync at ",
+	}, "st-gone", "c1", "--admin", of[0], "--config", file)
+}
+
+// What a hold has left in Kafka is in no memory.
+func TestExplain_TellsWhatAHoldHasLeft(t *testing.T) {
+	t.Parallel()
+	l := newExplainLab(t, stub.Rule{Name: "gone", Match: stub.Match{Streams: []string{"st-gone"}}, Answer: &stub.Answer{Status: 404}})
+	var all []*kgo.Record
+	for i := range 3000 {
+		all = append(all, &kgo.Record{Topic: l.Topic, Partition: 0, Value: fmt.Appendf(nil,
+			`{"streamId":"st-gone","contact":{"id":"c%d","firstName":"Zebulon","lastName":"Oppenheimer","fullName":"Zebulon Oppenheimer","salutation":"Mr","cellPhone":{"extension":"+","phoneNumber":"2400000001","countryCode":"+91"}}}`, i)})
+	}
+	l.must(l.kafka.ProduceSync(t.Context(), all...).FirstErr())
+	file, _ := l.start(", window_bytes: 1MiB, max_bytes: 64KiB")
+	l.explained([]string{
+		"\ncontacts/0@2999: update, recorded ", "\n  left in Kafka, because streams on hold have their part of the window: it is read again when its stream is no longer on hold\n  not committed: the offset is 0\n",
+		" events of the stream in contacts/0 are left to be read again",
+	}, "st-gone", "c2999", "--config", file)
 }

@@ -58,13 +58,13 @@ func (s *Story) judge(commits map[contactsync.TopicPartition]commit) {
 		if known && e.Committed == nil {
 			e.Committed, e.Commit = new(e.at.Offset < c.offset), c.offset
 		}
-		if e.State != "" {
-			continue
-		}
+		ended := e.State == batcher.EventEnded && e.version != nil // and what it was is known now
 		switch {
-		case !known:
+		case e.State != "" && !ended:
+			continue
+		case !ended && !known:
 			e.State = StateUnknown
-		case !c.completed(e.at.Offset):
+		case !ended && !c.completed(e.at.Offset):
 			e.State = s.open(e)
 		case e.kind == event.Delete || e.kind == event.Tombstone:
 			e.State = StateSkipped

@@ -101,6 +101,17 @@ func TestStory_ReplicasKnowMoreThanTheCommit(t *testing.T) {
 		s.read(&e)
 	}
 	s.judge(map[contactsync.TopicPartition]commit{contacts: {offset: 50}})
+	s.Told("another", told(1, 0, batcher.EventStatus{Position: "contacts/0@60", State: batcher.EventEnded}, batcher.EventStatus{Position: "contacts/0@61", State: batcher.EventEnded}, batcher.EventStatus{Position: "contacts/0@62", State: batcher.EventEnded}))
+	for offset, kind := range map[int64]event.Kind{60: event.Update, 61: event.Tombstone} {
+		e := logged(offset, kind, 0)
+		s.read(&e)
+	}
+	s.judge(map[contactsync.TopicPartition]commit{contacts: {offset: 50}})
+	for i, want := range []batcher.EventState{StateHandled, StateSkipped, batcher.EventEnded} { // beyond the commit, and completed nevertheless
+		if e := s.Events[i+2]; e.State != want {
+			t.Errorf("%s: %s, want %s", e.Position, e.State, want)
+		}
+	}
 	for i, want := range []batcher.EventState{batcher.EventMerged, batcher.EventWaiting} {
 		if e := s.Events[i]; e.State != want || *e.Version != int64(i+11) || e.Commit != 10 || *e.Committed || e.Kind != "update" {
 			t.Errorf("%+v", e)

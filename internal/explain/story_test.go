@@ -2,6 +2,9 @@ package explain
 
 import (
 	"errors"
+	"os"
+	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,5 +72,35 @@ func TestStory_IsInTheOrderOfTheLog(t *testing.T) {
 	}
 	if len(s.Replicas) != 3 || s.Replicas[0].Error != "gone" || !s.Replicas[1].Known {
 		t.Errorf("replicas: %+v", s.Replicas)
+	}
+}
+
+// docs/explain.md names every field of --json that a replica's answer does not have, and every state.
+func TestStory_IsDocumented(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/explain.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, of := range []reflect.Type{
+		reflect.TypeFor[Story](), reflect.TypeFor[Replica](), reflect.TypeFor[Event](), reflect.TypeFor[Looked](), reflect.TypeFor[DeadLettersRead](), reflect.TypeFor[Owner](),
+	} {
+		for f := range of.Fields() {
+			if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	for _, state := range []batcher.EventState{
+		StateHandled, StateSkipped, StateStale, StateUnread, StateLeft, StateOpen, StateUnknown, batcher.EventWaiting, batcher.EventInFlight, batcher.EventMerged,
+		batcher.EventDeadLetter, batcher.EventDelivered, batcher.EventEnded, batcher.EventDeleteAfter,
+	} {
+		names = append(names, string(state))
+	}
+	for _, name := range names {
+		if !strings.Contains(string(page), "`"+name+"`") {
+			t.Errorf("docs/explain.md does not have %s", name)
+		}
 	}
 }
