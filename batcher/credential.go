@@ -1,6 +1,10 @@
 package batcher
 
-import "time"
+import (
+	"log/slog"
+	"slices"
+	"time"
+)
 
 // signer returns what signs for a stream, whether that is known or not; nil where its account is not.
 func (s *schedule) signer(key streamKey) *credential {
@@ -46,6 +50,37 @@ func (h *health) signedBy(c *credential, f func(*stream)) {
 	h.schedule.each(func(st *stream) {
 		if st.signer == c {
 			f(st)
+		}
+	})
+}
+
+// endEmpty ends the holds of credentials that nothing is left to probe with while events are to be
+// read again: their streams are tried anew with these.
+func (w Parking) endEmpty() {
+	held := func(a *account) bool { return a.onHold() != nil }
+	if w.claims.parkedBytes == 0 || !slices.ContainsFunc(w.schedule.accounts, held) {
+		return
+	}
+	used := map[*credential]bool{}
+	for _, st := range w.schedule.holding(func(st *stream) bool { return len(st.contacts) > 0 || st.inFlight > 0 }) {
+		used[st.signer] = true
+	}
+	for _, a := range w.schedule.accounts {
+		for _, c := range a.credentials {
+			if c.held && !used[c] {
+				w.health.endCredential(c)
+				w.log.add(slog.LevelInfo, "account is no longer on hold: nothing is left in memory to probe it with, and its events are read again", "account", a.id, "app", c.app)
+			}
+		}
+	}
+}
+
+// endCredential ends the hold of a credential: its streams on hold may probe immediately.
+func (h *health) endCredential(c *credential) {
+	c.held, c.probe, c.strikes = false, time.Time{}, nil
+	h.signedBy(c, func(st *stream) {
+		if h.schedule.countHeld(st); st.health.hold != nil {
+			h.resetBackoff(st)
 		}
 	})
 }

@@ -256,13 +256,8 @@ func (h *health) onRowsAnswered(now time.Time, st *stream) {
 	if !c.held {
 		return
 	}
-	c.held, c.probe = false, time.Time{}
+	h.endCredential(c)
 	h.log.add(slog.LevelInfo, "account is no longer on hold", c.attrs(st, "lasted", now.Sub(c.heldSince))...)
-	h.signedBy(c, func(other *stream) {
-		if h.schedule.countHeld(other); other.health.hold != nil {
-			h.resetBackoff(other)
-		}
-	})
 }
 
 // review ends the hold of a stream whose rows were refused when that is rare again.

@@ -42,8 +42,16 @@ func (c *Config) holdPart() int64 { return int64(c.WindowBytes) / 2 }
 // Parking is the part of a Window by which events are left to be read again.
 type Parking struct{ *Window }
 
+// room is what contacts of streams on hold may take of the window: what is left of their part by what
+// is charged for events to be read again, and a quarter of it at least, so that something can
+// always be probed with.
+func (w Parking) room() int64 {
+	part := w.cfg.holdPart()
+	return max(part-w.claims.parkedBytes, part/4)
+}
+
 // full reports whether streams on hold have their part of the window.
-func (w Parking) full() bool { return w.schedule.held >= w.cfg.holdPart() }
+func (w Parking) full() bool { return w.schedule.held >= w.room() }
 
 // leaves reports whether an event is not taken now but left to be read again, which has been
 // noted then. aside says that what is taken becomes a dead letter.
@@ -67,7 +75,7 @@ func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left, aside boo
 	case p.givenUp(st) && src.offset < p.asideBelow && !w.stuffed(st):
 		aside = true
 	default:
-		left = !p.whole || !w.room(key)
+		left = !p.whole || !w.takes(key)
 	}
 	if !left {
 		if p != nil { // what follows it in the log is hardly older
@@ -140,29 +148,44 @@ func (w Parking) charge(cl *claim, bytes int64) {
 }
 
 // shed leaves contacts to be read again until streams on hold take no more than their part:
-// those that came last, in the streams that take most. One contact of each stays, to be probed with.
+// those that came last, in the streams that take most. One contact of each stays, to be probed with;
+// of streams that were not refused themselves, and are many, only as long as there is room.
 func (w Parking) shed() {
-	if w.schedule.held <= w.cfg.holdPart() {
+	if w.schedule.held <= w.room() {
 		return
 	}
-	streams := w.schedule.holding(func(st *stream) bool {
-		return len(st.contacts) > 1 && (st.health.hold == nil || st.health.hold.asideBelow == 0)
-	})
+	streams := w.schedule.holding(func(st *stream) bool { return st.health.hold == nil || st.health.hold.asideBelow == 0 })
 	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.bytes, a.bytes) })
+	kept := map[*credential]int{}
 	for _, st := range streams {
-		for c, before := st.queue.tail, (*contact)(nil); c != nil && w.schedule.held > w.cfg.holdPart() && len(st.contacts) > 1; c = before {
-			before = c.prev
-			// What the API may have applied must not be followed by an older state of the contact.
-			if c.maybeApplied || c.newer != nil {
-				continue
-			}
-			for _, src := range c.sources {
-				w.leave(st.key(), src)
-			}
-			w.pending.unlink(c)
-			w.pending.index.drop(c)
-			w.pending.free(c)
+		w.shedOf(st, 1)
+		kept[st.signer] += min(1, len(st.contacts))
+	}
+	for _, st := range streams {
+		if st.health.hold == nil && len(st.contacts) == 1 && kept[st.signer] > probedWith {
+			w.shedOf(st, 0)
+			kept[st.signer] -= 1 - len(st.contacts)
 		}
+	}
+}
+
+// probedWith is how many streams of a credential on hold have a contact at least, to probe it with.
+const probedWith = 3
+
+// shedOf does so for the contacts of one stream, but for some.
+func (w Parking) shedOf(st *stream, but int) {
+	for c, before := st.queue.tail, (*contact)(nil); c != nil && w.schedule.held > w.room() && len(st.contacts) > but; c = before {
+		before = c.prev
+		// What the API may have applied must not be followed by an older state of the contact.
+		if c.maybeApplied || c.newer != nil {
+			continue
+		}
+		for _, src := range c.sources {
+			w.leave(st.key(), src)
+		}
+		w.pending.unlink(c)
+		w.pending.index.drop(c)
+		w.pending.free(c)
 	}
 }
 
@@ -179,7 +202,7 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	for key, p := range cl.parked {
 		if p.pass == cl.pass {
 			st := w.schedule.streams[key]
-			p.whole = p.whole && w.room(key)
+			p.whole = p.whole && w.takes(key)
 			going = going || p.whole || p.givenUp(st) && !w.stuffed(st)
 		}
 	}
@@ -209,9 +232,9 @@ func (w Parking) mayBegin(key streamKey, p *parked) bool {
 	return (!w.onHold(key) || p.givenUp(st)) && (st == nil || st.bytes < w.cfg.holdPart()/2)
 }
 
-// room reports whether the window takes more of a stream that is read again, and stuffed
+// takes reports whether the window takes more of a stream that is read again, and stuffed
 // whether it has as much of it as of all streams on hold.
-func (w Parking) room(key streamKey) bool {
+func (w Parking) takes(key streamKey) bool {
 	return !w.stuffed(w.schedule.streams[key]) && (!w.full() || !w.onHold(key))
 }
 

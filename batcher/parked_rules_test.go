@@ -1,6 +1,7 @@
 package batcher
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -215,5 +216,94 @@ func TestWindow_WhatIsGoneIsNotParked(t *testing.T) {
 	}
 	if cl := w.claims.owned[testClaim]; int(w.outbox.total.Waiting) != cl.open {
 		t.Errorf("%d events wait, and %d are open", w.outbox.total.Waiting, cl.open)
+	}
+}
+
+// Many streams with one contact each, whose credential is put on hold, do not fill the window: all
+// but a few give even that one back.
+func TestWindow_ManyStreamsOfACredentialOnHoldDoNotFillTheWindow(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 200)
+	w.schedule.credential = func(_, stream string) string { return stream[:1] }
+	for i := range 400 {
+		w.put(fmt.Sprintf("s%d/only", i))
+	}
+	if !w.Full() {
+		t.Fatalf("%d bytes of %d", w.bytes(), w.cfg.WindowBytes)
+	}
+	for range accountStrikes {
+		w.settle(w.send(), refusedAsUnknown)
+		w.noteParked()
+	}
+	held := w.schedule.account("a").onHold()
+	if held == nil || w.Full() || w.schedule.held > w.parking().room() {
+		t.Fatalf("%+v is on hold, full %v, %d bytes on hold, and %d may be", held, w.Full(), w.schedule.held, w.parking().room())
+	}
+	held.probe = never
+	w.put(contactsOf("other", 20)...)
+	if sent := w.drain(); len(sent) != 20 {
+		t.Errorf("%d contacts of the other credential were sent, want 20", len(sent))
+	}
+	held.probe = time.Time{}
+	sent := 0
+	for range 100 {
+		w.Expire(w.now)
+		sent += len(w.drain())
+		w.readAgain(10_000)
+	}
+	if sent != 400 || len(w.parked) > 0 || w.bytes() != 0 {
+		t.Errorf("%d contacts were sent when it was accepted again, want 400; %d events are parked, %d bytes in the window", sent, len(w.parked), w.bytes())
+	}
+}
+
+// What is charged for events that are to be read again counts among what holds may take, and never
+// leaves no room to read them in.
+func TestWindow_WhatIsChargedForParkedEventsIsOfTheHolds(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	part, all := w.cfg.holdPart(), int64(w.cfg.WindowBytes)
+	for charged, want := range map[int64]int64{0: part, part / 2: part - part/2, part: part / 4, 10 * all: part / 4} {
+		if w.claims.parkedBytes = charged; w.parking().room() != want {
+			t.Errorf("holds may take %d bytes beside %d for parked events, want %d", w.parking().room(), charged, want)
+		}
+	}
+	if w.claims.parkedBytes = 10 * all; w.Full() {
+		t.Error("the window is full of nothing but what parked events are charged")
+	}
+	if w.pending.bytes = all / 4; !w.Full() {
+		t.Error("the window takes more than a quarter beside them")
+	}
+	w.pending.bytes, w.claims.parkedBytes = all-part/2, part/2
+	if !w.Full() {
+		t.Error("what parked events are charged does not count")
+	}
+}
+
+// A credential on hold of whose streams nothing is left to probe it with, because a delete came,
+// is tried anew with what is read again.
+func TestWindow_ACredentialWithoutAnythingToProbeItIsTriedAnew(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 40)
+	for _, stream := range []string{"s1", "s2", "s3"} {
+		w.hold(stream)
+	}
+	w.put(contactsOf("s4", 60)...)
+	parked := len(w.parked)
+	for _, st := range w.schedule.holding(func(*stream) bool { return true }) {
+		for _, c := range st.contacts {
+			w.put("-" + st.name + "/" + c.id)
+		}
+	}
+	if parked == 0 || w.pending.contacts > 0 || w.schedule.account("a").onHold() == nil {
+		t.Fatalf("%d events are parked, %d contacts pending", parked, w.pending.contacts)
+	}
+	sent := 0
+	for range 50 {
+		w.Expire(w.now)
+		w.readAgain(1000)
+		sent += len(w.drain())
+	}
+	if sent != parked || len(w.parked) > 0 {
+		t.Errorf("%d contacts were sent, want %d; %d events are parked", sent, parked, len(w.parked))
 	}
 }

@@ -275,14 +275,14 @@ func (s *simRun) setMood() {
 	} else {
 		moods := []simMood{simFine, simFine, simUnauthorized, simGone, simRejecting, simSilent}
 		switch s.plan.theme {
-		case "holds", "strangers":
+		case "holds", "strangers", "parking":
 			moods = []simMood{simFine, simUnauthorized, simUnauthorized, simGone}
 		case "rejecting":
 			moods = []simMood{simFine, simRejecting}
 		}
 		mood := moods[s.rand.IntN(len(moods))]
 		for _, stream := range s.streams { // one, or all of the account
-			if all := (s.plan.theme == "holds" || s.plan.theme == "strangers") && s.chance(2); s.account[stream] == a.account && (all || s.chance(s.plan.streams)) {
+			if all := (s.plan.theme == "holds" || s.plan.theme == "strangers") && s.chance(2) || s.plan.theme == "parking" && s.chance(4); s.account[stream] == a.account && (all || s.chance(s.plan.streams)) {
 				a.streams[stream] = mood
 			}
 		}

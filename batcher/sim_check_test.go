@@ -139,7 +139,9 @@ func (s *simRun) reconcile() {
 	for _, a := range status.Accounts {
 		want := s.model.accounts[slices.IndexFunc(s.model.accounts, func(o *simAccount) bool { return o.name == a.Account })]
 		want.used = true
-		if held := !a.HeldSince.IsZero(); held != want.held {
+		if held := !a.HeldSince.IsZero(); want.held && !held && s.model.empty(want) {
+			want.held, want.struck = false, nil
+		} else if held != want.held {
 			s.fail("hold", "account %s is on hold: %v, want %v: %v were refused", a.Account, held, want.held, want.struck)
 		}
 		if (a.RequestMaxRows > want.rows || int(a.RequestMaxBytes) > want.bytes) && s.now.Sub(want.lowered) < simSizeForgotten && !want.mayRise && !s.plan.doubt {
@@ -170,9 +172,11 @@ func (s *simRun) checkState() {
 		dirty[simKey{l.Stream, l.Contact}] = true
 	}
 	want := map[simKey]map[string]any{}
-	for _, log := range s.logs {
-		for _, e := range log {
+	for p, log := range s.logs {
+		for o, e := range log {
 			switch {
+			case s.gone[p][o]:
+				dirty[e.key] = true
 			case e.kind == event.Delete, e.kind == event.Tombstone && e.key.stream != "", e.late, s.wanders(e.key):
 				dirty[e.key] = true
 			case e.kind == event.Tombstone:

@@ -215,7 +215,10 @@ func (m *simModel) tombstone(r simRead, again bool) {
 	if m.cfg.RememberContacts > 0 {
 		m.gone[e.key] = e.order
 	}
-	for k := range m.seen { // what comes after it is a new contact
+	for k, known := range m.seen { // what comes after it is a new contact
+		if again && (known.origin.TopicPartition != e.record.TopicPartition || known.origin.Offset > e.record.Offset) {
+			continue // it came before
+		}
 		if k == e.key || e.key.stream == "" && k.id == e.key.id {
 			m.seen[k] = e.order
 		}

@@ -29,13 +29,15 @@ type simPlan struct {
 
 	takeovers, restarts, slowCatchUp, smallWindow, kafkaAway bool // the service
 
+	gone bool // what is to be read again may be deleted in Kafka before
+
 	poisons []string // why the API refuses rows
 }
 
 func drawPlan(t *rapid.T) simPlan {
 	has := func(name string) bool { return rapid.Bool().Draw(t, name) }
 	p := simPlan{
-		theme:      rapid.SampledFrom([]string{"all", "all", "halves", "holds", "strangers", "rejecting", "takeovers", "replays", "sizes"}).Draw(t, "theme"),
+		theme:      rapid.SampledFrom([]string{"all", "all", "halves", "holds", "strangers", "rejecting", "takeovers", "replays", "sizes", "parking"}).Draw(t, "theme"),
 		accounts:   rapid.IntRange(1, 3).Draw(t, "accounts"),
 		streams:    rapid.SampledFrom([]int{1, 2, 4}).Draw(t, "streams"),
 		contacts:   rapid.SampledFrom([]int{2, 4, 12}).Draw(t, "contacts"),
@@ -55,6 +57,9 @@ func drawPlan(t *rapid.T) simPlan {
 	p.restarts, p.slowCatchUp = has("restarts"), has("slow catch-up")
 	p.poisons = []string{"400", "413", "rejected", "open", "transient"}
 	switch p.theme {
+	case "parking":
+		p.accounts, p.streams, p.contacts, p.moods, p.poison, p.smallWindow = min(p.accounts, 2), 4, 12, true, false, true
+		p.gone = has("gone")
 	case "halves":
 		p.streams, p.contacts, p.poison, p.moods = 1, 12, true, false
 		p.poisons = []string{"400", "400", "413"}
@@ -99,7 +104,7 @@ func drawConfig(t *rapid.T, p simPlan) batcher.Config {
 	c.DeadLetterMaxRatio = rapid.SampledFrom([]float64{0.5, 0, 1}).Draw(t, "dead letter max ratio")
 	c.RememberContacts = rapid.SampledFrom([]int{100_000, 100_000, 100_000, 2, 0}).Draw(t, "remember contacts")
 	switch p.theme {
-	case "holds", "strangers":
+	case "holds", "strangers", "parking":
 		c.BackoffMin, c.HoldProbeMax = 500*time.Millisecond, 20*time.Second
 	case "halves":
 		c.MaxRows, c.MaxBytes, c.DeadLetterMaxPerMinute = max(c.MaxRows, 4), 10_000, 1000

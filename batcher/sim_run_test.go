@@ -45,6 +45,7 @@ type simRun struct {
 	ended      []map[int]bool
 	catchEnd   []int // read position at which a partition has caught up
 	again      []simAgain
+	gone       []map[int]bool // offsets that the log does not have any more, by partition
 
 	requests []*simRequest // in flight
 	wake     time.Time     // as the Window said when nothing could start
@@ -82,7 +83,7 @@ func newSimRun(t simT, p simPlan, cfg batcher.Config) *simRun {
 	}
 	s.measureOverhead()
 	for range p.partitions {
-		s.ended = append(s.ended, map[int]bool{})
+		s.ended, s.gone = append(s.ended, map[int]bool{}), append(s.gone, map[int]bool{})
 	}
 	s.process()
 	s.assign()
@@ -121,6 +122,10 @@ func (s *simRun) fetch(p int) {
 	}
 	e := s.logs[p][s.read[p]]
 	s.read[p]++
+	if o := s.read[p] - 1; s.gone[p][o] {
+		s.ended[p][o] = true
+		return
+	}
 	if s.chance(50) { // the rest of a fetch of the last generation
 		last := s.claim(p)
 		last.Generation--

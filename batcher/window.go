@@ -60,7 +60,12 @@ func (w *Window) clock(now time.Time) {
 }
 
 // Full reports whether the window holds what it may. Fetching pauses then.
-func (w *Window) Full() bool { return w.bytes() >= int64(w.cfg.WindowBytes) }
+// However much is charged for events to be read again, contacts may take a quarter, or these
+// could not be.
+func (w *Window) Full() bool {
+	most := int64(w.cfg.WindowBytes)
+	return w.pending.bytes+w.outbox.bytes >= max(most-w.claims.parkedBytes, most/4)
+}
 
 func (w *Window) bytes() int64 { return w.pending.bytes + w.outbox.bytes + w.claims.parkedBytes }
 
@@ -300,6 +305,7 @@ func (w *Window) Expire(now time.Time) {
 	}) {
 		w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with
 	}
+	Parking{w}.endEmpty()
 	Parking{w}.shed()
 	over := func(_ contactKey, until time.Time) bool { return !until.After(w.now) }
 	maps.DeleteFunc(w.pending.late, over)
