@@ -155,7 +155,7 @@ func (r *poisonRun) comeAndGo(ctx context.Context, o options, d time.Duration, s
 func (r *poisonRun) putMore(ctx context.Context, round int) {
 	r.t.Helper()
 	const size = 200 << 10
-	for left, n := soakWindow*3/2, 0; left > 0; { // in parts, since each is a batch at most
+	for left, n := int(r.Config.Batcher.WindowBytes)*3/2, 0; left > 0; { // in parts, since each is a batch at most
 		var p poison
 		for range 40 {
 			c := feed.Contact{Stream: feed.StreamName(n % 8), ID: fmt.Sprintf("more-%d-%d", round, n)}

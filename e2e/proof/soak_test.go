@@ -46,7 +46,7 @@ func TestSoak(t *testing.T) {
 	before := debug.SetMemoryLimit(soakKeeps)
 	t.Cleanup(func() { debug.SetMemoryLimit(before) })
 	within := confine(t, soakMemory)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*(*soakFor)+3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*(*soakFor)+5*time.Minute)
 	t.Cleanup(cancel)
 	began := time.Now()
 	events, answers := corpora(t)
@@ -61,7 +61,12 @@ func TestSoak(t *testing.T) {
 	lasting(*soakFor / 4)
 	base := newPoisonRun(ctx, t, o, nil)
 	base.run(ctx, healthy, nil)
-	o.change = func(cfg *config.Config) { cfg.Batcher.WindowBytes = soakWindow }
+	o.change = func(cfg *config.Config) {
+		cfg.Batcher.WindowBytes = soakWindow
+		if testing.Short() {
+			cfg.Batcher.WindowBytes /= 8
+		}
+	}
 	with := newPoisonRun(ctx, t, o, answers)
 	lasting(*soakFor / 2)
 	seen := &scrapes{}
