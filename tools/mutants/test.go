@@ -22,7 +22,10 @@ const simulations = "^TestSim"
 var simulated = []string{"batcher", "internal/replay"}
 
 // testTimeout ends a test that a bug has made endless: that counts as found.
-const testTimeout = time.Minute
+const testTimeout = 2 * time.Minute
+
+// worlds begin the tests that play worlds, for as long as they are told.
+const worlds = "^TestWorld"
 
 // worldTime is for how long worlds are played that must find a bug by themselves.
 const worldTime = 30 * time.Second
@@ -67,6 +70,10 @@ func (m mutant) test(ctx context.Context) result {
 	overlay, err := m.overlay(dir)
 	if err != nil {
 		return result{units: unbuilt, detail: err.Error()}
+	}
+	if m.run != "" && !strings.HasPrefix(m.run, worlds) {
+		r.units, r.detail = m.goTest(ctx, overlay, "-run", m.run)
+		return r
 	}
 	if m.run != "" {
 		if r.simulation, r.detail = m.goTest(ctx, overlay, "-run", m.run, "-args", "-world.time", worldTime.String()); r.simulation == unbuilt {
