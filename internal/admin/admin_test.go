@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,13 +284,13 @@ func TestConfig_TwoPortsAreNotOne(t *testing.T) {
 // A bug in a page harms that request alone, and is told without what it was about.
 func TestServer_SurvivesABugInAPage(t *testing.T) {
 	t.Parallel()
-	var value any
+	var panics atomic.Pointer[any]
 	log := &logbuffer.Buffer{}
 	s, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0"}, Deps{
 		Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Status: func() any {
-			if value != nil {
-				panic(value)
+			if value := panics.Load(); value != nil {
+				panic(*value)
 			}
 			return "fine"
 		},
@@ -308,7 +309,8 @@ func TestServer_SurvivesABugInAPage(t *testing.T) {
 		}
 		return res.StatusCode, res.Body.Close()
 	}
-	for _, value = range []any{"Zebulon", errors.New("Zebulon"), []string{"Zebulon"}} {
+	for _, value := range []any{"Zebulon", errors.New("Zebulon"), []string{"Zebulon"}} {
+		panics.Store(&value)
 		if code, err := ask(); code != http.StatusInternalServerError || err != nil {
 			t.Errorf("%T: %d, %v", value, code, err)
 		}
@@ -316,11 +318,11 @@ func TestServer_SurvivesABugInAPage(t *testing.T) {
 			t.Errorf("the log lacks %q:\n%s", want, log)
 		}
 	}
-	value = http.ErrAbortHandler
+	panics.Store(new(any(http.ErrAbortHandler)))
 	if _, err := ask(); err == nil {
 		t.Error("a handler that gives up is answered for")
 	}
-	value = nil
+	panics.Store(nil)
 	if code, err := ask(); code != http.StatusOK || err != nil {
 		t.Errorf("the next request: %d, %v", code, err)
 	}
