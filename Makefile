@@ -7,7 +7,7 @@ BOARD := tools/dashboard# a module of its own
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers limits poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules alerts dashboard docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci clean
+.PHONY: help build release check cover demo answers beside limits poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules alerts dashboard docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ poison: ## bad events, rows and answers beside healthy traffic, and what they co
 
 outage: ## an hour without the API, scaled down, while events arrive, on both models of the API
 	$(PROVE) '^TestOutage'
+
+beside: ## each single fault beside healthy traffic at half of the budget, in virtual time: how old its events get
+	$(PROVE) '^TestBeside'
 
 soak: ## hostile records, answers, admin requests and rebalances within the chart's memory, for ten minutes or FOR=; the events add up at every scrape
 	$(GO) test -tags proof -count=1 -timeout 30m -v ./e2e/proof -run '^TestSoak$$' -args -soak.for=$(or $(FOR),10m)
@@ -206,7 +209,7 @@ dashboard: ## every query of the dashboard asked of a real Prometheus, and the p
 	$(GO) test -tags alerts -count=1 -timeout 6m -v -run '^TestDashboard$$' ./e2e/alerts -args -answers $(abspath $(CACHE)/dashboard)
 	cd $(BOARD) && $(GO) run . -rules $(abspath $(CACHE)/dashboard/rules.yaml) -draw $(abspath $(CACHE)/dashboard/answers.json)
 
-ci: vet lint docs-check chart rules page race e2e fuzz-short answers poison outage soak-short mutants-sample test ## what continuous integration runs
+ci: vet lint docs-check chart rules page race e2e fuzz-short answers poison beside outage soak-short mutants-sample test ## what continuous integration runs
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE)

@@ -25,6 +25,7 @@ type account struct {
 	inFlight   int        // requests
 	apart      int        // those of them that are no regular work
 	others     int        // requests of regular work since one that was none
+	ahead      int        // requests of regular work for which those that could wait have had their part already
 	newcomers  int        // requests of streams that were never accepted since one that was tried apart
 }
 

@@ -8,8 +8,8 @@ import (
 
 // Gate admits the requests of one account: its budget and the breaker of its
 // host, which tells streams that fail from a host that does. Admit takes what one request costs and returns the function to call once
-// with its result; or nil and the time to ask again, and then it took nothing. PerSecond is how many
-// requests the budget allows in the long run; 0 is no limit.
+// with its result; or nil and the time to ask again, and then it took nothing. A spare request takes
+// only what would be lost otherwise. PerSecond is how many requests the budget allows in the long run; 0 is no limit.
 type Gate interface {
 	Admit(now time.Time, stream string, spare bool) (report func(now time.Time, r contactsync.Result), again time.Time)
 	PerSecond() float64

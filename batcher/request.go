@@ -39,6 +39,7 @@ type Request struct {
 	group   *group // where the rows were a set of their own
 	warned  bool   // made after a refusal of the stream's credentials
 	apart   bool   // it is no regular work; see turn.go
+	spare   bool   // it took what others had left over
 	trial   bool   // it is larger than any that passed
 	report  func(now time.Time, r contactsync.Result)
 }

@@ -238,8 +238,14 @@ func (s *schedule) started(req *Request, as standing) {
 	st.inFlight++
 	st.signer.inFlight++
 	a.inFlight++
-	if a.others++; req.apart || as == stranger {
+	if req.apart || as == stranger {
+		if req.spare {
+			a.ahead = min(a.ahead+othersFirst, mostAhead)
+		}
 		a.others = 0
+	} else {
+		a.others++
+		a.ahead = max(0, a.ahead-1)
 	}
 	if req.apart {
 		a.apart++

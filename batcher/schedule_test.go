@@ -110,12 +110,17 @@ func TestSchedule_Timing(t *testing.T) {
 		}, 0},
 		"the gate refused it, and it can": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
-			st.health.failures = 1
+			st.health.strange = true
 			st.account.refused(s.now, s.now.Add(3*time.Second), true)
 		}, 3 * time.Second},
-		"the gate refused it, and others had their part": {func(s *testSchedule, st *stream) {
+		"the gate refused it, and it fails": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
 			st.health.failures = 1
+			st.account.refused(s.now, s.now.Add(3*time.Second), true)
+		}, 0},
+		"the gate refused it, and others had their part": {func(s *testSchedule, st *stream) {
+			s.with("st", time.Hour)
+			st.health.strange = true
 			st.account.others = othersFirst
 			st.account.refused(s.now, s.now.Add(3*time.Second), true)
 		}, 0},

@@ -27,7 +27,7 @@ func (g *bucketGate) Admit(now time.Time, _ string, spare bool) (func(time.Time,
 	g.last = now
 	needed := 1.0
 	if spare {
-		needed = 4
+		needed = 6
 	}
 	if g.tokens < needed {
 		return nil, now.Add(time.Duration((needed-g.tokens)/refill*float64(time.Second)) + time.Microsecond)

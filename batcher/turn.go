@@ -34,10 +34,21 @@ func (st *stream) troubled() bool { return st.health.hold != nil || st.health.fa
 // others, and however many are on hold, new streams are tried soon.
 const othersFirst = 3
 
+// mostAhead bounds for how many requests of regular work those that can wait have had their part already, because
+// calls were left over for them.
+const mostAhead = 4 * othersFirst
+
 // spares reports whether a request of a stream can wait: others have not had their part of the
 // calls since the last one that was no regular work. What the budget has left over is all that it takes
-// then, so that regular work, when it comes, finds a call.
-func (a *account) spares(is standing) bool { return is != regular && a.others < othersFirst }
+// then, so that regular work, when it comes, finds a call. The rows of a stream that fails wait for one
+// of them already.
+func (st *stream) spares(is standing) bool {
+	fails := st.health.failures > 0 && st.health.hold == nil
+	return is != regular && !fails && st.account.yields()
+}
+
+// yields reports whether what is no regular work goes behind it.
+func (a *account) yields() bool { return a.others < othersFirst || a.ahead > 0 }
 
 // mayBeApart reports whether an account has room for one more request that is tried apart.
 // These may take as long as requests can, so they are a quarter of all at most.
@@ -66,21 +77,28 @@ func (s *schedule) turn(a *account, now time.Time) *stream {
 		if st.signer.held {
 			continue
 		}
-		if s := s.standing(st, now); oldest[s] == nil || compareRanks(st, oldest[s]) < 0 {
-			oldest[s] = st
+		is := s.standing(st, now)
+		if a.spareAgain.After(now) && st.spares(is) {
+			continue // nothing is left over for it
+		}
+		if oldest[is] == nil || compareRanks(st, oldest[is]) < 0 {
+			oldest[is] = st
 		}
 	}
 	if !s.mayBeApart(a) {
 		oldest[apart] = nil
 	}
 	if held {
-		if st := a.probe(now); st != nil && (oldest[apart] == nil || compareRanks(st, oldest[apart]) < 0) {
+		st := a.probe(now)
+		if st != nil && a.spareAgain.After(now) && st.spares(s.standing(st, now)) {
+			st = nil
+		}
+		if st != nil && (oldest[apart] == nil || compareRanks(st, oldest[apart]) < 0) {
 			oldest[apart] = st
 		}
 	}
 	switch {
-	case oldest[regular] != nil && a.others < othersFirst, oldest[stranger] == nil && oldest[apart] == nil,
-		a.others < othersFirst && a.spareAgain.After(now):
+	case oldest[regular] != nil && a.yields(), oldest[stranger] == nil && oldest[apart] == nil:
 		return oldest[regular]
 	case oldest[apart] == nil, oldest[stranger] != nil && a.newcomers < othersFirst:
 		return oldest[stranger]

@@ -193,7 +193,7 @@ func (w *Window) Next(now time.Time) *Request {
 			continue // it may not be due any more
 		}
 		standing := w.schedule.standing(st, w.now)
-		spare := st.account.spares(standing)
+		spare := st.spares(standing)
 		report, again := st.account.gate.Admit(w.now, st.name, spare)
 		if report == nil {
 			st.account.refused(w.now, again, spare)
@@ -202,7 +202,7 @@ func (w *Window) Next(now time.Time) *Request {
 		most, mostBytes := w.health.limits(w.now, st)
 		req := w.pending.take(w.now, st, most, mostBytes, w.schedule.regularFirst(st, standing))
 		req.Batch.Purpose = req.purpose()
-		req.started = w.now
+		req.started, req.spare = w.now, spare
 		w.history.start(req)
 		req.report, req.warned = report, st.health.credentialsRefused
 		if size := &st.account.health.size; req.group == nil && len(req.rows) > 1 && size.larger(int64(len(req.rows)), req.bytes) {

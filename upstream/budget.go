@@ -151,8 +151,10 @@ func (b *budget) advance(now time.Time) time.Time {
 // next returns when to ask again, or the zero time if a request may start now.
 func (b *budget) next(now time.Time) time.Time { return b.nextLeaving(now, 0) }
 
-// nextSpare is next for a request that leaves half of the bucket for others.
-func (b *budget) nextSpare(now time.Time) time.Time { return b.nextLeaving(now, b.bucket.Burst()/2) }
+// nextSpare is next for a request that takes only what would be lost: the bucket is full.
+func (b *budget) nextSpare(now time.Time) time.Time {
+	return b.nextLeaving(now, max(0, b.bucket.Burst()-1))
+}
 
 // nextLeaving is next for a request after which so many could start.
 func (b *budget) nextLeaving(now time.Time, others int) time.Time {

@@ -221,10 +221,10 @@ func TestBudget_BeginsWithOneRequest(t *testing.T) {
 	}
 }
 
-// What can wait leaves half of the burst to what comes next, where there is more than one call of it.
-func TestBudget_SpareRequestsLeaveHalfOfTheBurst(t *testing.T) {
+// What can wait leaves the burst to what comes next, but for one call.
+func TestBudget_SpareRequestsLeaveTheBurst(t *testing.T) {
 	t.Parallel()
-	for burst, want := range map[int]struct{ spare, others int }{6: {3, 3}, 5: {3, 2}, 2: {1, 1}, 1: {1, 0}} {
+	for burst, want := range map[int]struct{ spare, others int }{6: {1, 5}, 5: {1, 4}, 2: {1, 1}, 1: {1, 0}} {
 		now := time.Now()
 		b := newBudget(testBudget(60, burst, time.Minute, ShareFull), time.Minute, now)
 		now = now.Add(time.Minute)

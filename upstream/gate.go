@@ -27,7 +27,7 @@ const waitingTurn = 10 * time.Millisecond
 // Admit charges the budget for one request of a stream and returns a function to call with
 // its result; further calls of it do nothing. If no request may start now, report is
 // nil, nothing is charged, and again is when to ask next, after now. A spare request
-// leaves half of the burst for others.
+// starts only while the whole burst is left.
 func (g *Gate) Admit(now time.Time, stream string, spare bool) (report func(now time.Time, r contactsync.Result), again time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

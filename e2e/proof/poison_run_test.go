@@ -186,18 +186,21 @@ func (r *poisonRun) judge(ctx context.Context) {
 	r.deadLetters, r.report = in.DeadLetters, check.Run(in)
 }
 
-// ages returns how old the healthy events were when the API had applied them or a
+// ages are those of the healthy events.
+func (r *poisonRun) ages() []time.Duration { return agesOf(r.host, r.healthy) }
+
+// agesOf returns how old events were when the API had applied them or a
 // newer state of their contact: from the time of the record to the end of the
 // call, youngest first. Events that never arrived are left out; the checker
 // reports them.
-func (r *poisonRun) ages() []time.Duration {
+func agesOf(api host, events *feed.Manifest) []time.Duration {
 	type state struct {
 		seq int64
 		at  int64
 	}
 	applied := map[feed.Contact][]state{}
-	zero := r.host.Started().UnixNano()
-	for _, c := range r.host.Calls() { // in the order of their ends
+	zero := api.Started().UnixNano()
+	for _, c := range api.Calls() { // in the order of their ends
 		for _, row := range c.Rows {
 			if row.Applied {
 				k := feed.Contact{Stream: c.Stream, ID: row.ID}
@@ -206,8 +209,8 @@ func (r *poisonRun) ages() []time.Duration {
 		}
 	}
 	var ages []time.Duration
-	for _, rec := range r.healthy.Records {
-		for _, s := range applied[r.healthy.Contacts[rec.Contact]] {
+	for _, rec := range events.Records {
+		for _, s := range applied[events.Contacts[rec.Contact]] {
 			if s.seq >= rec.Seq {
 				ages = append(ages, time.Duration(s.at-rec.Time))
 				break

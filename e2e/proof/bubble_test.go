@@ -1,0 +1,216 @@
+//go:build proof
+
+package proof
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/stub"
+	"github.com/contactsync/contactsync/metrics"
+	"github.com/contactsync/contactsync/upstream"
+)
+
+// bubble is the service without Kafka, and a model of the API, in virtual time: the loop, the
+// window, the budget and the real HTTP client, over connections in memory to a real HTTP server.
+type bubble struct {
+	t       *testing.T
+	reg     *prometheus.Registry
+	decoder *event.Decoder
+	batcher *batcher.Batcher
+
+	mu      sync.Mutex
+	offset  [2]int64 // next of each partition
+	opened  map[contactsync.Position]time.Time
+	ages    []aged // of what was not set aside, in the first partition
+	letters int
+}
+
+// aged is an event that has ended.
+type aged struct {
+	opened time.Time
+	age    time.Duration
+}
+
+// newBubble starts the service with its defaults, and one account of a host with the handler. It must be called in a
+// bubble, which ends with the test.
+func newBubble(t *testing.T, api http.Handler, change func(*config.Config)) *bubble {
+	t.Helper()
+	b := &bubble{t: t, reg: prometheus.NewRegistry(), opened: map[contactsync.Position]time.Time{}}
+	secret := filepath.Join(t.TempDir(), "secret")
+	must(t, os.WriteFile(secret, []byte(stub.LabSecret), 0o600))
+	cfg := config.DefaultConfig()
+	cfg.Upstream.Accounts = []upstream.Account{{
+		ID: "a", Host: "http://api.test", AllowPlaintext: true, Streams: []string{"*"},
+		Credentials: upstream.Credentials{ClientID: stub.LabAppID, ClientSecretFile: secret}, Budget: upstream.Budget{Share: upstream.ShareFull},
+	}}
+	if change != nil {
+		change(&cfg)
+	}
+	set, discard := metrics.New(b.reg), slog.New(slog.DiscardHandler)
+	network := &memory{conns: make(chan net.Conn), done: make(chan struct{})}
+	server := &http.Server{Handler: api, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), ReadHeaderTimeout: time.Minute}
+	client, err := upstream.New(cfg.Upstream, upstream.Deps{Log: discard, Metrics: &set.Upstream, Version: "lab", Dial: network.dial})
+	must(t, err)
+	b.decoder, err = event.NewDecoder(cfg.Event, client.Route)
+	must(t, err)
+	b.batcher = batcher.New(cfg.Batcher, batcher.Deps{
+		Sender: client, Publisher: b, Acker: b, Log: discard, Metrics: &set.Batcher, DeadLetters: &set.DeadLetter, Seed: 1, RequestTimeout: cfg.Upstream.Timeout,
+		Gates: func(account string) (batcher.Gate, bool) { return client.Gate(account) },
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = server.Serve(network) })
+	running.Go(func() { must(t, b.batcher.Run(ctx)) })
+	t.Cleanup(func() {
+		cancel()
+		client.Close()
+		_ = server.Close()
+		running.Wait()
+	})
+	b.batcher.Assign([]contactsync.Claim{b.claim(0), b.claim(1)}, false)
+	return b
+}
+
+func (b *bubble) claim(partition int32) contactsync.Claim {
+	return contactsync.Claim{TopicPartition: contactsync.TopicPartition{Topic: "contacts", Partition: partition}, Generation: 1}
+}
+
+// add lets the service read an event. Those of the first partition are the healthy ones.
+func (b *bubble) add(partition int32, ev feed.Event) {
+	b.t.Helper()
+	at := contactsync.Position{TopicPartition: b.claim(partition).TopicPartition, Offset: b.offset[partition]}
+	b.offset[partition]++
+	if partition == 0 {
+		b.mu.Lock()
+		b.opened[at] = time.Now()
+		b.mu.Unlock()
+	}
+	read := b.decoder.Decode(contactsync.Record{Position: at, Generation: 1, Time: time.Now(), Key: ev.Key, Value: ev.Value})
+	must(b.t, b.batcher.Add(b.t.Context(), []event.Event{read}))
+}
+
+// Done implements batcher.Acker.
+func (b *bubble) Done(ended []contactsync.Ended) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range ended {
+		if at, ok := b.opened[e.Position()]; ok && !e.SetAside {
+			b.ages = append(b.ages, aged{at, time.Since(at)})
+			delete(b.opened, e.Position())
+		}
+	}
+}
+
+// Park implements batcher.Acker.
+func (b *bubble) Park(left []contactsync.Parked) {
+	if len(left) > 0 {
+		panic("BUG: the window is never full here")
+	}
+}
+
+// Publish implements batcher.Publisher.
+func (b *bubble) Publish(_ context.Context, letters []contactsync.DeadLetter) ([]contactsync.DeadLetter, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.letters += len(letters)
+	return nil, nil
+}
+
+// took returns how old healthy events that came since a time were when they were completed, youngest first, and
+// how many were not.
+func (b *bubble) took(since time.Time) (ages []time.Duration, left int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range b.ages {
+		if !e.opened.Before(since) {
+			ages = append(ages, e.age)
+		}
+	}
+	for _, at := range b.opened {
+		if !at.Before(since) {
+			left++
+		}
+	}
+	slices.SortFunc(ages, cmp.Compare)
+	return ages, left
+}
+
+// calls are the requests, of one purpose or all.
+func (b *bubble) calls(purpose string) (n float64) {
+	families, err := b.reg.Gather()
+	must(b.t, err)
+	for _, f := range families {
+		if f.GetName() != metrics.Namespace+"_upstream_requests_total" {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "purpose" && (purpose == "" || l.GetValue() == purpose) {
+					n += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return n
+}
+
+// spread is a time that is mean on the average, as between events that know nothing of each other.
+func spread(random *rand.Rand, mean time.Duration) time.Duration {
+	return time.Duration(random.ExpFloat64() * float64(mean))
+}
+
+// memory is a network within the process.
+type memory struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+// Accept implements net.Listener.
+func (m *memory) Accept() (net.Conn, error) {
+	select {
+	case c := <-m.conns:
+		return c, nil
+	case <-m.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (m *memory) Close() error {
+	m.once.Do(func() { close(m.done) })
+	return nil
+}
+
+// Addr implements net.Listener.
+func (m *memory) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "memory"} }
+
+func (m *memory) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case m.conns <- theirs:
+		return ours, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-m.done:
+		return nil, net.ErrClosed
+	}
+}
