@@ -72,6 +72,10 @@ func (s *schedule) turn(a *account, now time.Time) *stream {
 	case !held && s.standing(a.ready.streams[0], now) == regular:
 		return a.ready.streams[0]
 	}
+	if all, due, _ := a.probing(now); all && !due {
+		return nil // however many streams wait
+	}
+	s.visits += len(a.ready.streams)
 	var oldest [apart + 1]*stream
 	for _, st := range a.ready.streams {
 		if st.signer.held {
