@@ -71,7 +71,8 @@ func (m *simModel) fate(e *simEvent, cl *simClaim) (must string, may []string) {
 	case forgets:
 		may = []string{simUnverifiable, simTaken}
 	}
-	if deleted && ordered && known == gone && gone.origin.TopicPartition == e.record.TopicPartition && gone.origin.Offset > e.record.Offset {
+	tombstone := known == m.gone[e.key] || known == m.gone[simKey{"", e.key.id}]
+	if ordered && tombstone && known.origin.TopicPartition == e.record.TopicPartition && known.origin.Offset > e.record.Offset {
 		may = append(may, simTaken, simStale) // it is read again, and was deleted behind that: what was known before counts
 	}
 	if may != nil && deleted { // the tombstone may be forgotten, and what it deleted not
