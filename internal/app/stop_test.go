@@ -21,8 +21,8 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
-// slowLab has a request with a good and a bad row in flight when it returns. Its API
-// takes half a second for an answer.
+// slowLab has a request with a good row and one with a bad row in flight when it returns.
+// Its API takes half a second for an answer.
 func slowLab(t *testing.T) (*lab, *harness.Replica) {
 	t.Helper()
 	l := newLab(t)
@@ -32,10 +32,10 @@ func slowLab(t *testing.T) (*lab, *harness.Replica) {
 	}
 	l.put(
 		event{stream: "st-1", id: "good", seq: 1, key: "k"},
-		event{stream: "st-1", id: "bad-1", seq: 1, key: "k", class: feed.Rejected},
+		event{stream: "st-2", id: "bad-1", seq: 1, key: "k", class: feed.Rejected},
 	)
 	replica := l.start()
-	l.until("a request to be in flight", func() bool { return l.api.Stats().InFlight > 0 })
+	l.until("both requests to be in flight", func() bool { return l.api.Stats().InFlight == 2 })
 	return l, replica
 }
 
@@ -66,8 +66,8 @@ func TestService_StopFinishesWhatIsInFlight(t *testing.T) {
 		t.Errorf("%d events are not committed after a stop in order", n)
 	}
 	report := l.verify(map[contactsync.Position]contactsync.Reason{})
-	if st := l.api.Stats(); report.DeadLetters != 1 || st.Calls != 1 {
-		t.Errorf("%d dead letters after %d calls, want one each", report.DeadLetters, st.Calls)
+	if st := l.api.Stats(); report.DeadLetters != 1 || st.Calls != 2 {
+		t.Errorf("%d dead letters after %d calls, want 1 after 2", report.DeadLetters, st.Calls)
 	}
 }
 
