@@ -62,6 +62,9 @@ port by --admin-client: nobody else is shown these words.`,
 			if err != nil {
 				return fmt.Errorf("read the replica's answer: %w", err)
 			}
+			if len(list) == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "contactsync: this replica keeps no text of the API")
+			}
 			switch {
 			case output == "json":
 				return printAnswersJSON(cmd.OutOrStdout(), list, len(args) == 1)

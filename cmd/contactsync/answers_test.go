@@ -26,6 +26,7 @@ func TestAnswers_AsksTheReplica(t *testing.T) {
 		asked  string
 	}{
 		{"list", nil, http.StatusOK, list, 0, "2026-03-04T06:06:07Z  a3f91c02  a        st-1    unauthorized  403     3      2000\n", asks},
+		{"list of none", nil, http.StatusOK, "[]", 0, "BYTES\ncontactsync: this replica keeps no text of the API\n", asks},
 		{"list as JSON", []string{"-o", "json"}, http.StatusOK, list, 0, `{"hash":"a3f91c02","account":"a","stream":"st-1",`, asks},
 		{"one", []string{"a3f91c02"}, http.StatusOK, one, 0, "2000, of which the first 23 are kept\ntext     \"Jane\\x1b[2J \\u202eDoe\\nis gone\"\n", asks1},
 		{"one as details have it", []string{"text=a3f91c02"}, http.StatusOK, one, 0, "403\n", asks1},

@@ -47,6 +47,9 @@ func holdListCommand(environ []string) *cobra.Command {
 			if err := printHolds(cmd.OutOrStdout(), output, s.Window.Holds); err != nil {
 				return err
 			}
+			if len(s.Window.Holds) == 0 {
+				fmt.Fprintln(cmd.ErrOrStderr(), "contactsync: this replica has no stream on hold")
+			}
 			if more := s.Window.HoldsLeft; more > 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d younger holds are not shown\n", more)
 			}
@@ -91,7 +94,7 @@ func holdReleaseCommand(environ []string) *cobra.Command {
 request is made at once, instead of when its next probe is due. Where the API still
 refuses it, the stream is on hold again.` + holdHelp,
 		Example: "  contactsync hold release st-0019 --config contactsync.yaml",
-	}, admin.ReleaseHoldPath, "%s is tried at once; /status shows whether it is on hold again\n")
+	}, admin.ReleaseHoldPath, "%s is tried at once; contactsync hold list shows whether it is on hold again\n")
 }
 
 func holdSetAsideCommand(environ []string) *cobra.Command {

@@ -23,10 +23,11 @@ func TestHold_AsksTheReplica(t *testing.T) {
 		asked  string
 	}{
 		{"list", []string{"list"}, http.StatusOK, held, 0, "2026-03-04T05:06:07Z  stream_gone  a        \"st\\n1\"  5         6       4       2026-03-04T05:16:07Z  404     no such stream\ncontactsync: 7 younger holds", "GET /status?"},
+		{"list of none", []string{"list"}, http.StatusOK, `{"window": {"holds": []}}`, 0, "DETAIL\ncontactsync: this replica has no stream on hold\n", "GET /status?"},
 		{"list as JSON", []string{"list", "-o", "json"}, http.StatusOK, held, 0, `"kind":"stream_gone","account":"a","stream":"st\n1",`, "GET /status?"},
 		{"list of what is no status", []string{"list"}, http.StatusOK, "ok", 1, "read the replica's /status", "GET /status?"},
 		{"list otherwise", []string{"list", "-o", "xml"}, 0, "", 2, "table or json", ""},
-		{"release", []string{"release", "st-1"}, http.StatusAccepted, "", 0, "st-1 is tried at once", release + "?account=&stream=st-1"},
+		{"release", []string{"release", "st-1"}, http.StatusAccepted, "", 0, "st-1 is tried at once; contactsync hold list", release + "?account=&stream=st-1"},
 		{"release of two", []string{"release", "st-1", "--account", "b"}, http.StatusAccepted, "", 0, "st-1 is tried at once", release + "?account=b&stream=st-1"},
 		{"refused", []string{"release", "st-2"}, http.StatusConflict, "no stream is on hold\n", 1, "409 Conflict): no stream is on hold", release + "?account=&stream=st-2"},
 		{"set aside", []string{"set-aside", "st-1"}, http.StatusAccepted, "", 0, "what waits in st-1 becomes dead letters", aside + "?account=&reason=&stream=st-1"},
