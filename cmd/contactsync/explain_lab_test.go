@@ -163,10 +163,10 @@ func TestExplain_AsksARunningReplica(t *testing.T) {
 	}, "st-good", strings.ToUpper(folded), "--config", file)
 	l.explained([]string{"\ncontacts/0@1\n  dead letter: rejected, status 200, after 2 requests, written ", "\n  contactsync dlq show contacts/0@1 --config " + file + "\n", "committed"}, "st-good", "refused", "--config", file)
 	l.explained([]string{
-		"\ncontacts/1@0: update, occurred 2026-03-01T12:00:00Z, recorded ", "waits: for the hold of its stream: stream_gone since ", "the last status 404", "it is tried again, at ",
+		"\ncontacts/1@0: update, occurred 2026-03-01T12:00:00Z, recorded ", "waits: for the hold of its stream: stream_gone since ", "the last status 404", "it is tried again at ",
 		"sent ", "not committed: ",
 	}, "st-gone", "c1", "--config", file)
-	l.explained([]string{"remembers nothing of the contact; it runs since "}, "st-good", "nobody", "--config", file)
+	l.explained([]string{"remembers nothing of the contact; it has run since "}, "st-good", "nobody", "--config", file)
 	if text := l.explained([]string{`"state":"delivered"`, `"version":7`, `"kind":"answered"`, `"committed":true`}, "st-good", folded, "--config", file, "--json"); strings.Count(text, "\n") != 1 {
 		t.Errorf("JSON in lines:\n%s", text)
 	}
@@ -198,10 +198,10 @@ func TestExplain_ReadsTheTopics(t *testing.T) {
 	done("deleted", "contacts/0@5: ")
 	l.put(1, "st-gone", "c1", "")
 	l.explained([]string{
-		"\ncontacts/1@0: update, recorded ", "waits: for the hold of its stream", "looked at 8 records of contacts, in 2 of 2 partitions: 8 of 8 offsets, back to ", "; of 1 records nobody can tell whose they are", "\nlooked at 2 dead letters in contacts-dead\n",
+		"\ncontacts/1@0: update, recorded ", "waits: for the hold of its stream", "looked at 8 records of contacts, in 2 of 2 partitions: 8 of 8 offsets, back to ", "; 1 of them cannot be assigned to a contact", "\nlooked at 2 dead letters in contacts-dead\n",
 	}, "st-gone", "c1", "--config", file, "--topics")
 	l.explained([]string{"\ncontacts/0@1: update, version 8, occurred 2026-03-01T12:00:00Z, recorded ", "\n  accepted by the API in request "}, "st-good", folded, "--config", file, "--topics")
-	l.explained([]string{"contacts/1 is owned by a replica that was not asked: client contactsync at ", "\n  not completed: ask the replica that owns its partition, by --admin\n"}, "st-gone", "c1", "--config", file, "--topics", "--admin", "127.0.0.1:1")
+	l.explained([]string{"contacts/1 is owned by a replica that did not answer or was not asked: client contactsync at ", "\n  not completed: ask the replica that owns its partition, by --admin\n"}, "st-gone", "c1", "--config", file, "--topics", "--admin", "127.0.0.1:1")
 
 	l.stop()
 	const looked = "\nlooked at 8 records of contacts, in 2 of 2 partitions: 8 of 8 offsets, back to "
@@ -268,7 +268,7 @@ func TestExplain_AsksSeveralReplicas(t *testing.T) {
 	}
 	l.explained([]string{"no event of the contact is known\nreplica " + of[0] + " remembers nothing of the contact", of[0] + " owns contacts/0\n"}, "st-gone", "c1", "--admin", of[0])
 	l.explained([]string{
-		"\ncontacts/1@0: update, recorded ", "\n  not completed: ask the replica that owns its partition, by --admin\n", "contacts/1 is owned by a replica that was not asked: client contactsync at ",
+		"\ncontacts/1@0: update, recorded ", "\n  not completed: ask the replica that owns its partition, by --admin\n", "contacts/1 is owned by a replica that did not answer or was not asked: client contactsync at ",
 	}, "st-gone", "c1", "--admin", of[0], "--config", file)
 }
 

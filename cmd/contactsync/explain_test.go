@@ -36,7 +36,7 @@ func TestExplainText_SaysWhatBecameOfEachEvent(t *testing.T) {
 		"waiting": {
 			batcher.EventStatus{Position: "contacts/0@12", Kind: "update", Version: &seven, OccurredAt: statusTime, Recorded: statusTime, State: batcher.EventWaiting, WaitsFor: "backoff", Until: statusTime.Add(3 * time.Second), Ahead: 5, Sends: 2, Request: sent, MaybeApplied: true},
 			"contacts/0@12: update, version 7, occurred 2026-03-01T12:00:00Z, recorded 2026-03-01T12:00:00Z\n" +
-				"  waits: for its stream, whose last request failed, at 2026-03-01T12:00:03Z (in 3.0 s)\n  5 contacts of its stream go before it\n" +
+				"  waits: for its stream, whose last request failed, until 2026-03-01T12:00:03Z (in 3.0 s)\n  contacts of its stream that go before it: 5\n" +
 				"  sent 2 times, the last time in request 812 at 2026-03-01T11:59:58Z (retry, contacts: 34): unavailable after 1.0 s, status 502, 502 Bad Gateway\n" +
 				"  a request with it ended without a usable answer: it may have been applied\n  not committed: the offset is 10\n",
 		},
@@ -77,7 +77,7 @@ func TestExplainText_TellsOfHolds(t *testing.T) {
 	s.WaitUntil = statusTime.Add(time.Second)
 	text := explainText(s, contactsync.Commands{}, 0)
 	for _, want := range []string{
-		"  waits: for the hold of its stream: unauthorized since 2026-03-01T12:00:00Z, probes refused: 4, the last status 401 (401 Unauthorized); it is tried again, at 2026-03-01T12:01:00Z (in 60 s)\n",
+		"  waits: for the hold of its stream: unauthorized since 2026-03-01T12:00:00Z, probes refused: 4, the last status 401 (401 Unauthorized); it is tried again at 2026-03-01T12:01:00Z (in 60 s)\n",
 		"12 events of the stream in contacts/3 are left to be read again when it is no longer on hold, the oldest of 2026-03-01T12:00:00Z: the contact's may be among them\n",
 		"what comes next of it waits until 2026-03-01T12:00:01Z\n",
 	} {

@@ -66,7 +66,7 @@ func eventStory(s *explain.Story, e *explain.Event, commands contactsync.Command
 	case batcher.EventWaiting:
 		add("waits: %s", waitsFor(s, e))
 		if e.Ahead > 0 {
-			add("%d contacts of its stream go before it", e.Ahead)
+			add("contacts of its stream that go before it: %d", e.Ahead)
 		}
 		if e.Request != nil {
 			add("sent %d times, the last time in %s", e.Sends, request(e.Request))
@@ -220,6 +220,7 @@ func waitsFor(s *explain.Story, e *explain.Event) string {
 	if !known {
 		text = "for " + clean(e.WaitsFor)
 	}
+	when := ", until"
 	i := slices.IndexFunc(s.Holds, func(h batcher.HoldStatus) bool { return h.Account == e.Account })
 	if e.WaitsFor == batcher.WaitsForHold && i >= 0 {
 		h := &s.Holds[i]
@@ -227,10 +228,10 @@ func waitsFor(s *explain.Story, e *explain.Event) string {
 		if h.Detail != "" {
 			text += " (" + clean(h.Detail) + ")"
 		}
-		text += "; it is tried again"
+		text, when = text+"; it is tried again", " at"
 	}
 	if !e.Until.IsZero() {
-		text += fmt.Sprintf(", at %s (in %s)", stamp(e.Until), app.Span(max(e.Until.Sub(s.Time), 0)))
+		text += fmt.Sprintf("%s %s (in %s)", when, stamp(e.Until), app.Span(max(e.Until.Sub(s.Time), 0)))
 	}
 	return text
 }
@@ -253,7 +254,7 @@ func storyNotes(s *explain.Story) (notes []string) {
 			add("replica %s did not answer: %s", clean(r.Admin), clean(r.Error))
 			continue
 		case !r.Known:
-			add("replica %s remembers nothing of the contact; it runs since %s", clean(r.Admin), stamp(r.Since))
+			add("replica %s remembers nothing of the contact; it has run since %s", clean(r.Admin), stamp(r.Since))
 		}
 		add("replica %s owns %s", clean(r.Admin), partitions(r.Partitions))
 	}
@@ -273,7 +274,7 @@ func topicNotes(s *explain.Story) (notes []string) {
 			text += "; older events, and those of other partitions, are not told (--records, --since, --key)"
 		}
 		if t.Unreadable > 0 {
-			text += fmt.Sprintf("; of %d records nobody can tell whose they are", t.Unreadable)
+			text += fmt.Sprintf("; %d of them cannot be assigned to a contact", t.Unreadable)
 		}
 		if t.Error != "" {
 			text += "; the rest cannot be read: " + clean(t.Error)
@@ -292,7 +293,7 @@ func topicNotes(s *explain.Story) (notes []string) {
 		add("what is committed is not known of all: %s", clean(s.CommitError))
 	}
 	for _, o := range s.Owners {
-		add("%s/%d is owned by a replica that was not asked: client %s at %s", clean(o.Topic), o.Partition, clean(o.Client), clean(o.Host))
+		add("%s/%d is owned by a replica that did not answer or was not asked: client %s at %s", clean(o.Topic), o.Partition, clean(o.Client), clean(o.Host))
 	}
 	return notes
 }

@@ -27,7 +27,7 @@ type Looked struct {
 	Offsets        int64  `json:"offsets"`      // in all partitions
 	OffsetsRead    int64  `json:"offsets_read"` // the last ones of those that were read
 	Records        int    `json:"records"`      // that were there
-	// Unreadable are records that nobody can tell whose they are.
+	// Unreadable are records that cannot be assigned to a contact.
 	Unreadable int       `json:"unreadable,omitzero"`
 	Oldest     time.Time `json:"oldest,omitzero"` // Kafka's time of the oldest record that was read
 }
