@@ -160,6 +160,14 @@ func (c *contact) events() (n int) {
 	return n
 }
 
+// events is how many events are behind the stream's contacts.
+func (st *stream) events() (n int) {
+	for _, c := range st.contacts {
+		n += c.events()
+	}
+	return n
+}
+
 // rowBytes is what a contact takes in a request body: itself and a comma.
 func rowBytes(c *contact) int64 { return int64(len(c.body)) + 1 }
 

@@ -51,14 +51,6 @@ func (st *stream) empty(now time.Time) bool {
 	return st.idle(now) && st.health.hold == nil && st.health.answered.at(now) == tally{}
 }
 
-// events is how many events are behind the stream's contacts.
-func (st *stream) events() (n int) {
-	for _, c := range st.contacts {
-		n += c.events()
-	}
-	return n
-}
-
 // streamKey names a queue: a stream that lies in two accounts has one for each, because
 // nothing may be sent with the other's credentials.
 type streamKey struct{ account, name string }
