@@ -48,6 +48,9 @@ func (r *replica) url(environ []string, stderr io.Writer) (*url.URL, error) {
 	if r.address == "" {
 		cfg, err := load(r.file, environ, stderr)
 		if err != nil {
+			if r.file == "" {
+				fmt.Fprintln(stderr, "contactsync: or name the replica: --admin HOST:PORT")
+			}
 			return nil, err
 		}
 		encrypted, err := cfg.Admin.Encrypted()

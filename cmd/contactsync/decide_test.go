@@ -51,3 +51,12 @@ func TestReplica_QuotesNothingOfTheClientsFile(t *testing.T) {
 		}
 	}
 }
+
+// Without settings there is still a way to ask a replica, and the error names it.
+func TestReplica_NamesTheWayWithoutSettings(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := program(t, "hold", "list")
+	if code != 2 || stdout != "" || !strings.HasSuffix(stderr, "use --config FILE\ncontactsync: or name the replica: --admin HOST:PORT\n") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
+	}
+}

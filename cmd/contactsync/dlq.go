@@ -133,7 +133,7 @@ func (o *dlqOptions) read(ctx context.Context, cmd *cobra.Command, d *app.DeadLe
 		p := c.Problems[why]
 		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d messages of the topic cannot be read, such as %v: %s\n", p.Messages, p.First, clean(why))
 	}
-	if len(c.Entries) == 0 {
+	if len(c.Entries) == 0 && sel.Record == (contactsync.Position{}) { // else show has an error that says which
 		fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: none of %d dead letters is selected\n", c.All)
 	}
 	return c, nil

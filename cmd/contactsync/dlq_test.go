@@ -130,7 +130,7 @@ func TestDLQ_ListShowStats(t *testing.T) {
 			t.Errorf("show --value: code %d\n%s", code, stdout)
 		}
 	}
-	if code, _, stderr := topic.run("show", "contacts/0@9"); code != 1 || !strings.Contains(stderr, "no dead letter holds record contacts/0@9") {
+	if code, _, stderr := topic.run("show", "contacts/0@9"); code != 1 || !strings.Contains(stderr, "no dead letter holds record contacts/0@9") || strings.Contains(stderr, "is selected") {
 		t.Errorf("show of none: code %d, %s", code, stderr)
 	}
 	code, stdout, _ = topic.run("stats", "-o", "json")
