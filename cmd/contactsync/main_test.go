@@ -152,3 +152,13 @@ func TestVersion(t *testing.T) {
 		t.Errorf("unknown flag: code %d, %q", code, stderr)
 	}
 }
+
+// As in an image that is built from an archive, without a repository.
+func TestVersion_WithoutARevision(t *testing.T) {
+	t.Parallel()
+	_, rev := revision()
+	code, stdout, stderr := program(t, "version")
+	if code != 0 || strings.Contains(stdout, "(revision ,") || rev == "" && !strings.Contains(stdout, "(revision unknown, ") {
+		t.Errorf("code %d\n%s%s", code, stdout, stderr)
+	}
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -42,7 +43,7 @@ func versionCommand() *cobra.Command {
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			goVersion, rev := revision()
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "contactsync %s (revision %s, %s, %s/%s)\n", version(), rev, goVersion, runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "contactsync %s (revision %s, %s, %s/%s)\n", version(), cmp.Or(rev, "unknown"), goVersion, runtime.GOOS, runtime.GOARCH)
 			return err
 		},
 	}
