@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 
 	"github.com/contactsync/contactsync"
@@ -51,8 +52,14 @@ func decision(decide func(r *http.Request) error) http.Handler {
 	}))
 }
 
-// ownMachine reports whether a request comes from this machine, and means it by its name.
-func ownMachine(r *http.Request) bool { return loopback(r.RemoteAddr) && loopback(r.Host) }
+// ownMachine reports whether a request comes from this machine, and means it by its name. One that a
+// proxy on this machine says it has forwarded comes from somebody else, whatever it carries.
+func ownMachine(r *http.Request) bool {
+	return loopback(r.RemoteAddr) && loopback(r.Host) && !slices.ContainsFunc(forwarded, func(name string) bool { return r.Header[name] != nil })
+}
+
+// forwarded are the headers by which proxies say that they pass on a request.
+var forwarded = []string{"Forwarded", "Via", "X-Envoy-External-Address", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-Ip"}
 
 // loopback reports whether an address names the machine itself.
 func loopback(address string) bool {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -130,5 +131,40 @@ func TestHolds_PassADecisionOn(t *testing.T) {
 				t.Errorf("status %d (%s), decided %q: want %d and %q", res.Code, res.Body, got, test.status, test.want)
 			}
 		})
+	}
+}
+
+// What a proxy on the machine forwards comes from somebody else, although the proxy speaks from the machine itself and
+// may name it as the host.
+func TestOwnMachine_IsNobodyBehindAProxy(t *testing.T) {
+	t.Parallel()
+	for _, header := range []string{"", "Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "x-envoy-external-address"} {
+		decided, want := false, header == ""
+		h := handler(Config{}, Deps{
+			Answers: func() any { return "told" },
+			Explain: func(context.Context, string, string) (any, error) { return "told", nil },
+			ReleaseHold: func(string, string) error {
+				decided = true
+				return nil
+			},
+		})
+		ask := func(method, url string) *httptest.ResponseRecorder {
+			req := httptest.NewRequestWithContext(t.Context(), method, url, http.NoBody)
+			req.RemoteAddr, req.Host = "127.0.0.1:40000", "127.0.0.1:8080"
+			if header != "" {
+				req.Header.Set(header, "")
+			}
+			res := httptest.NewRecorder()
+			h.ServeHTTP(res, req)
+			return res
+		}
+		for _, url := range []string{AnswersPath, ExplainPath + "?stream=st&contact=c"} {
+			if res := ask(http.MethodGet, url); strings.Contains(res.Body.String(), "told") != want {
+				t.Errorf("%q, %s: status %d: %s", header, url, res.Code, res.Body)
+			}
+		}
+		if res := ask(http.MethodPost, ReleaseHoldPath+"?stream=st"); decided != want {
+			t.Errorf("%q: status %d, decided %t", header, res.Code, decided)
+		}
 	}
 }
