@@ -62,7 +62,7 @@ func newSimulation(t *rapid.T) *simulation {
 	for range partitions {
 		sim.source = append(sim.source, &fakePartition{most: 1 << 20})
 	}
-	sim.kafka = &fakeKafka{topics: map[string][]*fakePartition{"t": sim.source, "dlq": {{most: 1500}}}, now: func() time.Time { return sim.clock }, wrote: func(contactsync.Record) {}}
+	sim.kafka = &fakeKafka{topics: map[string][]*fakePartition{"t": sim.source, "dlq": {{most: 1500}}}, now: func() time.Time { return sim.clock.Truncate(time.Millisecond) }, wrote: func(contactsync.Record) {}}
 	for _, c := range simContacts[:2+sim.draw(len(simContacts)-1, "contacts")] {
 		sim.partitions[c] = []int{sim.draw(partitions, "partition")}
 		if sim.draw(3, "moves") == 0 {
@@ -144,7 +144,8 @@ func (sim *simulation) produce() {
 	contact := pick(sim, "contact", sim.contacts()...)
 	p := pick(sim, "of its partitions", sim.partitions[contact]...)
 	seq := len(sim.events)
-	e := sourceEvent{contacts: []contactID{contact}, kind: event.Update, time: sim.clock}
+	// Kafka keeps milliseconds, and the clock is also set to when the service wants to be woken.
+	e := sourceEvent{contacts: []contactID{contact}, kind: event.Update, time: sim.clock.Truncate(time.Millisecond)}
 	if sim.draw(6, "clock behind") == 0 {
 		e.time = e.time.Add(-pick(sim, "behind", time.Millisecond, time.Second, time.Minute))
 	}
