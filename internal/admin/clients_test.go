@@ -240,6 +240,7 @@ func TestConnections_ClosesTheOneThatIsLeastMissed(t *testing.T) {
 		answer(third)
 		fourth := accept()
 		open("both are answered", map[net.Conn]bool{first: false, third: true, fourth: true})
+		time.Sleep(time.Second)
 		close(leave)
 		synctest.Wait()
 		fifth := accept()
