@@ -41,6 +41,7 @@ type Request struct {
 	apart   bool   // it is no regular work; see turn.go
 	spare   bool   // it took what others had left over
 	trial   bool   // it is larger than any that passed
+	accepts int    // rows of the stream that were accepted before it was made
 	report  func(now time.Time, r contactsync.Result)
 }
 

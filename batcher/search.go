@@ -25,8 +25,11 @@ const (
 
 // undecided reports whether what was refused may be about the stream as a whole: none of its rows was accepted
 // since, and there are enough of them to tell.
-func (s *search) undecided(h *streamHealth) bool {
-	return s != nil && s.rows >= aloneAlike && h.hold == nil && h.accepts == s.accepts
+func (s *search) undecided(h *streamHealth) bool { return s.undecidedAt(h, h.accepts) }
+
+// undecidedAt is undecided when so many rows of the stream were accepted.
+func (s *search) undecidedAt(h *streamHealth, accepts int) bool {
+	return s != nil && s.rows >= aloneAlike && h.hold == nil && accepts == s.accepts
 }
 
 // piece is how many rows a request of the search has at most.
@@ -46,14 +49,21 @@ func (s *settlement) ofSearch() *search {
 }
 
 // refusedAlone notes that a row was refused alone. While that may be about its stream it is kept and others
-// are tried; about is true where three were refused alike.
+// are tried; about is true where three were refused alike. What was sent before the first row was accepted says no more than
+// that, whenever the answer comes: the API may have been set right in between.
 func (s *settlement) refusedAlone() (kept, about bool) {
-	c, of := s.request.rows[0], s.ofSearch()
-	if s.decision.rows != refuseOnly || s.result.Kind != contactsync.BadRequest || !of.undecided(&s.stream.health) || !c.owed() || slices.Contains(of.alone, c.folded) {
+	c, of, h := s.request.rows[0], s.ofSearch(), &s.stream.health
+	if s.decision.rows != refuseOnly || s.result.Kind != contactsync.BadRequest || !of.undecidedAt(h, s.request.accepts) || !c.owed() {
 		return false, false
 	}
-	if of.alone = append(of.alone, c.folded); len(of.alone) >= aloneAlike {
-		return false, true
+	switch {
+	case !of.undecided(h): // the API may have refused it before it took the others
+	case !slices.Contains(of.alone, c.folded):
+		if of.alone = append(of.alone, c.folded); len(of.alone) >= aloneAlike {
+			return false, true
+		}
+	case of.flight == 0: // there are no others to try
+		return false, false
 	}
 	s.m.RejectedRowsRetained.Inc()
 	if rows := s.reclaim(); len(rows) > 0 {

@@ -172,6 +172,79 @@ func TestWindow_AFewCallsTellARefusedStreamFromBadRows(t *testing.T) {
 	}
 }
 
+// searchOf sends rows that are refused as a whole, and then in both halves.
+func searchOf(t *testing.T, rows ...string) *testWindow {
+	t.Helper()
+	w := newTestWindow(t, nil)
+	w.add(rows...)
+	for range wholeAndHalves {
+		w.settle(w.send(), refusedWhole)
+	}
+	return w
+}
+
+// An API that was set right between two single contacts has refused the first one like all others, whichever answer
+// comes first, and whatever was accepted: that is no dead letter. Refused again, it is one.
+func TestWindow_ARefusalSentBeforeAnythingWasAcceptedCondemnsNoRow(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name     string
+		ordinary bool // what is accepted is no part of the search
+		bad      bool // the row is refused again
+		letters  int
+	}{{name: "of the search"}, {name: "an ordinary request", ordinary: true}, {name: "a bad row", bad: true, letters: 1}} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := searchOf(t, "a", "b", "c", "d")
+			first := w.send()
+			if tt.ordinary {
+				w.add("e")
+			}
+			var other *Request
+			for other = w.send(); tt.ordinary && other.group != nil; other = w.send() {
+				continue
+			}
+			if len(first.rows) != 1 {
+				t.Fatalf("%s are sent, want one", ids(first))
+			}
+			w.settle(other, allDelivered(other.Batch))
+			w.settle(first, refusedWhole)
+			if n := w.DeadLettersPending(); n != 0 {
+				t.Errorf("%d dead letters of a row that was sent before anything was accepted", n)
+			}
+			for again := false; !again; {
+				req := w.send()
+				if again = ids(req) == ids(first); again && tt.bad {
+					w.settle(req, refusedWhole)
+				} else {
+					w.settle(req, allDelivered(req.Batch))
+				}
+			}
+			if n := w.DeadLettersPending(); n != tt.letters {
+				t.Errorf("%d dead letters after the row was sent once more, want %d", n, tt.letters)
+			}
+		})
+	}
+}
+
+// A row that is refused alone twice, because the answers about the others take longer, says no more than one.
+func TestWindow_TheSameRowTwiceTellsNothingOfAStream(t *testing.T) {
+	t.Parallel()
+	w := searchOf(t, "a", "b", "c", "d")
+	first, second := w.send(), w.send()
+	w.settle(first, refusedWhole)
+	for w.settle(second, refusedWhole); ; {
+		again := w.send()
+		if ids(again) == ids(first) {
+			w.settle(again, refusedWhole)
+			break
+		}
+	}
+	if n := w.DeadLettersPending(); n != 0 {
+		t.Errorf("%d dead letters while the API has accepted nothing", n)
+	}
+}
+
 // A hold that began so makes dead letters again when a row of the stream was accepted.
 func TestWindow_AfterARefusalOfAllRowsBadOnesEnd(t *testing.T) {
 	t.Parallel()

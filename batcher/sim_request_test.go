@@ -19,6 +19,7 @@ type simRequest struct {
 	set    *simSet
 	size   int      // of its body
 	warned simMaybe // it was cut after a refusal of the credentials
+	taken  int      // rows of the stream before it
 
 	apart    simMaybe // it is no regular work
 	trial    bool     // it has more rows or bytes than requests have as a rule
@@ -50,7 +51,7 @@ func (s *simRun) started(r *batcher.Request) {
 	if !reviewed {
 		s.checkTurn(st)
 	}
-	q := &simRequest{req: r, stream: st, warned: st.refused, overlap: s.overlap}
+	q := &simRequest{req: r, stream: st, warned: st.refused, taken: st.taken, overlap: s.overlap}
 	size := 0
 	for i, row := range b.Rows {
 		c := m.cells[simKey{b.Stream, row.ID}]

@@ -74,7 +74,7 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 		}
 		of, c := q.search(), q.cells[0]
 		if of != nil && of.taken == st.taken {
-			of.alone++
+			of.alone[c.key] = true
 		}
 		m.freeHalf(set, false)
 		if m.land(c) {
@@ -247,10 +247,12 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 			refused = 1
 		}
 		if of := q.search(); refused == 1 && retained && r.Kind == contactsync.BadRequest && of != nil && s.held(st.name) != "rejecting" {
-			if of.rows < simAlike || of.taken != st.taken || of.alone >= simAlike-1 {
+			if !of.mayKeep(s, q) {
 				s.fail("I5", "%v was refused alone, and is neither a dead letter nor its stream on hold: %+v, %d rows taken", c, *of, st.taken)
 			}
-			of.alone++ // others are tried first
+			if of.taken == st.taken { // others are tried first
+				of.alone[c.key] = true
+			}
 			m.count["retained"]++
 			if m.land(c) {
 				m.count["retried "+r.Kind.String()]++
@@ -259,7 +261,10 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 			return
 		}
 		of := q.search()
-		st.alike = of != nil && of.rows >= simAlike && of.taken == st.taken && of.alone >= simAlike-1
+		if refused == 1 && !retained && r.Kind == contactsync.BadRequest && st.hold == nil && !loose(q.set) && !s.plan.doubt && of.mayKeep(s, q) {
+			s.fail("I6", "%v is a dead letter, and was sent before a row of %s was accepted", c, st.name)
+		}
+		st.alike = of != nil && of.rows >= simAlike && of.taken == st.taken && len(of.alone) >= simAlike-1
 		keep := m.answered(s, st, 0, refused, retained)
 		st.alike = false
 		m.refuse(c, reason, r.Status, keep)
@@ -280,8 +285,10 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 	m.count["retried "+r.Kind.String()] += float64(len(rows))
 	m.freeHalf(q.set, false)
 	set := &simSet{limit: (len(rows) + 1) / 2, halves: r.Kind != contactsync.TooLarge, from: m.now, by: m.now, loose: st.hold != nil}
-	if set.of = q.search(); set.of == nil && set.halves {
-		set.of = &simSearch{rows: len(q.cells), taken: st.taken}
+	if set.of = q.search(); !set.halves {
+		set.of = nil
+	} else if set.of == nil {
+		set.of = &simSearch{rows: len(q.cells), taken: st.taken, alone: map[simKey]bool{}}
 	}
 	if r.Kind == contactsync.TooLarge {
 		set.tooLarge, set.parts = q, 2

@@ -72,9 +72,24 @@ type simStream struct {
 
 // simSearch is the search for the bad rows of a request that was refused as a whole.
 type simSearch struct {
-	rows  int // of it
-	taken int // rows of the stream before it
-	alone int // contacts that were refused alone and kept, because it may be the stream
+	rows  int             // of it
+	taken int             // rows of the stream before it
+	alone map[simKey]bool // contacts that were refused alone and kept, because it may be the stream
+}
+
+// mayKeep reports whether the row of a request that was refused alone is kept, because it may be the stream: it was sent before
+// a row was taken, and is not the third, nor the same one while there are others to try.
+func (of *simSearch) mayKeep(s *simRun, q *simRequest) bool {
+	others := slices.ContainsFunc(s.requests, func(other *simRequest) bool { return other != q && other.search() == of })
+	switch {
+	case of == nil || of.rows < simAlike || of.taken != q.taken:
+		return false
+	case of.taken != q.stream.taken:
+		return true
+	case of.alone[q.cells[0].key]:
+		return others
+	}
+	return len(of.alone) < simAlike-1
 }
 
 // simAlike is how many contacts are refused alike before it is the stream.
@@ -82,7 +97,7 @@ const simAlike = 3
 
 // search is the search that a request is part of; nil for none.
 func (q *simRequest) search() *simSearch {
-	if q.set == nil {
+	if q.set == nil || q.req.Reason != batcher.BatchRetry { // the set was taken apart
 		return nil
 	}
 	return q.set.of

@@ -205,6 +205,7 @@ func (w *Window) Next(now time.Time) *Request {
 		req.started, req.spare = w.now, spare
 		w.history.start(req)
 		req.report, req.warned = report, st.health.credentialsRefused
+		req.accepts = st.health.accepts
 		if size := &st.account.health.size; req.group == nil && len(req.rows) > 1 && size.larger(int64(len(req.rows)), req.bytes) {
 			req.trial, size.trying = true, true
 		}
