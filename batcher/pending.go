@@ -212,10 +212,15 @@ func (p *pending) sendApart(st *stream, g *group) {
 }
 
 // dissolve puts the rows back of groups that are due and need not stay together, or
-// with all, of every one that is due. It reports whether there were any.
+// with all, of every one that is due: suspect ones behind the others then. It reports whether there were any.
 func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
 	most := st.account.health.size.rows.limit
 	for g := st.retries.dissolve(now, most, all); g != nil; g = st.retries.dissolve(now, most, all) {
+		if all && g.suspect {
+			for _, c := range g.takeAll() {
+				p.queue(c)
+			}
+		}
 		p.putBack(st, g)
 		p.sendApart(st, g.then)
 		any = true

@@ -301,6 +301,29 @@ func TestWindow_A404ForOneContactHarmsOnlyThat(t *testing.T) {
 	}
 }
 
+// Many such contacts, each of which comes alone and so puts the stream on hold, harm the others of the stream no more
+// than a few: what was refused alone before is behind them when the hold is probed.
+func TestWindow_ProbesBeginWithWhatWasNotRefusedAlone(t *testing.T) {
+	t.Parallel()
+	l := newLifetime(t, 2, nil)
+	l.answer, l.budget, l.every = refusesUnknown, time.Second, 5*time.Second
+	l.live(time.Minute, true)
+	const unknown = 40
+	held, st := 0, l.schedule.streams[streamKey{"a", "s0"}]
+	for i := range 400 {
+		if i%5 == 0 && i < 5*unknown {
+			l.change("s0", fmt.Sprint("bad", i))
+		}
+		l.live(20*time.Second, true)
+		if st.health.hold != nil {
+			held++
+		}
+	}
+	if age := l.p99("s0"); held > 40 || age > time.Minute || len(l.letters) > 0 || len(st.contacts) < unknown {
+		t.Errorf("on hold at %d of 400 times, p99 of the others %v, %d dead letters, %d contacts wait", held, age, len(l.letters), len(st.contacts))
+	}
+}
+
 // A stream that the API does not know any more is on hold after six calls, however many contacts wait, and at once
 // where one row is sent, or the API never knew it.
 func TestWindow_AFewCallsTellAStreamThatIsGone(t *testing.T) {
