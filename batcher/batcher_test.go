@@ -156,7 +156,7 @@ func TestBatcher_RejectedRowTakesItsEventsAlong(t *testing.T) {
 			return r
 		}
 		s.add("bad", "good", "bad")
-		s.at(time.Second)
+		s.at(time.Minute)
 		s.wantEnded(0, 1, 2)
 		if len(s.deadLetters) != 1 {
 			t.Fatalf("%d dead letters, want 1", len(s.deadLetters))

@@ -24,6 +24,7 @@ type group struct {
 	// apart groups are a search for bad rows, which has a share of the calls only. Suspect
 	// ones are of rows that make requests fail.
 	apart, suspect bool
+	onceMore       bool      // of rows that were refused while others of their requests were accepted
 	tries          int       // failed requests of it
 	since          time.Time // when it was made, or failed last
 }
@@ -82,6 +83,16 @@ func (r *retries) add(g *group) {
 			return
 		}
 	}
+}
+
+// onceMore returns the last group that waits to be sent once more, or nil.
+func (r *retries) onceMore() *group {
+	for _, g := range slices.Backward(r.groups) {
+		if g.onceMore {
+			return g
+		}
+	}
+	return nil
 }
 
 // soonest returns when the first group falls due that is apart or is not, and the first rank

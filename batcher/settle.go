@@ -176,14 +176,28 @@ func (s *settlement) retry(open []*contact, cut bool) {
 
 // onceMore sends rows again that were refused while others of their request were accepted: these may
 // have been in their way. As long as some of them are accepted, the others have one more
-// chance. They go in reverse: what was refused for a row behind it comes after it then.
+// chance. They go in reverse: what was refused for a row behind it comes after it then. A feed of which
+// one row in a hundred is bad has one in most requests, so they wait for those of the next
+// requests, and a call is made for all of them.
 func (s *settlement) onceMore(refused []*contact) {
 	slices.Reverse(refused)
-	if g := s.together(refused); g != nil {
-		g.due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
-		s.pending.sendApart(s.stream, g)
+	g := s.together(refused)
+	if g == nil {
+		return
 	}
+	if waiting := s.stream.retries.onceMore(); waiting != nil && waiting.rows+g.rows <= s.cfg.MaxRows && waiting.bytes+g.bytes <= int64(s.cfg.MaxBytes) {
+		for _, c := range g.takeAll() {
+			waiting.pushBack(c)
+		}
+		s.pending.schedule.touch(s.stream)
+		return
+	}
+	g.onceMore, g.due = true, s.now.Add(s.health.wait(onceMoreWait, s.cfg.BackoffMax))
+	s.pending.sendApart(s.stream, g)
 }
+
+// onceMoreWait is the number of failures after which others wait as long as rows that are sent once more.
+const onceMoreWait = 5
 
 // together brings rows back to be sent again as a set of their own; nil where none of them is.
 func (s *settlement) together(back []*contact) *group {

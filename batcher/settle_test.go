@@ -199,6 +199,39 @@ func TestSettle_ARefusedRowIsSentOnceMoreAfterTheOthers(t *testing.T) {
 	}
 }
 
+// A feed of which some rows are bad has one in most requests. They are sent once more together, as many
+// as fit into a request.
+func TestSettle_RefusedRowsOfSeveralRequestsShareACall(t *testing.T) {
+	t.Parallel()
+	taken := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "the number is taken"}
+	w := newTestWindow(t, func(c *Config) { c.MaxRows, c.BackoffMin, c.BackoffMax = 4, time.Hour, 24 * time.Hour })
+	for i := range 6 {
+		w.add(fmt.Sprintf("bad-%d", i), fmt.Sprintf("good-%d", i))
+		f := w.send()
+		r := allDelivered(f.Batch)
+		for i, row := range f.Batch.Rows {
+			if strings.HasPrefix(row.ID, "bad") {
+				r.Rows[i] = taken
+			}
+		}
+		w.settle(f, r)
+	}
+	var calls []string
+	for w.pending.contacts > 0 {
+		w.now = w.now.Add(24 * time.Hour)
+		f := w.send()
+		calls = append(calls, ids(f))
+		w.settle(f, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: slices.Repeat([]contactsync.Outcome{taken}, len(f.Batch.Rows))})
+	}
+	slices.Sort(calls) // their waits are random
+	if want := []string{"bad-0 bad-1 bad-2 bad-3", "bad-4 bad-5"}; !slices.Equal(calls, want) {
+		t.Errorf("calls %q, want %q", calls, want)
+	}
+	if n := len(w.TakeDeadLetters()); n != 6 {
+		t.Errorf("%d dead letters, want 6", n)
+	}
+}
+
 // What is sent once more waits like any set of rows: an outage that begins meanwhile makes no dead letter
 // of it, and a newer state goes in its place.
 func TestSettle_OnceMoreIsNoSentence(t *testing.T) {

@@ -1,6 +1,7 @@
 package batcher_test
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -179,7 +180,7 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 			c.attempts++
 		}
 	}
-	together := func(cells []*simCell, counted bool) *simSet {
+	together := func(cells []*simCell, again bool) *simSet {
 		var rest []*simCell
 		for _, c := range cells {
 			if c.firstFail.IsZero() {
@@ -196,28 +197,58 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		if len(rest) == 0 {
 			return nil
 		}
+		m.count["retried answered"] += float64(len(rest))
+		if again && m.joins(st, rest) {
+			return st.again
+		}
 		attempts := 1
 		for _, c := range rest {
-			if counted {
-				attempts = max(attempts, c.attempts)
-			}
+			attempts = max(attempts, c.attempts)
+		}
+		if again {
+			attempts = 5
 		}
 		wait := backoff(m.cfg, attempts, m.cfg.BackoffMax)
 		set := &simSet{limit: len(rest), from: m.now.Add(wait / 2), by: m.now.Add(wait), loose: st.hold != nil}
 		m.apart(rest, set)
-		m.count["retried answered"] += float64(len(rest))
 		return set
 	}
-	if set := together(left, true); set != nil && cut {
+	if set := together(left, false); set != nil && cut {
 		set.tooLarge, set.parts = q, 1
 	}
 	slices.Reverse(more)
-	together(more, false)
+	if set := together(more, true); set != nil {
+		st.again = set
+	}
 	if keep {
 		m.putOnHold(st, "rejecting", r.Status)
 	} else if taken+refused > 0 {
 		st.calm()
 	}
+}
+
+// joins lets rows that are sent once more wait with others of their stream, if these
+// are not in flight and all fit into a request.
+func (m *simModel) joins(st *simStream, rows []*simCell) bool {
+	size, waiting := 0, slices.Clone(rows)
+	for _, c := range m.of(st) {
+		if st.again != nil && c.set == st.again && !slices.Contains(rows, c) {
+			waiting = append(waiting, c)
+		}
+		if c.request != nil && c.set == st.again {
+			return false
+		}
+	}
+	for _, c := range waiting {
+		text, _ := json.Marshal(c.body)
+		size += len(text) + 1
+	}
+	if len(waiting) == len(rows) || len(waiting) > m.cfg.MaxRows || size > int(m.cfg.MaxBytes) {
+		return false
+	}
+	st.again.limit = len(waiting)
+	m.apart(rows, st.again)
+	return true
 }
 
 // refuse makes a dead letter of a row that the API refused for good, or retains it.

@@ -66,8 +66,9 @@ type simStream struct {
 	refused  simMaybe // the last answer refused the credentials
 	strange  simMaybe // it was refused, and never accepted
 	answers  []simAnswers
-	taken    int  // rows of it, so far
-	alike    bool // three of its contacts were refused alike, and nothing was taken meanwhile
+	taken    int     // rows of it, so far
+	alike    bool    // three of its contacts were refused alike, and nothing was taken meanwhile
+	again    *simSet // the last rows that are sent once more
 }
 
 // simSearch is the search for the bad rows of a request that was refused as a whole.
