@@ -204,7 +204,7 @@ func TestSettle_ARefusedRowIsSentOnceMoreAfterTheOthers(t *testing.T) {
 func TestSettle_RefusedRowsOfSeveralRequestsShareACall(t *testing.T) {
 	t.Parallel()
 	taken := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "the number is taken"}
-	w := newTestWindow(t, func(c *Config) { c.MaxRows, c.BackoffMin, c.BackoffMax = 4, time.Hour, 24 * time.Hour })
+	w := newTestWindow(t, func(c *Config) { c.MaxRows, c.BackoffMin, c.BackoffMax = 4, time.Hour, 24*time.Hour })
 	for i := range 6 {
 		w.add(fmt.Sprintf("bad-%d", i), fmt.Sprintf("good-%d", i))
 		f := w.send()

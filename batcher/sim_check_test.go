@@ -140,7 +140,7 @@ func (s *simRun) reconcile() {
 		want := s.model.accounts[slices.IndexFunc(s.model.accounts, func(o *simAccount) bool { return o.name == a.Account })]
 		want.used = true
 		if held := !a.HeldSince.IsZero(); want.held && !held && s.model.empty(want) {
-			want.held, want.struck = false, nil
+			s.model.endHold(want)
 		} else if held != want.held {
 			s.fail("hold", "account %s is on hold: %v, want %v: %v were refused", a.Account, held, want.held, want.struck)
 		}

@@ -301,11 +301,14 @@ func (m *simModel) rowsAnswered(st *simStream) {
 		st.hold = nil
 		st.calm()
 	}
-	a.struck = nil
-	if !a.held {
-		return
+	if a.struck = nil; a.held {
+		m.endHold(a)
 	}
-	a.held = false
+}
+
+// endHold ends the hold of an account: its streams on hold may probe immediately.
+func (m *simModel) endHold(a *simAccount) {
+	a.held, a.struck = false, nil
 	for _, other := range m.streams {
 		if other.account == a && other.hold != nil {
 			other.calm()
