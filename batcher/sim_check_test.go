@@ -175,14 +175,12 @@ func (s *simRun) checkState() {
 	for p, log := range s.logs {
 		for o, e := range log {
 			switch {
-			case s.gone[p][o]:
-				dirty[e.key] = true
-			case e.kind == event.Delete, e.kind == event.Tombstone && e.key.stream != "", e.late, s.wanders(e.key):
-				dirty[e.key] = true
-			case e.kind == event.Tombstone:
+			case e.kind == event.Tombstone && e.key.stream == "": // retention may take it after it had deleted
 				for _, stream := range s.streams {
 					dirty[simKey{stream, e.key.id}] = true
 				}
+			case s.gone[p][o], e.kind == event.Delete, e.kind == event.Tombstone, e.late, s.wanders(e.key):
+				dirty[e.key] = true
 			case e.kind == event.Update:
 				want[e.key] = merged(want[e.key], e.body)
 			}

@@ -32,6 +32,8 @@ func (s *simRun) put(k simKey, kind event.Kind, version int64, name string) {
 	e.record.Key = []byte(k.stream + "/" + k.id)
 	if kind == event.Update {
 		e.body = clean(map[string]any{"id": k.id, "n": e.n, name: e.n})
+	}
+	if kind != event.Tombstone {
 		e.record.Value = e.value()
 	}
 	s.append(0, e)
@@ -160,5 +162,48 @@ func TestSim_WhatIsLeftOfARefusedRequestIsTriedApart(t *testing.T) {
 	s.send(false)
 	if stream := s.requests[0].stream.name; stream != "s1" {
 		t.Errorf("%s goes first, want s1", stream)
+	}
+}
+
+// A tombstone that names only an id has deleted contacts of every stream, although retention takes
+// it before it is read again.
+func TestSim_ATombstoneThatIsGoneHasDeleted(t *testing.T) {
+	t.Parallel()
+	s, k := newSimScript(t, 1), simKey{"s0", "c0"}
+	s.put(k, event.Update, 0, "first")
+	e := &simEvent{key: simKey{"", k.id}, kind: event.Tombstone}
+	e.record.Key = []byte(k.id)
+	s.append(0, e)
+	s.readAll()
+	s.gone[0][int(e.record.Offset)] = true
+	s.put(k, event.Update, 0, "second")
+	s.send(true)
+	s.settle(0, s.answer(s.requests[0]))
+	if got := s.state[k].members; got["second"] == nil || got["first"] != nil {
+		t.Errorf("the API holds %v", got)
+	}
+	s.checkState()
+}
+
+// A delete that is left to be read again, and is older than what waits, ends nothing.
+func TestSim_AnOlderDeleteThatIsLeftEndsNothing(t *testing.T) {
+	t.Parallel()
+	s, k := newSimScript(t, 1), simKey{"s0", "c0"}
+	s.cfg.WindowBytes = 1600
+	s.process()
+	s.generation--
+	s.assign()
+	s.put(k, event.Update, 2, "first")
+	for range 2 { // the first one does not put a stream on hold
+		s.send(true)
+		s.settle(0, contactsync.Result{Kind: contactsync.Unauthorized, Status: 401})
+		s.pass(time.Minute)
+	}
+	s.put(k, event.Delete, 1, "")
+	if !s.again[0].parked[1] {
+		t.Fatal("the delete was not left")
+	}
+	if s.ended[0][0] {
+		t.Error("it has ended a newer state")
 	}
 }

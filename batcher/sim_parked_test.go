@@ -136,8 +136,8 @@ func (s *simRun) checkLeft(e *simEvent, cl *simClaim, again bool, full simMaybe)
 	return left
 }
 
-// leave notes that an event was left.
-func (m *simModel) leave(e *simEvent, cl *simClaim, again bool) {
+// leave notes that an event was left; fate is what had become of an update or a delete otherwise.
+func (m *simModel) leave(e *simEvent, cl *simClaim, fate string, again bool) {
 	if !again {
 		cl.open++
 	}
@@ -146,7 +146,7 @@ func (m *simModel) leave(e *simEvent, cl *simClaim, again bool) {
 		m.tombstone(r, again)
 		return
 	}
-	if cl.park(e, again); e.kind == event.Delete && !again {
+	if cl.park(e, again); e.kind == event.Delete && fate == simTaken && !again {
 		m.removeNamed(r, false, "delete")
 	}
 }

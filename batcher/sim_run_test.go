@@ -161,7 +161,7 @@ func (s *simRun) add(e *simEvent, claim contactsync.Claim, again bool) {
 	stale, letters := s.skippedStale(may != nil), s.window.DeadLettersPending()
 	s.window.Add(s.now, &ev)
 	if cl != nil && s.checkLeft(e, cl, again, full) {
-		s.model.leave(e, cl, again)
+		s.model.leave(e, cl, fate, again)
 		if e.kind != event.Update {
 			s.deletes[e.key.id]++
 		}
