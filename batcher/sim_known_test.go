@@ -1,6 +1,7 @@
 package batcher_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -205,5 +206,27 @@ func TestSim_AnOlderDeleteThatIsLeftEndsNothing(t *testing.T) {
 	}
 	if s.ended[0][0] {
 		t.Error("it has ended a newer state")
+	}
+}
+
+// A tombstone that is read again hides none that lies behind it in the log: what lies in front of
+// that one may still be older than what is known.
+func TestSim_ATombstoneThatIsReadAgainHidesNoLaterOne(t *testing.T) {
+	t.Parallel()
+	s, k := newSimScript(t, 1), simKey{"s0", "c0"}
+	named := simKey{"", k.id}
+	first, sent, late, last := &simEvent{key: named, kind: event.Tombstone}, &simEvent{key: k, order: simOrder{version: 2}}, &simEvent{key: k, order: simOrder{version: 1}}, &simEvent{key: named, kind: event.Tombstone}
+	for _, e := range []*simEvent{first, sent, late, last} {
+		s.append(0, e)
+	}
+	m, cl := s.model, s.model.claims[s.claim(0)]
+	m.remember(k, sent.order)
+	m.tombstone(simRead{cl, last}, true)
+	m.tombstone(simRead{cl, first}, true)
+	if must, may := m.fate(late, cl); must != simStale && !slices.Contains(may, simStale) {
+		t.Errorf("it must be %s, or may be one of %v", must, may)
+	}
+	if got := m.gone[named].origin; got != last.record.Position {
+		t.Errorf("the newest tombstone is at %v, want %v", got, last.record.Position)
 	}
 }

@@ -212,15 +212,19 @@ func (m *simModel) add(e *simEvent, claim contactsync.Claim, fate string, again 
 func (m *simModel) tombstone(r simRead, again bool) {
 	e := r.event
 	m.removeNamed(r, again, "tombstone")
-	if m.cfg.RememberContacts > 0 {
-		m.gone[e.key] = e.order
+	order := e.order
+	order.deleted = true
+	known := m.gone[e.key].origin
+	behind := again && known.TopicPartition == order.origin.TopicPartition && known.Offset > order.origin.Offset
+	if m.cfg.RememberContacts > 0 && !behind {
+		m.gone[e.key] = order
 	}
 	for k, known := range m.seen { // what comes after it is a new contact
 		if again && (known.origin.TopicPartition != e.record.TopicPartition || known.origin.Offset > e.record.Offset) {
 			continue // it came before
 		}
 		if k == e.key || e.key.stream == "" && k.id == e.key.id {
-			m.seen[k] = e.order
+			m.seen[k] = order
 		}
 	}
 }

@@ -13,6 +13,7 @@ type simOrder struct {
 	origin   contactsync.Position
 	time     time.Time // of the record at origin
 	replayed bool
+	deleted  bool // by a tombstone, which is at origin
 }
 
 // older reports whether a state must not follow another one that was accepted. Without
@@ -71,8 +72,7 @@ func (m *simModel) fate(e *simEvent, cl *simClaim) (must string, may []string) {
 	case forgets:
 		may = []string{simUnverifiable, simTaken}
 	}
-	tombstone := known == m.gone[e.key] || known == m.gone[simKey{"", e.key.id}]
-	if ordered && tombstone && known.origin.TopicPartition == e.record.TopicPartition && known.origin.Offset > e.record.Offset {
+	if ordered && known.deleted && known.origin.TopicPartition == e.record.TopicPartition && known.origin.Offset > e.record.Offset {
 		may = append(may, simTaken, simStale) // it is read again, and was deleted behind that: what was known before counts
 	}
 	if may != nil && deleted { // the tombstone may be forgotten, and what it deleted not
