@@ -67,7 +67,7 @@ func (s *requestSize) fell(now, since time.Time, rows, bytes int64) {
 		return // larger ones passed meanwhile, of others
 	}
 	s.rows = dimension{most: s.rows.most, limit: rows, took: rows}
-	s.bytes = dimension{most: s.bytes.most, limit: bytes, took: bytes}
+	s.bytes = dimension{most: s.bytes.most, limit: min(bytes, s.bytes.most), took: bytes} // one row may be larger than the most
 	s.changed = now
 }
 

@@ -182,6 +182,20 @@ func TestRequestSize_TellsRowsFromBytes(t *testing.T) {
 	}
 }
 
+// One row that is larger than a request may be says nothing of what requests may be.
+func TestRequestSize_StaysAsConfiguredAfterALargerRow(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	s, now := newRequestSize(&cfg), time.Unix(1_700_000_000, 0)
+	s.fell(now, now, 1, int64(cfg.MaxBytes)+1)
+	if _, bytes := s.next(); bytes != int64(cfg.MaxBytes) {
+		t.Errorf("requests have %d bytes, and may have %d", bytes, cfg.MaxBytes)
+	}
+	if s.bytes.limit != int64(cfg.MaxBytes) {
+		t.Errorf("without a trial they have %d bytes", s.bytes.limit)
+	}
+}
+
 // A row that the API finds too large in any company must not make the requests of
 // its neighbours smaller.
 func TestBatcher_OneRowTooLargeAmongMany(t *testing.T) {
