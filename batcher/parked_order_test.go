@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/contactsync/contactsync/internal/event"
 )
@@ -161,4 +162,69 @@ func TestWindow_ATombstoneIsNotBeforeWhatIsReadAgainInFrontOfIt(t *testing.T) {
 			t.Errorf("the tombstone is before what lies in front of it in the log: %v, what lies behind it: %v", s.deletedSince(key, at(31)), s.deletedSince(key, at(50)))
 		}
 	}
+}
+
+// A new contact counts anew behind the newest tombstone, although an older one was read again since
+// that was, for the sake of another stream.
+func TestWindow_ATombstoneThatIsReadAgainHidesNoLaterOne(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 24)
+	ready := w.hold("ready")
+	w.put(contactsOf("ready", 20)...)
+	w.versioned(event.Tombstone, "/x", 0)
+	w.versioned(event.Update, "ready/x", 9)
+	w.hold("dead")
+	w.put(contactsOf("dead", 20)...)
+	w.versioned(event.Tombstone, "/x", 0)
+	last := int64(len(w.log) - 1)
+	cl := w.claims.owned[testClaim]
+	for range 100 { // what was left of the one is sent as it is read again, and the other stays on hold
+		w.now = later(w.now, ready.health.backoff).Add(time.Minute)
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			if req.Batch.Stream == "dead" {
+				w.settle(req, refusedAsUnknown)
+			} else {
+				w.settle(req, allDelivered(req.Batch))
+			}
+		}
+		w.readOneAgain()
+	}
+	if cl.parked[ready.key()] != nil || !w.parked[last] {
+		t.Fatalf("left are %v: want all of the stream on hold, and the tombstones", w.parked)
+	}
+	w.drain()
+	for range 100 {
+		if w.readOneAgain() == event.Tombstone { // the first of the two
+			break
+		}
+	}
+	w.versioned(event.Update, "ready/x", 1)
+	if sent := w.drain(); !slices.ContainsFunc(sent, func(s string) bool { return strings.HasPrefix(s, "ready/x ") }) {
+		t.Errorf("sent %v, and not the contact that counts anew", sent)
+	}
+}
+
+// readOneAgain reads one event again, if there is one, and returns what it is.
+func (w *parkingWindow) readOneAgain() event.Kind {
+	a := w.again[testClaim]
+	for pass := w.parking().ReadAgain(w.now, testClaim); pass != 0; pass = w.parking().ReadAgain(w.now, testClaim) {
+		if pass != a.pass {
+			a.pass, a.next = pass, 0
+		}
+		if a.next == int64(len(w.log)) {
+			w.parking().ReadAgainDone(w.now, testClaim, pass, 0)
+			break
+		}
+		o := a.next
+		a.next++
+		if w.parked[o] {
+			delete(w.parked, o)
+			ev := *w.log[o]
+			ev.Again = true
+			w.Add(w.now, &ev)
+			w.noteParked()
+			return ev.Kind
+		}
+	}
+	return event.Broken
 }

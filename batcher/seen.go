@@ -119,6 +119,10 @@ func (s *seen) deletedSince(key contactKey, v version) bool {
 		if gone.Origin.TopicPartition == known.Origin.TopicPartition && gone.again > known.read && (elsewhere || gone.again < v.read) {
 			return true
 		}
+		// The newest may have been read again before an older one was, for the sake of another stream.
+		if gone.Origin.TopicPartition == known.Origin.TopicPartition && gone.again >= 0 && gone.read > known.read && !elsewhere && gone.read < v.read {
+			return true
+		}
 	}
 	return false
 }
