@@ -55,6 +55,7 @@ type poisonRun struct {
 	reasons     map[contactsync.Position]contactsync.Reason // of the dead letters that are due
 	deadLetters []check.DeadLetter
 	report      check.Report
+	again       int // states that may be applied again, because their owner has changed while a request had them
 }
 
 // deadStream is a stream of account a that the API does not know while there is poison.
@@ -182,7 +183,7 @@ func (r *poisonRun) judge(ctx context.Context) {
 	must(r.t, r.Stop())
 	in, err := r.Input(ctx)
 	must(r.t, err)
-	in.Reasons = r.reasons
+	in.Reasons, in.MaxDuplicates = r.reasons, r.again
 	r.deadLetters, r.report = in.DeadLetters, check.Run(in)
 }
 

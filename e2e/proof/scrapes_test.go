@@ -131,6 +131,7 @@ func (r *poisonRun) comeAndGo(ctx context.Context, o options, d time.Duration, s
 		least = 1
 	}
 	for began := time.Now(); rounds < least || time.Since(began) < d; rounds++ {
+		r.again += 2 * r.Config.Batcher.MaxRows // for each change of owner those of a request without an answer
 		r.host.Suspend()
 		r.putMore(ctx, rounds)
 		must(r.t, harness.Wait(ctx, func() bool {
