@@ -21,6 +21,9 @@ import (
 // fault. The rows of the stream that has the fault count too. Time is virtual, for a busy machine makes
 // every event seconds old: the service's loop and HTTP client talk to the API's server over connections in memory.
 func TestBeside(t *testing.T) {
+	if testing.Short() { // nothing races in virtual time that does not race elsewhere
+		t.Skip("it computes much: make beside")
+	}
 	for _, api := range models {
 		t.Run(api.String(), func(t *testing.T) {
 			var results []besideResult
