@@ -116,8 +116,7 @@ func (s *scrapes) judge(f *figures) {
 	}
 }
 
-// comeAndGo has a second replica join and leave, three times at least, or once in a short
-// test; each while the API is away and more waits than the window holds. It returns how
+// comeAndGo has a second replica join and leave, three times at least; each while the API is away and more waits than the window holds. It returns how
 // often that was.
 func (r *poisonRun) comeAndGo(ctx context.Context, o options, d time.Duration, seen *scrapes) (rounds int) {
 	r.t.Helper()
@@ -126,11 +125,7 @@ func (r *poisonRun) comeAndGo(ctx context.Context, o options, d time.Duration, s
 	owns := func(replica *harness.Replica, n float64) func() bool {
 		return func() bool { return replica.Series().Value("consumer_assigned_partitions") == n }
 	}
-	least := 3
-	if testing.Short() {
-		least = 1
-	}
-	for began := time.Now(); rounds < least || time.Since(began) < d; rounds++ {
+	for began := time.Now(); rounds < 3 || time.Since(began) < d; rounds++ {
 		r.again += 2 * r.Config.Batcher.MaxRows // for each change of owner those of a request without an answer
 		r.host.Suspend()
 		r.putMore(ctx, rounds)
