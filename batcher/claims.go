@@ -53,6 +53,10 @@ type source struct {
 
 func (s source) time() time.Time { return time.UnixMilli(s.at) }
 
+func (s source) position() contactsync.Position {
+	return contactsync.Position{TopicPartition: s.claim.TopicPartition, Offset: s.offset}
+}
+
 // live reports whether events are of the present generation. Those of one contact or
 // dead letter are all of the same one, because a generation ends as a whole.
 func live(sources []source) bool { return len(sources) > 0 && sources[0].claim.live }

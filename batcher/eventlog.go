@@ -227,7 +227,7 @@ func (l *eventLog) full(s *snapshot) {
 func (l *eventLog) parked(now time.Time, key streamKey, from source) {
 	if l.due(now, "parked streams") {
 		l.add(slog.LevelWarn, "streams on hold have their part of the window: from here on events of the stream are not kept, and are read again when it is no longer on hold; contactsync_consumer_parked_records counts them",
-			"account", key.account, "stream", key.name, "from", contactsync.Position{TopicPartition: from.claim.TopicPartition, Offset: from.offset}.String())
+			"account", key.account, "stream", key.name, "from", from.position().String())
 	}
 }
 

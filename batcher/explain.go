@@ -234,19 +234,15 @@ func (x *explanation) pending(first *contact) {
 // merged adds all but the last of some events, which are part of the newest.
 func (x *explanation) merged(sources []source, newest EventStatus) {
 	for _, s := range sources[:len(sources)-1] {
-		at := contactsync.Position{TopicPartition: s.claim.TopicPartition, Offset: s.offset}
-		x.add(EventStatus{Position: at.String(), Account: newest.Account, Recorded: s.time(), State: EventMerged, Into: newest.Position})
+		x.add(EventStatus{Position: s.position().String(), Account: newest.Account, Recorded: s.time(), State: EventMerged, Into: newest.Position})
 	}
 }
 
 // deadLetters adds those that Kafka has not acknowledged.
 func (x *explanation) deadLetters(key contactKey) {
 	add := func(d *DeadLetter, waits string) {
-		account := ""
-		if d.key != (contactKey{}) {
-			account = d.key.stream.account
-		}
-		if d.Stream != key.stream.name || contactsync.FoldID(d.Contact) != key.id || account != key.stream.account || len(d.sources) == 0 {
+		account := d.key.stream.account // empty where the event could not be read
+		if d.Stream != key.stream.name || account != key.stream.account || contactsync.FoldID(d.Contact) != key.id || len(d.sources) == 0 {
 			return
 		}
 		newest := EventStatus{

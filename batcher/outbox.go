@@ -90,7 +90,7 @@ func (o *outbox) add(d *DeadLetter) {
 	}
 	d.Positions = make([]contactsync.Position, len(d.sources))
 	for i, s := range d.sources {
-		d.Positions[i] = contactsync.Position{TopicPartition: s.claim.TopicPartition, Offset: s.offset}
+		d.Positions[i] = s.position()
 	}
 	d.charge = contactOverhead + recordBytes(&d.Record) + (sourceBytes+positionBytes)*int64(len(d.sources))
 	if d.applied != nil {
