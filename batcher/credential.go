@@ -100,13 +100,3 @@ func (a *account) probing(now time.Time) (all, due bool, next time.Time) {
 	}
 	return len(a.credentials) > 0, due, next
 }
-
-// waitingReady returns the ready streams of an account of which one may fall due by itself: none where all of them wait for
-// a probe.
-func (s *schedule) waitingReady(a *account, now time.Time) []*stream {
-	if all, _, _ := a.probing(now); all {
-		return nil
-	}
-	s.visits += len(a.ready.streams)
-	return a.ready.streams
-}

@@ -316,12 +316,17 @@ func (s *schedule) wake(now time.Time) time.Time {
 			if len(a.waiting.streams) > 0 {
 				next = a.waiting.streams[0].due
 			}
-			_, _, probe := a.probing(now)
+			all, _, probe := a.probing(now)
 			next = earlier(next, probe)
 			if len(a.ready.streams) > 0 && a.spareAgain.After(now) {
 				next = earlier(next, a.spareAgain)
 			}
-			for _, st := range s.waitingReady(a, now) { // what is no regular work has to wait
+			ready := a.ready.streams
+			if all {
+				ready = nil // they wait for the probe
+			}
+			s.visits += len(ready)
+			for _, st := range ready { // what is no regular work has to wait
 				due := never
 				switch {
 				case st.signer.held && st.signer.inFlight == 0:
