@@ -134,6 +134,21 @@ func (w *parkingWindow) drain() (sent []string) {
 	return sent
 }
 
+// readAll reads what is parked again, with what is sent of it accepted, until nothing is left.
+// It returns what was sent, in order.
+func (w *parkingWindow) readAll(st *stream) (sent []string) {
+	w.t.Helper()
+	for range 10 {
+		w.now = later(w.now, st.health.backoff)
+		sent = append(sent, w.drain()...)
+		w.readAgain(1000)
+	}
+	if n := len(w.parked); n > 0 {
+		w.t.Fatalf("%d events are still parked", n)
+	}
+	return sent
+}
+
 // readEnded reads an event of a contact that had ended under an earlier owner, and returns what
 // is sent then.
 func (w *parkingWindow) readEnded(id string, again bool) (sent []string) {

@@ -144,6 +144,16 @@ func TestWindow_ARefusalOfAllRowsIsAboutTheStream(t *testing.T) {
 	}
 }
 
+// addBadAndGood adds contacts of which the first are bad.
+func (w *testWindow) addBadAndGood(bad, good int) {
+	for i := range bad {
+		w.add(fmt.Sprint("bad", i))
+	}
+	for i := range good {
+		w.add(fmt.Sprint("c", bad+i))
+	}
+}
+
 // It takes six calls to tell, and fewer than three contacts tell nothing of their stream.
 func TestWindow_AFewCallsTellARefusedStreamFromBadRows(t *testing.T) {
 	t.Parallel()
@@ -154,13 +164,7 @@ func TestWindow_AFewCallsTellARefusedStreamFromBadRows(t *testing.T) {
 		held       bool
 	}{{1, 0, 1, 1, false}, {2, 0, 3, 2, false}, {100, 0, 6, 0, true}, {100, 99, 14, 1, false}} {
 		w := newTestWindow(t, nil)
-		for i := range tt.rows {
-			id := fmt.Sprint("c", i)
-			if i < tt.rows-tt.good {
-				id = fmt.Sprint("bad", i)
-			}
-			w.add(id)
-		}
+		w.addBadAndGood(tt.rows-tt.good, tt.good)
 		calls, st := 0, w.schedule.streams[streamKey{"a", "st"}]
 		for ; len(st.contacts) > 0 && st.health.hold == nil && calls < 100; calls++ {
 			req := w.send()
@@ -340,13 +344,7 @@ func TestWindow_AFewCallsTellAStreamThatIsGone(t *testing.T) {
 			f := w.send()
 			w.settle(f, allDelivered(f.Batch))
 		}
-		for i := range tt.rows {
-			id := fmt.Sprint("c", i)
-			if i < tt.rows-tt.good {
-				id = fmt.Sprint("bad", i)
-			}
-			w.add(id)
-		}
+		w.addBadAndGood(tt.rows-tt.good, tt.good)
 		calls, st := 0, w.schedule.streams[streamKey{"a", "st"}]
 		for ; (len(st.contacts) > 1 || tt.good == 0) && st.health.hold == nil && calls < 100; calls++ {
 			req := w.send()

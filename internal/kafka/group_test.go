@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/lab/broker"
 	"github.com/contactsync/contactsync/internal/lab/logbuffer"
 )
 
@@ -292,18 +293,7 @@ func TestGroup_SaysWhichRightIsMissing(t *testing.T) {
 			}
 		}
 		b.broker.Cluster.ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
-			res := req.ResponseKind().(*kmsg.OffsetCommitResponse)
-			for _, topic := range req.(*kmsg.OffsetCommitRequest).Topics {
-				t := kmsg.NewOffsetCommitResponseTopic()
-				t.Topic, t.TopicID = topic.Topic, topic.TopicID
-				for _, p := range topic.Partitions {
-					of := kmsg.NewOffsetCommitResponseTopicPartition()
-					of.Partition, of.ErrorCode = p.Partition, code
-					t.Partitions = append(t.Partitions, of)
-				}
-				res.Topics = append(res.Topics, t)
-			}
-			return res, nil, true
+			return broker.RefusedCommit(req, code), nil, true
 		})
 		failed, err := g.Commit(t.Context(), gen, []kafka.Committed{{TopicPartition: partition(0), Offset: 1}})
 		if err == nil {
