@@ -222,8 +222,9 @@ func FuzzRecords(f *testing.F) {
 		f.Add(compressed(name, 100))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		// A decompressor has a window of 8 MiB, which is kept, unless the collector or the race detector empties the pool.
-		defer bounded.Within(t, 32<<20+100*len(data))()
+		// A decompressor has a window of 8 MiB, one for each of two batches, which is kept unless the
+		// collector or the race detector empties the pool.
+		defer bounded.Within(t, 1<<20+2*(8<<20)+100*len(data))()
 		if len(data) > 61 { // most are refused for their checksum: try what is behind it too
 			b := kmsg.RecordBatch{Magic: 2, FirstOffset: 5, LastOffsetDelta: 100, Attributes: int16(data[22] & 15), NumRecords: int32(data[60] % 100), Records: data[61:]}
 			check(t, kafkatest.Seal(b))
