@@ -2,6 +2,7 @@ package contactsync
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,6 +16,11 @@ func FuzzParsePosition(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
+	refusals := []string{ // all that it may say: nothing of the text, which may be a contact's name on the command line
+		"read position: a part is missing: want topic/partition@offset",
+		"read position: the partition is not a number: want topic/partition@offset",
+		"read position: the offset is not a number: want topic/partition@offset",
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		defer bounded.Within(t, 1<<20+100*len(text))()
 		p, err := ParsePosition(text)
@@ -22,8 +28,8 @@ func FuzzParsePosition(f *testing.F) {
 			if p != (Position{}) {
 				t.Fatalf("%q: position %v beside the error %v", text, p, err)
 			}
-			if len(text) > 3 && strings.Contains(err.Error(), text) {
-				t.Fatalf("the error repeats what it could not read: %v", err)
+			if !slices.Contains(refusals, err.Error()) {
+				t.Fatalf("%q: the error may repeat what it could not read: %v", text, err)
 			}
 			return
 		}
