@@ -91,6 +91,9 @@ type accountHealth struct {
 	size        requestSize
 	answered    lastMinute
 	deadLetters lastMinute // of the refused ones those that became dead letters
+
+	suspectsPassed int       // alone, since one failed
+	acquitted      time.Time // when it was seen last that the rows had not been the cause
 }
 
 // credential is what the API's answers say of what signs for streams of an account: all of them, or
@@ -128,6 +131,9 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 	st.health.credentialsRefused = d.credentialsRefused
 	if req.trial {
 		st.account.health.size.trying = false
+	}
+	if req.group != nil && req.group.suspect {
+		st.account.health.suspectsAnswered(now, req.rows, r, d.backOff)
 	}
 	switch says := d.size; {
 	case says == sizeFits && r.Kind == contactsync.Answered && (len(r.Rows) < len(req.rows) || slices.ContainsFunc(r.Rows, unresolved)):
@@ -335,7 +341,11 @@ func (h *health) learnSize(now time.Time, req *Request, says sizeAnswer) {
 	}
 	if req.group != nil && req.group.split != nil && req.group.split.answered(says == sizeFits) {
 		whole := req.group.split
-		size.tooLarge(now, int64(whole.rows), whole.bytes)
+		if req.group.suspect {
+			size.fell(now, req.group.since, rows, bytes)
+		} else {
+			size.tooLarge(now, int64(whole.rows), whole.bytes)
+		}
 		h.log.add(slog.LevelWarn, "a request was too large for the API: smaller ones are sent from now on", "account", a.id,
 			"rows", size.rows.limit, "bytes", size.bytes.limit, "refused_rows", whole.rows, "refused_bytes", whole.bytes)
 	}

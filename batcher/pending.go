@@ -214,8 +214,14 @@ func (p *pending) sendApart(st *stream, g *group) {
 // dissolve puts the rows back of groups that are due and need not stay together, or
 // with all, of every one that is due: suspect ones behind the others then. It reports whether there were any.
 func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
-	most := st.account.health.size.rows.limit
-	for g := st.retries.dissolve(now, most, all); g != nil; g = st.retries.dissolve(now, most, all) {
+	h := &st.account.health
+	next := func() *group { return st.retries.dissolve(now, h.size.rows.limit, h.acquitted, all) }
+	for g := next(); g != nil; g = next() {
+		if g.rows > 0 && g.acquitted(h.acquitted) {
+			for c := g.head; c != nil; c = c.next {
+				c.suspicion = suspicion{}
+			}
+		}
 		if all && g.suspect {
 			for _, c := range g.takeAll() {
 				p.queue(c)

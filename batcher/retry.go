@@ -131,11 +131,11 @@ func (r *retries) take(now time.Time, regular bool) *group {
 }
 
 // dissolve removes and returns a group that is due and need not stay together: a loose
-// one, an empty one, a suspect one of more rows than requests may have by now, or with all
+// one, an empty one, a suspect one of more rows than requests may have by now or that was acquitted, or with all
 // any. It returns nil where there is none.
-func (r *retries) dissolve(now time.Time, most int64, all bool) *group {
+func (r *retries) dissolve(now time.Time, most int64, acquitted time.Time, all bool) *group {
 	for i, g := range r.groups {
-		if g.rows == 0 || !g.due.After(now) && (g.loose || g.suspect && int64(g.rows) > most || all) {
+		if g.rows == 0 || !g.due.After(now) && (g.loose || g.suspect && int64(g.rows) > most || g.acquitted(acquitted) || all) {
 			return r.remove(i)
 		}
 	}

@@ -1,6 +1,11 @@
 package batcher
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
 
 // A request can fail for one of its rows: a gateway dislikes a word, the API breaks at a
 // character. So a row that is in failing requests again and again while others of its
@@ -12,6 +17,9 @@ const (
 	// othersMayFail is how large a share of the stream's other requests may fail meanwhile
 	// for a row to be set aside: above it, the API fails whatever the rows.
 	othersMayFail = 0.05
+	// acquitAfter is how many suspect rows of an account must pass alone, one after the other and
+	// none of them fail, for all that were suspect before to be believed: what failed was the API.
+	acquitAfter = 6
 )
 
 // suspicion is what speaks for a row being the cause of requests that failed. It is of
@@ -42,6 +50,24 @@ func (s *suspicion) failed(now time.Time) {
 // some were settled at a time.
 func (s *suspicion) suspect(settled time.Time) bool {
 	return s.failures >= suspectAfter && settled.After(s.since)
+}
+
+// suspectsAnswered notes what came of a request of suspect rows, for all that are suspect in the account.
+func (h *accountHealth) suspectsAnswered(now time.Time, rows []*contact, r contactsync.Result, failed bool) {
+	switch {
+	case failed && r.MayBeRows:
+		h.suspectsPassed = 0
+	case len(rows) == 1 && rows[0].suspicion.failures >= suspectAfter && slices.ContainsFunc(r.Rows, delivered):
+		if h.suspectsPassed++; h.suspectsPassed >= acquitAfter {
+			h.acquitted = now
+		}
+	}
+}
+
+// acquitted reports whether a group is of suspect rows, none of which made a request fail after a time when it
+// became known that the API had failed whatever the rows.
+func (g *group) acquitted(at time.Time) bool {
+	return g.suspect && g.head.suspicion.failures >= suspectAfter && !g.since.After(at)
 }
 
 // failedAlone notes that a request with this row alone failed.

@@ -17,6 +17,7 @@ type lifetime struct {
 	*testWindow
 	streams []string
 	every   time.Duration // between two events of a stream
+	ids     int           // contacts of a stream
 	budget  time.Duration // between two calls; 0 for any number
 	latency time.Duration
 	answer  func(now time.Time, b contactsync.Batch) contactsync.Result
@@ -55,7 +56,7 @@ func (l *lifetime) Admit(now time.Time, _ string, _ bool) (func(time.Time, conta
 
 func newLifetime(t *testing.T, streams int, change func(*Config)) *lifetime {
 	l := &lifetime{
-		testWindow: newTestWindow(t, change), every: 2 * time.Second, latency: 100 * time.Millisecond,
+		testWindow: newTestWindow(t, change), every: 2 * time.Second, ids: 50, latency: 100 * time.Millisecond,
 		added: map[string]time.Time{}, ages: map[string][]time.Duration{},
 	}
 	cfg := DefaultConfig()
@@ -77,7 +78,7 @@ func (l *lifetime) live(d time.Duration, feed bool) {
 	for end := l.now.Add(d); l.now.Before(end); l.now = l.now.Add(lifeStep) {
 		if feed && l.now.UnixNano()%int64(l.every) < int64(lifeStep) {
 			for _, s := range l.streams {
-				l.change(s, fmt.Sprint("c", l.events%50))
+				l.change(s, fmt.Sprint("c", l.events%l.ids))
 				l.events++
 			}
 		}
@@ -267,6 +268,66 @@ func TestWindow_AnOutageMakesNoDeadLetters(t *testing.T) {
 			}
 			t.Logf("%d calls during it, %d failed", during, l.failed)
 		})
+	}
+}
+
+// Where an API fails at random, many rows are in three requests that fail, and all are tried apart. When it is
+// well again a few of them show it, and the others go back to where full requests are made of them. Nor
+// is it taken for the size of requests that smaller ones pass, while larger ones do, too.
+func TestWindow_AnAPIThatFailsAtRandomCondemnsNoRows(t *testing.T) {
+	t.Parallel()
+	for _, failing := range []int{3, 5, 7} { // of ten requests
+		t.Run(fmt.Sprint(failing, " of ten"), func(t *testing.T) {
+			t.Parallel()
+			l, rnd := newLifetime(t, 10, func(c *Config) { c.MaxRows = 20 }), rand.New(rand.NewPCG(1, 2))
+			l.ids, l.every, l.budget, l.offset = 1000, 700*time.Millisecond, time.Second, 100_000
+			lowered := 0
+			l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result {
+				if l.schedule.account("a").health.size.lowered() {
+					lowered++
+				}
+				if rnd.IntN(10) < failing {
+					return fails
+				}
+				return allDelivered(b)
+			}
+			l.live(time.Hour, true)
+			if lowered > l.calls*2/3 {
+				t.Errorf("%d of %d requests were made smaller", lowered, l.calls)
+			}
+			calls, left := l.calls, l.pending.contacts
+			l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
+			l.live(10*time.Minute, false)
+			t.Logf("%d of %d requests were smaller; %d contacts were left, and took %d calls", lowered, calls, left, l.calls-calls)
+			if l.pending.contacts > 0 || l.calls-calls > left/20+150 || len(l.letters) > 0 {
+				t.Errorf("%d contacts were left of %d after ten minutes and %d calls, %d dead letters", l.pending.contacts, left, l.calls-calls, len(l.letters))
+			}
+		})
+	}
+}
+
+// Where rows are the cause, those of a request that were not pass alone beside those that fail, and acquit none.
+func TestWindow_BadRowsAreNotAcquitted(t *testing.T) {
+	t.Parallel()
+	l := newLifetime(t, 4, nil)
+	l.budget = time.Second
+	l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result {
+		if hasRow(b, "bad0", "bad1", "bad2", "bad3", "bad4") {
+			return fails
+		}
+		return allDelivered(b)
+	}
+	l.live(time.Minute, true)
+	for i := range 5 {
+		for _, s := range l.streams {
+			l.change(s, fmt.Sprint("bad", i))
+			l.change(s, fmt.Sprint("good", i))
+		}
+	}
+	l.live(30*time.Minute, true)
+	h := &l.schedule.account("a").health
+	if !h.acquitted.IsZero() || len(l.letters) != 20 {
+		t.Errorf("acquitted at %v, %d of 20 dead letters", h.acquitted, len(l.letters))
 	}
 }
 
