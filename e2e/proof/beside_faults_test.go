@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/contactsync/contactsync/internal/lab/check"
 	"github.com/contactsync/contactsync/internal/lab/feed"
 	"github.com/contactsync/contactsync/internal/lab/harness"
 	"github.com/contactsync/contactsync/internal/lab/stub"
@@ -124,20 +125,29 @@ func spellings(n int) feed.Event {
 
 // healthyEvent is the n-th state of a contact of a stream.
 func healthyEvent(stream, contact, n int) feed.Event {
-	c := feed.Contact{Stream: feed.StreamName(stream), ID: fmt.Sprintf("6964af60%016x", contact)}
+	c := feed.Contact{Stream: feed.StreamName(stream), ID: healthyID(contact)}
 	return feed.NewUpdate(c, contact, int64(n), feed.Update)
 }
 
+func healthyID(contact int) string { return fmt.Sprintf("6964af60%016x", contact) }
+
+// simulated is an API of either model without an address.
+type simulated interface {
+	http.Handler
+	check.API
+	Turn(rule string, on bool) bool
+}
+
 // brokenAPI is a model of the API with faults.
-func brokenAPI(t *testing.T, api model, rules []stub.Rule) http.Handler {
+func brokenAPI(t *testing.T, api model, rules []stub.Rule) simulated {
 	const latency = 200 * time.Millisecond
 	if api == vendorAPI {
 		cfg := vendorapi.Config{Accounts: []vendorapi.Account{harness.VendorAccount("a")}, Latency: latency}
 		for _, rule := range rules {
 			cfg.Rules = append(cfg.Rules, vendorRule(rule))
 		}
-		v := vendorapi.New(cfg)
-		t.Cleanup(v.Close)
+		v := harness.NewVendor(cfg)
+		t.Cleanup(v.API.Close)
 		return v
 	}
 	cfg := stub.DefaultConfig()

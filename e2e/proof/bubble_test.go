@@ -32,6 +32,7 @@ import (
 // window, the budget and the real HTTP client, over connections in memory to a real HTTP server.
 type bubble struct {
 	t       *testing.T
+	network *memory
 	reg     *prometheus.Registry
 	decoder *event.Decoder
 	batcher *batcher.Batcher
@@ -65,7 +66,8 @@ func newBubble(t *testing.T, api http.Handler, change func(*config.Config)) *bub
 		change(&cfg)
 	}
 	set, discard := metrics.New(b.reg), slog.New(slog.DiscardHandler)
-	network := &memory{conns: make(chan net.Conn), done: make(chan struct{})}
+	network := &memory{conns: make(chan net.Conn), done: make(chan struct{}), open: map[net.Conn]bool{}}
+	b.network = network
 	server := &http.Server{Handler: api, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), ReadHeaderTimeout: time.Minute}
 	client, err := upstream.New(cfg.Upstream, upstream.Deps{Log: discard, Metrics: &set.Upstream, Version: "lab", Dial: network.dial})
 	must(t, err)
@@ -175,42 +177,4 @@ func (b *bubble) calls(purpose string) (n float64) {
 // spread is a time that is mean on the average, as between events that know nothing of each other.
 func spread(random *rand.Rand, mean time.Duration) time.Duration {
 	return time.Duration(random.ExpFloat64() * float64(mean))
-}
-
-// memory is a network within the process.
-type memory struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-// Accept implements net.Listener.
-func (m *memory) Accept() (net.Conn, error) {
-	select {
-	case c := <-m.conns:
-		return c, nil
-	case <-m.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (m *memory) Close() error {
-	m.once.Do(func() { close(m.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (m *memory) Addr() net.Addr { return &net.UnixAddr{Name: "memory", Net: "memory"} }
-
-func (m *memory) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case m.conns <- theirs:
-		return ours, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-m.done:
-		return nil, net.ErrClosed
-	}
 }

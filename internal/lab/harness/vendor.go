@@ -50,8 +50,13 @@ func (r *Run) AddVendor(cfg vendorapi.Config) (*Vendor, error) {
 
 // StartVendor starts the second model of the API without a run.
 func StartVendor(addr string, cfg vendorapi.Config) (*Vendor, error) {
-	v := &Vendor{start: time.Now(), API: vendorapi.New(cfg)}
+	v := NewVendor(cfg)
 	return v, v.listen(addr)
+}
+
+// NewVendor returns the second model of the API without an address: an http.Handler.
+func NewVendor(cfg vendorapi.Config) *Vendor {
+	return &Vendor{start: time.Now(), API: vendorapi.New(cfg)}
 }
 
 func (v *Vendor) listen(addr string) error {

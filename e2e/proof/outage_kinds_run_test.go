@@ -1,0 +1,161 @@
+//go:build proof
+
+package proof
+
+import (
+	"cmp"
+	"crypto/tls"
+	"crypto/x509"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync/internal/config"
+	"github.com/contactsync/contactsync/internal/lab/authority"
+	"github.com/contactsync/contactsync/internal/lab/check"
+	"github.com/contactsync/contactsync/internal/lab/feed"
+	"github.com/contactsync/contactsync/internal/lab/stub"
+)
+
+const (
+	outageStreams  = 10
+	outageContacts = 1000             // in all streams
+	outageRate     = 8                // events a second, three quarters of what the account's calls carry
+	outageRows     = 12               // of a request, at most
+	outageBefore   = 7 * time.Minute  // and what is compared with is the last five of them
+	outageAfter    = 15 * time.Minute // so long events arrive after its end
+	outageBack     = 10 * time.Minute // until all is as before
+)
+
+var outageStream = feed.StreamName(0) // where it is about one
+
+// outageResult is what is known after a run.
+type outageResult struct {
+	kind              outageKind
+	before, meanwhile pace
+	back, drained     time.Duration // from its end
+	letters, left     int
+	report            check.Report
+}
+
+// playOutage plays one kind.
+func playOutage(t *testing.T, api model, kind outageKind) outageResult {
+	var rules []stub.Rule
+	if kind.rule.Answer != nil {
+		kind.rule.Name, kind.rule.Off = kind.name, true
+		rules = append(rules, kind.rule)
+	}
+	host := brokenAPI(t, api, rules)
+	var good, bad *tls.Certificate
+	r := newBubble(t, host, func(cfg *config.Config) {
+		cfg.Batcher.MaxRows = outageRows
+		if kind.secure {
+			good, bad = certificates(t, cfg)
+		}
+	})
+	r.network.cert = good
+	turn := func(on bool) {
+		switch {
+		case len(rules) > 0:
+			host.Turn(kind.name, on)
+		case kind.secure && on:
+			r.network.change(func() { r.network.cert = bad })
+		case kind.secure:
+			r.network.change(func() { r.network.cert = good })
+		default:
+			r.network.change(func() { r.network.refuses = on })
+		}
+	}
+	start := time.Now()
+	from := start.Add(outageBefore)
+	to := from.Add(kind.lasts)
+	go func() {
+		time.Sleep(time.Until(from))
+		for on := true; time.Now().Before(to); on = !on {
+			turn(on)
+			time.Sleep(cmp.Or(kind.flap, kind.lasts))
+		}
+		turn(false)
+	}()
+	truth := outageEvents(r, to.Add(outageAfter))
+	time.Sleep(outageBack)
+
+	in := check.Input{Manifest: truth, MaxDuplicates: 3 * outageRows} // of requests that were cut
+	in.APIs(host)
+	got := outageResult{kind: kind, report: check.Run(in), letters: r.letters, back: outageAfter}
+	got.before = paceOf(in.Calls, kind.stream, from.Add(-5*time.Minute).Sub(start), from.Sub(start))
+	got.meanwhile = paceOf(in.Calls, kind.stream, from.Sub(start), to.Sub(start))
+	for after := time.Duration(0); after < outageAfter; after += 10 * time.Second {
+		at := to.Add(after).Sub(start)
+		if now := paceOf(in.Calls, kind.stream, at, at+time.Minute); now.calls > got.before.calls*0.9 && now.rows > got.before.rows*0.9 {
+			got.back = after + time.Minute
+			break
+		}
+	}
+	for _, e := range r.ages {
+		if e.opened.Before(to) {
+			got.drained = max(got.drained, e.opened.Add(e.age).Sub(to))
+		}
+	}
+	got.left = len(r.opened)
+	return got
+}
+
+// outageEvents has events arrive until a time: each second some, of the streams in turn.
+func outageEvents(r *bubble, until time.Time) *feed.Manifest {
+	arrivals := rand.New(rand.NewPCG(1, 2)) // alike in all runs
+	truth := &feed.Manifest{Topics: []string{r.claim(0).Topic}}
+	for i := range outageContacts {
+		truth.Contacts = append(truth.Contacts, feed.Contact{Stream: feed.StreamName(i % outageStreams), ID: healthyID(i)})
+	}
+	for n := 0; time.Now().Before(until); n++ {
+		contact := n%outageStreams + outageStreams*arrivals.IntN(outageContacts/outageStreams)
+		seq := int64(n + 1)
+		truth.Records = append(truth.Records, feed.Record{Offset: r.offset[0], Seq: seq, Contact: int32(contact)})
+		r.add(0, feed.NewUpdate(truth.Contacts[contact], contact, seq, feed.Update))
+		if n%outageRate == 0 {
+			time.Sleep(time.Second)
+		}
+	}
+	return truth
+}
+
+// pace is how fast the API is called.
+type pace struct {
+	calls float64 // a minute, of those that had rows applied
+	rows  float64 // a call
+}
+
+// paceOf is the pace in a span of time, of one stream or of all.
+func paceOf(calls []stub.Call, stream string, from, to time.Duration) pace {
+	n, rows := 0, 0
+	for _, c := range calls {
+		if at := time.Duration(c.Received); at < from || at >= to || c.Order == 0 || stream != "" && c.Stream != stream {
+			continue
+		}
+		n++
+		rows += len(c.Rows)
+	}
+	return pace{calls: float64(n) / (to - from).Minutes(), rows: float64(rows) / float64(max(n, 1))}
+}
+
+// certificates are a server's that the service trusts, and another that it does not.
+func certificates(t *testing.T, cfg *config.Config) (good, bad *tls.Certificate) {
+	t.Helper()
+	var pairs [2]tls.Certificate
+	for i := range pairs {
+		a, err := authority.New()
+		must(t, err)
+		pairs[i], err = a.Issue(x509.Certificate{DNSNames: []string{"api.test"}})
+		must(t, err)
+		if i == 0 {
+			cfg.Upstream.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+			must(t, os.WriteFile(cfg.Upstream.CAFile, a.PEM, 0o600))
+		}
+	}
+	account := &cfg.Upstream.Accounts[0]
+	account.Host, account.AllowPlaintext = "https://api.test", false
+	return &pairs[0], &pairs[1]
+}
