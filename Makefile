@@ -23,7 +23,7 @@ PROVE := $(GO) test -tags proof -count=1 -timeout 10m -v ./e2e/proof -run
 answers: ## play every answer of docs/answers.md, and every variant of the vendor's page, to the service, and check how the events end
 	$(PROVE) '^TestAnswers'
 
-limits: ## limits of rows that the API does not tell: how many calls finding them costs
+limits: ## limits of requests that the API does not tell, found by resets, time-outs or rows that it drops, in virtual time: how many calls that costs
 	$(PROVE) '^TestLimits'
 
 poison: ## bad events, rows and answers beside healthy traffic, and what they cost it, on both models of the API
@@ -210,7 +210,7 @@ dashboard: ## every query of the dashboard asked of a real Prometheus, and the p
 	$(GO) test -tags alerts -count=1 -timeout 6m -v -run '^TestDashboard$$' ./e2e/alerts -args -answers $(abspath $(CACHE)/dashboard)
 	cd $(BOARD) && $(GO) run . -rules $(abspath $(CACHE)/dashboard/rules.yaml) -draw $(abspath $(CACHE)/dashboard/answers.json)
 
-ci: vet lint docs-check chart rules page race e2e fuzz-short answers poison beside outage soak-short mutants-sample test ## what continuous integration runs
+ci: vet lint docs-check chart rules page race e2e fuzz-short answers poison beside outage limits soak-short mutants-sample test ## what continuous integration runs
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE)

@@ -3,8 +3,10 @@
 package proof
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -22,6 +24,7 @@ import (
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/event"
+	"github.com/contactsync/contactsync/internal/lab/check"
 	"github.com/contactsync/contactsync/internal/lab/feed"
 	"github.com/contactsync/contactsync/internal/lab/stub"
 	"github.com/contactsync/contactsync/metrics"
@@ -36,6 +39,8 @@ type bubble struct {
 	reg     *prometheus.Registry
 	decoder *event.Decoder
 	batcher *batcher.Batcher
+	truth   feed.Manifest // of what was put in
+	note    string        // that each contact of it has besides
 
 	mu      sync.Mutex
 	offset  [2]int64 // next of each partition
@@ -107,6 +112,32 @@ func (b *bubble) add(partition int32, ev feed.Event) {
 	}
 	read := b.decoder.Decode(contactsync.Record{Position: at, Generation: 1, Time: time.Now(), Key: ev.Key, Value: ev.Value})
 	must(b.t, b.batcher.Add(b.t.Context(), []event.Event{read}))
+}
+
+// populate makes contacts, of streams in turn, for put.
+func (b *bubble) populate(streams, contacts int) {
+	b.truth = feed.Manifest{Topics: []string{b.claim(0).Topic}}
+	for i := range contacts {
+		b.truth.Contacts = append(b.truth.Contacts, feed.Contact{Stream: feed.StreamName(i % streams), ID: healthyID(i)})
+	}
+}
+
+// put lets the service read a state of the n-th contact.
+func (b *bubble) put(n int, seq int64) {
+	b.t.Helper()
+	b.truth.Records = append(b.truth.Records, feed.Record{Offset: b.offset[0], Seq: seq, Contact: int32(n)})
+	ev := feed.NewUpdate(b.truth.Contacts[n], n, seq, feed.Update)
+	if b.note != "" {
+		ev.Value = fmt.Appendf(bytes.TrimSuffix(ev.Value, []byte("}}")), `,"note":%q}}`, b.note)
+	}
+	b.add(0, ev)
+}
+
+// judge has the checker compare what was put in with what an API has applied. So many states may be applied again.
+func (b *bubble) judge(api check.API, again int) (check.Input, check.Report) {
+	in := check.Input{Manifest: &b.truth, MaxDuplicates: again}
+	in.APIs(api)
+	return in, check.Run(in)
 }
 
 // Done implements batcher.Acker.

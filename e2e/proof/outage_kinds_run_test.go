@@ -79,12 +79,11 @@ func playOutage(t *testing.T, api model, kind outageKind) outageResult {
 		}
 		turn(false)
 	}()
-	truth := outageEvents(r, to.Add(outageAfter))
+	outageEvents(r, to.Add(outageAfter))
 	time.Sleep(outageBack)
 
-	in := check.Input{Manifest: truth, MaxDuplicates: 3 * outageRows} // of requests that were cut
-	in.APIs(host)
-	got := outageResult{kind: kind, report: check.Run(in), letters: r.letters, back: outageAfter}
+	in, report := r.judge(host, 3*outageRows) // of requests that were cut
+	got := outageResult{kind: kind, report: report, letters: r.letters, back: outageAfter}
 	got.before = paceOf(in.Calls, kind.stream, from.Add(-5*time.Minute).Sub(start), from.Sub(start))
 	got.meanwhile = paceOf(in.Calls, kind.stream, from.Sub(start), to.Sub(start))
 	for after := time.Duration(0); after < outageAfter; after += 10 * time.Second {
@@ -104,22 +103,15 @@ func playOutage(t *testing.T, api model, kind outageKind) outageResult {
 }
 
 // outageEvents has events arrive until a time: each second some, of the streams in turn.
-func outageEvents(r *bubble, until time.Time) *feed.Manifest {
+func outageEvents(r *bubble, until time.Time) {
 	arrivals := rand.New(rand.NewPCG(1, 2)) // alike in all runs
-	truth := &feed.Manifest{Topics: []string{r.claim(0).Topic}}
-	for i := range outageContacts {
-		truth.Contacts = append(truth.Contacts, feed.Contact{Stream: feed.StreamName(i % outageStreams), ID: healthyID(i)})
-	}
+	r.populate(outageStreams, outageContacts)
 	for n := 0; time.Now().Before(until); n++ {
-		contact := n%outageStreams + outageStreams*arrivals.IntN(outageContacts/outageStreams)
-		seq := int64(n + 1)
-		truth.Records = append(truth.Records, feed.Record{Offset: r.offset[0], Seq: seq, Contact: int32(contact)})
-		r.add(0, feed.NewUpdate(truth.Contacts[contact], contact, seq, feed.Update))
+		r.put(n%outageStreams+outageStreams*arrivals.IntN(outageContacts/outageStreams), int64(n+1))
 		if n%outageRate == 0 {
 			time.Sleep(time.Second)
 		}
 	}
-	return truth
 }
 
 // pace is how fast the API is called.
