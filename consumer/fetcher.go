@@ -26,6 +26,7 @@ type fetcher struct {
 	c        *Consumer
 	claim    contactsync.Claim
 	tracker  *progress.Tracker
+	ages     ages
 	log      progress.Log
 	topicID  [16]byte // of the topic that is read; zero where it is not known
 	kept     kept     // the committing goroutine's
@@ -237,6 +238,7 @@ func (f *fetcher) hand(ctx context.Context, events []event.Event, offsets []int6
 	if !f.tracker.Opened(offsets) {
 		return fmt.Errorf("read %v: offset %d was read already", f.claim, offsets[0])
 	}
+	f.ages.read(events)
 	began := time.Now()
 	f.adding.Store(began.UnixNano())
 	err := f.c.sink.Add(ctx, events)

@@ -48,6 +48,8 @@ type Partition struct {
 	Next      int64     `json:"next"`            // offset to read
 	End       int64     `json:"end"`             // of the partition; -1 where it is not known
 	Lag       int64     `json:"lag"`             // records not completed; -1 where it is not known
+	// Oldest is Kafka's time of the oldest record that was read and is not completed; see ages.
+	Oldest time.Time `json:"oldest,omitzero"`
 	// Parked are records that are not kept, and are read again when their streams are no longer
 	// on hold.
 	Parked int `json:"parked,omitzero"`
@@ -87,6 +89,9 @@ func (f *fetcher) status(now time.Time) Partition {
 	}
 	if p.End >= 0 {
 		p.Lag = max(p.End-t.Watermark, 0)
+	}
+	if t.Open > 0 {
+		p.Oldest = f.ages.at(t.Watermark)
 	}
 	return p
 }

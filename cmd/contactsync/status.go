@@ -140,17 +140,17 @@ func statusText(before, now *app.Status, width int) string {
 	t.end(len(accounts) - statusLists)
 
 	partitions := slices.Clone(now.Partitions)
-	slices.SortStableFunc(partitions, func(a, b consumer.Partition) int { // those that are not read first
-		return cmp.Compare(rank(a.State.Read()), rank(b.State.Read()))
+	slices.SortStableFunc(partitions, func(a, b consumer.Partition) int { // those that are not read first, then by age
+		return cmp.Or(cmp.Compare(rank(a.State.Read()), rank(b.State.Read())), cmp.Compare(rank(a.Oldest.IsZero()), rank(b.Oldest.IsZero())), a.Oldest.Compare(b.Oldest))
 	})
-	t = newTable(&b, "PARTITION", "STATE", "FOR", "LAG", "WHY")
+	t = newTable(&b, "PARTITION", "STATE", "FOR", "LAG", "OLDEST", "WHY")
 	for i := range partitions[:min(len(partitions), statusLists)] {
 		p := &partitions[i]
 		lag := "unknown"
 		if p.Lag >= 0 {
 			lag = fmt.Sprint(p.Lag)
 		}
-		t.row(fmt.Sprintf("%s/%d", clean(p.Topic), p.Partition), string(p.State), since(now, p.Since), lag, clean(p.Reason))
+		t.row(fmt.Sprintf("%s/%d", clean(p.Topic), p.Partition), string(p.State), since(now, p.Since), lag, since(now, p.Oldest), clean(p.Reason))
 	}
 	t.end(len(partitions) - statusLists)
 
@@ -228,8 +228,9 @@ func cut(text string, width int) string {
 	return b.String()
 }
 
-func rank(read bool) int {
-	if read {
+// rank puts what is false before what is true.
+func rank(later bool) int {
+	if later {
 		return 1
 	}
 	return 0

@@ -31,6 +31,7 @@ func twoStatuses() (before, now app.Status) {
 	now.Flow.Requests = []app.Requests{{Account: "emea", Purpose: "delivery", Kind: "answered", Count: 13}, {Account: "emea", Purpose: "probe", Kind: "unauthorized", Count: 2}}
 	now.Partitions = []consumer.Partition{
 		{Topic: "contacts", Partition: 0, State: consumer.Reading, Since: statusTime, Lag: 12},
+		{Topic: "contacts", Partition: 2, State: consumer.Reading, Since: statusTime, Lag: 3, Oldest: statusTime.Add(-5 * time.Minute)},
 		{Topic: "contacts", Partition: 1, State: consumer.Forbidden, Since: statusTime.Add(-time.Minute), Lag: -1, Reason: "the client may not read the topic"},
 	}
 	now.Window.Busiest = []batcher.StreamStatus{{Account: "emea", Stream: "st-1\u202e\x1b[31m", Contacts: 1643, Oldest: statusTime.Add(-6 * time.Second), WaitsFor: "turn"}}
@@ -48,7 +49,8 @@ func TestStatusText_SaysWhatTheReplicaDoes(t *testing.T) {
 		"events read       200.0/s  1200\n",
 		"calls             3.0/s    15\n",
 		"dead letters      0.0/s    1\n",
-		"contacts/1  forbidden  61 s   unknown  the client may not read the topic\ncontacts/0",
+		"PARTITION   STATE      FOR    LAG      OLDEST  WHY\ncontacts/1  forbidden  61 s   unknown  -       the client may not read the topic\n" +
+			"contacts/2  reading    1.0 s  3        5 min   -\ncontacts/0  reading    1.0 s  12       -       -\n",
 		"contacts/0@12  rejected  3       1.0 s ago\nto see the first:\n  contactsync dlq show contacts/0@12 --config /etc/contactsync/contactsync.yaml\n",
 	} {
 		if !strings.Contains(text, want) {
@@ -64,7 +66,7 @@ func TestStatusText_FitsTheTerminal(t *testing.T) {
 		t.Errorf("a shell does not take the command:\n%s", text)
 	}
 	now.Headline.Text = strings.Repeat("very ", 100)
-	now.Partitions[1].Reason = strings.Repeat("long ", 100)
+	now.Partitions[2].Reason = strings.Repeat("long ", 100)
 	for _, width := range []int{20, 60, 80} {
 		for line := range strings.Lines(statusText(&before, &now, width)) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {

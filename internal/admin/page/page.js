@@ -194,6 +194,7 @@ function partitions(s) {
     ['State', (r) => word(stateWords, r.state)],
     ['for', (r) => since(s, r.since), 'number'],
     ['Lag', (r) => (r.lag < 0 ? 'unknown' : count(r.lag)), 'number'],
+    ['Oldest event', (r) => since(s, r.oldest), 'number'],
     ['Committed', (r) => (r.committed < 0 ? '–' : r.committed), 'number'],
     ['Next', (r) => r.next, 'number'],
     ['Why', (r) => (r.reason ? foreign(r.reason) : '–')],
