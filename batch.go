@@ -106,7 +106,7 @@ type Result struct {
 	Status     int           // HTTP status; 0 if no answer came
 	RetryAfter time.Duration // as the answer asks, at most a day; 0 if it does not
 	Ambiguous  bool          // the API may still apply the request
-	MayBeRows  bool          // what a row holds may be the cause: the request should be tried with fewer
+	MayBeRows  bool          // what a row holds may be the cause, which is evidence against one that fails alone
 	Detail     string        // for the operator: bounded, and nothing in it is copied from the answer
 	Text       Text          // the answer in the API's words, where its Kind is not Answered
 }

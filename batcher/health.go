@@ -79,6 +79,7 @@ type streamHealth struct {
 	besideOthers bool      // other streams of the account were answered between two of them
 	most         int       // rows of the next request while it fails; 0 for any number
 	singles      int       // requests of one row that failed
+	alone        []string  // contacts that failed alone since a row was settled, aloneAlike of them at most
 	settled      time.Time // when a row of it was accepted or refused last
 	ordinary     lapse     // of its requests, but those with suspects
 }
@@ -99,8 +100,9 @@ type accountHealth struct {
 // credential is what the API's answers say of what signs for streams of an account: all of them, or
 // those of one of its apps.
 type credential struct {
-	app      string // empty for the account's own
-	inFlight int    // requests
+	app      string    // empty for the account's own
+	inFlight int       // requests
+	answered time.Time // when the API last looked at rows of any of the streams
 
 	strikes   []string // streams put on hold, or for another cause, since the API last looked at rows
 	held      bool
@@ -128,12 +130,14 @@ type health struct {
 // onAnswer notes what an answer says of the stream and account of a request.
 func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsync.Result) {
 	st := req.stream
-	st.health.credentialsRefused = d.credentialsRefused
+	if req.group == nil || !req.group.suspect || d.credentialsRefused { // rows that are tried apart say nothing of the others
+		st.health.credentialsRefused = d.credentialsRefused
+	}
 	if req.trial {
 		st.account.health.size.trying = false
 	}
 	if req.group != nil && req.group.suspect {
-		st.account.health.suspectsAnswered(now, req.rows, r, d.backOff)
+		st.account.health.suspectsAnswered(now, req.rows, r, d.suspects || d.rows == keepAlone)
 	}
 	switch says := d.size; {
 	case says == sizeFits && r.Kind == contactsync.Answered && (len(r.Rows) < len(req.rows) || slices.ContainsFunc(r.Rows, unresolved)):
@@ -155,7 +159,7 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 	if d.hold != noHold {
 		h.putOnHold(now, st, d.hold, r)
 	}
-	if d.backOff && (req.group == nil || !r.MayBeRows) { // sets that are tried apart wait by themselves
+	if d.backOff && (req.group == nil || !mayBeRows(r)) { // sets that are tried apart wait by themselves
 		h.failing(now, req, r)
 	}
 }
@@ -258,6 +262,7 @@ func (h *health) onRowsAnswered(now time.Time, st *stream) {
 		h.endHold(now, st, endedAnswer)
 	}
 	c := st.signer
+	c.answered = now
 	c.strikes = nil
 	if !c.held {
 		return
@@ -275,7 +280,7 @@ func (h *health) review(now time.Time, st *stream) {
 
 // resetBackoff ends the wait of a stream: the API has answered for its rows.
 func (h *health) resetBackoff(st *stream) {
-	st.health.failures, st.health.most, st.health.backoff = 0, 0, time.Time{}
+	st.health.failures, st.health.most, st.health.backoff, st.health.alone = 0, 0, time.Time{}, nil
 	h.schedule.touch(st)
 }
 
@@ -290,7 +295,7 @@ func (h *health) failing(now time.Time, req *Request, r contactsync.Result) {
 		s.failingSince, s.besideOthers, s.singles = now, false, 0
 	}
 	s.besideOthers = s.besideOthers || req.stream.account.strangers.answered.After(s.failingSince)
-	halves := r.MayBeRows && s.failures > 0 && !s.backoff.After(now)
+	halves := mayBeRows(r) && s.failures > 0 && !s.backoff.After(now)
 	s.failed = now
 	if halves && rows == 1 {
 		s.singles++
@@ -366,7 +371,7 @@ func (h *health) limits(now time.Time, st *stream) (rows int, bytes int64) {
 		s.most = 0 // nothing was answered while it failed, and now others are: it was not the stream
 	}
 	switch {
-	case st.health.onHold(holdRejecting), st.health.onHold(holdGone): // the rows may be at fault, and others than the last
+	case s.hold != nil: // the rows may be at fault, and others than the last
 		return 1, bytes
 	case s.most > 0:
 		return min(rows, s.most), bytes

@@ -246,7 +246,7 @@ func TestHealth_Limits(t *testing.T) {
 	for name, tt := range map[string]struct {
 		kind holdKind
 		rows int
-	}{"no hold": {noHold, 100}, "credentials": {holdUnauthorized, 100}, "unknown stream": {holdGone, 1}, "rows are refused": {holdRejecting, 1}} {
+	}{"no hold": {noHold, 100}, "credentials": {holdUnauthorized, 1}, "unknown stream": {holdGone, 1}, "rows are refused": {holdRejecting, 1}} {
 		if st.health.hold = nil; tt.kind != noHold {
 			st.health.hold = &hold{kind: tt.kind}
 		}

@@ -133,8 +133,11 @@ func (p *pending) queue(c *contact) {
 // rows of a group that is due, with regular of one that is not apart, or of the first of the
 // queue. One row that is larger than the limit by itself goes alone.
 func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64, regular bool) *Request {
-	req := &Request{stream: st, group: st.retries.take(now, regular)}
-	if req.group != nil {
+	req := &Request{stream: st}
+	if c := st.untried(); c != nil {
+		p.unlink(c)
+		req.rows, req.Reason = []*contact{c}, BatchRetry
+	} else if req.group = st.retries.take(now, regular); req.group != nil {
 		req.group.cut(most, &st.health)
 		req.rows, req.Reason = req.group.takeAll(), BatchRetry
 		if req.group.suspect {

@@ -28,6 +28,8 @@ type Decision struct {
 	hold holdKind
 	// credentialsRefused: the next such answer in a row puts the stream on hold.
 	credentialsRefused bool
+	// suspects: one of the rows may be the cause, if others are answered meanwhile.
+	suspects bool
 	// backOff: the stream waits before its next request, longer each time.
 	backOff bool
 	// outcomeUnknown: where there was any answer the rows may have been applied.
@@ -51,6 +53,8 @@ type answer struct {
 	trial bool
 	// applied: rows are listed as applied, although the request was refused.
 	applied bool
+	// suspected: its rows are tried apart because they make requests fail, and others of their stream were answered lately.
+	suspected bool
 	// blame is what the answer may be about, if it says that the API does not know the stream.
 	blame blame
 }
@@ -89,6 +93,8 @@ func single(a answer) bool    { return a.single }
 func notWarned(a answer) bool { return !a.warned }
 func isTrial(a answer) bool   { return a.trial }
 
+func isSuspected(a answer) bool { return a.suspected }
+
 func hasApplied(a answer) bool { return a.applied }
 
 // thenKept is what happens to rows that may make requests fail; see suspicion.go.
@@ -102,7 +108,7 @@ const (
 
 const thenThrottled = "kept, while the account waits as long as asked and then sends fewer requests"
 
-const thenHold = "kept, while the stream is put on hold and probed with growing delays"
+const thenProbed = "kept, while the stream is put on hold and probed with growing delays, one row at a time, another one each time"
 
 // policy is the decisions. Of a kind the first line that fits counts.
 var policy = []Decision{
@@ -133,12 +139,16 @@ var policy = []Decision{
 	},
 
 	{
-		Kind: contactsync.Unauthorized, When: "the first time", Then: "kept and retried once with a new token", match: notWarned,
-		rows: keepRows, credentialsRefused: true, failure: true,
+		Kind: contactsync.Unauthorized, When: "rows that are tried apart, while others of their stream are accepted", Then: "kept and retried with growing delays, in halves, and then alone", match: isSuspected,
+		rows: keepRows, suspects: true, failure: true,
 	},
 	{
-		Kind: contactsync.Unauthorized, When: "again, or while the account is on hold", Then: thenHold,
-		rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, failure: true,
+		Kind: contactsync.Unauthorized, When: "the first time", Then: "kept and retried once with a new token", match: notWarned,
+		rows: keepRows, credentialsRefused: true, suspects: true, failure: true,
+	},
+	{
+		Kind: contactsync.Unauthorized, When: "again, or while the account is on hold", Then: thenProbed,
+		rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, suspects: true, failure: true,
 	},
 	{
 		Kind: contactsync.StreamGone, When: "several rows of a stream that was accepted before and is not on hold", Then: "split in two and retried, down to the rows that are refused alone", match: func(a answer) bool { return a.blame == blameRows },
@@ -149,8 +159,8 @@ var policy = []Decision{
 		rows: keepAlone, failure: true,
 	},
 	{
-		Kind: contactsync.StreamGone, When: "otherwise", Then: thenHold + ", one row at a time, another one each time",
-		rows: keepRows, hold: holdGone, failure: true,
+		Kind: contactsync.StreamGone, When: "otherwise", Then: thenProbed,
+		rows: keepRows, hold: holdGone, suspects: true, failure: true,
 	},
 
 	{
@@ -167,7 +177,7 @@ var policy = []Decision{
 	},
 	{
 		Kind: contactsync.Unavailable, When: "otherwise", Then: thenKept,
-		rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn,
+		rows: keepRows, suspects: true, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{
 		Kind: contactsync.Unknown, When: whenTrial, Then: thenTrial, match: isTrial,
@@ -175,7 +185,7 @@ var policy = []Decision{
 	},
 	{
 		Kind: contactsync.Unknown, When: "otherwise", Then: thenKept + "; and reported",
-		rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError, // it does not pass by itself
+		rows: keepRows, suspects: true, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError, // it does not pass by itself
 	},
 
 	{Kind: contactsync.Canceled, Then: "kept; left to the next owner where the partition is handed over", rows: keepRows},

@@ -40,14 +40,19 @@ func TestPolicy_Requests(t *testing.T) {
 		{
 			"credentials refused",
 			answer{kind: contactsync.Unauthorized},
-			Decision{rows: keepRows, credentialsRefused: true, failure: true},
+			Decision{rows: keepRows, credentialsRefused: true, suspects: true, failure: true},
 		},
 		{
 			"credentials refused again",
 			answer{kind: contactsync.Unauthorized, warned: true},
-			Decision{rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, failure: true},
+			Decision{rows: keepRows, hold: holdUnauthorized, credentialsRefused: true, suspects: true, failure: true},
 		},
-		{"stream unknown", answer{kind: contactsync.StreamGone}, Decision{rows: keepRows, hold: holdGone, failure: true}},
+		{
+			"credentials refused for rows that are tried apart",
+			answer{kind: contactsync.Unauthorized, warned: true, suspected: true},
+			Decision{rows: keepRows, suspects: true, failure: true},
+		},
+		{"stream unknown", answer{kind: contactsync.StreamGone}, Decision{rows: keepRows, hold: holdGone, suspects: true, failure: true}},
 		{"stream unknown, for its rows perhaps", answer{kind: contactsync.StreamGone, blame: blameRows}, Decision{rows: halveInTurn, failure: true}},
 		{"stream unknown, for its row perhaps", answer{kind: contactsync.StreamGone, blame: blameRow}, Decision{rows: keepAlone, failure: true}},
 		{
@@ -63,7 +68,7 @@ func TestPolicy_Requests(t *testing.T) {
 		{
 			"unavailable",
 			answer{kind: contactsync.Unavailable},
-			Decision{rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn},
+			Decision{rows: keepRows, suspects: true, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelWarn},
 		},
 		{
 			"a larger request than ever passed is too large",
@@ -83,12 +88,12 @@ func TestPolicy_Requests(t *testing.T) {
 		{
 			"unknown",
 			answer{kind: contactsync.Unknown},
-			Decision{rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError},
+			Decision{rows: keepRows, suspects: true, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError},
 		},
 		{
 			"a kind that is not in the table",
 			answer{kind: 200},
-			Decision{rows: keepRows, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError},
+			Decision{rows: keepRows, suspects: true, backOff: true, outcomeUnknown: true, failure: true, outage: true, level: slog.LevelError},
 		},
 		{"our own stop", answer{kind: contactsync.Canceled}, Decision{rows: keepRows}},
 	} {

@@ -380,7 +380,7 @@ func (s *schedule) timing(st *stream) (due time.Time, first rank) {
 	if st.troubled() && st.inFlight > 0 {
 		return never, first // one request at a time
 	}
-	return later(due, st.health.backoff), first
+	return later(due, st.waitsUntil()), first
 }
 
 // regularDue is when a stream has rows to send that are not tried apart.

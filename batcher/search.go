@@ -74,6 +74,13 @@ func (s *settlement) refusedAlone() (kept, about bool) {
 	return true, false
 }
 
+// suspected reports whether the rows of a request are tried apart because they make requests fail, and others of their
+// stream were answered lately.
+func (r *Request) suspected(now time.Time, lately time.Duration) bool {
+	h := &r.stream.health
+	return r.group != nil && r.group.suspect && h.accepted && h.hold == nil && now.Sub(h.settled) < lately
+}
+
 // blame tells what may be at fault where the API says that it does not know the stream of a request. An API may say so of
 // a contact that it does not know. It does not speak of a stream that was accepted lately, or before some rows of a
 // request and then for the others.
@@ -84,12 +91,16 @@ func (r *Request) blame(now time.Time, lately time.Duration) blame {
 	case len(r.rows) > 1:
 		return blameRows
 	case own == nil:
+		tried := r.rows[0].suspicion
+		if tried.failed(now); tried.suspect(h.settled) && now.Sub(h.settled) < lately {
+			return blameRow
+		}
 	case own.search.undecided(h):
 		id := r.rows[0].folded
 		if !slices.Contains(own.search.alone, id) && len(own.search.alone) < aloneAlike-1 {
 			return blameRow
 		}
-	case own.search != nil && h.accepts > own.search.accepts, own.search == nil && own.suspect && now.Sub(h.settled) < lately:
+	case own.search != nil && h.accepts > own.search.accepts, own.search == nil && r.suspected(now, lately):
 		return blameRow
 	}
 	return blameStream
@@ -98,19 +109,21 @@ func (r *Request) blame(now time.Time, lately time.Duration) blame {
 // keepAlone keeps the only row of a request that the API says to be of no stream that it knows. While that may be about the
 // stream others are tried; otherwise it is the row, which is never set aside for such an answer.
 func (s *settlement) keepAlone() {
-	c, own := s.request.rows[0], s.request.group
-	undecided := own.search.undecided(&s.stream.health)
+	c, of, tries := s.request.rows[0], s.ofSearch(), 1
+	undecided := of.undecided(&s.stream.health)
 	if undecided && c.owed() {
-		own.search.alone = append(own.search.alone, c.folded)
+		of.alone = append(of.alone, c.folded)
+	}
+	if own := s.request.group; own != nil {
+		tries += own.tries
 	}
 	s.releaseRest(false)
 	rows := s.reclaim()
 	switch {
 	case len(rows) == 0:
 	case undecided:
-		s.searchApart(own.search, rows, true).due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
+		s.searchApart(of, rows, true).due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
 	default:
-		tries := own.tries + 1
 		s.setApart(rows, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax))).tries = tries
 	}
 }

@@ -224,7 +224,7 @@ func (s *settlement) together(back []*contact) *group {
 // fail are tried apart from then on.
 func (s *settlement) keep() {
 	s.endApplied()
-	d, ambiguous, doubt := s.decision, s.result.Ambiguous, s.result.MayBeRows && s.decision.backOff
+	d, ambiguous, doubt := s.decision, s.result.Ambiguous, s.decision.suspects && mayBeRows(s.result)
 	due := s.now
 	if ambiguous {
 		due = due.Add(s.cfg.AmbiguousRetryDelay)
@@ -246,11 +246,11 @@ func (s *settlement) keep() {
 	switch own := s.request.group; {
 	case own == nil && doubt:
 		s.suspect(rows, due)
-	case own == nil && len(rows) == 1 && s.stream.health.onHold(holdGone) && !due.After(s.now):
+	case own == nil && len(rows) == 1 && s.stream.health.hold != nil && !due.After(s.now):
 		s.pending.enqueue(rows[0]) // the next probe is another row
 	case own == nil:
 		s.putBack(rows, due)
-	case doubt:
+	case doubt && (d.backOff || own.suspect):
 		s.keepApart(own, rows, due)
 	default:
 		own.fill(rows, due)
@@ -289,90 +289,6 @@ func (s *settlement) putBack(rows []*contact, due time.Time) {
 		return
 	}
 	s.pending.putBack(s.stream, g)
-}
-
-// suspect puts the rows of a request that failed back, but for those that are suspect:
-// these are tried apart, and the others need not wait for what they are not the cause of.
-func (s *settlement) suspect(rows []*contact, due time.Time) {
-	var suspects, others []*contact
-	for _, c := range rows {
-		if c.suspicion.suspect(s.stream.health.settled) {
-			suspects = append(suspects, c)
-		} else {
-			others = append(others, c)
-		}
-	}
-	h, failedAlone := &s.stream.health, len(s.request.rows) == 1 && len(others) == 1
-	switch len(suspects) {
-	case 0:
-		h.ordinary.requests++
-		h.ordinary.failed++
-		if failedAlone && h.most > 0 && !due.After(s.now) {
-			s.pending.enqueue(others[0]) // another row is tried next
-			return
-		}
-	case 1:
-		s.health.resetBackoff(s.stream)
-		s.setApart(suspects, later(due, s.now.Add(s.health.wait(1, s.cfg.BackoffMax))))
-	default:
-		s.health.resetBackoff(s.stream)
-		s.log.halved(s.now, s.request.Batch, s.result)
-		s.halveApart(suspects, due)
-	}
-	if len(others) > 0 {
-		s.putBack(others, due)
-	}
-}
-
-// keepApart keeps rows that are tried apart and whose request failed. They are halved if
-// others of their stream were settled meanwhile: then it is not the API that fails.
-func (s *settlement) keepApart(own *group, rows []*contact, due time.Time) {
-	if own.split != nil {
-		own.split.answered(false)
-	}
-	s.pending.sendApart(s.stream, own.then)
-	switch {
-	case len(rows) > 1 && s.stream.health.settled.After(own.since):
-		s.halveApart(rows, due)
-	case len(rows) > 0:
-		tries := own.tries + 1
-		s.setApart(rows, later(due, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax)))).tries = tries
-	}
-}
-
-// convict sets the row of a request aside that is suspect and was sent alone, if it is the
-// cause beyond doubt, and reports whether it has.
-func (s *settlement) convict() bool {
-	c, h := s.request.rows[0], &s.stream.health
-	if s.request.group == nil || !s.request.group.suspect || len(s.request.rows) > 1 || !c.owed() || c.newer != nil {
-		return false
-	}
-	c.suspicion.failedAlone(s.now, h)
-	if !c.suspicion.convicted(s.now, h, &s.cfg) || !s.health.withinBudget(s.now, s.stream, tally{refused: 1}, false) {
-		return false
-	}
-	s.pending.alone[c.key()] = s.now.Add(aloneFor)
-	s.pending.deadLetter(s.now, c, contactsync.ReasonUnanswered, said{s.result.Detail, s.result.Text}, s.result.Status)
-	return true
-}
-
-// setApart lets suspect rows wait as a set.
-func (s *settlement) setApart(rows []*contact, due time.Time) *group {
-	g := newGroup(rows, due)
-	g.apart, g.suspect, g.since = true, true, s.now
-	s.pending.sendApart(s.stream, g)
-	return g
-}
-
-// halveApart lets the halves of suspect rows wait. If both pass, there were too many.
-func (s *settlement) halveApart(rows []*contact, due time.Time) {
-	both := &split{rows: len(rows), open: 2}
-	for _, c := range rows {
-		both.bytes += rowBytes(c)
-	}
-	half := len(rows) / 2
-	s.setApart(rows[:half], due).split = both
-	s.setApart(rows[half:], due).split = both
 }
 
 // halve tries the rows of a request that was refused as a whole with fewer beside them.

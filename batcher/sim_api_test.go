@@ -110,8 +110,8 @@ func (s *simRun) answer(q *simRequest) contactsync.Result {
 		if s.chance(6) {
 			kind = contactsync.Unknown
 		}
-		r := contactsync.Result{Kind: kind, Status: []int{0, 500, 503}[s.rand.IntN(3)]}
-		r.MayBeRows = s.plan.doubt && r.Status != 0
+		r := contactsync.Result{Kind: kind, Status: s.status([]int{0, 500, 503}[s.rand.IntN(3)])}
+		r.MayBeRows = r.Status != 0
 		return r
 	case simThrottling:
 		r := contactsync.Result{Kind: contactsync.Throttled, Status: 429}
@@ -121,13 +121,21 @@ func (s *simRun) answer(q *simRequest) contactsync.Result {
 		}
 		return r
 	case simUnauthorized:
-		return contactsync.Result{Kind: contactsync.Unauthorized, Status: 401}
+		return contactsync.Result{Kind: contactsync.Unauthorized, Status: s.status(401)}
 	case simGone:
-		return contactsync.Result{Kind: contactsync.StreamGone, Status: 404}
+		return contactsync.Result{Kind: contactsync.StreamGone, Status: s.status(404)}
 	case simSilent:
 		return s.timeOut(q)
 	}
 	return s.judge(q, mood)
+}
+
+// status is that of an answer that a row may be the cause of: there is none where rows are not.
+func (s *simRun) status(status int) int {
+	if s.plan.doubt {
+		return status
+	}
+	return 0
 }
 
 // timeOut is a request without an answer. The API has applied it, or does so before the
@@ -218,6 +226,7 @@ func (s *simRun) judge(q *simRequest, mood simMood) contactsync.Result {
 func (s *simRun) madAnswer(q *simRequest) contactsync.Result {
 	r := contactsync.Result{Kind: contactsync.Kinds()[s.rand.IntN(len(contactsync.Kinds()))], Status: 200 + s.rand.IntN(400), Ambiguous: s.chance(2)}
 	if r.Kind != contactsync.Answered {
+		r.Status = s.status(r.Status)
 		return r
 	}
 	r.Ambiguous = false

@@ -149,14 +149,14 @@ func (set *simSet) busy(requests []*simRequest) bool {
 // checkSize checks how many rows and bytes a request has.
 func (s *simRun) checkSize(q *simRequest, size int) {
 	a, n, most := q.stream.account, len(q.cells), q.stream.account.rows
-	rejecting := q.stream.hold != nil && q.stream.hold.kind != "unauthorized"
-	if rejecting {
+	held := q.stream.hold != nil
+	if held {
 		most = 1
 	}
 	switch {
 	case n == 0:
 		s.fail("size", "a request without rows")
-	case rejecting && n > 1:
+	case held && n > 1:
 		s.fail("I5", "%d rows of %s, which is on hold", n, q.stream.name)
 	case s.plan.doubt && n <= s.cfg.MaxRows:
 	case q.set == nil && (n > s.cfg.MaxRows || n > 1 && size > int(s.cfg.MaxBytes)):

@@ -367,7 +367,7 @@ func (m *simModel) again(q *simRequest, r contactsync.Result) {
 		}
 	}
 	m.count["retried "+r.Kind.String()] += float64(len(rows))
-	if st := q.stream; len(rows) == 1 && q.set == nil && due.IsZero() && st.hold != nil && st.hold.kind == "stream_gone" {
+	if st := q.stream; len(rows) == 1 && q.set == nil && due.IsZero() && st.hold != nil {
 		m.place(rows[0]) // the next probe is another row
 		return
 	}

@@ -22,6 +22,43 @@ const (
 	acquitAfter = 6
 )
 
+// mayBeRows reports whether a row may be the cause of an answer, whatever it says. Only some answers are evidence
+// enough to set a row aside: see contactsync.Result.MayBeRows.
+func mayBeRows(r contactsync.Result) bool { return r.MayBeRows || r.Status != 0 }
+
+// doubtful reports whether a stream may fail, or be on hold, for the contacts that failed alone: these are too few to tell of
+// it, it was accepted before, and others that it shares a credential with were answered meanwhile.
+func (st *stream) doubtful() bool {
+	h := &st.health
+	since := h.failingSince
+	if h.hold != nil {
+		since = h.hold.since
+	}
+	return st.troubled() && !h.onHold(holdRejecting) && h.accepted && len(h.alone) > 0 && len(h.alone) < aloneAlike && st.signer.answered.After(since)
+}
+
+// untried is the first contact in the queue of a doubtful stream that has not failed alone, which tells more than those
+// that have; nil where there is none.
+func (st *stream) untried() *contact {
+	if !st.doubtful() {
+		return nil
+	}
+	for c := st.queue.head; c != nil; c = c.next { // those that have are fewer than aloneAlike
+		if !slices.Contains(st.health.alone, c.folded) {
+			return c
+		}
+	}
+	return nil
+}
+
+// waitsUntil is when the wait of a stream is over that fails or is on hold. What may end it need not wait.
+func (st *stream) waitsUntil() time.Time {
+	if st.untried() != nil {
+		return time.Time{}
+	}
+	return st.health.backoff
+}
+
 // suspicion is what speaks for a row being the cause of requests that failed. It is of
 // one body: another one is not suspect.
 type suspicion struct {
@@ -55,7 +92,7 @@ func (s *suspicion) suspect(settled time.Time) bool {
 // suspectsAnswered notes what came of a request of suspect rows, for all that are suspect in the account.
 func (h *accountHealth) suspectsAnswered(now time.Time, rows []*contact, r contactsync.Result, failed bool) {
 	switch {
-	case failed && r.MayBeRows:
+	case failed && mayBeRows(r):
 		h.suspectsPassed = 0
 	case len(rows) == 1 && rows[0].suspicion.failures >= suspectAfter && slices.ContainsFunc(r.Rows, delivered):
 		if h.suspectsPassed++; h.suspectsPassed >= acquitAfter {
@@ -87,4 +124,94 @@ func (s *suspicion) convicted(now time.Time, h *streamHealth, c *Config) bool {
 	requests, failed := h.ordinary.requests-s.others.requests, h.ordinary.failed-s.others.failed
 	return s.alone >= c.UnansweredAttempts && now.Sub(s.aloneSince) >= c.UnansweredAfter &&
 		float64(failed) <= othersMayFail*float64(requests)
+}
+
+// suspect puts the rows of a request that failed back, but for those that are suspect:
+// these are tried apart, and the others need not wait for what they are not the cause of.
+func (s *settlement) suspect(rows []*contact, due time.Time) {
+	h := &s.stream.health
+	var suspects, others []*contact
+	for _, c := range rows {
+		if h.hold == nil && c.suspicion.suspect(h.settled) {
+			suspects = append(suspects, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	switch alone := len(s.request.rows) == 1 && len(others) == 1; len(suspects) {
+	case 0:
+		h.ordinary.requests++
+		h.ordinary.failed++
+		if !alone {
+			break
+		}
+		if len(h.alone) < aloneAlike && !slices.Contains(h.alone, others[0].folded) {
+			h.alone = append(h.alone, others[0].folded)
+		}
+		if !due.After(s.now) {
+			s.pending.enqueue(others[0]) // another row is tried next
+			return
+		}
+	case 1:
+		s.health.resetBackoff(s.stream)
+		s.setApart(suspects, later(due, s.now.Add(s.health.wait(1, s.cfg.BackoffMax))))
+	default:
+		s.health.resetBackoff(s.stream)
+		s.log.halved(s.now, s.request.Batch, s.result)
+		s.halveApart(suspects, due)
+	}
+	if len(others) > 0 {
+		s.putBack(others, due)
+	}
+}
+
+// keepApart keeps rows that are tried apart and whose request failed. They are halved if
+// others of their stream were settled meanwhile: then it is not the API that fails.
+func (s *settlement) keepApart(own *group, rows []*contact, due time.Time) {
+	if own.split != nil {
+		own.split.answered(false)
+	}
+	s.pending.sendApart(s.stream, own.then)
+	switch {
+	case len(rows) > 1 && s.stream.health.settled.After(own.since):
+		s.halveApart(rows, due)
+	case len(rows) > 0:
+		tries := own.tries + 1
+		s.setApart(rows, later(due, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax)))).tries = tries
+	}
+}
+
+// convict sets the row of a request aside that is suspect and was sent alone, if it is the
+// cause beyond doubt, and reports whether it has.
+func (s *settlement) convict() bool {
+	c, h := s.request.rows[0], &s.stream.health
+	if !s.result.MayBeRows || s.request.group == nil || !s.request.group.suspect || len(s.request.rows) > 1 || !c.owed() || c.newer != nil {
+		return false
+	}
+	c.suspicion.failedAlone(s.now, h)
+	if !c.suspicion.convicted(s.now, h, &s.cfg) || !s.health.withinBudget(s.now, s.stream, tally{refused: 1}, false) {
+		return false
+	}
+	s.pending.alone[c.key()] = s.now.Add(aloneFor)
+	s.pending.deadLetter(s.now, c, contactsync.ReasonUnanswered, said{s.result.Detail, s.result.Text}, s.result.Status)
+	return true
+}
+
+// setApart lets suspect rows wait as a set.
+func (s *settlement) setApart(rows []*contact, due time.Time) *group {
+	g := newGroup(rows, due)
+	g.apart, g.suspect, g.since = true, true, s.now
+	s.pending.sendApart(s.stream, g)
+	return g
+}
+
+// halveApart lets the halves of suspect rows wait. If both pass, there were too many.
+func (s *settlement) halveApart(rows []*contact, due time.Time) {
+	both := &split{rows: len(rows), open: 2}
+	for _, c := range rows {
+		both.bytes += rowBytes(c)
+	}
+	half := len(rows) / 2
+	s.setApart(rows[:half], due).split = both
+	s.setApart(rows[half:], due).split = both
 }

@@ -242,8 +242,8 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	st.account.latency.note(w.now.Sub(req.started), r.Kind)
 	d := decide(answer{
 		kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.signer.held,
-		trial: req.trial && (r.MayBeRows || r.Kind == contactsync.TooLarge), applied: slices.ContainsFunc(r.Rows, delivered),
-		blame: req.blame(w.now, w.cfg.HoldProbeMax),
+		trial: req.trial && (mayBeRows(r) || r.Kind == contactsync.TooLarge), applied: slices.ContainsFunc(r.Rows, delivered),
+		suspected: req.suspected(w.now, w.cfg.HoldProbeMax), blame: req.blame(w.now, w.cfg.HoldProbeMax),
 	})
 	w.log.answer(w.now, req.Batch, d, r)
 	w.health.onAnswer(w.now, req, d, r)
