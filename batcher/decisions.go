@@ -56,6 +56,9 @@ func (w decisions) setAside(now time.Time, account, name, reason string) error {
 // mostReason bounds what an operator says, which is kept with each dead letter.
 const mostReason = 200
 
+// setsAside reports whether contacts of a stream become dead letters, as an operator has decided.
+func (st *stream) setsAside() bool { return st.health.hold != nil && st.health.hold.asideBelow > 0 }
+
 // goOn sets more contacts of a stream aside, as an operator has decided, for at most so many contacts, and
 // returns for how many it did.
 func (w decisions) goOn(st *stream, most int) (n int) {
@@ -80,7 +83,7 @@ func (w decisions) goOn(st *stream, most int) (n int) {
 // end ends the decisions that were not carried out yet, because the partitions are released: what
 // is left is read again, by whoever has them then, and nobody has decided about that.
 func (w decisions) end() {
-	for _, st := range w.schedule.holding(func(st *stream) bool { return st.health.hold != nil && st.health.hold.asideBelow > 0 }) {
+	for _, st := range w.schedule.holding((*stream).setsAside) {
 		on := st.health.hold
 		w.log.add(slog.LevelWarn, "partitions were released before all that an operator has set aside was: the rest is read again and waits; once the stream is on hold again, decide again: contactsync hold set-aside",
 			"kind", on.kind.String(), "account", st.account.id, "stream", st.name, "contacts", len(st.contacts), "parked", Parking(w).events(st))

@@ -84,10 +84,13 @@ func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left, aside boo
 		return false, aside
 	}
 	w.leave(key, src)
-	if ev.Kind == event.Delete && !ev.Again { // what waits of it needs no answer any more
-		if newest, known := w.seen.newest(w.pending.find(keyOf(ev)), ev); w.seen.judge(ev, newest, known, cl.first) == accepted {
+	switch c := w.pending.find(keyOf(ev)); {
+	case ev.Kind == event.Delete && !ev.Again: // what waits of it needs no answer any more
+		if newest, known := w.seen.newest(c, ev); w.seen.judge(ev, newest, known, cl.first) == accepted {
 			w.pending.remove(keyOf(ev), ev.Again, src, w.m.skippedDelete)
 		}
+	case c != nil && cl.catching && !c.inFlight() && !c.maybeApplied && !st.setsAside():
+		w.giveBack(c) // an earlier owner may have sent what is left, and this is older
 	}
 	return true, false
 }
@@ -154,7 +157,7 @@ func (w Parking) shed() {
 	if w.schedule.held <= w.room() {
 		return
 	}
-	streams := w.schedule.holding(func(st *stream) bool { return st.health.hold == nil || st.health.hold.asideBelow == 0 })
+	streams := w.schedule.holding(func(st *stream) bool { return !st.setsAside() })
 	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.bytes, a.bytes) })
 	kept := map[*credential]int{}
 	for _, st := range streams {
@@ -180,12 +183,19 @@ func (w Parking) shedOf(st *stream, but int) {
 		if c.maybeApplied || c.newer != nil {
 			continue
 		}
-		for _, src := range c.sources {
-			w.leave(st.key(), src)
+		w.giveBack(c)
+	}
+}
+
+// giveBack leaves a contact that is not in flight, and what waits behind it, to be read again.
+func (w Parking) giveBack(c *contact) {
+	w.pending.unlink(c)
+	w.pending.index.drop(c)
+	for state := c; state != nil; state = c.pop() {
+		for _, src := range state.sources {
+			w.leave(c.stream.key(), src)
 		}
-		w.pending.unlink(c)
-		w.pending.index.drop(c)
-		w.pending.free(c)
+		w.pending.free(state)
 	}
 }
 

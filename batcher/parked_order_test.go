@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 )
 
@@ -36,6 +37,38 @@ func TestWindow_ADeleteThatIsLeftEndsNothingNewer(t *testing.T) {
 	}
 	if w.pending.find(contactKey{st.key(), "x"}) == nil {
 		t.Error("an older delete has ended a newer state")
+	}
+}
+
+// What an earlier owner may have sent of a contact is left while its partition catches up. So is the older state of
+// it that was taken before: sent as a probe it would follow the newer one.
+func TestWindow_CatchUpKeepsNothingOlderThanWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 20)
+	st := w.hold("dead")
+	w.Assign(w.now, []contactsync.Claim{secondClaim}, true)
+	w.put("dead/x'")
+	x := int64(len(w.log) - 1)
+	w.put(contactsOf("dead", 30)...)
+	w.put("dead/x'")
+	if !w.parked[int64(len(w.log)-1)] {
+		t.Fatal("the newer state was not left")
+	}
+	if w.pending.find(contactKey{st.key(), "x'"}) != nil || !w.parked[x] {
+		t.Error("the older state is kept")
+	}
+	w.CaughtUp(w.now, secondClaim)
+	w.now = later(w.now, st.health.backoff)
+	if sent := w.drain(); slices.ContainsFunc(sent, func(s string) bool { return strings.HasPrefix(s, "dead/x' ") }) {
+		t.Errorf("sent %v", sent)
+	}
+	for range 10 {
+		w.readClaimAgain(secondClaim, 1000)
+		w.readAgain(1000)
+		w.drain()
+	}
+	if n := len(w.parked); n > 0 {
+		t.Errorf("%d events are still parked", n)
 	}
 }
 

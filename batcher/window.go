@@ -298,7 +298,7 @@ func (w *Window) Expire(now time.Time) {
 		w.health.countExpired(w.now, st, n)
 		most -= n
 	}
-	for _, st := range w.schedule.holding(func(st *stream) bool { return st.health.hold != nil && st.health.hold.asideBelow > 0 }) {
+	for _, st := range w.schedule.holding((*stream).setsAside) {
 		most -= decisions{w}.goOn(st, most)
 	}
 	for _, st := range w.schedule.holding(func(st *stream) bool {
