@@ -26,6 +26,7 @@ type claim struct {
 	// Of parking.
 	next        int64 // behind the last event that was added first
 	began       int64 // the same when the present reading of what was left began
+	beganAt     time.Time
 	parked      map[streamKey]*parked
 	pass        int           // counts how often what was left is read again
 	parkedBytes int64         // what the window charges for it

@@ -45,8 +45,8 @@ type Config struct {
 	// because the API refuses the credentials or does not know the stream.
 	HoldProbeMax time.Duration `yaml:"hold_probe_max"`
 	// HoldMax bounds how long such a hold may last, and how long a contact may wait in
-	// it, before the contacts go to the dead-letter topic for a later replay. 0 means
-	// no limit.
+	// it, or alone because the API does not know it, before the contacts go to the
+	// dead-letter topic for a later replay. 0 means no limit.
 	HoldMax time.Duration `yaml:"hold_max"`
 	// DeadLetterMaxPerMinute is how many rejected rows of an account may become dead
 	// letters in a minute, whatever dead_letter_max_ratio is. When both limits are

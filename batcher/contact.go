@@ -51,9 +51,20 @@ type contact struct {
 	deleted       counter // in a request, and a delete arrived meanwhile: what counts its events then
 
 	aside bool // given up by an operator before it was read again
+	// kept contacts wait although they were refused alone: they count as on hold. gone says of those of
+	// which the API said that it does not know them when and how; nil where it did not.
+	kept bool
+	gone *gone
 
 	prev, next             *contact // in the list where it waits
 	sameIDPrev, sameIDNext *contact // of the same id in other streams: see index
+}
+
+// gone is what the API says of a contact that it does not know, though it knows the stream.
+type gone struct {
+	since  time.Time // of this body
+	status int
+	last   said
 }
 
 // rank is the place of an event among those that want to be sent. No two are equal.
@@ -226,6 +237,17 @@ func (l *list) remove(c *contact) {
 	c.in, c.prev, c.next = nil, nil, nil
 	l.rows--
 	l.bytes -= rowBytes(c)
+}
+
+// backward walks over the list from its end, and reports whether it came to the beginning. What it is at
+// may be removed.
+func (l *list) backward(yield func(*contact) bool) bool {
+	for c, before := l.tail, (*contact)(nil); c != nil; c = before {
+		if before = c.prev; !yield(c) {
+			return false
+		}
+	}
+	return true
 }
 
 // takeAll empties the list.

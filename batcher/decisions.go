@@ -65,7 +65,9 @@ func (w decisions) goOn(st *stream, most int) (n int) {
 	on := st.health.hold
 	w.pending.dissolve(w.now, st, true)
 	decided := func(c *contact) bool { return c.rank.seq < on.asideBelow || c.aside }
-	n = w.pending.expire(w.now, st, most, said{on.asideBecause + "; the last answer: " + on.last.detail, on.last.text}, decided)
+	why := on.expiry()
+	why.last.detail = on.asideBecause + "; the last answer: " + on.last.detail
+	n = w.pending.expire(w.now, st, most, func(c *contact) (expiry, bool) { return why, decided(c) })
 	on.deadLetters += n
 	for _, c := range st.contacts {
 		if decided(c) {

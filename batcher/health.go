@@ -18,14 +18,15 @@ const (
 	holdGone                  // it does not know the stream
 	holdRejecting             // too many rows are refused for all to be at fault
 	holdCredential            // only what signs for it is
+	holdAlone                 // no stream: contacts that wait although they were refused, or failed, alone
 	holdKinds
 )
 
 // allHolds are the kinds of holds.
-var allHolds = []holdKind{holdUnauthorized, holdGone, holdRejecting, holdCredential}
+var allHolds = []holdKind{holdUnauthorized, holdGone, holdRejecting, holdCredential, holdAlone}
 
 func (k holdKind) String() string {
-	return [...]string{"none", "unauthorized", "stream_gone", "rejecting", "credential"}[k]
+	return [...]string{"none", "unauthorized", "stream_gone", "rejecting", "credential", "alone"}[k]
 }
 
 // reason is that of dead letters whose hold has lasted too long, or was given up.
@@ -377,23 +378,4 @@ func (h *health) limits(now time.Time, st *stream) (rows int, bytes int64) {
 		return min(rows, s.most), bytes
 	}
 	return rows, bytes
-}
-
-// expired reports whether contacts of a stream may have waited for too long in its
-// hold. A hold for refused rows needs no such end: it lets dead letters out as their
-// budget has room.
-func (h *health) expired(now time.Time, st *stream) bool {
-	on := st.health.hold
-	return h.cfg.HoldMax > 0 && on != nil && on.kind != holdRejecting && now.Sub(on.since) >= h.cfg.HoldMax
-}
-
-// countExpired notes that contacts of a stream have become dead letters.
-func (h *health) countExpired(now time.Time, st *stream, n int) {
-	on := st.health.hold
-	if n > 0 && on.deadLetters == 0 {
-		h.log.add(slog.LevelError, "a hold has lasted for hold_max: contacts of the stream go to the dead-letter topic; when the stream is back: contactsync dlq replay --stream STREAM --reason KIND",
-			"kind", on.kind.String(), "account", st.account.id, "stream", st.name, "held_for", now.Sub(on.since),
-			"pending", len(st.contacts)+n, "status", on.status, "detail", on.last.detail)
-	}
-	on.deadLetters += n
 }

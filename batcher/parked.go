@@ -1,8 +1,6 @@
 package batcher
 
 import (
-	"cmp"
-	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -12,8 +10,17 @@ import (
 // parked is a stream of which a partition's events are not kept, from one of them on: streams
 // on hold took more than their part of the window. They stay open, and are read again, in the
 // order of the log. Whatever comes of the stream in the partition until then is left to be
-// read again as well, so that its order holds.
+// read again as well, so that its order holds: all of it, or of a stream that is not on hold only what is
+// of the contacts that were kept alone.
 type parked struct {
+	all    bool
+	only   idSet // the contacts of which something is left, where that is not all of them
+	behind idSet // those of which something was left since the latest reading began and that it has passed
+
+	again time.Time // where only contacts are left: when they may be read again
+	from  int64     // and from which offset on, because before it there was no room for more
+	short bool      // there was none behind that either
+
 	events int       // that were left and are not handed over again yet
 	due    int       // of these, what the reading is still to come to, if the log has it yet
 	oldest time.Time // Kafka timestamp of the oldest that was left
@@ -33,73 +40,96 @@ const (
 	parkedOverhead = 300
 	parkedRange    = 512 // offsets
 	parkedCharge   = 200
+	idCharge       = 64 // a contact in an idSet, besides its id
 )
 
-// holdPart is what all streams on hold together may take of the window: half, so that the
-// others always have as much.
-func (c *Config) holdPart() int64 { return int64(c.WindowBytes) / 2 }
+// idSet is a set of contacts of a stream, by their folded ids.
+type idSet map[string]struct{}
+
+func (s idSet) has(id string) bool { _, ok := s[id]; return ok }
+
+// has reports whether something of a contact may be left.
+func (p *parked) has(id string) bool { return p.all || p.only.has(id) || p.behind.has(id) }
 
 // Parking is the part of a Window by which events are left to be read again.
 type Parking struct{ *Window }
 
-// room is what contacts of streams on hold may take of the window: what is left of their part by what
-// is charged for events to be read again, and a quarter of it at least, so that something can
-// always be probed with.
-func (w Parking) room() int64 {
-	part := w.cfg.holdPart()
-	return max(part-w.claims.parkedBytes, part/4)
-}
+// admission is how an event is taken.
+type admission uint8
 
-// full reports whether streams on hold have their part of the window.
-func (w Parking) full() bool { return w.schedule.held >= w.room() }
+const (
+	asUsual admission = iota
+	asAside           // to become a dead letter
+	asAlone           // to be tried alone
+)
 
 // leaves reports whether an event is not taken now but left to be read again, which has been
-// noted then. aside says that what is taken becomes a dead letter.
-func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left, aside bool) {
+// noted then. as says how it is taken.
+func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left bool, as admission) {
 	if ev.Kind != event.Update && ev.Kind != event.Delete {
-		return false, false
+		return false, asUsual
 	}
-	key := streamKey{ev.Contact.Account, ev.Contact.Stream}
-	st := w.schedule.streams[key]
-	p := cl.parked[key]
+	key := keyOf(ev)
+	st := w.schedule.streams[key.stream]
+	p := cl.parked[key.stream]
 	if p != nil && ev.Again {
 		if p.events--; src.offset < cl.began {
 			p.due--
 		}
 	}
+	of := key.id // the contact, where it is left for itself, and not with its stream
 	switch {
 	case p == nil:
-		left = w.full() && w.onHold(key)
-	case !ev.Again || p.pass != cl.pass:
+		left, of = w.full() && w.onHold(key.stream), ""
+	case p.all && (!ev.Again || p.pass != cl.pass):
+		left, of = true, ""
+	case !ev.Again && p.has(key.id), ev.Again && (p.pass != cl.pass || p.behind.has(key.id)):
 		left = true
+	case !ev.Again:
+		left, of = w.full() && w.onHold(key.stream), ""
 	case p.givenUp(st) && src.offset < p.asideBelow && !w.stuffed(st):
-		aside = true
-	default:
-		left = !p.whole || !w.takes(key)
+		as = asAside
+	case !p.whole || !w.takes(key.stream):
+		left, of = true, ""
+	case p.only.has(key.id):
+		left, as = w.waits(p, src.offset), asAlone
 	}
 	if !left {
-		if p != nil { // what follows it in the log is hardly older
+		if p != nil && ev.Again { // what follows it in the log is hardly older
 			p.oldest = later(p.oldest, src.time())
 		}
-		return false, aside
+		return false, as
 	}
-	w.leave(key, src)
-	switch c := w.pending.find(keyOf(ev)); {
+	w.leave(key.stream, of, src)
+	switch c := w.pending.find(key); {
 	case ev.Kind == event.Delete && !ev.Again: // what waits of it needs no answer any more
 		if newest, known := w.seen.newest(c, ev); w.seen.judge(ev, newest, known, cl.first) == accepted {
-			w.pending.remove(keyOf(ev), ev.Again, src, w.m.skippedDelete)
+			w.pending.remove(key, ev.Again, src, w.m.skippedDelete)
 		}
 	case c != nil && cl.catching && !c.inFlight() && !c.maybeApplied && !st.setsAside():
-		w.giveBack(c) // an earlier owner may have sent what is left, and this is older
+		w.giveBack(c, of) // an earlier owner may have sent what is left, and this is older
 	}
-	return true, false
+	return true, asUsual
+}
+
+// waits reports whether a contact that was kept alone is left once more, because there is no room for it. Those
+// behind it have their turn first then, or only the first ones would ever be tried.
+func (w Parking) waits(p *parked, offset int64) bool {
+	switch {
+	case offset < p.from:
+		return true
+	case w.full() && !p.short:
+		p.short, p.from = true, offset
+	}
+	return w.full()
 }
 
 // leavesTombstone reports the same of a tombstone, which has ended what is pending: where
 // events that it may mean are still to be read again, so must it be, behind them.
 func (w Parking) leavesTombstone(cl *claim, ev *event.Event, src source) bool {
 	for key, p := range cl.parked {
-		if ev.Contact.Stream != "" && key.name != ev.Contact.Stream || ev.Again && p.pass == cl.pass && p.whole {
+		id := keyOf(ev).id
+		if ev.Contact.Stream != "" && key.name != ev.Contact.Stream || !p.has(id) || ev.Again && p.pass == cl.pass && p.whole && !p.behind.has(id) {
 			continue
 		}
 		w.note(src)
@@ -108,12 +138,13 @@ func (w Parking) leavesTombstone(cl *claim, ev *event.Event, src source) bool {
 	return false
 }
 
-// leave has an event of a stream read again later.
-func (w Parking) leave(key streamKey, src source) {
+// leave has an event of a stream read again later: of a contact that is kept alone, and where that is
+// empty of the stream as a whole.
+func (w Parking) leave(key streamKey, of string, src source) {
 	cl := src.claim
 	p := cl.parked[key]
 	if p == nil {
-		p = &parked{pass: -1}
+		p = &parked{pass: -1, again: w.now.Add(w.cfg.HoldProbeMax)}
 		if cl.parked == nil {
 			cl.parked = map[streamKey]*parked{}
 		}
@@ -124,11 +155,43 @@ func (w Parking) leave(key streamKey, src source) {
 	if p.events++; p.events == 1 || src.time().Before(p.oldest) {
 		p.oldest = src.time()
 	}
-	if p.pass == cl.pass && src.offset < cl.next { // the reading may be past it
-		p.whole = false
-		p.asideLeft = p.asideLeft || src.offset < p.asideBelow
+	passed := p.pass == cl.pass && src.offset < cl.next // the reading may be past it
+	p.asideLeft = p.asideLeft || passed && src.offset < p.asideBelow
+	switch {
+	case of == "":
+		p.all, p.whole = true, p.whole && !passed
+	case passed:
+		w.unmark(cl, &p.only, of)
+		w.mark(cl, &p.behind, of)
+	case !p.all:
+		w.mark(cl, &p.only, of)
 	}
 	w.note(src)
+}
+
+// mark takes a contact into a set, unmark takes it out, and clearMarks does so with all.
+func (w Parking) mark(cl *claim, set *idSet, id string) {
+	if *set == nil {
+		*set = idSet{}
+	}
+	if !set.has(id) {
+		(*set)[id] = struct{}{}
+		w.charge(cl, idCharge+int64(len(id)))
+	}
+}
+
+func (w Parking) unmark(cl *claim, set *idSet, id string) {
+	if set.has(id) {
+		delete(*set, id)
+		w.charge(cl, -idCharge-int64(len(id)))
+	}
+}
+
+func (w Parking) clearMarks(cl *claim, set *idSet) {
+	for id := range *set {
+		w.unmark(cl, set, id)
+	}
+	*set = nil
 }
 
 // note tells the consumer of an event that is left.
@@ -148,55 +211,6 @@ func (w Parking) note(src source) {
 func (w Parking) charge(cl *claim, bytes int64) {
 	cl.parkedBytes += bytes
 	w.claims.parkedBytes += bytes
-}
-
-// shed leaves contacts to be read again until streams on hold take no more than their part:
-// those that came last, in the streams that take most. One contact of each stays, to be probed with;
-// of streams that were not refused themselves, and are many, only as long as there is room.
-func (w Parking) shed() {
-	if w.schedule.held <= w.room() {
-		return
-	}
-	streams := w.schedule.holding(func(st *stream) bool { return !st.setsAside() })
-	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.bytes, a.bytes) })
-	kept := map[*credential]int{}
-	for _, st := range streams {
-		w.shedOf(st, 1)
-		kept[st.signer] += min(1, len(st.contacts))
-	}
-	for _, st := range streams {
-		if st.health.hold == nil && len(st.contacts) == 1 && kept[st.signer] > probedWith {
-			w.shedOf(st, 0)
-			kept[st.signer] -= 1 - len(st.contacts)
-		}
-	}
-}
-
-// probedWith is how many streams of a credential on hold have a contact at least, to probe it with.
-const probedWith = 3
-
-// shedOf does so for the contacts of one stream, but for some.
-func (w Parking) shedOf(st *stream, but int) {
-	for c, before := st.queue.tail, (*contact)(nil); c != nil && w.schedule.held > w.room() && len(st.contacts) > but; c = before {
-		before = c.prev
-		// What the API may have applied must not be followed by an older state of the contact.
-		if c.maybeApplied || c.newer != nil {
-			continue
-		}
-		w.giveBack(c)
-	}
-}
-
-// giveBack leaves a contact that is not in flight, and what waits behind it, to be read again.
-func (w Parking) giveBack(c *contact) {
-	w.pending.unlink(c)
-	w.pending.index.drop(c)
-	for state := c; state != nil; state = c.pop() {
-		for _, src := range state.sources {
-			w.leave(c.stream.key(), src)
-		}
-		w.pending.free(state)
-	}
 }
 
 // ReadAgain says whether events of a claim that were left may be handed over again now, each
@@ -221,14 +235,24 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	}
 	next := cl.pass + 1
 	for key, p := range cl.parked {
+		if !p.all && w.mayBegin(key, p) {
+			w.makeRoom()
+			break
+		}
+	}
+	for key, p := range cl.parked {
 		if w.mayBegin(key, p) {
-			p.pass, p.whole, p.asideLeft, going = next, true, false, true
+			p.pass, p.whole, p.asideLeft, p.short, going = next, true, false, false, true
+			for id := range p.behind { // of a reading that did not come to its end
+				w.mark(cl, &p.only, id)
+			}
+			w.clearMarks(cl, &p.behind)
 		}
 	}
 	if !going {
 		return 0
 	}
-	cl.pass, cl.began = next, cl.next
+	cl.pass, cl.began, cl.beganAt = next, cl.next, w.now
 	for _, p := range cl.parked {
 		p.due = p.events
 	}
@@ -239,7 +263,8 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 // up, and most of what it has in the window has ended.
 func (w Parking) mayBegin(key streamKey, p *parked) bool {
 	st := w.schedule.streams[key]
-	return (!w.onHold(key) || p.givenUp(st)) && (st == nil || st.bytes < w.cfg.holdPart()/2)
+	return (!w.onHold(key) || p.givenUp(st)) && (st == nil || st.bytes-st.kept < w.cfg.holdPart()/2) &&
+		(p.all || p.givenUp(st) || !p.again.After(w.now))
 }
 
 // takes reports whether the window takes more of a stream that is read again, and stuffed
@@ -248,7 +273,7 @@ func (w Parking) takes(key streamKey) bool {
 	return !w.stuffed(w.schedule.streams[key]) && (!w.full() || !w.onHold(key))
 }
 
-func (w Parking) stuffed(st *stream) bool { return st != nil && st.bytes >= w.cfg.holdPart() }
+func (w Parking) stuffed(st *stream) bool { return st != nil && st.bytes-st.kept >= w.cfg.holdPart() }
 
 // givenUp reports whether an operator has decided so of the present hold of the stream.
 func (p *parked) givenUp(st *stream) bool {
@@ -286,7 +311,15 @@ func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 		if !p.asideLeft {
 			p.aside = nil
 		}
-		if p.whole {
+		w.clearMarks(cl, &p.only)
+		switch {
+		case !p.whole:
+			w.clearMarks(cl, &p.behind)
+			p.all = true
+		case len(p.behind) > 0:
+			p.only, p.behind, p.all = p.behind, nil, false
+			w.tryLater(cl, p)
+		default:
 			delete(cl.parked, key)
 			w.charge(cl, -parkedOverhead)
 			w.log.unparked(w.now, key, cl)
@@ -305,6 +338,18 @@ func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 		w.charge(cl, -cl.parkedBytes)
 		cl.parkedIn = nil
 	}
+}
+
+// readingShare is how many times as long as a reading took contacts that are kept alone wait for the next one: what
+// comes of them is not worth more of Kafka's time.
+const readingShare = 9
+
+// tryLater has contacts that were kept alone wait after a reading, which goes on next time where it had no room.
+func (w Parking) tryLater(cl *claim, p *parked) {
+	if !p.short {
+		p.from = 0
+	}
+	p.again = w.now.Add(max(w.cfg.HoldProbeMax, readingShare*w.now.Sub(cl.beganAt)))
 }
 
 // setAside has what was left of a stream become dead letters, as an operator has decided.

@@ -39,21 +39,25 @@ func (p *pending) find(key contactKey) *contact {
 	return nil
 }
 
-// update takes in a newer state of a contact; c is what is pending of it, or nil. With aside
-// it becomes a dead letter, as an operator has decided.
-func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source, aside bool) {
+// update takes in a newer state of a contact; c is what is pending of it, or nil.
+func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source, as admission) {
 	switch {
 	case c == nil:
 		st := p.schedule.stream(ev.Contact.Stream, ev.Contact.Account)
 		c = p.add(now, st, ev, src)
 		p.index.put(c)
+		if as == asAlone {
+			p.schedule.keep(c, true)
+		}
 		p.enter(now, c)
 	case c.takes(ev.Contact.ID) && c.last().mergeable(ev.Contact.Body, ev.Contact.Shape, p.schedule.cfg.MaxBytes):
 		p.merge(now, c.last(), ev, src)
 	default:
-		c.push(p.add(now, c.stream, ev, src))
+		newer := p.add(now, c.stream, ev, src)
+		c.push(newer)
+		p.schedule.keep(newer, c.kept)
 	}
-	c.last().aside = c.last().aside || aside
+	c.last().aside = c.last().aside || as == asAside
 }
 
 func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *contact {
@@ -101,7 +105,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 // the older state is set aside as a dead letter and the newer one goes on: nothing is
 // lost.
 func (p *pending) overlay(now time.Time, c *contact, body []byte, shape uint64, merged bool) {
-	c.suspicion.alone = 0 // it was not this body that failed
+	c.suspicion.alone, c.gone = 0, nil // it was not this body that failed
 	if c.shape == shape {
 		c.body, c.merged = body, merged
 		return
@@ -148,6 +152,9 @@ func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64, reg
 	}
 	req.Batch = contactsync.Batch{Stream: st.name, Account: st.account.id, Rows: make([]contactsync.Row, len(req.rows))}
 	for i, c := range req.rows {
+		if c.kept {
+			p.schedule.keep(c, false)
+		}
 		c.sends++
 		req.bytes += rowBytes(c)
 		req.Batch.Rows[i] = contactsync.Row{ID: c.id, Body: c.body}
@@ -220,8 +227,9 @@ func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
 	h := &st.account.health
 	next := func() *group { return st.retries.dissolve(now, h.size.rows.limit, h.acquitted, all) }
 	for g := next(); g != nil; g = next() {
-		if g.rows > 0 && g.acquitted(h.acquitted) {
-			for c := g.head; c != nil; c = c.next {
+		acquitted := g.rows > 0 && g.acquitted(h.acquitted)
+		for c := g.head; c != nil; c = c.next {
+			if p.schedule.keep(c, false); acquitted {
 				c.suspicion = suspicion{}
 			}
 		}
@@ -299,26 +307,6 @@ func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason,
 	})
 }
 
-// expireAtOnce bounds the contacts that become dead letters in one go, so that a hold of
-// many does not double the window's memory.
-const expireAtOnce = 1000
-
-// expire makes dead letters of contacts that wait in a stream on hold and are due, of most
-// at most, and returns of how many.
-func (p *pending) expire(now time.Time, st *stream, most int, why said, due func(*contact) bool) (n int) {
-	on := st.health.hold
-	for c, next := st.queue.head, (*contact)(nil); c != nil && n < most; c = next {
-		next = c.next
-		if !due(c) {
-			continue // not the last: rows that were put back are in front of older ones
-		}
-		c.failed(later(on.since, c.since))
-		p.deadLetter(now, c, on.kind.reason(), why, on.status)
-		n++
-	}
-	return n
-}
-
 // forget drops every contact. Those in flight go when their requests come back.
 func (p *pending) forget(inFlight map[*Request]struct{}) {
 	clear(p.late) // the next generation waits for all that may be applied
@@ -326,7 +314,7 @@ func (p *pending) forget(inFlight map[*Request]struct{}) {
 	p.index.byID = map[string]*contact{}
 	p.schedule.each(func(st *stream) {
 		st.contacts, st.queue, st.retries = map[string]*contact{}, list{}, retries{suspects: st.retries.suspects}
-		st.bytes = 0
+		st.bytes, st.kept = 0, 0
 		p.schedule.countHeld(st)
 		p.schedule.quiet[st] = struct{}{}
 		p.schedule.touch(st)
@@ -356,6 +344,7 @@ func (p *pending) end(c *contact) {
 	if newer := c.pop(); newer != nil {
 		newer.newer, newer.newest = c.newer, c.newest
 		c.newer, c.newest = nil, nil
+		p.schedule.keep(newer, false)
 		p.index.put(newer)
 		p.enqueue(newer)
 	}

@@ -449,11 +449,11 @@ func TestPending_Expire(t *testing.T) {
 	w.now = w.now.Add(30 * time.Minute)
 	w.add("d")
 	w.now = w.now.Add(30 * time.Minute)
-	waited := func(c *contact) bool { return w.now.Sub(c.since) >= time.Hour }
-	if n := w.pending.expire(w.now, st, 2, said{detail: "unknown"}, waited); n != 2 {
+	waited := func(c *contact) (expiry, bool) { return st.health.hold.expiry(), w.now.Sub(c.since) >= time.Hour }
+	if n := w.pending.expire(w.now, st, 2, waited); n != 2 {
 		t.Errorf("%d became dead letters, want 2 at a time", n)
 	}
-	if n := w.pending.expire(w.now, st, 2, said{detail: "unknown"}, waited); n != 1 {
+	if n := w.pending.expire(w.now, st, 2, waited); n != 1 {
 		t.Errorf("%d became dead letters, want those that have waited for an hour", n)
 	}
 	letters := w.TakeDeadLetters()

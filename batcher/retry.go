@@ -164,7 +164,7 @@ func (p *pending) enter(now time.Time, c *contact) {
 
 // start lets a contact wait that no catch-up keeps.
 func (p *pending) start(now time.Time, c *contact) {
-	switch alone := p.alone[c.key()].After(now); {
+	switch alone := c.kept || p.alone[c.key()].After(now); {
 	case !alone && !c.lateUntil.After(now):
 		p.queue(c)
 	default:

@@ -2,7 +2,6 @@ package batcher
 
 import (
 	"cmp"
-	"slices"
 	"time"
 )
 
@@ -22,7 +21,7 @@ type stream struct {
 
 	health streamHealth
 
-	bytes, held int64 // what the window charges for its contacts, and of that, what counts as on hold
+	bytes, kept, held int64 // what the window charges for its contacts, for those that are kept alone, and of all, what counts as on hold
 
 	// Of the schedule.
 	holding  int  // its place among those on hold, from 1 on; 0 for none
@@ -69,9 +68,9 @@ type schedule struct {
 	streams    map[streamKey]*stream // each is the only one to walk over them
 	accounts   []*account
 	touched    []*stream
-	onHold     []*stream            // by themselves, or by what signs for them
+	onHold     []*stream            // by themselves, or by what signs for them, or with contacts that are kept alone
 	quiet      map[*stream]struct{} // those that may be empty: no contact of theirs was pending lately
-	held       int64                // what the window charges for streams on hold
+	held       int64                // what the window charges for streams on hold, and for contacts that are kept alone
 	collecting bool                 // a partition catches up: its contacts may share a request, so only full ones are sent
 	visits     int                  // streams looked at so far: nothing that happens for each event may look at many
 }
@@ -120,19 +119,6 @@ func (s *schedule) each(visit func(*stream)) {
 	}
 }
 
-// holding returns the streams on hold that match, by name: what is decided must not depend on the
-// order of a map, or a seed would not replay.
-func (s *schedule) holding(match func(*stream) bool) (found []*stream) {
-	s.visits += len(s.onHold)
-	for _, st := range s.onHold {
-		if match(st) {
-			found = append(found, st)
-		}
-	}
-	slices.SortFunc(found, compareNames)
-	return found
-}
-
 // drop forgets a stream that is empty.
 func (s *schedule) drop(st *stream) {
 	st.retries = retries{} // whose rows have ended: it may still be touched, and must not be placed
@@ -151,44 +137,6 @@ func (s *schedule) dropEmpty(now time.Time) {
 		} else if st.empty(now) {
 			s.drop(st)
 		}
-	}
-}
-
-// charge sets what the window charges for a contact, and returns how much more that is.
-func (s *schedule) charge(c *contact, n int64) (more int64) {
-	st, before := c.stream, c.stream.bytes
-	if before == 0 {
-		st.bytes = streamOverhead
-	}
-	st.bytes += n - c.charge
-	if c.charge = n; st.bytes == streamOverhead {
-		st.bytes = 0
-	}
-	s.countHeld(st)
-	return st.bytes - before
-}
-
-// countHeld counts a stream among those on hold, and what it takes of the window among what these take.
-func (s *schedule) countHeld(st *stream) {
-	held, on := int64(0), st.onHold()
-	if on {
-		held = st.bytes
-	}
-	s.held += held - st.held
-	st.held = held
-	s.list(st, on)
-}
-
-// list has a stream among those on hold, or not.
-func (s *schedule) list(st *stream, on bool) {
-	switch {
-	case on && st.holding == 0:
-		s.onHold = append(s.onHold, st)
-		st.holding = len(s.onHold)
-	case !on && st.holding > 0:
-		last := s.onHold[len(s.onHold)-1]
-		s.onHold[st.holding-1], last.holding = last, st.holding
-		s.onHold, st.holding = slices.Delete(s.onHold, len(s.onHold)-1, len(s.onHold)), 0
 	}
 }
 

@@ -124,7 +124,19 @@ func (s *settlement) keepAlone() {
 	case undecided:
 		s.searchApart(of, rows, true).due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
 	default:
-		s.setApart(rows, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax))).tries = tries
+		s.keepTrying(rows, tries, s.now)
+		if c.gone == nil {
+			c.gone = &gone{since: s.now}
+		}
+		c.gone.status, c.gone.last = s.result.Status, said{s.result.Detail, s.result.Text}
+	}
+}
+
+// keepTrying lets rows that were refused, or failed, so many times wait for another try, longer each time. A single row counts as on hold.
+func (s *settlement) keepTrying(rows []*contact, tries int, due time.Time) {
+	g := s.setApart(rows, later(due, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax))))
+	if g.tries = tries; len(rows) == 1 {
+		s.pending.schedule.keep(rows[0], true)
 	}
 }
 

@@ -151,6 +151,9 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 			accounts++
 		}
 		for _, kind := range metrics.HoldKinds {
+			if kind == "alone" {
+				continue // which contacts are kept alone is left open by the model
+			}
 			streams, contacts, longest := 0.0, 0.0, 0.0
 			for _, st := range m.streams {
 				if n := len(m.of(st)); st.account == a && st.onHold() && st.holdKind() == kind && (st.hold != nil || n > 0) {

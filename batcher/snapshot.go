@@ -75,6 +75,8 @@ func (w *Window) snapshot() *snapshot {
 				s.onHold = append(s.onHold, st)
 			}
 			s.held[st.account][kind].add(t)
+		} else if st.kept > 0 {
+			s.held[st.account][holdAlone].add(s.alone(st))
 		}
 	})
 	for req := range w.requests {
@@ -97,13 +99,26 @@ func (w *Window) snapshot() *snapshot {
 	return s
 }
 
+// alone is what a stream has that is not on hold, and that counts so.
+func (s *snapshot) alone(st *stream) holdTotal {
+	t := holdTotal{bytes: st.kept}
+	for c := range st.waiting {
+		if c.kept {
+			t.contacts++
+			t.events += c.events()
+			t.longest = max(t.longest, s.now.Sub(c.since))
+		}
+	}
+	return t
+}
+
 func (s *snapshot) consider(c *contact) {
 	for c != nil && !live(c.sources) { // in a request of a generation that is over
 		c = c.newer
 	}
 	switch {
 	case c == nil:
-	case c.stream.onHold():
+	case c.stream.onHold(), c.kept, c.gone != nil:
 		s.considerAs(waitOnHold, c.sources)
 	default:
 		s.considerAs(waitActive, c.sources)
@@ -117,9 +132,13 @@ func (s *snapshot) considerParked(cl *claim) {
 			continue
 		}
 		s.oldest[waitOnHold] = earlier(s.oldest[waitOnHold], p.oldest)
-		if st := s.w.schedule.streams[key]; st != nil && st.onHold() {
+		switch st := s.w.schedule.streams[key]; {
+		case st == nil:
+		case st.onHold():
 			kind, _ := st.holdKind()
 			s.held[st.account][kind].events += p.events
+		case !p.all:
+			s.held[st.account][holdAlone].events += p.events
 		}
 	}
 }

@@ -176,8 +176,7 @@ func (s *settlement) keepApart(own *group, rows []*contact, due time.Time) {
 	case len(rows) > 1 && s.stream.health.settled.After(own.since):
 		s.halveApart(rows, due)
 	case len(rows) > 0:
-		tries := own.tries + 1
-		s.setApart(rows, later(due, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax)))).tries = tries
+		s.keepTrying(rows, own.tries+1, due)
 	}
 }
 

@@ -118,7 +118,7 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 			w.noteHints(ev)
 		}
 	}
-	left, aside := Parking{w}.leaves(cl, ev, src)
+	left, as := Parking{w}.leaves(cl, ev, src)
 	cl.next = max(cl.next, src.offset+1)
 	if left || w.resume(ev, src) {
 		return
@@ -127,7 +127,7 @@ func (w *Window) Add(now time.Time, ev *event.Event) {
 	case event.Update:
 		if c := w.pending.find(keyOf(ev)); w.acceptable(c, ev, src) {
 			w.noteSpelling(c, ev)
-			w.pending.update(w.now, c, ev, src, aside)
+			w.pending.update(w.now, c, ev, src, as)
 		}
 	case event.Delete:
 		if c := w.pending.find(keyOf(ev)); w.acceptable(c, ev, src) {
@@ -293,8 +293,8 @@ func (w *Window) Forget(now time.Time) {
 func (w *Window) Expire(now time.Time) {
 	w.clock(now)
 	most := expireAtOnce
-	for _, st := range w.schedule.holding(func(st *stream) bool { return w.health.expired(w.now, st) }) {
-		n := w.pending.expire(w.now, st, most, st.health.hold.last, func(c *contact) bool { return w.now.Sub(c.since) >= w.cfg.HoldMax })
+	for _, st := range w.schedule.holding(func(st *stream) bool { return w.cfg.HoldMax > 0 && st.kept > 0 || w.health.expired(w.now, st) }) {
+		n := w.pending.expire(w.now, st, most, w.health.lasted(w.now, st))
 		w.health.countExpired(w.now, st, n)
 		most -= n
 	}

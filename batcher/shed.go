@@ -1,0 +1,106 @@
+package batcher
+
+import (
+	"cmp"
+	"slices"
+)
+
+// holdPart is what all streams on hold together may take of the window: half, so that the
+// others always have as much.
+func (c *Config) holdPart() int64 { return int64(c.WindowBytes) / 2 }
+
+// room is what contacts of streams on hold may take of the window: what is left of their part by what
+// is charged for events to be read again, and a quarter of it at least, so that something can
+// always be probed with.
+func (w Parking) room() int64 {
+	part := w.cfg.holdPart()
+	return max(part-w.claims.parkedBytes, part/4)
+}
+
+// full reports whether streams on hold have their part of the window.
+func (w Parking) full() bool { return w.schedule.held >= w.room() }
+
+// shed leaves contacts to be read again until what is on hold takes no more than its part:
+// those that came last, in the streams that take most. Of streams on hold one contact of each stays, to be probed with;
+// of streams that were not refused themselves, and are many, only as long as there is room.
+func (w Parking) shed() {
+	if w.schedule.held <= w.room() {
+		return
+	}
+	streams := w.schedule.holding(func(st *stream) bool { return !st.setsAside() })
+	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.held, a.held) })
+	kept := map[*credential]int{}
+	for _, st := range streams {
+		if st.onHold() {
+			w.shedOf(st, 1)
+			kept[st.signer] += min(1, len(st.contacts))
+		} else {
+			w.shedKept(st, w.room())
+		}
+	}
+	for _, st := range streams {
+		if st.onHold() && st.health.hold == nil && len(st.contacts) == 1 && kept[st.signer] > probedWith {
+			w.shedOf(st, 0)
+			kept[st.signer] -= 1 - len(st.contacts)
+		}
+	}
+}
+
+// probedWith is how many streams of a credential on hold have a contact at least, to probe it with.
+const probedWith = 3
+
+// shedOf does so for the contacts of one stream on hold, but for some.
+func (w Parking) shedOf(st *stream, but int) {
+	for c := range st.waiting {
+		if w.schedule.held <= w.room() || len(st.contacts) <= but {
+			return
+		}
+		if c.sheds() {
+			w.giveBack(c, "")
+		}
+	}
+}
+
+// sheds reports whether a contact may be given back for want of room. What the API may have applied must not be followed by
+// an older state of the contact.
+func (c *contact) sheds() bool { return !c.maybeApplied && c.newer == nil }
+
+// shedKept does so for the contacts of a stream that are kept alone, until what is on hold takes so much.
+func (w Parking) shedKept(st *stream, most int64) {
+	var kept []*contact
+	for _, g := range st.retries.groups {
+		if g.head != nil && g.head.kept {
+			kept = append(kept, g.head)
+		}
+	}
+	slices.SortFunc(kept, func(a, b *contact) int { return b.rank.compare(a.rank) })
+	for _, c := range kept {
+		if w.schedule.held <= most {
+			return
+		}
+		if c.sheds() {
+			w.giveBack(c, c.folded)
+		}
+	}
+}
+
+// makeRoom has some of the contacts that are kept alone give way to others that were left.
+func (w Parking) makeRoom() {
+	alone := w.schedule.holding(func(st *stream) bool { return !st.onHold() })
+	slices.SortStableFunc(alone, func(a, b *stream) int { return cmp.Compare(b.held, a.held) })
+	for _, st := range alone {
+		w.shedKept(st, w.room()/8*7)
+	}
+}
+
+// giveBack leaves a contact that is not in flight, and what waits behind it, to be read again.
+func (w Parking) giveBack(c *contact, of string) {
+	w.pending.unlink(c)
+	w.pending.index.drop(c)
+	for state := c; state != nil; state = c.pop() {
+		for _, src := range state.sources {
+			w.leave(c.stream.key(), of, src)
+		}
+		w.pending.free(state)
+	}
+}
