@@ -3,7 +3,7 @@
 // Everything that is shown is set as text: names come from topics, and may be anything.
 
 const remembered = 120; // points of the small charts, one a second
-const tableRows = 200; // of partitions; what is more is counted
+const tableRows = 200; // of partitions and accounts; what is more is counted
 const by = (id) => document.getElementById(id);
 let points = [];
 let source = null;
@@ -23,6 +23,7 @@ function element(name, text, attributes) {
 const foreign = (text) => element('bdi', text);
 
 const count = (n) => Number(n || 0).toLocaleString('en');
+const many = (n, what) => count(n) + ' ' + what + (n === 1 ? '' : 's');
 const sum = (o) => Object.values(o || {}).reduce((a, b) => a + b, 0);
 
 function bytes(n) {
@@ -181,9 +182,9 @@ function accounts(s, p) {
     ['Rows a request', (r) => (r.a.request_max_rows ? 'up to ' + count(r.a.request_max_rows) : '–'), 'number'],
     ['Rows accepted in a minute', (r) => count(r.a.rows_accepted_last_minute), 'number'],
     ['Rows refused in a minute', (r) => count(r.a.rows_rejected_last_minute), 'number'],
-    ['On hold', (r) => (r.a.streams_on_hold ? count(r.a.streams_on_hold) + ' streams, ' + count(r.a.contacts_on_hold) + ' contacts' : '–')],
+    ['On hold', (r) => (r.a.streams_on_hold ? many(r.a.streams_on_hold, 'stream') + ', ' + many(r.a.contacts_on_hold, 'contact') : '–')],
   );
-  table('accounts', columns, rows, 'No account is configured.');
+  table('accounts', columns, rows.slice(0, tableRows), 'No account is configured.', rows.length - tableRows);
 }
 
 function partitions(s) {
