@@ -21,8 +21,8 @@ type group struct {
 	then   *group
 	// split is set where this is half of a request that was too large, or that failed.
 	split *split
-	// apart groups are a search for bad rows, which has a share of the calls only. Suspect
-	// ones are of rows that make requests fail.
+	// apart groups are a search for bad rows, or of those that are sent once more, which have a share of the calls only.
+	// Suspect ones are of rows that make requests fail.
 	apart, suspect bool
 	onceMore       bool      // of rows that were refused while others of their requests were accepted
 	tries          int       // failed requests of it

@@ -374,3 +374,40 @@ func TestWindow_ProbesOfAnUnknownStreamTurn(t *testing.T) {
 		t.Errorf("probes %q", got)
 	}
 }
+
+// Rows that are sent once more wait for three requests of other work, that which they were in included, though theirs is the oldest event, and for
+// none where there is no other work.
+func TestWindow_RowsThatAreSentOnceMoreWaitForOthers(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		others int
+		want   string
+	}{{14, "c0 c1|c2 c3|bad|c4 c5|c6 c7|c8 c9|c10 c11|c12 c13"}, {0, "bad"}} {
+		w := newTestWindow(t, func(c *Config) { c.MaxRows = 2 })
+		w.known("st")
+		w.known("other")
+		answer := func(req *Request) {
+			r := allDelivered(req.Batch)
+			for i, row := range req.Batch.Rows {
+				if row.ID == "bad" {
+					r.Rows[i] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"}
+				}
+			}
+			w.settle(req, r)
+		}
+		w.add("a", "bad")
+		answer(w.send())
+		for i := range tt.others {
+			w.add(fmt.Sprint("other/c", i))
+		}
+		var order []string
+		w.now = w.now.Add(time.Minute)
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			order = append(order, ids(req))
+			answer(req)
+		}
+		if got := strings.Join(order, "|"); got != tt.want || w.DeadLettersPending() != 1 {
+			t.Errorf("sent %q, want %q; %d dead letters", got, tt.want, w.DeadLettersPending())
+		}
+	}
+}

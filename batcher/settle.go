@@ -178,7 +178,7 @@ func (s *settlement) retry(open []*contact, cut bool) {
 // have been in their way. As long as some of them are accepted, the others have one more
 // chance. They go in reverse: what was refused for a row behind it comes after it then. A feed of which
 // one row in a hundred is bad has one in most requests, so they wait for those of the next
-// requests, and a call is made for all of them.
+// requests, and a call is made for all of them, which has its part of the calls only: most of them are refused again.
 func (s *settlement) onceMore(refused []*contact) {
 	slices.Reverse(refused)
 	g := s.together(refused)
@@ -192,7 +192,7 @@ func (s *settlement) onceMore(refused []*contact) {
 		s.pending.schedule.touch(s.stream)
 		return
 	}
-	g.onceMore, g.due = true, s.now.Add(s.health.wait(onceMoreWait, s.cfg.BackoffMax))
+	g.onceMore, g.apart, g.due = true, true, s.now.Add(s.health.wait(onceMoreWait, s.cfg.BackoffMax))
 	s.pending.sendApart(s.stream, g)
 }
 

@@ -85,8 +85,8 @@ func (s *simRun) ready(st *simStream) (at, newest time.Time) {
 			if _, busy := sets[c.set]; !busy {
 				sets[c.set] = true
 			}
-			if newest = later(newest, c.rank); c.set.halves {
-				newest = never // a half that waits for the other one gives its stream no turn
+			if newest = later(newest, c.rank); c.set.halves || c.set.again {
+				newest = never // what can wait, or waits for the other half, gives its stream no turn
 			}
 		}
 	}

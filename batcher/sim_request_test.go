@@ -68,7 +68,7 @@ func (s *simRun) started(r *batcher.Request) {
 	q.size = size
 	acc := st.account
 
-	if q.apart = st.fails(); st.hold != nil || q.set != nil && !q.set.loose && q.set.halves {
+	if q.apart = st.fails(); st.hold != nil || q.set != nil && !q.set.loose && (q.set.halves || q.set.again) {
 		q.apart = simYes
 	}
 	q.trial = q.req.Reason != batcher.BatchRetry && len(q.cells) > 1 && (acc.rows < s.cfg.MaxRows && len(q.cells) > acc.rows || acc.bytes < int(s.cfg.MaxBytes) && size > acc.bytes)

@@ -209,7 +209,7 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 			attempts = 5
 		}
 		wait := backoff(m.cfg, attempts, m.cfg.BackoffMax)
-		set := &simSet{limit: len(rest), from: m.now.Add(wait / 2), by: m.now.Add(wait), loose: st.hold != nil}
+		set := &simSet{limit: len(rest), again: again, from: m.now.Add(wait / 2), by: m.now.Add(wait), loose: st.hold != nil}
 		m.apart(rest, set)
 		return set
 	}

@@ -172,6 +172,7 @@ type simAccount struct {
 type simSet struct {
 	limit    int  // rows that one request of it may have
 	halves   bool // of a refused request: one half waits for the answer to the other
+	again    bool // rows that are sent once more, which can wait
 	from, by time.Time
 	loose    bool // the stream was on hold meanwhile, which dissolves sets
 
