@@ -28,6 +28,7 @@ type contact struct {
 	body    []byte             // what will be sent
 	shape   uint64             // see event.Contact.Shape
 	merged  bool               // body holds more than the record's own contact
+	copied  bool               // body, or one before it, was no part of its record
 	account string             // as the newest event names it
 	version version            // of the newest event
 

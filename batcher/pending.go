@@ -62,7 +62,7 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source,
 
 func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *contact {
 	c := &contact{
-		id: ev.Contact.ID, folded: keyOf(ev).id, stream: st, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape,
+		id: ev.Contact.ID, folded: keyOf(ev).id, stream: st, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape, copied: ev.Contact.Copied,
 		account: ev.Contact.Account, version: versionOf(ev), sources: []source{src},
 		rank: rank{src.claim.rank(now, ev), p.arrived}, since: now,
 	}
@@ -77,6 +77,7 @@ func (p *pending) merge(now time.Time, c *contact, ev *event.Event, src source) 
 	before := rowBytes(c)
 	p.overlay(now, c, ev.Contact.Body, ev.Contact.Shape, false)
 	c.record, c.account, c.version = ev.Record, ev.Contact.Account, versionOf(ev)
+	c.copied = c.copied || ev.Contact.Copied
 	c.sources = append(c.sources, src)
 	if c.in != nil {
 		c.in.bytes += rowBytes(c) - before
@@ -96,6 +97,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 	}
 	c.record, c.account, c.version = newer.record, newer.account, newer.version
 	c.sources = append(c.sources, newer.sources...)
+	c.copied = c.copied || newer.copied
 	c.aside = c.aside || newer.aside
 	p.free(newer)
 }
@@ -359,7 +361,7 @@ func (p *pending) free(c *contact) {
 // recharge brings what the window charges for a contact up to date.
 func (p *pending) recharge(c *contact) {
 	n := contactOverhead + int64(len(c.id)) + recordBytes(&c.record) + sourceBytes*int64(cap(c.sources))
-	if c.merged {
+	if c.merged || c.copied {
 		n += int64(len(c.body))
 	}
 	p.bytes += p.schedule.charge(c, n)

@@ -413,6 +413,9 @@ func TestPending_ChargesWhatAContactTakes(t *testing.T) {
 		}), one - streamOverhead, one - streamOverhead},
 		"value": {charge(func(w *testWindow) { add(w, func(ev *event.Event) { ev.Record.Value = big }) }), 5000, 5000},
 		"key":   {charge(func(w *testWindow) { add(w, func(ev *event.Event) { ev.Record.Key = big }) }), 5000, 5000},
+		"a body that is no part of the value": {charge(func(w *testWindow) {
+			add(w, func(ev *event.Event) { ev.Contact.Body, ev.Contact.Copied = big, true })
+		}), 5000, 5000},
 		"header": {charge(func(w *testWindow) {
 			add(w, func(ev *event.Event) { ev.Record.Headers = []contactsync.Header{{Value: big}} })
 		}), 5000, 5100},

@@ -86,6 +86,18 @@ func TestDecode_Good(t *testing.T) {
 			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a"}`)},
 		},
 		{
+			name: "a full name that is null is absent", value: `{"streamId":"s","contact":` + strings.Replace(typicalBody, `"john doee"`, ` null`, 1) + `}`, kind: Update,
+			contact: Contact{Stream: "s", ID: "6964af60450340957c61a2b3", Body: []byte(strings.Replace(typicalBody, `"fullName":"john doee",`, "", 1)), Copied: true},
+		},
+		{
+			name: "a full name that is null comes first", value: `{"streamId":"s","contact":{ "fullName":null , ` + strings.Replace(typicalBody, `"fullName":"john doee",`, "", 1)[1:] + `}`, kind: Update,
+			contact: Contact{Stream: "s", ID: "6964af60450340957c61a2b3", Body: []byte(`{ ` + strings.Replace(typicalBody, `"fullName":"john doee",`, "", 1)[1:]), Copied: true},
+		},
+		{
+			name: "a full name that is null comes last", value: `{"streamId":"s","contact":` + strings.TrimSuffix(strings.Replace(typicalBody, `"fullName":"john doee",`, "", 1), "}") + `,"fullName":null}}`, kind: Update,
+			contact: Contact{Stream: "s", ID: "6964af60450340957c61a2b3", Body: []byte(strings.Replace(typicalBody, `"fullName":"john doee",`, "", 1)), Copied: true},
+		},
+		{
 			name: "version zero", value: `{"streamId":"s","contact":{"id":"a"},"version":0}`, change: lenient, kind: Update,
 			contact: Contact{Stream: "s", ID: "a", Body: []byte(`{"id":"a"}`), HasVersion: true},
 		},
@@ -120,6 +132,9 @@ func TestDecode_Good(t *testing.T) {
 			e.Contact.Shape = 0
 			if !reflect.DeepEqual(e.Contact, c.contact) {
 				t.Errorf("contact\n%+v, want\n%+v", e.Contact, c.contact)
+			}
+			if e.Contact.Copied {
+				return
 			}
 			at := bytes.Index(value, e.Contact.Body)
 			if &e.Contact.Body[0] != &value[at] || cap(e.Contact.Body) != len(e.Contact.Body) {

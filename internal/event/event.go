@@ -34,9 +34,10 @@ type Contact struct {
 	ID      string
 	Account string // that the stream belongs to, or without a Route the one that the event names, if any
 
-	// Body is the contact object as it came: a part of the record's value, not a
-	// copy. Nobody may write to it.
-	Body []byte
+	// Body is the contact object as it came: a part of the record's value, or with Copied
+	// a copy without a member that is null where it may be absent. Nobody may write to it.
+	Body   []byte
+	Copied bool
 	// Shape is a hash of the names of all members in Body, at every level outside
 	// arrays and in any order. Of two bodies of equal shape the newer one leaves
 	// nothing of the older, so it replaces it without Merge. It means nothing

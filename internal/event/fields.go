@@ -96,16 +96,23 @@ func known(name string) bool {
 // value, which open bounds.
 func (d *Decoder) members(w *draft, p place, path uint64) error {
 	for {
+		before := d.in.at()
 		quoted, err := d.in.quotedName()
 		if quoted == nil {
 			return err
 		}
 		name := d.in.text(quoted)
 		f, member := fieldAt(p, name), pathHash(path, name)
+		kind := d.in.json.PeekKind()
+		if f == fullName && kind == 'n' && d.strict { // as serializers write what is absent
+			if err := d.in.skip(); err != nil {
+				return err
+			}
+			w.absentFrom, w.absentTo = before, d.in.at()
+			continue
+		}
 		w.contact.Shape += member
 		w.have |= 1 << f
-
-		kind := d.in.json.PeekKind()
 		if kind == '{' {
 			if err := d.in.open(); err != nil {
 				return err

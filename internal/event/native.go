@@ -1,6 +1,8 @@
 package event
 
 import (
+	"bytes"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,8 +20,11 @@ type draft struct {
 	hasContact bool
 	hasStream  bool
 	deleted    bool
-	err        *DecodeError // of what every event needs
-	fields     *DecodeError // of the contact's fields, which a delete does without
+	// absentFrom and absentTo are where the contact has a member that is as good as absent.
+	absentFrom, absentTo int64
+
+	err    *DecodeError // of what every event needs
+	fields *DecodeError // of the contact's fields, which a delete does without
 }
 
 func (w *draft) refuse(format string, args ...any) {
@@ -198,7 +203,19 @@ func (d *Decoder) contact(w *draft) error {
 	}
 	end := d.in.at()
 	w.contact.Body = d.in.value[start:end:end]
+	if w.absentTo > 0 {
+		w.contact.Body, w.contact.Copied = without(w.contact.Body, w.absentFrom-start, w.absentTo-start), true
+	}
 	return nil
+}
+
+// without is an object without a member, which ends at an offset; the one before it ends where it begins.
+func without(object []byte, from, to int64) []byte {
+	before, behind := object[:from], object[to:]
+	if before[len(before)-1] == '{' { // the comma is behind it, if there is any
+		behind = bytes.TrimPrefix(bytes.TrimLeft(behind, " \t\r\n"), []byte(","))
+	}
+	return slices.Concat(before, behind)
 }
 
 // missing refuses a draft that lacks a member.
