@@ -32,8 +32,8 @@ poison: ## bad events, rows and answers beside healthy traffic, and what they co
 outage: ## an hour without the API, scaled down, and each kind of outage in virtual time, while events arrive, on both models of the API
 	$(PROVE) '^TestOutage'
 
-beside: ## each single fault beside healthy traffic at half of the budget, in virtual time: how old its events get
-	$(PROVE) '^TestBeside'
+beside: ## each single fault beside healthy traffic at half of the budget, in virtual time: how old its events get; and what one bad thing must not do, by name
+	$(PROVE) '^TestBeside|^TestService_'
 
 soak: ## hostile records, answers, admin requests and rebalances within the chart's memory, for ten minutes or FOR=; the events add up at every scrape
 	$(GO) test -tags proof -count=1 -timeout 30m -v ./e2e/proof -run '^TestSoak$$' -args -soak.for=$(or $(FOR),10m)

@@ -111,7 +111,7 @@ func playBeside(t *testing.T, api model, f besideFault) besideResult {
 		got.purposes[p] = r.calls(p.String())
 	}
 	ages, left := r.took(start.Add(besideFrom * time.Minute))
-	got.deadLetters, got.delivered, got.events = r.letters, len(ages), len(ages)+left
+	got.deadLetters, got.delivered, got.events = len(r.letters), len(ages), len(ages)+left
 	got.age, got.oldest = quantile(ages, 0.99), quantile(ages, 1)
 	return got
 }

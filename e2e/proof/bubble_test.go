@@ -36,6 +36,7 @@ import (
 type bubble struct {
 	t       *testing.T
 	network *memory
+	client  *upstream.Client
 	reg     *prometheus.Registry
 	decoder *event.Decoder
 	batcher *batcher.Batcher
@@ -46,7 +47,7 @@ type bubble struct {
 	offset  [2]int64 // next of each partition
 	opened  map[contactsync.Position]time.Time
 	ages    []aged // of what was not set aside, in the first partition
-	letters int
+	letters []contactsync.DeadLetter
 }
 
 // aged is an event that has ended.
@@ -76,6 +77,7 @@ func newBubble(t *testing.T, api http.Handler, change func(*config.Config)) *bub
 	server := &http.Server{Handler: api, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError), ReadHeaderTimeout: time.Minute}
 	client, err := upstream.New(cfg.Upstream, upstream.Deps{Log: discard, Metrics: &set.Upstream, Version: "lab", Dial: network.dial})
 	must(t, err)
+	b.client = client
 	b.decoder, err = event.NewDecoder(cfg.Event, client.Route)
 	must(t, err)
 	b.batcher = batcher.New(cfg.Batcher, batcher.Deps{
@@ -163,7 +165,7 @@ func (b *bubble) Park(left []contactsync.Parked) {
 func (b *bubble) Publish(_ context.Context, letters []contactsync.DeadLetter) ([]contactsync.DeadLetter, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.letters += len(letters)
+	b.letters = append(b.letters, letters...)
 	return nil, nil
 }
 
@@ -187,17 +189,22 @@ func (b *bubble) took(since time.Time) (ages []time.Duration, left int) {
 }
 
 // calls are the requests, of one purpose or all.
-func (b *bubble) calls(purpose string) (n float64) {
+func (b *bubble) calls(purpose string) float64 {
+	return b.sum("upstream_requests_total", "purpose", purpose)
+}
+
+// sum is a series, of those that have a value of a label, or of all with it.
+func (b *bubble) sum(name, label, value string) (n float64) {
 	families, err := b.reg.Gather()
 	must(b.t, err)
 	for _, f := range families {
-		if f.GetName() != metrics.Namespace+"_upstream_requests_total" {
+		if f.GetName() != metrics.Namespace+"_"+name {
 			continue
 		}
 		for _, m := range f.GetMetric() {
 			for _, l := range m.GetLabel() {
-				if l.GetName() == "purpose" && (purpose == "" || l.GetValue() == purpose) {
-					n += m.GetCounter().GetValue()
+				if l.GetName() == label && (value == "" || l.GetValue() == value) {
+					n += m.GetCounter().GetValue() + m.GetGauge().GetValue()
 				}
 			}
 		}

@@ -105,7 +105,7 @@ func playLimit(t *testing.T, api model, c limitCase) limitResult {
 		time.AfterFunc(c.lifted, func() { g.set(limits{}) })
 	}
 	time.Sleep(c.within)
-	got := limitResult{limitCase: c, letters: r.letters, left: len(r.opened)}
+	got := limitResult{limitCase: c, letters: len(r.letters), left: len(r.opened)}
 	for _, e := range r.ages {
 		got.took = max(got.took, e.opened.Add(e.age).Sub(start))
 	}

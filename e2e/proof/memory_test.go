@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -23,8 +24,10 @@ type memory struct {
 
 	mu      sync.Mutex
 	open    map[net.Conn]bool // the client's ends
+	dials   int
 	refuses bool
 	resets  bool             // what a server closes is reset
+	forgets bool             // the server closes a connection when a second request comes over it
 	cert    *tls.Certificate // of the server; nil: it speaks no TLS
 }
 
@@ -34,6 +37,9 @@ func (m *memory) Accept() (net.Conn, error) {
 	case c := <-m.conns:
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		if m.forgets {
+			c = &forgetful{Conn: c}
+		}
 		if m.cert != nil {
 			c = tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*m.cert}, MinVersion: tls.VersionTLS12})
 		}
@@ -66,6 +72,7 @@ func (m *memory) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		m.open[c] = true
+		m.dials++
 		return c, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -106,4 +113,24 @@ func (c *memoryConn) Close() error {
 	delete(c.m.open, c)
 	c.m.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// forgetful is the server's end of a connection of which it takes one request.
+type forgetful struct {
+	net.Conn
+	answered atomic.Bool
+}
+
+func (c *forgetful) Write(p []byte) (int, error) {
+	c.answered.Store(true)
+	return c.Conn.Write(p)
+}
+
+func (c *forgetful) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && c.answered.Load() {
+		_ = c.Close()
+		return 0, io.EOF
+	}
+	return n, err
 }

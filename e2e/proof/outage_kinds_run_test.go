@@ -83,7 +83,7 @@ func playOutage(t *testing.T, api model, kind outageKind) outageResult {
 	time.Sleep(outageBack)
 
 	in, report := r.judge(host, 3*outageRows) // of requests that were cut
-	got := outageResult{kind: kind, report: report, letters: r.letters, back: outageAfter}
+	got := outageResult{kind: kind, report: report, letters: len(r.letters), back: outageAfter}
 	got.before = paceOf(in.Calls, kind.stream, from.Add(-5*time.Minute).Sub(start), from.Sub(start))
 	got.meanwhile = paceOf(in.Calls, kind.stream, from.Sub(start), to.Sub(start))
 	for after := time.Duration(0); after < outageAfter; after += 10 * time.Second {
@@ -136,18 +136,27 @@ func paceOf(calls []stub.Call, stream string, from, to time.Duration) pace {
 // certificates are a server's that the service trusts, and another that it does not.
 func certificates(t *testing.T, cfg *config.Config) (good, bad *tls.Certificate) {
 	t.Helper()
-	var pairs [2]tls.Certificate
-	for i := range pairs {
-		a, err := authority.New()
-		must(t, err)
-		pairs[i], err = a.Issue(x509.Certificate{DNSNames: []string{"api.test"}})
-		must(t, err)
-		if i == 0 {
-			cfg.Upstream.CAFile = filepath.Join(t.TempDir(), "ca.pem")
-			must(t, os.WriteFile(cfg.Upstream.CAFile, a.PEM, 0o600))
-		}
-	}
+	pem, good := newCertificate(t)
+	_, bad = newCertificate(t)
+	trustOnly(t, cfg, pem)
+	return good, bad
+}
+
+// newCertificate is a certificate of the API's name, and that of the authority that signed it.
+func newCertificate(t *testing.T) (pem []byte, cert *tls.Certificate) {
+	t.Helper()
+	a, err := authority.New()
+	must(t, err)
+	pair, err := a.Issue(x509.Certificate{DNSNames: []string{"api.test"}})
+	must(t, err)
+	return a.PEM, &pair
+}
+
+// trustOnly has the service speak TLS, and trust one authority.
+func trustOnly(t *testing.T, cfg *config.Config, pem []byte) {
+	t.Helper()
+	cfg.Upstream.CAFile = filepath.Join(t.TempDir(), "ca.pem")
+	must(t, os.WriteFile(cfg.Upstream.CAFile, pem, 0o600))
 	account := &cfg.Upstream.Accounts[0]
 	account.Host, account.AllowPlaintext = "https://api.test", false
-	return &pairs[0], &pairs[1]
 }
