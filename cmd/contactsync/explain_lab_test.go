@@ -210,9 +210,9 @@ func TestExplain_ReadsTheTopics(t *testing.T) {
 		l.explained(append(want, looked, "did not answer"), "st-good", id, "--config", file)
 	}
 	down(folded,
-		"\ncontacts/0@0: update, version 7, recorded ", "\n  completed, and no dead letter: the API accepted it, by itself or as a part of contacts/0@1\n  committed: the offset is 7\n",
-		"\ncontacts/0@1: update, version 8, occurred 2026-03-01T12:00:00Z, recorded ", "\n  completed, and no dead letter: the API accepted it\n",
-		"\ncontacts/0@2: update, version 5, recorded ", "\n  completed: it is older than contacts/0@1, which was read before it, and was dropped\n")
+		"\ncontacts/0@0: update, version 7, recorded ", "\n  accepted by the API, by itself or as a part of contacts/0@1: it is completed, and has no dead letter\n  committed: the offset is 7\n",
+		"\ncontacts/0@1: update, version 8, occurred 2026-03-01T12:00:00Z, recorded ", "\n  accepted by the API\n",
+		"\ncontacts/0@2: update, version 5, recorded ", "\n  dropped: it is older than contacts/0@1, which was read before it\n")
 	down("refused", "\ncontacts/0@3: update, recorded ", "\n  dead letter: rejected, status 200, after 2 requests, written ", " at contacts-dead/0@", "\n  contactsync dlq show contacts/0@3 --config "+file+"\n")
 	down("deleted", "\ncontacts/0@5: tombstone, recorded ", "\n  completed: nothing is sent for a tombstone\n")
 	down("nobody", "contact nobody of stream st-good\n\nno event of the contact is known\nlooked at ")
@@ -284,7 +284,7 @@ func TestExplain_TellsWhatAHoldHasLeft(t *testing.T) {
 	l.must(l.kafka.ProduceSync(t.Context(), all...).FirstErr())
 	file, _ := l.start(", window_bytes: 1MiB, max_bytes: 64KiB")
 	l.explained([]string{
-		"\ncontacts/0@2999: update, recorded ", "\n  left in Kafka, because streams on hold have their part of the window: it is read again when its stream is no longer on hold\n  not committed: the offset is 0\n",
+		"\ncontacts/0@2999: update, recorded ", "\n  left in Kafka: streams on hold have their part of the window, and it is read again when its stream is no longer on hold\n  not committed: the offset is 0\n",
 		" events of the stream in contacts/0 are left to be read again",
 	}, "st-gone", "c2999", "--config", file)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -56,6 +57,32 @@ func TestExplainText_SaysWhatBecameOfEachEvent(t *testing.T) {
 				t.Errorf("it says\n%s\nwant\n%s", text, test.want)
 			}
 		})
+	}
+}
+
+// A sentence that all events would repeat is there once.
+func TestExplainText_SaysAReasonOnce(t *testing.T) {
+	t.Parallel()
+	for state, test := range map[batcher.EventState]struct{ each, once string }{
+		explain.StateHandled: {"\n  accepted by the API", ": it is completed, and has no dead letter\n"},
+		explain.StateUnread:  {"\n  waits to be read", ": the replica that owns its partition has not come to it\n"},
+		explain.StateLeft:    {"\n  left in Kafka", ": streams on hold have their part of the window, and it is read again when its stream is no longer on hold\n"},
+		explain.StateOpen:    {"\n  not completed", ": ask the replica that owns its partition, by --admin\n"},
+		batcher.EventEnded:   {"\n  completed without a request of this process", ": it is a delete, or an earlier owner of the partition had completed it\n"},
+		batcher.EventWaiting: {"\n  waits: for the hold of its stream", ": unauthorized since 2026-03-01T12:00:00Z, probes refused: 0, the last status 401\n"},
+		"delivered":          {"\n  not below the commit, which is at 10", ": an older event of the partition is not completed; that this one is, is kept with the commit\n"},
+	} {
+		var events []batcher.EventStatus
+		for n := range 3 {
+			events = append(events, batcher.EventStatus{Position: fmt.Sprint("contacts/0@", 12+n), Kind: "update", Account: "emea", State: state, WaitsFor: "hold"})
+		}
+		s, _ := oneReplica(events...)
+		s.Holds = []batcher.HoldStatus{{Account: "emea", Kind: "unauthorized", Since: statusTime, Status: 401}}
+		s.DeadLetterTopic = &explain.DeadLettersRead{}
+		text := explainText(s, contactsync.Commands{}, 0)
+		if each, once := strings.Count(text, test.each), strings.Count(text, test.once); each != 3 || once != 1 {
+			t.Errorf("%s: said %d times, and why %d times:\n%s", state, each, once, text)
+		}
 	}
 }
 

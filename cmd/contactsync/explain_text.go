@@ -19,11 +19,12 @@ import (
 // width; 0 is no bound.
 func explainText(s *explain.Story, commands contactsync.Commands, width int) string {
 	var b strings.Builder
+	said := once{}
 	fmt.Fprintf(&b, "contact %s of stream %s\n", clean(s.Contact), clean(s.Stream))
 	for i := range s.Events {
 		e := &s.Events[i]
 		b.WriteString("\n" + wrap(strings.TrimSuffix(clean(e.Position)+": "+eventFacts(e), ": "), 0, width))
-		for _, line := range eventStory(s, e, commands) {
+		for _, line := range eventStory(s, e, commands, said) {
 			b.WriteString(wrap(line, 2, width))
 		}
 	}
@@ -35,6 +36,19 @@ func explainText(s *explain.Story, commands contactsync.Commands, width int) str
 		b.WriteString(wrap(line, 0, width))
 	}
 	return b.String()
+}
+
+// once are the reasons that were given: an event that has the reason of one before it is
+// told without.
+type once map[string]bool
+
+// say adds a reason to what it is the reason of, the first time.
+func (o once) say(what, why string) string {
+	if o[why] {
+		return what
+	}
+	o[why] = true
+	return what + ": " + why
 }
 
 // eventFacts are what an event says of itself.
@@ -60,11 +74,11 @@ func eventFacts(e *explain.Event) string {
 }
 
 // eventStory says what became of an event.
-func eventStory(s *explain.Story, e *explain.Event, commands contactsync.Commands) (lines []string) {
+func eventStory(s *explain.Story, e *explain.Event, commands contactsync.Commands, said once) (lines []string) {
 	add := func(format string, a ...any) { lines = append(lines, fmt.Sprintf(format, a...)) }
 	switch e.State {
 	case batcher.EventWaiting:
-		add("waits: %s", waitsFor(s, e))
+		add("waits: %s", waitsFor(s, e, said))
 		if e.Ahead > 0 {
 			add("contacts of its stream that go before it: %d", e.Ahead)
 		}
@@ -81,11 +95,11 @@ func eventStory(s *explain.Story, e *explain.Event, commands contactsync.Command
 	case batcher.EventDelivered:
 		add("accepted by the API in %s", request(e.Request))
 	case batcher.EventEnded:
-		add("completed without a request of this process: it is a delete, or an earlier owner of the partition had completed it")
+		add("%s", said.say("completed without a request of this process", "it is a delete, or an earlier owner of the partition had completed it"))
 	case batcher.EventDeadLetter:
 		lines = append(lines, deadLetterStory(e, commands)...)
 	default:
-		add("%s", toldByTopics(s, e))
+		add("%s", toldByTopics(s, e, said))
 	}
 	if e.MaybeApplied {
 		add("a request with it ended without a usable answer: it may have been applied")
@@ -96,13 +110,13 @@ func eventStory(s *explain.Story, e *explain.Event, commands contactsync.Command
 	case e.Committed == nil && len(s.Topics) > 0:
 		add("whether it is committed is not known")
 	case e.Committed == nil:
-		add("whether it is committed is not known: the partition belongs to no replica that was asked")
+		add("%s", said.say("whether it is committed is not known", "the partition belongs to no replica that was asked"))
 	case *e.Committed:
 		add("committed: the offset is %d", e.Commit)
 	case done && e.Commit < 0:
 		add("not committed yet")
 	case done:
-		add("not below the commit, which is at %d: an older event of the partition is not completed; that this one is, is kept with the commit", e.Commit)
+		add("%s", said.say(fmt.Sprintf("not below the commit, which is at %d", e.Commit), "an older event of the partition is not completed; that this one is, is kept with the commit"))
 	case e.Commit < 0:
 		add("not committed: nothing of the partition is yet")
 	default:
@@ -112,28 +126,30 @@ func eventStory(s *explain.Story, e *explain.Event, commands contactsync.Command
 }
 
 // toldByTopics says what became of an event of which no replica knows.
-func toldByTopics(s *explain.Story, e *explain.Event) string {
+func toldByTopics(s *explain.Story, e *explain.Event, said once) string {
 	switch e.State {
 	case explain.StateHandled:
 		switch {
 		case s.DeadLetterTopic == nil || s.DeadLetterTopic.Error != "":
-			return "completed, perhaps as a dead letter: that topic was not read"
-		case e.Into != "":
-			return "completed, and no dead letter: the API accepted it, by itself or as a part of " + clean(e.Into)
-		case e.Kind == event.Broken.String():
-			return "completed: it could not be sent, and its dead letter is not in the topic any more"
+			return said.say("completed, perhaps as a dead letter", "that topic was not read")
+		case e.Kind == event.Broken.String() && e.Into == "":
+			return said.say("completed", "it could not be sent, and its dead letter is not in the topic any more")
 		}
-		return "completed, and no dead letter: the API accepted it"
+		what := "accepted by the API"
+		if e.Into != "" {
+			what += ", by itself or as a part of " + clean(e.Into)
+		}
+		return said.say(what, "it is completed, and has no dead letter")
 	case explain.StateSkipped:
 		return "completed: nothing is sent for a " + clean(e.Kind)
 	case explain.StateStale:
-		return fmt.Sprintf("completed: it is older than %s, which was read before it, and was dropped", clean(e.Into))
+		return fmt.Sprintf("dropped: it is older than %s, which was read before it", clean(e.Into))
 	case explain.StateUnread:
-		return "waits to be read: the replica that owns its partition has not come to it"
+		return said.say("waits to be read", "the replica that owns its partition has not come to it")
 	case explain.StateLeft:
-		return "left in Kafka, because streams on hold have their part of the window: it is read again when its stream is no longer on hold"
+		return said.say("left in Kafka", "streams on hold have their part of the window, and it is read again when its stream is no longer on hold")
 	case explain.StateOpen:
-		return "not completed: ask the replica that owns its partition, by --admin"
+		return said.say("not completed", "ask the replica that owns its partition, by --admin")
 	case explain.StateUnknown:
 		return "whether it is completed is not known"
 	}
@@ -215,25 +231,29 @@ var waits = map[string]string{
 	batcher.WaitsForDeadLetterTopic: "for the dead-letter topic",
 }
 
-func waitsFor(s *explain.Story, e *explain.Event) string {
+func waitsFor(s *explain.Story, e *explain.Event, said once) string {
 	text, known := waits[e.WaitsFor]
 	if !known {
 		text = "for " + clean(e.WaitsFor)
 	}
-	when := ", until"
+	when, until := ", until", ""
 	i := slices.IndexFunc(s.Holds, func(h batcher.HoldStatus) bool { return h.Account == e.Account })
-	if e.WaitsFor == batcher.WaitsForHold && i >= 0 {
-		h := &s.Holds[i]
-		text += fmt.Sprintf(": %s since %s, probes refused: %d, the last status %d", clean(h.Kind), stamp(h.Since), h.Probes, h.Status)
-		if h.Detail != "" {
-			text += " (" + clean(h.Detail) + ")"
-		}
-		text, when = text+"; it is tried again", " at"
+	hold := e.WaitsFor == batcher.WaitsForHold && i >= 0
+	if hold {
+		when = "; it is tried again at"
 	}
 	if !e.Until.IsZero() {
-		text += fmt.Sprintf("%s %s (in %s)", when, stamp(e.Until), app.Span(max(e.Until.Sub(s.Time), 0)))
+		until = fmt.Sprintf("%s %s (in %s)", when, stamp(e.Until), app.Span(max(e.Until.Sub(s.Time), 0)))
 	}
-	return text
+	if !hold {
+		return text + until
+	}
+	h := &s.Holds[i]
+	why := fmt.Sprintf("%s since %s, probes refused: %d, the last status %d", clean(h.Kind), stamp(h.Since), h.Probes, h.Status)
+	if h.Detail != "" {
+		why += " (" + clean(h.Detail) + ")"
+	}
+	return said.say(text, why+until)
 }
 
 // storyNotes are what is to be said of the whole.
