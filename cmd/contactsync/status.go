@@ -33,7 +33,8 @@ func statusCommand(environ []string) *cobra.Command {
 The same is on the page at / of its admin port.
 
 With --watch it goes on until it is interrupted: in a terminal the screen is drawn
-anew each second, elsewhere a status is printed every ten.`,
+anew each second. Elsewhere it prints a line at once, one when a state changes, and
+one every ten seconds.`,
 		Example: "  contactsync status --admin 127.0.0.1:8080\n  kubectl exec POD -- /contactsync status --config /etc/contactsync/contactsync.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -49,45 +50,29 @@ anew each second, elsewhere a status is printed every ten.`,
 				}
 				return text, s, nil
 			}
+			out := cmd.OutOrStdout()
+			if watch {
+				return watchStatus(cmd.Context(), out, output == "json", ask)
+			}
 			text, before, err := ask()
 			if err != nil {
 				return err
 			}
-			out := cmd.OutOrStdout()
-			if output == "json" && !watch {
+			if output == "json" {
 				_, err := out.Write(text)
 				return err
 			}
-			live := terminal.Is(out)
-			interval := 10 * time.Second
-			if live || !watch {
-				interval = time.Second
+			select {
+			case <-time.After(time.Second):
+			case <-cmd.Context().Done():
+				return nil
 			}
-			tick := time.NewTicker(interval)
-			defer tick.Stop()
-			for {
-				select {
-				case <-tick.C:
-				case <-cmd.Context().Done():
-					return nil // interrupted, which is how watching ends
-				}
-				text, now, err := ask()
-				if err != nil {
-					return err
-				}
-				if watch && output == "text" {
-					terminal.Clear(out)
-				}
-				if output == "json" {
-					err = printJSON(out, json.RawMessage(text))
-				} else {
-					_, err = io.WriteString(out, statusText(&before, &now, terminal.Width(out)))
-				}
-				if err != nil || !watch {
-					return err
-				}
-				before = now
+			_, now, err := ask()
+			if err != nil {
+				return err
 			}
+			_, err = io.WriteString(out, statusText(&before, &now, terminal.Width(out)))
+			return err
 		},
 	}
 	asked.flags(cmd)
@@ -109,14 +94,9 @@ func statusText(before, now *app.Status, width int) string {
 	}
 	fmt.Fprintf(&b, "contactsync %s, %s, up for %s\n%s\n", clean(now.Version), state, app.Span(now.Time.Sub(now.Started)), clean(now.Headline.Text))
 
-	seconds := now.Time.Sub(before.Time).Seconds()
 	t := newTable(&b, "", "NOW", "SINCE THE START")
 	flow := func(name string, old, count int64) {
-		rate := "-"
-		if seconds > 0 && before.Started.Equal(now.Started) {
-			rate = fmt.Sprintf("%.1f/s", float64(count-old)/seconds)
-		}
-		t.row(name, rate, fmt.Sprint(count))
+		t.row(name, rate(before, now, old, count), fmt.Sprint(count))
 	}
 	flow("events read", sum(before.Flow.Records), sum(now.Flow.Records))
 	flow("events completed", sum(before.Flow.Events), sum(now.Flow.Events))
@@ -169,6 +149,15 @@ func statusText(before, now *app.Status, width int) string {
 		fmt.Fprintf(&b, "to see the first:\n%s\n", onLines(clean(now.DeadLetters[0].Command), width))
 	}
 	return cut(b.String(), width)
+}
+
+// rate is how fast a count grows; "-" where that is not known.
+func rate(before, now *app.Status, old, count int64) string {
+	seconds := now.Time.Sub(before.Time).Seconds()
+	if seconds <= 0 || !before.Started.Equal(now.Started) {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f/s", float64(count-old)/seconds)
 }
 
 // table writes rows under their titles, and nothing where there are none.
