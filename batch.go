@@ -85,13 +85,14 @@ const (
 	Unresolved Verdict = iota // the answer does not account for the row
 	Delivered                 // listed as successful, or the counters account for all rows
 	Failed                    // listed as failed
+	Contradicted              // the answer says of the row what cannot both be true
 )
 
 // Outcome is the result of one row.
 type Outcome struct {
 	Verdict   Verdict
 	Transient bool // Failed only: the reason is transient, so a retry may succeed
-	// Reason is why a row failed, or what of the answer leaves it unresolved, in words of our
+	// Reason is why a row failed, or what of the answer leaves it unsettled, in words of our
 	// own: bounded, and nothing in it is copied from the answer. Empty where no reason was given.
 	Reason string
 	Text   Text // the reason as the API wrote it

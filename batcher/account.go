@@ -10,6 +10,9 @@ type account struct {
 	id     string
 	gate   Gate
 	health accountHealth
+	// contradicted are the contacts for which, each sent alone, answers contradicted themselves since rows were
+	// answered for, the first three: see contract.go.
+	contradicted []contactKey
 
 	strangers   strangers
 	credentials map[string]*credential // by the app; empty for the account's own

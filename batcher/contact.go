@@ -41,6 +41,7 @@ type contact struct {
 	request      uint32    // the last of them, see history
 	attempts     int       // readable answers about rows that left this one open
 	firstFail    time.Time // first failure of a request with it
+	contradicted time.Time // first answer that contradicted itself about it
 	maybeApplied bool      // a request carrying it ended without a usable answer
 	lateUntil    time.Time // until when such a request may still be applied; zero where there is none
 	suspicion    suspicion // whether it is the cause of requests that fail

@@ -77,7 +77,7 @@ func (w Parking) endEmpty() {
 
 // endCredential ends the hold of a credential: its streams on hold may probe immediately.
 func (h *health) endCredential(c *credential) {
-	c.held, c.probe, c.strikes = false, time.Time{}, nil
+	c.held, c.contract, c.probe, c.strikes = false, false, time.Time{}, nil
 	h.signedBy(c, func(st *stream) {
 		if h.schedule.countHeld(st); st.health.hold != nil {
 			h.resetBackoff(st)

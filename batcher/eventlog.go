@@ -198,7 +198,7 @@ func (l *eventLog) remind(s *snapshot) {
 		kinds := s.holds()
 		all := kinds.all()
 		l.add(slog.LevelError, "streams are on hold; GET /status names them", "unauthorized", kinds[holdUnauthorized].streams,
-			"stream_gone", kinds[holdGone].streams, "rejecting", kinds[holdRejecting].streams, "contacts", all.contacts,
+			"stream_gone", kinds[holdGone].streams, "contract", kinds[holdContract].streams, "rejecting", kinds[holdRejecting].streams, "contacts", all.contacts,
 			"longest", all.longest, "accounts", strings.Join(s.accountsOnHold(), " "))
 	}
 }

@@ -38,10 +38,10 @@ type expiry struct {
 
 // expired reports whether contacts of a stream may have waited for too long in its
 // hold. A hold for refused rows needs no such end: it lets dead letters out as their
-// budget has room.
+// budget has room. One for answers that contradict themselves says nothing of the contacts.
 func (h *health) expired(now time.Time, st *stream) bool {
 	on := st.health.hold
-	return h.cfg.HoldMax > 0 && on != nil && on.kind != holdRejecting && now.Sub(on.since) >= h.cfg.HoldMax
+	return h.cfg.HoldMax > 0 && on != nil && on.kind != holdRejecting && on.kind != holdContract && now.Sub(on.since) >= h.cfg.HoldMax
 }
 
 // lasted says of a contact of a stream whether it has waited for too long: in the stream's hold, or alone, because

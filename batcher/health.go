@@ -16,6 +16,7 @@ const (
 	noHold           holdKind = iota
 	holdUnauthorized          // the API refuses the credentials, the scope, or the stream's name
 	holdGone                  // it does not know the stream
+	holdContract              // its answers contradict themselves
 	holdRejecting             // too many rows are refused for all to be at fault
 	holdCredential            // only what signs for it is
 	holdAlone                 // no stream: contacts that wait although they were refused, or failed, alone
@@ -23,10 +24,10 @@ const (
 )
 
 // allHolds are the kinds of holds.
-var allHolds = []holdKind{holdUnauthorized, holdGone, holdRejecting, holdCredential, holdAlone}
+var allHolds = []holdKind{holdUnauthorized, holdGone, holdContract, holdRejecting, holdCredential, holdAlone}
 
 func (k holdKind) String() string {
-	return [...]string{"none", "unauthorized", "stream_gone", "rejecting", "credential", "alone"}[k]
+	return [...]string{"none", "unauthorized", "stream_gone", "contract", "rejecting", "credential", "alone"}[k]
 }
 
 // reason is that of dead letters whose hold has lasted too long, or was given up.
@@ -36,6 +37,8 @@ func (k holdKind) reason() contactsync.Reason {
 		return contactsync.ReasonStreamGone
 	case holdRejecting:
 		return contactsync.ReasonRejected
+	case holdContract:
+		return contactsync.ReasonUnresolved
 	}
 	return contactsync.ReasonUnauthorized
 }
@@ -107,6 +110,7 @@ type credential struct {
 
 	strikes   []string // streams put on hold, or for another cause, since the API last looked at rows
 	held      bool
+	contract  bool // held, because answers contradict themselves
 	heldSince time.Time
 	probes    int       // refused, while held
 	probe     time.Time // the next one, while held
@@ -141,7 +145,7 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 		st.account.health.suspectsAnswered(now, req.rows, r, d.suspects || d.rows == keepAlone)
 	}
 	switch says := d.size; {
-	case says == sizeFits && r.Kind == contactsync.Answered && (len(r.Rows) < len(req.rows) || slices.ContainsFunc(r.Rows, unresolved)):
+	case says == sizeFits && r.Kind == contactsync.Answered && (len(r.Rows) < len(req.rows) || slices.ContainsFunc(r.Rows, unsettled)):
 		if req.trial {
 			h.learnSize(now, req, sizeTooLarge)
 		}
@@ -152,7 +156,7 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 		h.onRowsAnswered(now, st)
 	}
 	switch {
-	case r.Kind == contactsync.Answered, slices.ContainsFunc(r.Rows, delivered):
+	case d.rowsAnswered && r.Kind == contactsync.Answered, slices.ContainsFunc(r.Rows, delivered):
 		st.account.strangers.accept(now, st)
 	case d.credentialsRefused, d.hold != noHold, r.Kind == contactsync.BadRequest: // that may be for the stream's name
 		st.account.strangers.refuse(st)
@@ -188,12 +192,16 @@ func (h *health) putOnHold(now time.Time, st *stream, kind holdKind, r contactsy
 			h.recordStrike(now, st)
 		}
 	}
+	if kind == holdContract && st.account.breaksContract() && !st.signer.held {
+		st.signer.contract = true
+		h.holdSigner(now, st, "account is on hold: the API's answers contradict themselves, whatever the contact; one request of one contact at a time probes it", "contacts", len(st.account.contradicted), "status", r.Status, "detail", r.Detail)
+	}
 	on.kind, on.status, on.last = kind, r.Status, said{r.Detail, r.Text}
 	if probed {
 		h.countProbe(on)
 	}
 	longest := h.cfg.HoldProbeMax
-	if kind == holdRejecting {
+	if kind == holdRejecting || kind == holdContract {
 		longest = h.cfg.BackoffMax // its rows leave one by one: waiting long would hold up the good ones
 	}
 	h.backOff(now, st, longest)
@@ -216,11 +224,16 @@ func (h *health) recordStrike(now time.Time, st *stream) {
 		return
 	}
 	if c.strikes = append(c.strikes, st.name); len(c.strikes) >= accountStrikes {
-		c.held, c.heldSince, c.probes, c.probe = true, now, 0, time.Time{}
-		h.signedBy(c, h.schedule.countHeld)
-		h.log.add(slog.LevelError, "account is on hold: several of its streams were refused and no answer about rows came in between; one request at a time probes it",
-			c.attrs(st, "streams", len(c.strikes))...)
+		h.holdSigner(now, st, "account is on hold: several of its streams were refused and no answer about rows came in between; one request at a time probes it", "streams", len(c.strikes))
 	}
+}
+
+// holdSigner puts all streams on hold for which the same signs.
+func (h *health) holdSigner(now time.Time, st *stream, why string, attrs ...any) {
+	c := st.signer
+	c.held, c.heldSince, c.probes, c.probe = true, now, 0, time.Time{}
+	h.signedBy(c, h.schedule.countHeld)
+	h.log.add(slog.LevelError, why, c.attrs(st, attrs...)...)
 }
 
 // attrs says for the log which account is on hold, or which app of it.
@@ -264,7 +277,7 @@ func (h *health) onRowsAnswered(now time.Time, st *stream) {
 	}
 	c := st.signer
 	c.answered = now
-	c.strikes = nil
+	c.strikes, st.account.contradicted = nil, nil
 	if !c.held {
 		return
 	}
@@ -372,7 +385,7 @@ func (h *health) limits(now time.Time, st *stream) (rows int, bytes int64) {
 		s.most = 0 // nothing was answered while it failed, and now others are: it was not the stream
 	}
 	switch {
-	case s.hold != nil: // the rows may be at fault, and others than the last
+	case s.hold != nil, st.signer.contract: // the rows may be at fault, and others than the last
 		return 1, bytes
 	case s.most > 0:
 		return min(rows, s.most), bytes

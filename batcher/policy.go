@@ -51,6 +51,10 @@ type answer struct {
 	warned bool
 	// trial: the request was larger than any that passed, and that may be the cause.
 	trial bool
+	// contradicts: it settles no row and contradicts itself.
+	contradicts bool
+	// alike: so it did for other contacts that were sent alone, or the stream is on hold.
+	alike bool
 	// applied: rows are listed as applied, although the request was refused.
 	applied bool
 	// suspected: its rows are tried apart because they make requests fail, and others of their stream were answered lately.
@@ -113,7 +117,20 @@ const thenProbed = "kept, while the stream is put on hold and probed with growin
 // policy is the decisions. Of a kind the first line that fits counts.
 var policy = []Decision{
 	{
-		Kind: contactsync.Answered, Then: "each row is settled as the answer says, see below",
+		Kind: contactsync.Answered, When: "contradicts itself and settles none, of three single rows in a row, or on hold",
+		Then: "kept, while the account is put on hold as `contract` and probed with growing delays, one row at a time, another one each time", match: func(a answer) bool { return a.contradicts && a.alike },
+		rows: keepRows, hold: holdContract, outcomeUnknown: true, failure: true,
+	},
+	{
+		Kind: contactsync.Answered, When: "contradicts itself and settles none of several rows", Then: "split in two and retried, down to the rows for which it does alone", match: func(a answer) bool { return a.contradicts && !a.single },
+		rows: halveInTurn, outcomeUnknown: true, failure: true,
+	},
+	{
+		Kind: contactsync.Answered, When: "contradicts itself about one row", Then: "kept and retried alone with growing delays", match: func(a answer) bool { return a.contradicts },
+		rows: keepAlone, outcomeUnknown: true, failure: true,
+	},
+	{
+		Kind: contactsync.Answered, When: "otherwise", Then: "each row is settled as the answer says, see below",
 		rows: settleEach, rowsAnswered: true, size: sizeFits,
 	},
 
@@ -266,6 +283,11 @@ var rowPolicy = []RowDecision{
 		When: "rejected without a reason or for a transient one, before that", Then: "retried after a growing delay, apart from the other rows of its stream",
 		match:  func(o contactsync.Outcome, _ circumstances) bool { return o.Verdict == contactsync.Failed },
 		action: rowRetried,
+	},
+	{
+		When: "contradicted by the answer itself", Then: "retried after a growing delay, apart from the other rows of its stream, however often",
+		match:  func(o contactsync.Outcome, _ circumstances) bool { return contradicted(o) },
+		action: rowRetried, maybeApplied: true,
 	},
 	{
 		When: "not accounted for, by the last of `row_attempts` answers", Then: thenRefused,

@@ -106,11 +106,11 @@ func (r *Request) blame(now time.Time, lately time.Duration) blame {
 	return blameStream
 }
 
-// keepAlone keeps the only row of a request that the API says to be of no stream that it knows. While that may be about the
-// stream others are tried; otherwise it is the row, which is never set aside for such an answer.
+// keepAlone keeps the only row of a request that the API says to be of no stream that it knows, or about which it contradicts
+// itself. While the former may be about the stream others are tried; otherwise it is the row, which is never set aside for such an answer.
 func (s *settlement) keepAlone() {
 	c, of, tries := s.request.rows[0], s.ofSearch(), 1
-	undecided := of.undecided(&s.stream.health)
+	undecided := s.result.Kind == contactsync.StreamGone && of.undecided(&s.stream.health)
 	if undecided && c.owed() {
 		of.alone = append(of.alone, c.folded)
 	}
@@ -125,6 +125,10 @@ func (s *settlement) keepAlone() {
 		s.searchApart(of, rows, true).due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
 	default:
 		s.keepTrying(rows, tries, s.now)
+		if s.result.Kind != contactsync.StreamGone {
+			c.gone = nil // it is known
+			return
+		}
 		if c.gone == nil {
 			c.gone = &gone{since: s.now}
 		}

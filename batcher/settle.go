@@ -23,10 +23,11 @@ func (s *settlement) settle() {
 	if s.request.group == nil && s.decision.rowsAnswered {
 		s.stream.health.ordinary.requests++
 	}
-	if s.decision.failure {
-		for _, c := range s.request.rows {
+	for _, c := range s.request.rows {
+		if s.decision.failure {
 			c.failed(s.now)
 		}
+		c.maybeApplied = c.maybeApplied || s.decision.outcomeUnknown && s.result.Status != 0
 	}
 	//exhaustive:enforce
 	switch s.decision.rows {
@@ -82,6 +83,9 @@ func (s *settlement) each() {
 		case rowRefused:
 			s.refuse(c, d.reason, said{outcomes[i].Reason, outcomes[i].Text}, retain)
 		case rowRetried:
+			if !cut && !contradicted(outcomes[i]) {
+				c.attempts++
+			}
 			open = append(open, c)
 		case rowOnceMore:
 			onceMore = append(onceMore, c)
@@ -116,7 +120,7 @@ func (s *settlement) each() {
 func (s *settlement) cutShort(outcomes []contactsync.Outcome) bool {
 	first := slices.IndexFunc(outcomes, unresolved)
 	settled := func(o contactsync.Outcome) bool { return !unresolved(o) }
-	return first > 0 && !slices.ContainsFunc(outcomes[first:], settled) &&
+	return first > 0 && !slices.ContainsFunc(outcomes[first:], settled) && !slices.ContainsFunc(outcomes, contradicted) &&
 		s.stream.account.health.size.unproven(int64(len(outcomes)), s.request.bytes)
 }
 
@@ -154,11 +158,6 @@ func (s *settlement) refuse(c *contact, reason contactsync.Reason, why said, ret
 // an answer left open, or whose reasons are transient. Where the answer was cut short, that
 // is no attempt, and if the remainder passes, the request was too large.
 func (s *settlement) retry(open []*contact, cut bool) {
-	for _, c := range open {
-		if !cut {
-			c.attempts++
-		}
-	}
 	g := s.together(open)
 	if g == nil {
 		return
@@ -224,14 +223,14 @@ func (s *settlement) together(back []*contact) *group {
 // fail are tried apart from then on.
 func (s *settlement) keep() {
 	s.endApplied()
-	d, ambiguous, doubt := s.decision, s.result.Ambiguous, s.decision.suspects && mayBeRows(s.result)
+	ambiguous, doubt := s.result.Ambiguous, s.decision.suspects && mayBeRows(s.result)
 	due := s.now
 	if ambiguous {
 		due = due.Add(s.cfg.AmbiguousRetryDelay)
 		s.mayApply(due)
 	}
 	for _, c := range s.request.rows {
-		c.maybeApplied = c.maybeApplied || ambiguous || d.outcomeUnknown && s.result.Status != 0
+		c.maybeApplied = c.maybeApplied || ambiguous
 		if ambiguous {
 			c.lateUntil = due
 		}
@@ -250,7 +249,7 @@ func (s *settlement) keep() {
 		s.pending.enqueue(rows[0]) // the next probe is another row
 	case own == nil:
 		s.putBack(rows, due)
-	case doubt && (d.backOff || own.suspect):
+	case doubt && (s.decision.backOff || own.suspect):
 		s.keepApart(own, rows, due)
 	default:
 		own.fill(rows, due)
@@ -294,7 +293,9 @@ func (s *settlement) putBack(rows []*contact, due time.Time) {
 // halve tries the rows of a request that was refused as a whole with fewer beside them.
 func (s *settlement) halve() {
 	if s.decision.rows == halveInTurn {
-		s.log.halved(s.now, s.request.Batch, s.result)
+		if s.result.Kind != contactsync.Answered {
+			s.log.halved(s.now, s.request.Batch, s.result)
+		}
 		of := s.ofSearch()
 		if of == nil {
 			of = &search{rows: len(s.request.rows), since: s.now, accepts: s.stream.health.accepts}

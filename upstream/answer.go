@@ -55,9 +55,9 @@ func newAnswerReader(cfg Answer, s *speaker) *answerReader {
 // has one record for each row and no record has an id. Counters are not enough
 // beside ids of other rows, because the answer may belong to another request. A row
 // is failed if it is listed as failed and not as successful. One row that is not named
-// is settled by elimination; see tally.eliminated. Every other row is unresolved:
-// listed as both, twice as successful, listed with signs of the opposite, or not at
-// all. So are rows that the counters contradict; see tally.doubts.
+// is settled by elimination; see tally.eliminated. A row is contradicted that is
+// listed as both, twice as successful or with signs of the opposite, or that the
+// counters contradict; see tally.doubts. Every other row is unresolved.
 func (a *answerReader) read(body []byte, rows []contactsync.Row, secrets *ours) (answer, error) {
 	d := newDecoder(body)
 	if d.PeekKind() != '{' {
@@ -117,6 +117,7 @@ func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets *ours)
 	left := t.eliminated()
 	ans := answer{rows: make([]contactsync.Outcome, len(rows)), mismatch: t.mismatch(left), ids: t.ids(left)}
 	successes, failures := t.doubts(left)
+	claimsAll := t.claimsAll()
 	var failed, limited int
 	said := map[string]contactsync.Outcome{} // by text: usually many rows share a few reasons
 	for i := range rows {
@@ -147,6 +148,10 @@ func (a *answerReader) outcomes(t *tally, rows []contactsync.Row, secrets *ours)
 		o.Reason, o.Text = says.Reason, says.Text
 		if o.Verdict != contactsync.Failed {
 			o.Reason = "the answer does not account for the row: " + ans.mismatch
+			if claimsAll || t.state(i) != rowUnnamed {
+				o.Verdict = contactsync.Contradicted
+				o.Reason = "the answer contradicts itself about the row: " + ans.mismatch
+			}
 			if says.Reason != "" {
 				o.Reason += "; it says of it: " + says.Reason
 			}

@@ -55,7 +55,7 @@ func readAnswers(t testing.TB) []badAnswer {
 func verdicts(rows []contactsync.Outcome) (verdicts, transient string) {
 	for _, o := range rows {
 		verdicts += map[contactsync.Verdict]string{
-			contactsync.Delivered: "D", contactsync.Failed: "F", contactsync.Unresolved: "U",
+			contactsync.Delivered: "D", contactsync.Failed: "F", contactsync.Unresolved: "U", contactsync.Contradicted: "C",
 		}[o.Verdict]
 		if o.Transient {
 			transient += "T"
@@ -139,13 +139,13 @@ func TestAnswers_DoubtDeliversNothing(t *testing.T) {
 	a := newAnswerReader(defaultAnswer(), testSpeaker)
 	for _, tt := range []struct{ name, body, verdicts string }{
 		{"all counters", `{"totalRequested":2,"successful":2,"failed":0}`, "DD"},
-		{"a counter occurs twice", `{"totalRequested":2,"successful":2,"failed":1,"failed":0}`, "UU"},
-		{"a list occurs twice", `{"totalRequested":2,"successful":2,"failed":0,"successfulRecords":[],"successfulRecords":[]}`, "UU"},
-		{"more requested than sent", `{"totalRequested":3,"successful":2,"failed":0}`, "UU"},
-		{"a counter is null", `{"totalRequested":2,"successful":2,"failed":null}`, "UU"},
-		{"a counter is a string", `{"totalRequested":2,"successful":2,"failed":"0"}`, "UU"},
-		{"a counter is missing", `{"totalRequested":2,"successful":2}`, "UU"},
-		{"a record names both rows, and another one of them", `{"successfulRecords":[{"id":"a","contact":{"_id":"b"}},{"id":"a"}]}`, "UU"},
+		{"a counter occurs twice", `{"totalRequested":2,"successful":2,"failed":1,"failed":0}`, "CC"},
+		{"a list occurs twice", `{"totalRequested":2,"successful":2,"failed":0,"successfulRecords":[],"successfulRecords":[]}`, "CC"},
+		{"more requested than sent", `{"totalRequested":3,"successful":2,"failed":0}`, "CC"},
+		{"a counter is null", `{"totalRequested":2,"successful":2,"failed":null}`, "CC"},
+		{"a counter is a string", `{"totalRequested":2,"successful":2,"failed":"0"}`, "CC"},
+		{"a counter is missing", `{"totalRequested":2,"successful":2}`, "CC"},
+		{"a record names both rows, and another one of them", `{"successfulRecords":[{"id":"a","contact":{"_id":"b"}},{"id":"a"}]}`, "CC"},
 		{"one row is named by both ids", `{"successfulRecords":[{"id":"a","contact":{"_id":"a"}},{"id":"b","contact":{"_id":"x"}}]}`, "DD"},
 		{"bytes that are not UTF-8", "{\"successfulRecords\":[{\"id\":\"a\",\"contact\":{\"firstName\":\"\xff\"}}]}", "DU"},
 	} {

@@ -157,7 +157,7 @@ func TestAnswer_AnElementWithManyIDsSettlesNobody(t *testing.T) {
 	paths := DefaultConfig().Answer
 	body := `{"totalRequested":2,"successful":1,"failed":0,"successfulRecords":[{"` + paths.SuccessIDs[0] + `":["a"` + strings.Repeat(`,"a"`, 1000) + `]}]}`
 	got, err := newAnswerReader(paths, testSpeaker).read([]byte(body), b.Rows, nil)
-	if err != nil || got.rows[0].Verdict != contactsync.Unresolved {
+	if err != nil || got.rows[0].Verdict != contactsync.Contradicted {
 		t.Errorf("%+v, %v", got, err)
 	}
 	var r record

@@ -65,7 +65,7 @@ func (c *Client) count(b contactsync.Batch, r contactsync.Result, ids idCounts, 
 			delivered++
 		case contactsync.Failed:
 			failed++
-		case contactsync.Unresolved:
+		case contactsync.Unresolved, contactsync.Contradicted:
 			unresolved++
 		}
 	}

@@ -250,6 +250,12 @@ func (t *tally) allDelivered() bool {
 		t.failRecords == 0 && t.records == t.withoutID && (t.records == 0 || t.records == n)
 }
 
+// claimsAll reports whether the answer counts every row as successful, and neither names one nor
+// is to be believed; see allDelivered.
+func (t *tally) claimsAll() bool {
+	return t.seen&memberSuccessful != 0 && t.successful == int64(len(t.rows)) && t.count(rowUnnamed) == len(t.rows)
+}
+
 // allFailed reports whether the lists name each row of the batch as failed, and nothing else.
 func (t *tally) allFailed() bool {
 	n := len(t.rows)

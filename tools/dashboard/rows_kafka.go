@@ -5,7 +5,7 @@ package main
 var setAside = []panel{
 	{
 		title: "Which streams are on hold?", kind: graph, w: 8, h: 8, unit: "none", stack: true,
-		help:    "Streams on hold, by account and kind: the API refuses the credentials (unauthorized), does not know the stream (stream_gone), or rejects too many rows (rejecting). End the cause and release them, or set aside what waits.",
+		help:    "Streams on hold, by account and kind: the API refuses the credentials (unauthorized), does not know the stream (stream_gone), contradicts itself whatever the row (contract), or rejects too many rows (rejecting). End the cause and release them, or set aside what waits.",
 		see:     "runbook.md#contactsyncstreamsonhold",
 		queries: []query{{`sum by (account, kind) (contactsync_batcher_streams_on_hold{@a}) > 0`, "{{account}}: {{kind}}"}},
 		none:    "None",

@@ -1,0 +1,49 @@
+package batcher
+
+import (
+	"slices"
+
+	"github.com/contactsync/contactsync"
+)
+
+// An answer can contradict itself: counters against lists, signs of failure within a success. It settles
+// nothing then, and the row in it that is the cause, if one is, is sought like that of a request that was refused as
+// a whole. A row that gets such an answer alone is never set aside for it. Where three in a row do, and nothing of the
+// account is answered for in between, it is the API that breaks its contract.
+
+// contradicts reports whether an answer contradicts itself and settles no row.
+func contradicts(r contactsync.Result) bool {
+	settled := func(o contactsync.Outcome) bool { return !unsettled(o) }
+	return slices.ContainsFunc(r.Rows, contradicted) && !slices.ContainsFunc(r.Rows, settled)
+}
+
+func contradicted(o contactsync.Outcome) bool { return o.Verdict == contactsync.Contradicted }
+
+// unsettled reports whether an answer leaves it open what became of a row.
+func unsettled(o contactsync.Outcome) bool {
+	return o.Verdict == contactsync.Unresolved || o.Verdict == contactsync.Contradicted
+}
+
+// noteContradictions notes of which contacts an answer contradicts itself, and for which, sent alone, it does. It reports
+// whether it does and settles no row.
+func (w *Window) noteContradictions(req *Request, r *contactsync.Result) bool {
+	for i, c := range req.rows {
+		if i < len(r.Rows) && contradicted(r.Rows[i]) && c.contradicted.IsZero() {
+			c.contradicted = w.now
+		}
+	}
+	if !contradicts(*r) {
+		return false
+	}
+	first := firstReason(r.Rows)
+	r.Detail, r.Text = first.detail, first.text
+	a, c := req.stream.account, req.rows[0]
+	others := !a.strangers.answered.Before(c.contradicted) // were answered for since: it is the contact's fault
+	if key := c.key(); len(req.rows) == 1 && !others && !slices.Contains(a.contradicted, key) && !a.breaksContract() {
+		a.contradicted = append(a.contradicted, key)
+	}
+	return true
+}
+
+// breaksContract reports whether answers contradict themselves whatever the row.
+func (a *account) breaksContract() bool { return len(a.contradicted) >= aloneAlike }
