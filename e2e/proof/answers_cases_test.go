@@ -206,6 +206,7 @@ func rowCases() []answerCase {
 		{name: "200, one row done and left out", times: 1, calls: 2, duplicates: 1, rows: &stub.Rows{Omit: second}},
 		{name: "200, one row named twice", times: 1, calls: 2, duplicates: 1, rows: &stub.Rows{Duplicate: second}},
 		{name: "200, one row done and failed", times: 1, calls: 2, duplicates: 1, rows: &stub.Rows{Both: second}},
+		{name: "200, all rows done and failed, set right later", times: 10, atMost: 14, duplicates: 14, rows: &stub.Rows{Both: []string{"*"}}},
 	}
 	yes := true
 	for i := range all {

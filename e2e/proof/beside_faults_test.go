@@ -73,7 +73,7 @@ func besideFaults() (all []besideFault) {
 	row("refused, and named like the rate limit", 1, stub.Rule{Rows: &stub.Rows{Fail: []string{badRow.ID}, Reason: "Contact Rate limit for this API has a bad phone number"}})
 	answered("400 whose text has the rate limit", 1, stub.Answer{Status: 400, Text: `{"errors":[{"msg":"Contact Rate limit for this API has a bad phone number","code":400}]}`})
 	row("not accounted for", 1, stub.Rule{Rows: &stub.Rows{Drop: []string{badRow.ID}}})
-	row("in both lists", -1, stub.Rule{Rows: &stub.Rows{Both: []string{badRow.ID}}})
+	row("in both lists", 0, stub.Rule{Rows: &stub.Rows{Both: []string{badRow.ID}}})
 
 	// The same contact changes each minute, so that nothing lasting is ever known of its body.
 	for _, a := range []struct {
@@ -186,6 +186,9 @@ func vendorRule(r stub.Rule) vendorapi.Rule {
 		rule.Do, rule.Reason = vendorapi.RefuseRow, rows.Reason
 		if rows.Drop != nil {
 			rule.Do = vendorapi.Lose
+		}
+		if rows.Both != nil {
+			rule.Do = vendorapi.Both
 		}
 		return rule
 	}

@@ -43,6 +43,7 @@ func variantCases() []variantCase {
 		"abort-at-bad-row":   {letters: contactsync.ReasonBadRequest, again: hidden},
 		"unchanged-unlisted": {number: someUnchanged, again: hidden},
 		"unique-phones":      {number: handedOn},
+		"both-lists":         {again: hidden},
 		"whole-404":          {open: never},
 		"whole-500":          {letters: contactsync.ReasonUnanswered},
 		"rows-504":           {again: hidden},
@@ -128,6 +129,7 @@ func variantFaults() []vendorapi.Variant {
 	const harmless = "a fault before anything is applied"
 	add(harmless, "some-403", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Forbid})
 	add(harmless, "some-503", vendorapi.Rule{Fraction: fraction, Do: vendorapi.Answer, Status: http.StatusServiceUnavailable, Kind: "text/html", Body: "<html>"})
+	add("answers that contradict themselves", "both-lists", vendorapi.Rule{Until: 3 * time.Second, Do: vendorapi.Both})
 	add(harmless, "outage", vendorapi.Rule{Until: 3 * time.Second, Do: vendorapi.Answer, Status: http.StatusServiceUnavailable})
 	add(harmless, "slow", vendorapi.Rule{Do: vendorapi.Slow, Delay: 300 * time.Millisecond})
 

@@ -57,7 +57,7 @@ type outcome struct {
 	row     row
 	state   *contact // after it; nil: not applied
 	changed bool
-	failed  *failure // nil and no state: in neither list
+	failed  *failure // nil and no state: in neither list; with a state: in both
 }
 
 // answer answers a request whose rows were worked on.
@@ -68,6 +68,9 @@ func (a *API) answer(stream, account string, requested int, outcomes []outcome) 
 	for _, o := range u.ordered(outcomes) {
 		switch {
 		case o.failed != nil:
+			if o.state != nil {
+				good = append(good, u.success(stream, account, o))
+			}
 			bad = append(bad, u.failure(o))
 		case o.state != nil && u.Quiet && !o.changed:
 			quiet++

@@ -121,6 +121,9 @@ func (a *API) work(q *request) *reply {
 			a.changes = append(a.changes, Change{
 				N: len(a.changes) + 1, Call: q.call.N, Row: i, At: now, Stream: q.call.Stream, ID: row.id, Sent: row.raw, Late: q.late(),
 			})
+			if rule != nil && rule.Do == Both && rule.matchesRow(row) {
+				o.failed = &failure{rule.Reason, "rejected", http.StatusBadRequest}
+			}
 		case ways[i] == Abort:
 			return u.refused(failures[i].why)
 		case ways[i] == Listed:
@@ -136,7 +139,7 @@ func (a *API) verdict(stream string, r row, rule *Rule) (*failure, BadRow) {
 	if failed := a.cfg.check(r); failed != nil {
 		return failed, a.cfg.Malformed
 	}
-	if rule != nil && rule.matchesRow(r) {
+	if rule != nil && rule.Do != Both && rule.matchesRow(r) {
 		if rule.Do == Lose {
 			return &failure{}, Silent
 		}

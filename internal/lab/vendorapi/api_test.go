@@ -256,6 +256,7 @@ func TestRules_BreakTheRequestsThatTheyMatch(t *testing.T) {
 		"cut":      {Rule{Do: Cut}, 200, true, 2, 0},
 		"refused":  {Rule{Contact: john, Do: RefuseRow, Reason: "no"}, 200, false, 1, 2},
 		"lost":     {Rule{Contact: john, Do: Lose}, 200, false, 1, 1},
+		"both":     {Rule{Contact: john, Do: Both}, 200, false, 2, 3},
 		"rows":     {Rule{MinRows: 3, Do: Reset}, 200, false, 2, 2},
 		"later":    {Rule{From: time.Hour, Do: Reset}, 200, false, 2, 2},
 	} {

@@ -163,7 +163,7 @@ func (a *API) do(q *request, rule *Rule, worked *reply) {
 		a.answering(q, worked.status, true)
 		worked.write(q.w, 0.5, true)
 		panic(http.ErrAbortHandler)
-	case Slow, RefuseRow, Lose:
+	case Slow, RefuseRow, Lose, Both:
 		a.reply(q, worked)
 	}
 }

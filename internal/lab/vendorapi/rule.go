@@ -46,6 +46,7 @@ const (
 	Cut       Deed = "cut"    // half of the answer comes
 	RefuseRow Deed = "refuse" // the rows whose contacts match fail
 	Lose      Deed = "lose"   // the rows whose contacts match are in neither list, and not applied
+	Both      Deed = "both"   // the rows whose contacts match are applied, and in both lists
 	Slow      Deed = "slow"   // Delay and nothing else
 )
 
@@ -100,7 +101,7 @@ func (a *API) broken(c *Call, body []byte, rows []row, rowwise bool) *Rule {
 	return nil
 }
 
-func (r *Rule) rowwise() bool { return r.Do == RefuseRow || r.Do == Lose }
+func (r *Rule) rowwise() bool { return r.Do == RefuseRow || r.Do == Lose || r.Do == Both }
 
 func (r *Rule) matchesRow(row row) bool {
 	return r.Contact == "" && r.Text == "" ||
