@@ -82,10 +82,10 @@ type Verdict uint8
 
 // The verdicts.
 const (
-	Unresolved Verdict = iota // the answer does not account for the row
-	Delivered                 // listed as successful, or the counters account for all rows
-	Failed                    // listed as failed
-	Contradicted              // the answer says of the row what cannot both be true
+	Unresolved   Verdict = iota // the answer does not account for the row
+	Delivered                   // listed as successful, or the counters account for all rows
+	Failed                      // listed as failed
+	Contradicted                // the answer says of the row what cannot both be true
 )
 
 // Outcome is the result of one row.

@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"slices"
+	"time"
 
 	"github.com/contactsync/contactsync"
 )
@@ -24,22 +25,22 @@ func unsettled(o contactsync.Outcome) bool {
 	return o.Verdict == contactsync.Unresolved || o.Verdict == contactsync.Contradicted
 }
 
-// noteContradictions notes of which contacts an answer contradicts itself, and for which, sent alone, it does. It reports
+// contradictedBy notes of which contacts an answer contradicts itself, and for which, sent alone, it does. It reports
 // whether it does and settles no row.
-func (w *Window) noteContradictions(req *Request, r *contactsync.Result) bool {
-	for i, c := range req.rows {
-		if i < len(r.Rows) && contradicted(r.Rows[i]) && c.contradicted.IsZero() {
-			c.contradicted = w.now
+func (r *Request) contradictedBy(now time.Time, result *contactsync.Result) bool {
+	for i, c := range r.rows {
+		if i < len(result.Rows) && contradicted(result.Rows[i]) && c.contradicted.IsZero() {
+			c.contradicted = now
 		}
 	}
-	if !contradicts(*r) {
+	if !contradicts(*result) {
 		return false
 	}
-	first := firstReason(r.Rows)
-	r.Detail, r.Text = first.detail, first.text
-	a, c := req.stream.account, req.rows[0]
+	first := firstReason(result.Rows)
+	result.Detail, result.Text = first.detail, first.text
+	a, c := r.stream.account, r.rows[0]
 	others := !a.strangers.answered.Before(c.contradicted) // were answered for since: it is the contact's fault
-	if key := c.key(); len(req.rows) == 1 && !others && !slices.Contains(a.contradicted, key) && !a.breaksContract() {
+	if key := c.key(); len(r.rows) == 1 && !others && !slices.Contains(a.contradicted, key) && !a.breaksContract() {
 		a.contradicted = append(a.contradicted, key)
 	}
 	return true

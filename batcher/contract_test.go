@@ -3,6 +3,7 @@ package batcher
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -26,17 +27,17 @@ func contradicting(b contactsync.Batch) contactsync.Result {
 func contradictingWith(ids ...string) func(context.Context, int, contactsync.Batch) contactsync.Result {
 	return func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
 		for _, row := range b.Rows {
-			for _, id := range ids {
-				if row.ID == id {
-					return contradicting(b)
-				}
+			if slices.Contains(ids, row.ID) {
+				return contradicting(b)
 			}
 		}
 		return allDelivered(b)
 	}
 }
 
-func broken(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return contradicting(b) }
+func broken(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+	return contradicting(b)
+}
 
 // contractStreams are contacts of several streams.
 func contractStreams(contacts int) (ids []string) {
