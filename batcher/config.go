@@ -17,7 +17,8 @@ type Config struct {
 	// a request that is not full is sent.
 	Linger time.Duration `yaml:"linger"`
 	// WindowBytes bounds the memory for events, from fetching to completion. When it
-	// is full, fetching pauses; heartbeats continue.
+	// is full, fetching pauses; heartbeats continue. Tens of thousands of streams that
+	// were each refused may take up to half as much again, so that others go on.
 	WindowBytes setting.Size `yaml:"window_bytes"`
 	// MaxInFlight bounds the concurrent requests of one account. How many there are
 	// follows from its budget and from how long they take: twice as many as use the budget up,

@@ -12,7 +12,7 @@ import (
 const (
 	contactOverhead = 790  // for a pending contact or a dead letter, besides its bytes
 	streamOverhead  = 1000 // for a stream that has any
-	keyedOverhead   = 200  // for the version of a dead letter that the API may have applied
+	keyedOverhead   = 200  // for the version of a dead letter that the API may have applied, or a deadline
 	sourceBytes     = 24   // for each event that a contact comes from
 	positionBytes   = 32   // for each event that a dead letter ends, besides
 )

@@ -216,9 +216,8 @@ func (l *eventLog) full(s *snapshot) {
 		return
 	}
 	if c, write := l.goesOn(s.now, topic, ""); write {
-		kind, _ := s.largest.holdKind()
 		l.add(slog.LevelError, "the window is full, mostly of streams on hold, so no events are read: end a hold with contactsync hold release, give up what waits in it with contactsync hold set-aside, or raise batcher.window_bytes",
-			"bytes", window, "on_hold", onHold, "streams", len(s.onHold), "largest", s.largest.name, "account", s.largest.account.id, "kind", kind.String(),
+			"bytes", window, "on_hold", onHold, "streams", len(s.onHold), "largest", s.largest.name, "account", s.largest.account.id, "kind", s.largestKind.String(),
 			"largest_bytes", s.largestBytes, "since", c.since)
 	}
 }

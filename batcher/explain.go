@@ -136,7 +136,7 @@ func explain(w *Window, now time.Time, accounts []string, stream, contact string
 			}
 		}
 		x.parked(key.stream)
-		x.status.WaitUntil = later(x.status.WaitUntil, w.pending.late[key])
+		x.status.WaitUntil = later(x.status.WaitUntil, w.pending.late.until[key])
 	}
 	return x.status
 }

@@ -242,3 +242,12 @@ func TestWindow_WhatWaitsApartInAHoldIsOfTheHold(t *testing.T) {
 		})
 	}
 }
+
+// A window that is full of them says so.
+func TestEventLog_FullOfContactsThatAreKeptAlone(t *testing.T) {
+	t.Parallel()
+	w := windowOfKept(t, 10)
+	w.cfg.WindowBytes = 1
+	w.Window.log.full(w.Observe(w.now))
+	w.wantLogged("the window is full, mostly", "st", "alone")
+}

@@ -307,3 +307,41 @@ func TestWindow_ACredentialWithoutAnythingToProbeItIsTriedAnew(t *testing.T) {
 		t.Errorf("%d contacts were sent, want %d; %d events are parked", sent, parked, len(w.parked))
 	}
 }
+
+// Each stream that was refused by itself keeps a contact to be probed with. However many there are, up to half of the
+// window beyond the part of holds, they take nothing of what others may have; and never more than that.
+func TestWindow_ManyStreamsThatWereRefusedDoNotFillTheWindow(t *testing.T) {
+	t.Parallel()
+	const contacts = 400
+	w := parkWindow(t, contacts)
+	w.put("live/first")
+	w.drain()
+	part, each := w.cfg.holdPart(), int64(0)
+	refused := 0
+	for ; w.schedule.held < 2*part; refused++ {
+		stream := fmt.Sprintf("s%d", refused)
+		w.put(contactsOf(stream, 3)...)
+		w.now = w.now.Add(time.Second)
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			w.settle(req, refusedAsUnknown)
+		}
+		w.schedule.account("a").signer("").held = false // one that is on hold keeps three contacts
+		w.noteParked()
+		if w.Full() && w.schedule.held < 2*part {
+			t.Fatalf("the window is full with %d streams on hold: %d bytes of them, and %d are their part", refused, w.schedule.held, part)
+		}
+	}
+	each = w.bytes() / int64(refused)
+	if each > streamOverhead+contactOverhead+parkedOverhead+parkedCharge {
+		t.Errorf("each stream on hold is charged %d bytes", each)
+	}
+	for i := range 1000 {
+		if w.put(fmt.Sprintf("live/%d", i)); w.Full() {
+			break
+		}
+	}
+	st := w.schedule.streams[streamKey{"a", "live"}]
+	if !w.Full() || st.bytes < part/4 || w.pending.bytes > 2*part+part {
+		t.Errorf("full %v with %d bytes of a stream that is not on hold, and %d in all: %d and %d are the parts", w.Full(), st.bytes, w.pending.bytes, part, w.cfg.WindowBytes)
+	}
+}

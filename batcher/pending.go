@@ -19,9 +19,9 @@ type pending struct {
 
 	// late is until when a request may still be applied of a contact that a delete has
 	// removed meanwhile: what comes after the delete waits for that.
-	late map[contactKey]time.Time
+	late deadlines
 	// alone is until when a contact goes alone because an earlier state of it was set aside.
-	alone map[contactKey]time.Time
+	alone deadlines
 
 	index   index
 	catchUp catchUp
@@ -311,7 +311,7 @@ func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason,
 
 // forget drops every contact. Those in flight go when their requests come back.
 func (p *pending) forget(inFlight map[*Request]struct{}) {
-	clear(p.late) // the next generation waits for all that may be applied
+	p.late = newDeadlines() // the next generation waits for all that may be applied
 	p.catchUp.caught, p.bytes, p.contacts = nil, 0, 0
 	p.index.byID = map[string]*contact{}
 	p.schedule.each(func(st *stream) {

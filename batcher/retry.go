@@ -153,9 +153,9 @@ func (r *retries) remove(i int) *group {
 // contact's, whatever was deleted, or arrived from which partition, meanwhile.
 func (p *pending) enter(now time.Time, c *contact) {
 	key := c.key()
-	if until, ok := p.late[key]; ok {
+	if until, ok := p.late.until[key]; ok {
 		c.lateUntil = until
-		delete(p.late, key)
+		p.late.drop(key)
 	}
 	if !p.catchUp.keepsNew(c) {
 		p.start(now, c)
@@ -164,7 +164,7 @@ func (p *pending) enter(now time.Time, c *contact) {
 
 // start lets a contact wait that no catch-up keeps.
 func (p *pending) start(now time.Time, c *contact) {
-	switch alone := c.kept || p.alone[c.key()].After(now); {
+	switch alone := c.kept || p.alone.until[c.key()].After(now); {
 	case !alone && !c.lateUntil.After(now):
 		p.queue(c)
 	default:
@@ -181,6 +181,39 @@ const aloneFor = time.Hour
 // left notes that a delete has removed a contact.
 func (p *pending) left(c *contact) {
 	if !c.lateUntil.IsZero() {
-		p.late[c.key()] = c.lateUntil
+		p.late.put(c.key(), c.lateUntil)
 	}
 }
+
+// deadlines is what is known of contacts up to a time, whether they are pending or not.
+type deadlines struct {
+	until map[contactKey]time.Time
+	bytes int64 // what the window charges for it
+}
+
+func newDeadlines() deadlines { return deadlines{until: map[contactKey]time.Time{}} }
+
+func (d *deadlines) put(key contactKey, until time.Time) {
+	if _, known := d.until[key]; !known {
+		d.bytes += keyedOverhead + int64(len(key.id))
+	}
+	d.until[key] = until
+}
+
+func (d *deadlines) drop(key contactKey) {
+	if _, known := d.until[key]; known {
+		d.bytes -= keyedOverhead + int64(len(key.id))
+		delete(d.until, key)
+	}
+}
+
+func (d *deadlines) expire(now time.Time) {
+	for key, until := range d.until {
+		if !until.After(now) {
+			d.drop(key)
+		}
+	}
+}
+
+// charged is what the window charges for contacts, and for what is known of those that have ended.
+func charged(p *pending) int64 { return p.bytes + p.late.bytes + p.alone.bytes }

@@ -1,8 +1,11 @@
 package batcher
 
 import (
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/contactsync/contactsync"
 )
 
 // groupOf is a group of rows with the ids given.
@@ -154,5 +157,42 @@ func TestList(t *testing.T) {
 	}
 	if l.head != nil || l.tail != nil || l.rows != 0 || l.bytes != 0 {
 		t.Errorf("left: %+v", l)
+	}
+}
+
+// What is known of contacts that have ended, because requests with them may still be applied or failed because of
+// them, counts in the window until it is over.
+func TestWindow_ChargesWhatItKnowsOfContactsThatHaveEnded(t *testing.T) {
+	t.Parallel()
+	const contacts = 100
+	for name, end := range map[string]func(w *testWindow){
+		"deleted while requests may be applied": func(w *testWindow) {
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+			for i := range contacts {
+				w.remove(fmt.Sprint("c", i))
+			}
+		},
+		"set aside for requests that failed": func(w *testWindow) {
+			for i := range contacts {
+				w.pending.alone.put(contactKey{streamKey{"a", "st"}, fmt.Sprint("c", i)}, w.now.Add(aloneFor))
+				w.remove(fmt.Sprint("c", i))
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTestWindow(t, func(c *Config) { c.MaxRows = contacts })
+			for i := range contacts {
+				w.add(fmt.Sprint("c", i))
+			}
+			end(w)
+			if n := w.bytes(); w.pending.contacts > 0 || n < contacts*keyedOverhead {
+				t.Errorf("%d bytes are charged, want %d at least; %d contacts are pending", n, contacts*keyedOverhead, w.pending.contacts)
+			}
+			w.now = w.now.Add(2 * aloneFor)
+			if w.Expire(w.now); w.bytes() != 0 {
+				t.Errorf("%d bytes are charged when that is over", w.bytes())
+			}
+		})
 	}
 }

@@ -20,6 +20,13 @@ func (w Parking) room() int64 {
 // full reports whether streams on hold have their part of the window.
 func (w Parking) full() bool { return w.schedule.held >= w.room() }
 
+// over is what is on hold beyond its part and cannot be given back, as one contact of each stream that was refused. It does
+// not count as what fills the window, or that many streams on hold would stop the reading of all others; up to half of
+// the window, which bounds the memory.
+func (w Parking) over() int64 {
+	return min(max(0, w.schedule.held-w.room()), w.cfg.holdPart())
+}
+
 // shed leaves contacts to be read again until what is on hold takes no more than its part:
 // those that came last, in the streams that take most. Of streams on hold one contact of each stays, to be probed with;
 // of streams that were not refused themselves, and are many, only as long as there is room.

@@ -16,8 +16,9 @@ type snapshot struct {
 	rowsInFlight int
 	onHold       []*stream // by themselves
 	held         map[*account]*holdTotals
-	largest      *stream // of those on hold, by what the window charges for it
+	largest      *stream // of those with anything on hold, by what the window charges for that
 	largestBytes int64
+	largestKind  holdKind
 }
 
 // holdTotals is what is on hold, by kind.
@@ -68,15 +69,12 @@ func (w *Window) snapshot() *snapshot {
 				s.consider(c)
 				t.events += c.events()
 			}
-			if t.bytes > s.largestBytes {
-				s.largest, s.largestBytes = st, t.bytes
-			}
+			s.add(st, kind, t)
 			if st.health.hold != nil {
 				s.onHold = append(s.onHold, st)
 			}
-			s.held[st.account][kind].add(t)
 		} else if st.kept > 0 {
-			s.held[st.account][holdAlone].add(s.alone(st))
+			s.add(st, holdAlone, s.alone(st))
 		}
 	})
 	for req := range w.requests {
@@ -97,6 +95,13 @@ func (w *Window) snapshot() *snapshot {
 		s.considerAs(waitDeadLetter, d.sources)
 	}
 	return s
+}
+
+// add counts what a stream has on hold.
+func (s *snapshot) add(st *stream, kind holdKind, t holdTotal) {
+	if s.held[st.account][kind].add(t); t.bytes > s.largestBytes {
+		s.largest, s.largestBytes, s.largestKind = st, t.bytes, kind
+	}
 }
 
 // alone is what a stream has that is not on hold, and that counts so.

@@ -191,7 +191,7 @@ func (s *settlement) convict() bool {
 	if !c.suspicion.convicted(s.now, h, &s.cfg) || !s.health.withinBudget(s.now, s.stream, tally{refused: 1}, false) {
 		return false
 	}
-	s.pending.alone[c.key()] = s.now.Add(aloneFor)
+	s.pending.alone.put(c.key(), s.now.Add(aloneFor))
 	s.pending.deadLetter(s.now, c, contactsync.ReasonUnanswered, said{s.result.Detail, s.result.Text}, s.result.Status)
 	return true
 }

@@ -472,7 +472,7 @@ func TestPending_AContactThatWasSetAsideGoesAlone(t *testing.T) {
 		want  []string
 	}{"for a while": {time.Hour, []string{"x", "y"}}, "and not for ever": {0, []string{"x y"}}} {
 		w := newTestWindow(t, nil)
-		w.pending.alone[contactKey{streamKey{"a", "st"}, "x"}] = w.now.Add(tt.until)
+		w.pending.alone.put(contactKey{streamKey{"a", "st"}, "x"}, w.now.Add(tt.until))
 		w.add("x", "y")
 		var sent []string
 		for w.pending.contacts > 0 {

@@ -1,7 +1,6 @@
 package batcher
 
 import (
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -46,7 +45,7 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 	w.outbox = outbox{m: &w.m, seen: &w.seen, inFlight: map[*DeadLetter]struct{}{}}
 	w.pending = pending{
 		m: &w.m, schedule: &w.schedule, outbox: &w.outbox, seen: &w.seen, index: index{schedule: &w.schedule, byID: map[string]*contact{}},
-		late: map[contactKey]time.Time{}, alone: map[contactKey]time.Time{},
+		late: newDeadlines(), alone: newDeadlines(),
 	}
 	w.pending.catchUp = catchUp{start: w.pending.start, room: mostPlaced}
 	return w
@@ -64,10 +63,10 @@ func (w *Window) clock(now time.Time) {
 // could not be.
 func (w *Window) Full() bool {
 	most := int64(w.cfg.WindowBytes)
-	return w.pending.bytes+w.outbox.bytes >= max(most-w.claims.parkedBytes, most/4)
+	return charged(&w.pending)-Parking{w}.over()+w.outbox.bytes >= max(most-w.claims.parkedBytes, most/4)
 }
 
-func (w *Window) bytes() int64 { return w.pending.bytes + w.outbox.bytes + w.claims.parkedBytes }
+func (w *Window) bytes() int64 { return charged(&w.pending) + w.outbox.bytes + w.claims.parkedBytes }
 
 // Assign makes claims known, all of one generation: what came before it has been
 // dropped by Forget. With catchUp their contacts are only collected until
@@ -310,9 +309,8 @@ func (w *Window) Expire(now time.Time) {
 	}
 	Parking{w}.endEmpty()
 	Parking{w}.shed()
-	over := func(_ contactKey, until time.Time) bool { return !until.After(w.now) }
-	maps.DeleteFunc(w.pending.late, over)
-	maps.DeleteFunc(w.pending.alone, over)
+	w.pending.late.expire(w.now)
+	w.pending.alone.expire(w.now)
 	w.schedule.dropEmpty(w.now)
 }
 
