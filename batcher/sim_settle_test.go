@@ -333,10 +333,14 @@ func (m *simModel) apart(rows []*simCell, set *simSet) {
 	}
 }
 
-// freeHalf lets the half go that waited for the answer to the other. Where that one was
-// fine, the fault must be in this half, so it is halved without being asked.
+// freeHalf lets the rows go that waited for the answer to others of their set. As long as these were all fine, the
+// fault must be in the rest, of which half is sent without asking then; once some of them were refused, nothing is
+// known of it.
 func (m *simModel) freeHalf(set *simSet, fine bool) {
-	if set == nil || !set.halves || !fine {
+	if set == nil || !set.halves {
+		return
+	}
+	if set.refused = set.refused || !fine; set.refused {
 		return
 	}
 	n := 0

@@ -173,6 +173,7 @@ type simSet struct {
 	limit    int  // rows that one request of it may have
 	halves   bool // of a refused request: one half waits for the answer to the other
 	again    bool // rows that are sent once more, which can wait
+	refused  bool // some of it was refused since
 	from, by time.Time
 	loose    bool // the stream was on hold meanwhile, which dissolves sets
 
