@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/batcher"
 )
 
 // settle takes the answer to a request. retained says that refused rows made no dead letter.
@@ -19,7 +20,12 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 			c.firstFail = m.now
 		}
 	}
-	st.refused = simNo
+	apart := m.doubt && q.req.Reason == batcher.BatchRetry // these rows may be suspect: then they say nothing of the credentials
+	if apart && st.refused == simYes {
+		st.refused = simUnsure
+	} else if !apart {
+		st.refused = simNo
+	}
 	switch r.Kind {
 	case contactsync.Answered:
 		m.rowsAnswered(st)
@@ -52,13 +58,22 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 	case contactsync.Canceled:
 		m.again(q, r)
 	case contactsync.Unauthorized:
-		st.refused = simYes
 		st.refuse()
+		if st.refused = simYes; apart {
+			st.refused = simUnsure
+		}
 		const kind = "unauthorized"
+		warned := q.warned
+		if st.account.held {
+			warned = simYes
+		}
+		if apart && warned == simYes {
+			warned = simUnsure
+		}
 		switch {
-		case q.warned == simYes, st.account.held, q.warned == simUnsure && s.held(st.name) == kind && (st.hold == nil || st.hold.kind != kind):
+		case warned == simYes, warned == simUnsure && s.held(st.name) == kind && (st.hold == nil || st.hold.kind != kind):
 			m.putOnHold(st, kind, r.Status)
-		case q.warned == simUnsure && st.hold != nil: // it may have been a probe in vain
+		case warned == simUnsure && st.hold != nil: // it may have been a probe in vain
 			st.wait.extend(m.now, m.cfg, m.cfg.HoldProbeMax)
 		}
 		m.again(q, r)
