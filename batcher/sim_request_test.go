@@ -70,7 +70,7 @@ func (s *simRun) started(r *batcher.Request) {
 
 	if q.apart = st.fails(); st.hold != nil || q.set != nil && !q.set.loose && (q.set.halves || q.set.again) {
 		q.apart = simYes
-	} else if q.apart == simNo && q.set != nil && q.set.halves && q.req.Reason == batcher.BatchRetry {
+	} else if q.apart == simNo && q.set != nil && (q.set.halves || q.set.again) && q.req.Reason == batcher.BatchRetry {
 		q.apart = simUnsure // the hold is over, and has taken the set apart or not
 	}
 	q.trial = q.req.Reason != batcher.BatchRetry && len(q.cells) > 1 && (acc.rows < s.cfg.MaxRows && len(q.cells) > acc.rows || acc.bytes < int(s.cfg.MaxBytes) && size > acc.bytes)

@@ -300,6 +300,7 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 				of.alone[c.key] = true
 			}
 			m.count["retained"]++
+			m.freeHalf(q.set, false)
 			if m.land(c) {
 				m.count["retried "+r.Kind.String()]++
 				m.apart([]*simCell{c}, &simSet{limit: 1, halves: true, from: m.now, by: m.now.Add(m.cfg.BackoffMax), of: of})
