@@ -256,6 +256,27 @@ func TestWindow_ManyStreamsOfACredentialOnHoldDoNotFillTheWindow(t *testing.T) {
 	}
 }
 
+// However little room there is, a few streams of a credential on hold keep a contact to probe it with, although those that
+// were refused by themselves have none any more.
+func TestWindow_ACredentialOnHoldKeepsSomethingToProbeItWith(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 4)
+	w.schedule.credential = func(_, stream string) string { return stream[:1] }
+	for i := range 10 {
+		w.put(fmt.Sprintf("s%d/only", i))
+	}
+	for range accountStrikes {
+		req := w.send()
+		w.settle(req, refusedAsUnknown)
+		w.put("-" + req.Batch.Stream + "/only")
+	}
+	w.Expire(w.now)
+	w.noteParked()
+	if w.schedule.account("a").onHold() == nil || w.pending.contacts < 2 || len(w.parked) == 0 {
+		t.Errorf("on hold %v, %d contacts are kept, %d events are parked", w.schedule.account("a").onHold() != nil, w.pending.contacts, len(w.parked))
+	}
+}
+
 // What is charged for events that are to be read again counts among what holds may take, and never
 // leaves no room to read them in.
 func TestWindow_WhatIsChargedForParkedEventsIsOfTheHolds(t *testing.T) {

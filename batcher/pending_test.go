@@ -338,6 +338,23 @@ func TestPending_CatchUp(t *testing.T) {
 	}
 }
 
+// The contacts of a partition that has caught up are let go in steps. What arrives in between waits behind them.
+func TestPending_CatchUpKeepsWhatArrivesBehindIt(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	behind := testClaim
+	behind.Partition = 2
+	w.Assign(w.now, []contactsync.Claim{behind}, true)
+	w.addTo(behind, "x")
+	w.addTo(behind, "y")
+	w.pending.catchUp.room = 1
+	w.CaughtUp(w.now, behind)
+	w.add("z")
+	if f := w.send(); ids(f) != "x y z" {
+		t.Errorf("sent %q", ids(f))
+	}
+}
+
 // It begins to linger when the partition has caught up, not when it was read.
 func TestPending_LingersAfterCatchUp(t *testing.T) {
 	t.Parallel()

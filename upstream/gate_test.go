@@ -63,6 +63,18 @@ func refused(t *testing.T, g *Gate, wait time.Duration) {
 	}
 }
 
+// A request that was admitted before and is made once more has the next call, whoever asks first.
+func TestGate_WhatIsMadeOnceMoreGoesFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 60)
+		gates[0].waiting++
+		refused(t, gates[0], waitingTurn)
+		gates[0].waiting--
+		admit(t, gates[0])(contactsync.Answered)
+	})
+}
+
 func TestGate_ConsecutiveFailuresOpenTheHostForAllItsAccounts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
