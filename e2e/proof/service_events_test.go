@@ -183,15 +183,15 @@ func TestService_RefusedCredentialsHoldTheAccountWhateverItsStreamsWereHeldFor(t
 		{Name: "bad", Match: stub.Match{IDs: []string{"6964af60*"}}, Rows: &stub.Rows{Fail: []string{"6964af60*"}, Reason: "Duplicate phone number"}},
 	}
 	onEachModel(t, rules, nil, func(_ *testing.T, s *scene) {
-		for n := range 300 { // more than the dead-letter budget takes
-			s.change(fmt.Sprint("st-healthy", n%6), healthyID(n))
+		for n := range 600 { // more than the dead-letter budget takes
+			s.change(fmt.Sprint("st-healthy", n%60), healthyID(n))
 		}
 		time.Sleep(2 * time.Minute)
 		s.api.Turn("refused", true)
 		time.Sleep(10 * time.Minute)
 		before := len(s.api.Calls())
 		time.Sleep(10 * time.Minute)
-		if calls := len(s.api.Calls()) - before; calls > 30 {
+		if calls := len(s.api.Calls()) - before; calls > 25 {
 			s.t.Errorf("%d calls in ten minutes, although all credentials are refused", calls)
 		}
 	})
