@@ -2,14 +2,9 @@ package upstream
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/textproto"
-	"os"
 	"slices"
 	"syscall"
 
@@ -27,10 +22,14 @@ func faultOf(err error) string {
 	if refused, ok := errors.AsType[proxyRefusal](err); ok {
 		return text + refused.Error()
 	}
-	for _, f := range faults {
-		if f.is(err) {
-			return text + f.text
-		}
+	switch {
+	case errors.Is(err, errAnswerTimeout):
+		return text + errAnswerTimeout.Error()
+	case errors.Is(err, context.Canceled):
+		return text + "stopped"
+	}
+	if what, ok := diagnose.Text(err); ok {
+		return text + what
 	}
 	if number, ok := errors.AsType[syscall.Errno](err); ok {
 		return text + number.Error() // of a table, by its number
@@ -44,53 +43,13 @@ func faultOf(err error) string {
 	return fmt.Sprintf("%sfailed (%T)", text, err)
 }
 
-// faults are the errors that are told apart, in the order in which they count.
-var faults = []struct {
-	text string
-	is   func(error) bool
-}{
-	{errAnswerTimeout.Error(), is(errAnswerTimeout)},
-	{"stopped", is(context.Canceled)},
-	{"the host's certificate is for another name", diagnose.Is[x509.HostnameError]},
-	{"the host's certificate is of an unknown authority", diagnose.Is[x509.UnknownAuthorityError]},
-	{"the host's certificate is expired or not valid yet", func(err error) bool {
-		invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
-		return ok && invalid.Reason == x509.Expired
-	}},
-	{"the host's certificate is not valid", func(err error) bool {
-		return diagnose.Is[x509.CertificateInvalidError](err) || diagnose.Is[*tls.CertificateVerificationError](err)
-	}},
-	{"the host does not speak TLS", diagnose.Is[tls.RecordHeaderError]},
-	{"the host's name is not known", func(err error) bool {
-		dns, ok := errors.AsType[*net.DNSError](err)
-		return ok && dns.IsNotFound
-	}},
-	{"the host's name cannot be resolved", diagnose.Is[*net.DNSError]},
-	{"connection refused", is(syscall.ECONNREFUSED)},
-	{"connection reset", func(err error) bool { return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) }},
-	{"connection closed", func(err error) bool {
-		return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed)
-	}},
-	{"timed out", is(os.ErrDeadlineExceeded)},
-	{"timed out", func(err error) bool {
-		timeout, ok := errors.AsType[net.Error](err)
-		return ok && timeout.Timeout()
-	}},
-	{"the answer is not HTTP", diagnose.Is[textproto.ProtocolError]},
-}
-
 // knownTexts are errors of net/http and crypto/tls that have no type, and of ours.
 var knownTexts = []string{
 	errBodyClosed.Error(), errBodyLate.Error(), errNoCall.Error(),
 	"http: server closed idle connection",
-	"http: server gave HTTP response to HTTPS client",
 	"net/http: HTTP/1.x transport connection broken",
 	"net/http: TLS handshake timeout",
 	"net/http: timeout awaiting response headers",
 	"tls: server selected unsupported protocol version",
 	"tls: protocol version not supported",
-}
-
-func is(target error) func(error) bool {
-	return func(err error) bool { return errors.Is(err, target) }
 }

@@ -84,8 +84,8 @@ func TestSend_CertificateChanges(t *testing.T) {
 		{"renewed", showing(t, mine, "127.0.0.1", soon), ""},
 		{"expired", showing(t, mine, "127.0.0.1", time.Now().Add(-time.Minute)), "expired"},
 		{"mended", good, ""},
-		{"of another host", showing(t, mine, "127.0.0.2", soon), "is for another name"},
-		{"of another authority", showing(t, newAuthority(t), "127.0.0.1", soon), "unknown authority"},
+		{"of another host", showing(t, mine, "127.0.0.2", soon), "is for other names"},
+		{"of another authority", showing(t, newAuthority(t), "127.0.0.1", soon), "not trusted"},
 		{"TLS 1.1", old, "protocol version"},
 		{"mended again", good, ""},
 	} {

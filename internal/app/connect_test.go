@@ -225,7 +225,7 @@ func TestCheckConnect_RefusesWhatCannotRun(t *testing.T) {
 			c.Kafka.TLS.CAFile = write(t, string(newTestAuthority(t).PEM))
 		}}, "kafka.tls.ca_file", "authority that is not trusted"},
 		"brokers of another name":    {place{change: func(c *config.Config) { c.Kafka.TLS.ServerName = "kafka.test" }}, "kafka.brokers", "for other names"},
-		"brokers without an address": {place{change: func(c *config.Config) { c.Kafka.Brokers = []string{"kafka.invalid:9092"} }}, "kafka.brokers", "not resolved"},
+		"brokers without an address": {place{change: func(c *config.Config) { c.Kafka.Brokers = []string{"kafka.invalid:9092"} }}, "kafka.brokers", "the host's name "},
 		"nothing listens":            {place{change: func(c *config.Config) { c.Kafka.Brokers = free }}, "kafka.brokers", "nothing listens"},
 
 		"API: wrong secret":     {place{api: status(401, "application/json")}, "upstream.accounts[0].credentials", "client id and secret"},
@@ -237,7 +237,7 @@ func TestCheckConnect_RefusesWhatCannotRun(t *testing.T) {
 		"API: down":             {place{api: status(502, "text/html")}, "upstream.accounts[0].host", "502"},
 		"API: clock ahead":      {place{api: skewed(-time.Hour)}, "upstream.accounts[0].credentials", "ahead of the API's"},
 		"API: clock behind":     {place{api: skewed(time.Hour)}, "upstream.accounts[0].credentials", "behind the API's"},
-		"API: host not known":   {place{change: func(c *config.Config) { c.Upstream.Accounts[0].Host = "https://api.invalid" }}, "upstream.accounts[0].host", "not resolved"},
+		"API: host not known":   {place{change: func(c *config.Config) { c.Upstream.Accounts[0].Host = "https://api.invalid" }}, "upstream.accounts[0].host", "the host's name "},
 		"API: nothing listens":  {place{change: func(c *config.Config) { c.Upstream.Accounts[0].Host = "https://" + free[0] }}, "upstream.accounts[0].host", "nothing listens"},
 		"API: other authority":  {place{change: func(c *config.Config) { c.Upstream.CAFile = "" }}, "upstream.ca_file", "not trusted"},
 		"API: certificate away": {place{change: func(c *config.Config) { c.Upstream.CertFile, c.Upstream.KeyFile = "", "" }}, "upstream.cert_file", "asks for one"},

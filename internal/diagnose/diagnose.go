@@ -1,4 +1,4 @@
-// Package diagnose says why a connection could not be made, and what to change. Errors choose
+// Package diagnose says why a connection could not be made, or broke, and what to change. Errors choose
 // among its sentences by their type: their own texts quote what the other end sent.
 package diagnose
 
@@ -10,7 +10,9 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/textproto"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -22,52 +24,78 @@ type Settings struct {
 	Cert string
 }
 
+// faults are the errors of connections that are told apart, in the order in which they count.
+var faults = []struct {
+	is   func(error) bool
+	text string
+	// To do about it, with the setting that it is about; empty where that is not known.
+	at func(Settings) string
+	do string
+}{
+	{Is[x509.UnknownAuthorityError], "the host's certificate is signed by an authority that is not trusted", ca, "name a file with that authority's certificate"},
+	{Is[x509.HostnameError], "the host's certificate is for other names", host, "call it by a name in its certificate"},
+	{func(err error) bool {
+		invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+		return ok && invalid.Reason == x509.Expired
+	}, "the host's certificate has expired or does not count yet", host, "renew it there, or look at this machine's clock"},
+	{func(err error) bool {
+		return Is[x509.CertificateInvalidError](err) || Is[*tls.CertificateVerificationError](err)
+	}, "the host's certificate is not one for servers, or not valid", host, "replace it there"},
+	{func(err error) bool { return Is[tls.RecordHeaderError](err) || errors.Is(err, http.ErrSchemeMismatch) }, "the port does not speak TLS", host, "name the one that does, or turn TLS off"},
+	{func(err error) bool {
+		dns, ok := errors.AsType[*net.DNSError](err)
+		return ok && dns.IsNotFound
+	}, "the host's name is not known", host, "correct it, or ask the name servers of this machine"},
+	{Is[*net.DNSError], "the host's name cannot be resolved", host, "correct it, or ask the name servers of this machine"},
+	{is(syscall.ECONNREFUSED), "connection refused", host, "nothing listens there: correct host and port, or start it"},
+	{is(syscall.EHOSTUNREACH, syscall.ENETUNREACH), "no route leads there", host, "look at address, network and firewall"},
+	{func(err error) bool {
+		timeout, ok := errors.AsType[net.Error](err)
+		return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) || ok && timeout.Timeout()
+	}, "timed out", host, "no answer in time: look at host and port, and at firewalls and network policies between"},
+	{is(syscall.ECONNRESET, syscall.EPIPE), "connection reset", host, closedDo},
+	{is(io.EOF, io.ErrUnexpectedEOF, net.ErrClosed), "connection closed", host, closedDo},
+	{Is[textproto.ProtocolError], "the answer is not HTTP", nil, ""},
+}
+
+const closedDo = "no answer came: the port is another one's, or asks for TLS or a login that is not configured, or the other way round"
+
+func ca(s Settings) string   { return s.CA }
+func host(s Settings) string { return s.Host }
+
+func is(targets ...error) func(error) bool {
+	return func(err error) bool {
+		return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
+	}
+}
+
+// Text says what an error of a connection is; ok is false for one that it does not know.
+func Text(err error) (text string, ok bool) {
+	for _, f := range faults {
+		if f.is(err) {
+			return f.text, true
+		}
+	}
+	return "", false
+}
+
 // Connection returns the setting that an error of a connection points to, and what is
 // wrong. It returns ok false for an error that it does not know.
 func Connection(err error, s Settings) (key, problem string, ok bool) {
-	if key, problem, ok = ofCertificates(err, s); ok {
-		return key, problem, true
-	}
-	remote, _ := errors.AsType[*net.OpError](err)
-	timeout, _ := errors.AsType[net.Error](err)
-	switch {
-	case remote != nil && remote.Op == "remote error":
+	if remote, _ := errors.AsType[*net.OpError](err); remote != nil && remote.Op == "remote error" {
 		return ofAlert(remote.Err, s)
-	case Is[tls.RecordHeaderError](err), errors.Is(err, http.ErrSchemeMismatch):
-		return s.Host, "the port does not speak TLS: name the one that does, or turn TLS off", true
-	case Is[*net.DNSError](err):
-		return s.Host, "the host's name is not resolved: correct it, or ask the name servers of this machine", true
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return s.Host, "nothing listens there: correct host and port, or start it", true
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
-		return s.Host, "no route leads there: look at address, network and firewall", true
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), timeout != nil && timeout.Timeout():
-		return s.Host, "no answer in time: look at host and port, and at firewalls and network policies between", true
-	case Closed(err):
-		return s.Host, "the connection is closed without an answer: the port is another one's, or asks for TLS or a login that is not configured, or the other way round", true
+	}
+	for _, f := range faults {
+		if f.is(err) && f.at != nil {
+			return f.at(s), f.text + ": " + f.do, true
+		}
 	}
 	return "", "", false
 }
 
 // Closed reports whether the other end has closed the connection.
 func Closed(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
-}
-
-// ofCertificates is about the certificate of the other end.
-func ofCertificates(err error, s Settings) (key, problem string, ok bool) {
-	invalid, isInvalid := errors.AsType[x509.CertificateInvalidError](err)
-	switch {
-	case Is[x509.UnknownAuthorityError](err):
-		return s.CA, "the host's certificate is signed by an authority that is not trusted: name a file with that authority's certificate", true
-	case Is[x509.HostnameError](err):
-		return s.Host, "the host's certificate is for other names: call it by a name in its certificate", true
-	case isInvalid && invalid.Reason == x509.Expired:
-		return s.Host, "the host's certificate has expired or does not count yet: renew it there, or look at this machine's clock", true
-	case isInvalid:
-		return s.Host, "the host's certificate is not one for servers, or not valid: replace it there", true
-	}
-	return "", "", false
+	return is(io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE)(err)
 }
 
 // ofAlert is about what the other end says of our side. Its words are those of crypto/tls.
