@@ -408,6 +408,10 @@ func (m *simModel) expired(gone func(*simCell) bool) {
 	}
 	for _, c := range m.sorted() {
 		h := m.byName[c.key.stream].hold
+		if h == nil && c.request == nil && c.deferred == nil && c.sends > 0 && !c.firstFail.IsZero() && m.now.Sub(c.firstFail) >= m.cfg.HoldMax && gone(c) {
+			m.letterOf(c, contactsync.ReasonStreamGone, 404) // it was kept alone, because the API does not know it
+			continue
+		}
 		if h == nil || h.kind == "rejecting" || c.request != nil || c.deferred != nil ||
 			m.now.Sub(h.since) < m.cfg.HoldMax || m.now.Sub(c.since) < m.cfg.HoldMax {
 			continue
