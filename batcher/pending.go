@@ -227,7 +227,7 @@ func (p *pending) sendApart(st *stream, g *group) {
 // with all, of every one that is due: suspect ones behind the others then. It reports whether there were any.
 func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
 	h := &st.account.health
-	next := func() *group { return st.retries.dissolve(now, h.size.rows.limit, h.acquitted, all) }
+	next := func() *group { return st.retries.dissolve(now, &h.size, h.acquitted, all) }
 	for g := next(); g != nil; g = next() {
 		acquitted := g.rows > 0 && g.acquitted(h.acquitted)
 		for c := g.head; c != nil; c = c.next {

@@ -247,3 +247,32 @@ func TestBatcher_LowerCeilingReachesOtherStreams(t *testing.T) {
 		}
 	})
 }
+
+// A limit of bytes that is told by 413 is known before the parts of other requests are refused for it as well: those of
+// the first go before others, and what is larger than the limit by then is cut anew.
+func TestWindow_A413TeachesTheSizeWithFewCalls(t *testing.T) {
+	t.Parallel()
+	for _, streams := range []int{1, 10} {
+		l := newLifetime(t, streams, func(c *Config) { c.MaxRows = 1000 })
+		l.budget = 200 * time.Millisecond
+		size := 0
+		l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result {
+			if batchBytes(b) > 64<<10 {
+				return contactsync.Result{Kind: contactsync.TooLarge, Status: 413}
+			}
+			return allDelivered(b)
+		}
+		for i := range 20_000 {
+			ev := l.event(fmt.Sprintf("%s/c%05d", l.streams[i%streams], i))
+			ev.Contact.Body = fmt.Appendf(nil, `{"seq":%d,"n":"%0270d"}`, 100_000+i, 0)
+			size += len(ev.Contact.Body) + 1
+			l.Add(l.now, ev)
+		}
+		l.done()
+		best := streams * ((size/streams + 64<<10 - 1) / (64 << 10))
+		t.Logf("%d streams: %d calls, %d with the limit known; %d refused", streams, l.calls, best, l.failed)
+		if l.pending.contacts > 0 || len(l.letters) > 0 || l.calls > best+18 || l.failed > 8 {
+			t.Errorf("%d streams: %d calls, %d with the limit known; %d refused, %d contacts left, %d dead letters", streams, l.calls, best, l.failed, l.pending.contacts, len(l.letters))
+		}
+	}
+}

@@ -43,6 +43,28 @@ func (g *group) fill(rows []*contact, due time.Time) {
 	}
 }
 
+// rank is that of the oldest event that a group gives its stream a turn for.
+func (g *group) rank() rank {
+	if g.split != nil && !g.suspect {
+		return g.split.first
+	}
+	return g.head.rank
+}
+
+// before reports whether a group goes before another one of its stream: the smaller of two parts of requests that were
+// too large, which tells more, or else the one that fell due first.
+func (g *group) before(other *group) bool {
+	if g.split != nil && other.split != nil && !g.suspect && !other.suspect {
+		return g.rows < other.rows
+	}
+	return g.due.Before(other.due)
+}
+
+// exceeds reports whether a group has more than requests may have by now.
+func (g *group) exceeds(size *requestSize) bool {
+	return g.suspect && int64(g.rows) > size.rows.limit || g.split != nil && !g.suspect && g.rows > 1 && (int64(g.rows) > size.rows.limit || g.bytes > size.bytes.limit)
+}
+
 // halve makes two groups of rows.
 func halve(rows []*contact, due time.Time) (left, right *group) {
 	half := len(rows) / 2
@@ -55,6 +77,7 @@ func halve(rows []*contact, due time.Time) (left, right *group) {
 type split struct {
 	rows   int
 	bytes  int64
+	first  rank // of what was refused first, so that its parts tell the size before others are refused for it
 	open   int  // halves that have not been answered
 	failed bool // one of them was too large as well
 }
@@ -104,8 +127,8 @@ func (r *retries) soonest(apart bool) (due time.Time, first rank) {
 			continue
 		}
 		due = earlier(due, g.due)
-		if g.head != nil && g.head.rank.compare(first) < 0 {
-			first = g.head.rank
+		if g.head != nil && g.rank().compare(first) < 0 {
+			first = g.rank()
 		}
 	}
 	return due, first
@@ -120,7 +143,7 @@ func (r *retries) take(now time.Time, regular bool) *group {
 		if regular && g.apart || g.suspect && r.suspects > 0 {
 			continue
 		}
-		if !g.due.After(now) && (best < 0 || g.due.Before(r.groups[best].due)) {
+		if !g.due.After(now) && (best < 0 || g.before(r.groups[best])) {
 			best = i
 		}
 	}
@@ -131,11 +154,11 @@ func (r *retries) take(now time.Time, regular bool) *group {
 }
 
 // dissolve removes and returns a group that is due and need not stay together: a loose
-// one, an empty one, a suspect one of more rows than requests may have by now or that was acquitted, or with all
+// one, an empty one, a suspect one or a part of one that was too large, of more rows than requests may have by now or that was acquitted, or with all
 // any. It returns nil where there is none.
-func (r *retries) dissolve(now time.Time, most int64, acquitted time.Time, all bool) *group {
+func (r *retries) dissolve(now time.Time, size *requestSize, acquitted time.Time, all bool) *group {
 	for i, g := range r.groups {
-		if g.rows == 0 || !g.due.After(now) && (g.loose || g.suspect && int64(g.rows) > most || g.acquitted(acquitted) || all) {
+		if g.rows == 0 || !g.due.After(now) && (g.loose || g.exceeds(size) || g.acquitted(acquitted) || all) {
 			return r.remove(i)
 		}
 	}

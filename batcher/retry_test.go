@@ -98,7 +98,7 @@ func TestRetries_Dissolve(t *testing.T) {
 		"whose rows have ended, early": {emptied, false, true},
 	} {
 		r := retries{groups: []*group{tt.group}}
-		if got := r.dissolve(now, 100, time.Time{}, tt.all) != nil; got != tt.want || len(r.groups) != 1 && !tt.want {
+		if got := r.dissolve(now, &requestSize{rows: dimension{limit: 100}}, time.Time{}, tt.all) != nil; got != tt.want || len(r.groups) != 1 && !tt.want {
 			t.Errorf("%s: dissolved %v, want %v", name, got, tt.want)
 		}
 	}

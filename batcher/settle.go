@@ -168,7 +168,7 @@ func (s *settlement) retry(open []*contact, cut bool) {
 	}
 	g.due = s.now.Add(s.health.wait(attempts, s.cfg.BackoffMax))
 	if cut {
-		g.split = &split{rows: len(s.request.rows), bytes: s.request.bytes, open: 1}
+		g.split = &split{rows: len(s.request.rows), bytes: s.request.bytes, first: g.head.rank, open: 1}
 	}
 	s.pending.sendApart(s.stream, g)
 }
@@ -313,7 +313,10 @@ func (s *settlement) halve() {
 	rows := s.reclaim()
 	s.releaseRest(false)
 	left, right := halve(rows, s.now)
-	both := &split{rows: len(s.request.rows), bytes: s.request.bytes, open: 2}
+	both := &split{rows: len(s.request.rows), bytes: s.request.bytes, first: s.request.rows[0].rank, open: 2}
+	if own := s.request.group; own != nil && own.split != nil {
+		both.first = own.split.first
+	}
 	left.split, right.split = both, both
 	s.pending.sendApart(s.stream, left)
 	s.pending.sendApart(s.stream, right)

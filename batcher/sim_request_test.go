@@ -300,6 +300,11 @@ func (s *simRun) checkLearned(q *simRequest, r contactsync.Result) {
 		a.unsureSize = true
 		return
 	}
+	for _, c := range s.model.cells { // parts of other requests that were too large are cut anew
+		if c.set != nil && c.set.tooLarge != nil && s.model.byName[c.key.stream].account == a {
+			c.set.loose = true
+		}
+	}
 	n, size := len(set.tooLarge.cells), set.tooLarge.size
 	if n <= a.passedRows && size <= a.passedBytes { // the API takes less than it did
 		a.passedRows, a.passedBytes = 0, 0
