@@ -70,8 +70,9 @@ func answerCases(canary string) []answerCase {
 	keep := func(condition, name string, times int, a *stub.Answer) {
 		add(answerCase{condition: condition, name: name, answer: a, times: times, calls: times + 1})
 	}
-	// An answer that one of the rows may be the cause of: after the second the two go apart.
-	halve := func(condition, name string, times int, a *stub.Answer) {
+	// An answer that one of the rows may be the cause of: after the second the two go apart, or
+	// after the first, as probes of one row.
+	apart := func(condition, name string, times int, a *stub.Answer) {
 		add(answerCase{condition: condition, name: name, answer: a, times: times, calls: times + 2})
 	}
 	statuses := func(condition string, times int, codes ...int) {
@@ -83,7 +84,7 @@ func answerCases(canary string) []answerCase {
 	const guarded = "; nothing is sent"
 	add(answerCase{condition: "the batch's account is not configured" + guarded, name: "a batch of another account", guard: guardAccount, calls: 1})
 	add(answerCase{condition: "the stream's name is not a stream id" + guarded, name: `a batch of stream "../x"`, guard: guardStream, calls: 2})
-	add(answerCase{condition: "no token can be signed" + guarded, name: "a claim that cannot be signed", guard: guardToken, calls: 1})
+	add(answerCase{condition: "no token can be signed" + guarded, name: "a claim that cannot be signed", guard: guardToken, calls: 2})
 	add(answerCase{condition: "no connection: name, route, proxy, TLS", name: "a closed port, opened later", guard: guardPort, calls: 1})
 
 	const late = "no complete answer within the time-out"
@@ -91,7 +92,7 @@ func answerCases(canary string) []answerCase {
 	keep(late, "16 bytes every 200 ms", 1, &stub.Answer{Fault: stub.SlowBody, Pace: 200 * time.Millisecond})
 	keep(late, "an answer after 1.2 s", 1, &stub.Answer{Latency: 1200 * time.Millisecond}) // and the time-out is 1 s
 	const cut = "connection closed, reset or not speaking HTTP, before or within an answer that counts"
-	halve(cut, "reset", 2, fault(stub.Reset))
+	apart(cut, "reset", 2, fault(stub.Reset))
 	keep(cut, "closed within the answer", 1, fault(stub.CloseMidBody))
 	keep(cut, "SMTP", 1, fault(stub.NotHTTP))
 
@@ -128,11 +129,11 @@ func answerCases(canary string) []answerCase {
 	}
 
 	const odd = "200, 207 with JSON that is no answer to a bulk update"
-	halve(odd, "200 {}", 2, text(`{}`))
+	apart(odd, "200 {}", 2, text(`{}`))
 	keep(odd, "200 with an error", 1, text(`{"errors":[{"msg":"Invalid StreamId","code":400}]}`))
 	keep(odd, "207 []", 1, &stub.Answer{Status: 207, Text: `[]`})
 	const broken = "200, 207 with a body that is empty, HTML, truncated, too long or in an unknown encoding"
-	halve(broken, "200, empty", 2, body(stub.Empty))
+	apart(broken, "200, empty", 2, body(stub.Empty))
 	keep(broken, "200, HTML", 1, body(stub.HTML))
 	keep(broken, "200, truncated", 1, body(stub.Truncated))
 	keep(broken, "207, HTML", 1, &stub.Answer{Status: 207, Body: stub.HTML})
@@ -155,11 +156,13 @@ func answerCases(canary string) []answerCase {
 	// It is about the stream: no row becomes a dead letter.
 	add(answerCase{condition: bad, name: "400 to everything, set right later", events: 16, times: 8, atMost: 24, answer: &stub.Answer{Status: 400, Text: `{"errors":[{"msg":"Invalid StreamId","code":400}]}`}})
 	const unauthorized = "401, and 403 in the vendor's form"
-	statuses(unauthorized, 2, 401, 403)
-	halve("403 in another form", "403, HTML", 2, &stub.Answer{Status: 403, Body: stub.HTML})
+	for _, code := range []int{401, 403} {
+		apart(unauthorized, strconv.Itoa(code), 2, &stub.Answer{Status: code})
+	}
+	apart("403 in another form", "403, HTML", 2, &stub.Answer{Status: 403, Body: stub.HTML})
 	add(answerCase{condition: unauthorized, name: "401 to a wrong secret, set right later", secret: "not-the-secret-not-the-secret-not-it", guard: guardSecret})
 	for _, code := range []int{404, 410} { // probes have one row
-		halve("404, 410", strconv.Itoa(code), 2, &stub.Answer{Status: code})
+		apart("404, 410", strconv.Itoa(code), 2, &stub.Answer{Status: code})
 	}
 	add(answerCase{
 		condition: "413", name: "413 for one row of 16", events: 16, match: stub.Match{IDs: []string{"c9"}},
@@ -175,7 +178,7 @@ func answerCases(canary string) []answerCase {
 		condition: "502, 504, 524", name: "504, applied 200 ms later, newer events meanwhile", times: 1, calls: 2, newer: true,
 		answer: &stub.Answer{Status: 504, Apply: &yes, ApplyAfter: 200 * time.Millisecond},
 	})
-	halve("other 5xx", "503, HTML", 3, &stub.Answer{Status: 503, Body: stub.HTML})
+	apart("other 5xx", "503, HTML", 3, &stub.Answer{Status: 503, Body: stub.HTML})
 	statuses("other 5xx", 1, 500, 501, 505, 599)
 	statuses("anything else", 1, 402, 407, 418, 451, 600, 999)
 
