@@ -250,8 +250,8 @@ func (t *tally) allDelivered() bool {
 		t.failRecords == 0 && t.records == t.withoutID && (t.records == 0 || t.records == n)
 }
 
-// claimsAll reports whether the answer counts every row as successful, and neither names one nor
-// is to be believed; see allDelivered.
+// claimsAll reports whether the answer counts every row as successful, and names none. Where nothing
+// contradicts that, all are delivered; see allDelivered.
 func (t *tally) claimsAll() bool {
 	return t.seen&memberSuccessful != 0 && t.successful == int64(len(t.rows)) && t.count(rowUnnamed) == len(t.rows)
 }
