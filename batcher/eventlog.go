@@ -233,7 +233,7 @@ func (l *eventLog) parked(now time.Time, key streamKey, from source) {
 // unknown notes that contacts have become dead letters because the API has not known them for hold_max.
 func (l *eventLog) unknown(now time.Time, st *stream, n int) {
 	if n > 0 && l.due(now, "unknown contacts") {
-		l.add(slog.LevelWarn, "the API has not known contacts of the stream for hold_max, and knows the stream: they go to the dead-letter topic; to send them once more: contactsync dlq replay --stream STREAM --reason stream_gone",
+		l.add(slog.LevelWarn, "the API has not known contacts of the stream for hold_max, and has accepted others of it: they go to the dead-letter topic; to send them once more: contactsync dlq replay --stream STREAM --reason stream_gone",
 			"account", st.account.id, "stream", st.name, "contacts", n)
 	}
 }

@@ -65,14 +65,15 @@ func (on *hold) expiry() expiry { return expiry{on.kind, on.since, on.status, on
 // countExpired notes that contacts of a stream have become dead letters.
 func (h *health) countExpired(now time.Time, st *stream, n int) {
 	on := st.health.hold
-	if on == nil {
+	switch {
+	case !h.expired(now, st): // a hold, if there is one, is not why
 		h.log.unknown(now, st, n)
-		return
-	}
-	if n > 0 && on.deadLetters == 0 {
+	case n > 0 && on.deadLetters == 0:
 		h.log.add(slog.LevelError, "a hold has lasted for hold_max: contacts of the stream go to the dead-letter topic; when the stream is back: contactsync dlq replay --stream STREAM --reason KIND",
 			"kind", on.kind.String(), "account", st.account.id, "stream", st.name, "held_for", now.Sub(on.since),
 			"pending", len(st.contacts)+n, "status", on.status, "detail", on.last.detail)
 	}
-	on.deadLetters += n
+	if on != nil {
+		on.deadLetters += n
+	}
 }

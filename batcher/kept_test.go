@@ -199,6 +199,23 @@ func TestWindow_WhatIsKeptAloneExpiresAsHoldsDo(t *testing.T) {
 	}
 }
 
+// Where such a contact expires in a stream that is on hold for another cause, or not for so long, the log does not lay it to the hold.
+func TestWindow_WhatIsKeptAloneDoesNotExpireForAHoldThatIsNotTheCause(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []holdKind{holdGone, holdContract, holdRejecting} {
+		w := windowOfKept(t, 1)
+		w.cfg.HoldMax = time.Hour
+		w.now = w.now.Add(time.Hour)
+		st := w.schedule.streams[streamKey{"a", "st"}]
+		w.health.putOnHold(w.now, st, kind, refusedAsUnknown)
+		w.Expire(w.now)
+		if letters := w.TakeDeadLetters(); len(letters) != 1 || st.health.hold.deadLetters != 1 {
+			t.Fatalf("%v: %d dead letters, and %d of the hold, want 1", kind, len(letters), st.health.hold.deadLetters)
+		}
+		w.wantLogged("has not known contacts of the stream for hold_max", "st")
+	}
+}
+
 // What waits apart in a stream on hold leaves the window and expires as the rest of it does, and is set aside with it.
 func TestWindow_WhatWaitsApartInAHoldIsOfTheHold(t *testing.T) {
 	t.Parallel()
