@@ -25,9 +25,9 @@ func unsettled(o contactsync.Outcome) bool {
 	return o.Verdict == contactsync.Unresolved || o.Verdict == contactsync.Contradicted
 }
 
-// contradictedBy notes of which contacts an answer contradicts itself, and for which, sent alone, it does. It reports
-// whether it does and settles no row.
-func (r *Request) contradictedBy(now time.Time, result *contactsync.Result) bool {
+// noteContradictions notes the contacts about which an answer contradicts itself, and the one for which it does so where that was sent
+// alone. It reports whether the answer contradicts itself and settles no row; the first reason in it is that of the request then.
+func (r *Request) noteContradictions(now time.Time, result *contactsync.Result) bool {
 	for i, c := range r.rows {
 		if i < len(result.Rows) && contradicted(result.Rows[i]) && c.contradicted.IsZero() {
 			c.contradicted = now

@@ -228,7 +228,7 @@ func (h *health) recordStrike(now time.Time, st *stream) {
 	}
 }
 
-// holdSigner puts all streams on hold for which the same signs.
+// holdSigner puts all streams on hold for which the same credential signs.
 func (h *health) holdSigner(now time.Time, st *stream, why string, attrs ...any) {
 	c := st.signer
 	c.held, c.heldSince, c.probes, c.probe = true, now, 0, time.Time{}

@@ -91,7 +91,8 @@ func (w Parking) shedKept(st *stream, most int64) {
 	}
 }
 
-// makeRoom has some of the contacts that are kept alone give way to others that were left.
+// makeRoom has some of the contacts that are kept alone give way to others that were left: an eighth of the room, so that
+// each reading tries some.
 func (w Parking) makeRoom() {
 	alone := w.schedule.holding(func(st *stream) bool { return !st.onHold() })
 	slices.SortStableFunc(alone, func(a, b *stream) int { return cmp.Compare(b.held, a.held) })

@@ -239,7 +239,7 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	st := req.stream
 	w.schedule.settled(req)
 	st.account.latency.note(w.now.Sub(req.started), r.Kind)
-	contradicts := req.contradictedBy(w.now, &r)
+	contradicts := req.noteContradictions(w.now, &r)
 	d := decide(answer{
 		contradicts: contradicts, alike: st.onHold() || len(req.rows) == 1 && st.account.breaksContract(),
 		kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.signer.held,
