@@ -225,7 +225,7 @@ func (l *eventLog) full(s *snapshot) {
 // parked notes that events of a stream are left to be read again.
 func (l *eventLog) parked(now time.Time, key streamKey, from source) {
 	if l.due(now, "parked streams") {
-		l.add(slog.LevelWarn, "streams on hold have their part of the window: from here on events of the stream are not kept, and are read again when it is no longer on hold; contactsync_consumer_parked_records counts them",
+		l.add(slog.LevelWarn, "what is on hold has its part of the window: from here on events of the stream are not kept, and are read again when it is no longer on hold, or in turn where only contacts of it are; contactsync_consumer_parked_records counts them",
 			"account", key.account, "stream", key.name, "from", from.position().String())
 	}
 }

@@ -135,7 +135,7 @@ func explain(w *Window, now time.Time, accounts []string, stream, contact string
 				x.status.Holds = append(x.status.Holds, x.snapshot.hold(st))
 			}
 		}
-		x.parked(key.stream)
+		x.parked(key)
 		x.status.WaitUntil = later(x.status.WaitUntil, w.pending.late.until[key])
 	}
 	return x.status
@@ -265,11 +265,11 @@ func (x *explanation) deadLetters(key contactKey) {
 	}
 }
 
-// parked adds the partitions in which events of a stream are left.
-func (x *explanation) parked(key streamKey) {
+// parked adds the partitions in which events of a contact may be left.
+func (x *explanation) parked(key contactKey) {
 	for _, c := range x.claims.sorted() {
-		if p := x.claims.owned[c].parked[key]; p != nil && p.events > 0 {
-			x.status.Parked = append(x.status.Parked, ParkedStatus{Account: key.account, Topic: c.Topic, Partition: c.Partition, Events: p.events, Oldest: p.oldest})
+		if p := x.claims.owned[c].parked[key.stream]; p != nil && p.events > 0 && p.has(key.id) {
+			x.status.Parked = append(x.status.Parked, ParkedStatus{Account: key.stream.account, Topic: c.Topic, Partition: c.Partition, Events: p.events, Oldest: p.oldest})
 		}
 	}
 }

@@ -85,7 +85,15 @@ func TestWindow_ContactsThatAreKeptAloneDoNotFillTheWindow(t *testing.T) {
 	if sent := w.live(5, 10, isBad); len(sent) != 2 {
 		t.Errorf("sent %v, want two contacts that are not refused", sent)
 	}
-	w.wantLogged("have their part of the window", "st")
+	w.wantLogged("has its part of the window", "st")
+	for id := range w.claims.owned[testClaim].parked[st.key()].only {
+		if s := explain(w.Window, w.now, nil, "st", id); len(s.Parked) != 1 {
+			t.Errorf("of %s, which is left, %d partitions have events", id, len(s.Parked))
+		}
+	}
+	if s := explain(w.Window, w.now, nil, "st", "good"); len(s.Parked) != 0 {
+		t.Errorf("a contact of the stream that is not left may be among these: %+v", s.Parked)
+	}
 	var held int64
 	for _, a := range w.Status(w.now).Accounts {
 		held += a.HeldBytes

@@ -199,7 +199,7 @@ func TestWindow_AHoldDoesNotFillTheWindow(t *testing.T) {
 	if sent := w.drain(); !slices.ContainsFunc(sent, func(s string) bool { return s[:4] == "live" }) {
 		t.Errorf("sent %v", sent)
 	}
-	w.wantLogged("streams on hold have their part of the window", "dead")
+	w.wantLogged("what is on hold has its part of the window", "dead")
 }
 
 // A stream that has filled the window before it was refused gives room back.

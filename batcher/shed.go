@@ -17,7 +17,7 @@ func (w Parking) room() int64 {
 	return max(part-w.claims.parkedBytes, part/4)
 }
 
-// full reports whether streams on hold have their part of the window.
+// full reports whether what is on hold has its part of the window.
 func (w Parking) full() bool { return w.schedule.held >= w.room() }
 
 // over is what is on hold beyond its part and cannot be given back, as one contact of each stream that was refused. It does

@@ -284,7 +284,7 @@ func TestExplain_TellsWhatAHoldHasLeft(t *testing.T) {
 	l.must(l.kafka.ProduceSync(t.Context(), all...).FirstErr())
 	file, _ := l.start(", window_bytes: 1MiB, max_bytes: 64KiB")
 	l.explained([]string{
-		"\ncontacts/0@2999: update, recorded ", "\n  left in Kafka: streams on hold have their part of the window, and it is read again when its stream is no longer on hold\n  not committed: the offset is 0\n",
+		"\ncontacts/0@2999: update, recorded ", "\n  left in Kafka: what is on hold has its part of the window, and it is read again when its stream is no longer on hold, or in turn where only contacts of it are\n  not committed: the offset is 0\n",
 		" events of the stream in contacts/0 are left to be read again",
 	}, "st-gone", "c2999", "--config", file)
 }

@@ -66,7 +66,7 @@ func TestExplainText_SaysAReasonOnce(t *testing.T) {
 	for state, test := range map[batcher.EventState]struct{ each, once string }{
 		explain.StateHandled: {"\n  accepted by the API", ": it is completed, and has no dead letter\n"},
 		explain.StateUnread:  {"\n  waits to be read", ": the replica that owns its partition has not come to it\n"},
-		explain.StateLeft:    {"\n  left in Kafka", ": streams on hold have their part of the window, and it is read again when its stream is no longer on hold\n"},
+		explain.StateLeft:    {"\n  left in Kafka", ": what is on hold has its part of the window, and it is read again when its stream is no longer on hold, or in turn where only contacts of it are\n"},
 		explain.StateOpen:    {"\n  not completed", ": ask the replica that owns its partition, by --admin\n"},
 		batcher.EventEnded:   {"\n  completed without a request of this process", ": it is a delete, or an earlier owner of the partition had completed it\n"},
 		batcher.EventWaiting: {"\n  waits: for the hold of its stream", ": unauthorized since 2026-03-01T12:00:00Z, probes refused: 0, the last status 401\n"},
@@ -105,7 +105,7 @@ func TestExplainText_TellsOfHolds(t *testing.T) {
 	text := explainText(s, contactsync.Commands{}, 0)
 	for _, want := range []string{
 		"  waits: for the hold of its stream: unauthorized since 2026-03-01T12:00:00Z, probes refused: 4, the last status 401 (401 Unauthorized); it is tried again at 2026-03-01T12:01:00Z (in 60 s)\n",
-		"12 events of the stream in contacts/3 are left to be read again when it is no longer on hold, the oldest of 2026-03-01T12:00:00Z: the contact's may be among them\n",
+		"12 events of the stream in contacts/3 are left to be read again, the oldest of 2026-03-01T12:00:00Z: the contact's may be among them\n",
 		"what comes next of it waits until 2026-03-01T12:00:01Z\n",
 	} {
 		if !strings.Contains(text, want) {

@@ -147,7 +147,7 @@ func toldByTopics(s *explain.Story, e *explain.Event, said once) string {
 	case explain.StateUnread:
 		return said.say("waits to be read", "the replica that owns its partition has not come to it")
 	case explain.StateLeft:
-		return said.say("left in Kafka", "streams on hold have their part of the window, and it is read again when its stream is no longer on hold")
+		return said.say("left in Kafka", "what is on hold has its part of the window, and it is read again when its stream is no longer on hold, or in turn where only contacts of it are")
 	case explain.StateOpen:
 		return said.say("not completed", "ask the replica that owns its partition, by --admin")
 	case explain.StateUnknown:
@@ -264,7 +264,7 @@ func storyNotes(s *explain.Story) (notes []string) {
 	}
 	for i := range s.Parked {
 		p := &s.Parked[i]
-		add("%d events of the stream in %s/%d are left to be read again when it is no longer on hold, the oldest of %s: the contact's may be among them", p.Events, clean(p.Topic), p.Partition, stamp(p.Oldest))
+		add("%d events of the stream in %s/%d are left to be read again, the oldest of %s: the contact's may be among them", p.Events, clean(p.Topic), p.Partition, stamp(p.Oldest))
 	}
 	notes = append(notes, topicNotes(s)...)
 	for i := range s.Replicas {

@@ -55,7 +55,7 @@ func TestService_AHoldLeavesRoomForOthers(t *testing.T) {
 		page := l.get(replica.Addr, "/status")
 		return strings.Contains(page, `"parked": `) && replica.Series().Value("consumer_parked_records") > contacts
 	})
-	if !l.logged("streams on hold have their part of the window", "st-gone") {
+	if !l.logged("what is on hold has its part of the window", "st-gone") {
 		t.Error("the log does not say so")
 	}
 	l.api.Turn("gone", false)

@@ -14,7 +14,7 @@ const (
 	StateSkipped batcher.EventState = "skipped" // completed: a delete, or a tombstone
 	StateStale   batcher.EventState = "stale"   // completed: older than the one in Into, which was read before it
 	StateUnread  batcher.EventState = "unread"  // the owner of its partition has not come to it
-	StateLeft    batcher.EventState = "left"    // to be read again, when its stream is no longer on hold
+	StateLeft    batcher.EventState = "left"    // to be read again, when what is on hold has room for it
 	StateOpen    batcher.EventState = "open"    // not completed, and no replica that was asked has it
 	StateUnknown batcher.EventState = "unknown" // what is committed is not known
 )
