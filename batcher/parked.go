@@ -7,8 +7,8 @@ import (
 	"github.com/contactsync/contactsync/internal/event"
 )
 
-// parked is a stream of which a partition's events are not kept, from one of them on: streams
-// on hold took more than their part of the window. They stay open, and are read again, in the
+// parked is a stream of which a partition's events are not kept, from one of them on: what is
+// on hold took more than its part of the window. They stay open, and are read again, in the
 // order of the log. Whatever comes of the stream in the partition until then is left to be
 // read again as well, so that its order holds: all of it, or of a stream that is not on hold only what is
 // of the contacts that were kept alone.

@@ -13,7 +13,7 @@ import (
 )
 
 // rereading is the second read position of a partition: that of events that the sink has
-// left, because streams on hold had their part of the window. It is the fetcher's, which
+// left, because what is on hold had its part of the window. It is the fetcher's, which
 // takes turns between the two: so nothing new is read in the moment when the one reaches the
 // other, and from then on the order of the log is that of the sink again.
 type rereading struct {

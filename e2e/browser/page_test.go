@@ -205,6 +205,18 @@ func TestPage_OfAReplicaThatHasJustStarted(t *testing.T) {
 	}
 }
 
+// Contacts that are refused alone are on hold though no stream is.
+func TestPage_ShowsContactsOnHoldWithoutAStream(t *testing.T) {
+	ctx := tab(t, browser(t), server(t, func() app.Status {
+		s := empty()
+		s.Window.Accounts = []batcher.AccountStatus{{Account: "emea", HeldContacts: 7, HeldEvents: 9}}
+		return s
+	}))
+	if text := value[string](t, ctx, `document.body.innerText`); !strings.Contains(text, "0 streams, 7 contacts") {
+		t.Errorf("the page lacks the contacts on hold:\n%s", text)
+	}
+}
+
 // contrast is the smallest ratio between a text's colour and its ground, of all elements.
 const contrast = `(() => {
   const light = (c) => { const [r, g, b] = c.match(/[\d.]+/g).map((v) => { v /= 255; return v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; }); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };

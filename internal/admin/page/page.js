@@ -182,7 +182,7 @@ function accounts(s, p) {
     ['Rows a request', (r) => (r.a.request_max_rows ? 'up to ' + count(r.a.request_max_rows) : '–'), 'number'],
     ['Rows accepted in a minute', (r) => count(r.a.rows_accepted_last_minute), 'number'],
     ['Rows refused in a minute', (r) => count(r.a.rows_rejected_last_minute), 'number'],
-    ['On hold', (r) => (r.a.streams_on_hold ? many(r.a.streams_on_hold, 'stream') + ', ' + many(r.a.contacts_on_hold, 'contact') : '–')],
+    ['On hold', (r) => (r.a.streams_on_hold || r.a.events_on_hold ? many(r.a.streams_on_hold, 'stream') + ', ' + many(r.a.contacts_on_hold, 'contact') : '–')],
   );
   table('accounts', columns, rows.slice(0, tableRows), 'No account is configured.', rows.length - tableRows);
 }
