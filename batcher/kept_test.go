@@ -50,6 +50,24 @@ func isBad(id string) bool { return strings.HasPrefix(id, "bad") }
 
 func nobody(string) bool { return false }
 
+// A contact that is refused alone waits for ever, and its stream is well: the status tells it from a request that
+// may still fill up.
+func TestSnapshot_ContactsThatAreKeptAlone(t *testing.T) {
+	t.Parallel()
+	w := windowOfKept(t, 1)
+	s := w.Status(w.now)
+	if got := s.Busiest[0]; got.Stream != "st" || got.WaitsFor != "alone" || !got.Until.After(w.now) {
+		t.Errorf("busiest %+v", got)
+	}
+	if a := s.Accounts[0]; a.AloneContacts != 1 || a.HeldContacts != 1 || a.HeldStreams != 0 {
+		t.Errorf("account %+v", a)
+	}
+	w.put("st/new")
+	if got := w.Status(w.now).Busiest[0]; got.WaitsFor == "alone" {
+		t.Errorf("with a contact that was not refused, the stream waits for %s", got.WaitsFor)
+	}
+}
+
 // windowOfKept is a window in which contacts of a stream, which is accepted, are kept alone: more than may be.
 func windowOfKept(t *testing.T, contacts int) *parkingWindow {
 	t.Helper()

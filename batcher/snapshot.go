@@ -253,6 +253,7 @@ type AccountStatus struct {
 	NextProbe              time.Time `json:"next_probe,omitzero"`
 	HeldStreams            int       `json:"streams_on_hold"`
 	HeldContacts           int       `json:"contacts_on_hold"`
+	AloneContacts          int       `json:"contacts_alone"` // of these, in streams that are not on hold
 	HeldEvents             int       `json:"events_on_hold"`
 	HeldBytes              int64     `json:"bytes_on_hold"`     // of the window
 	RequestMaxRows         int       `json:"request_max_rows"`  // as configured or as learned
@@ -311,7 +312,7 @@ func (s *snapshot) account(a *account) AccountStatus {
 	rows, held := h.answered.at(s.now), s.held[a].all()
 	status := AccountStatus{
 		Account: a.id, HeldStreams: held.streams, HeldContacts: held.contacts, HeldEvents: held.events, HeldBytes: held.bytes,
-		RequestMaxRows: int(h.size.rows.limit), RequestMaxBytes: h.size.bytes.limit, Accepted: rows.accepted, Rejected: rows.refused,
+		AloneContacts: s.held[a][holdAlone].contacts, RequestMaxRows: int(h.size.rows.limit), RequestMaxBytes: h.size.bytes.limit, Accepted: rows.accepted, Rejected: rows.refused,
 		DeadLetters: h.deadLetters.at(s.now).refused, DeadLetterMaxPerMinute: s.w.cfg.DeadLetterMaxPerMinute,
 	}
 	if c := a.onHold(); c != nil {

@@ -16,10 +16,11 @@ type StreamStatus struct {
 	Contacts int       `json:"contacts"`
 	Oldest   time.Time `json:"oldest,omitzero"` // Kafka's time of the oldest event at its head
 	InFlight int       `json:"in_flight_requests"`
-	// WaitsFor says what its next request waits for: hold, backoff, turn (the gate, a slot, or
-	// streams with older events), or rows (linger: the request may fill up).
+	// WaitsFor says what its next request waits for: hold, backoff, alone (all its contacts were refused, or
+	// failed, alone, and are tried again), turn (the gate, a slot, or streams with older events), or rows
+	// (linger: the request may fill up).
 	WaitsFor string    `json:"waits_for"`
-	Until    time.Time `json:"until,omitzero"` // of hold, backoff and rows
+	Until    time.Time `json:"until,omitzero"` // of hold, backoff, alone and rows
 }
 
 // busiest returns the streams with the most contacts, those with the most first.
@@ -62,6 +63,10 @@ func (s *snapshot) stream(st *stream) StreamStatus {
 		status.WaitsFor, status.Until = "hold", s.nextProbe(st)
 	case st.health.backoff.After(s.now):
 		status.WaitsFor, status.Until = "backoff", st.health.backoff
+	case st.kept > 0 && s.alone(st).contacts == len(st.contacts):
+		if status.WaitsFor = "alone"; st.due.After(s.now) && !st.due.Equal(never) {
+			status.Until = st.due
+		}
 	case st.due.After(s.now) && !st.due.Equal(never):
 		status.WaitsFor, status.Until = "rows", st.due
 	}

@@ -80,12 +80,16 @@ func (s *Status) headline() Headline {
 			note(gates.level, plural(more, "more account likewise", "more accounts likewise"))
 		}
 	}
-	held := 0
+	held, alone := 0, 0
 	for i := range s.Window.Accounts {
 		held += s.Window.Accounts[i].HeldStreams
+		alone += s.Window.Accounts[i].AloneContacts
 	}
 	if held > 0 {
 		note("warn", plural(held, "stream is on hold", "streams are on hold"))
+	}
+	if alone > 0 {
+		note("warn", plural(alone, "contact is refused alone", "contacts are refused alone"))
 	}
 	if s.Window.BytesLimit > 0 && s.Window.Bytes >= s.Window.BytesLimit {
 		note("warn", "the window is full")

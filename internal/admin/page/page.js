@@ -219,7 +219,7 @@ function waiting(s) {
     ['Contacts', (r) => count(r.contacts), 'number'],
     ['Oldest event', (r) => since(s, r.oldest), 'number'],
     ['In flight', (r) => count(r.in_flight_requests), 'number'],
-    ['Waits for', (r) => ({ hold: 'its hold', backoff: 'its back-off', turn: 'its turn', rows: 'more rows' })[r.waits_for] || r.waits_for],
+    ['Waits for', (r) => ({ hold: 'its hold', backoff: 'its back-off', alone: 'contacts refused alone', turn: 'its turn', rows: 'more rows' })[r.waits_for] || r.waits_for],
     ['for', (r) => until(s, r.until), 'number'],
   ], s.window.busiest || [], 'Nothing waits.');
   table('letters', [
