@@ -150,6 +150,14 @@ func (l *eventLog) halved(now time.Time, b contactsync.Batch, r contactsync.Resu
 	}
 }
 
+// alone notes a contact for which a request of its own was refused, or failed, and that is kept.
+func (l *eventLog) alone(now time.Time, c *contact, r contactsync.Result) {
+	if l.due(now, "contacts kept alone") {
+		l.add(slog.LevelWarn, "a contact was refused, or failed, in a request of its own: it is kept and tried again, and the others of its stream go on; contactsync_batcher_contacts_on_hold counts such contacts (alone)",
+			"account", c.stream.account.id, "stream", c.stream.name, "record", c.sources[0].position().String(), "kind", r.Kind.String(), "status", r.Status, "detail", r.Detail)
+	}
+}
+
 // answer notes whether requests of an account are answered.
 func (l *eventLog) answer(now time.Time, b contactsync.Batch, d *Decision, r contactsync.Result) {
 	if r.Kind == contactsync.Answered && r.Detail != "" && l.due(now, "answers that do not fit, of "+b.Account) {

@@ -207,6 +207,7 @@ func TestWindow_WhatIsKeptAloneExpiresAsHoldsDo(t *testing.T) {
 		w.cfg.HoldMax = most
 		var letters []*DeadLetter
 		for hour, want := range []int{0, 9, 10} {
+			w.TakeLogEvents() // of which so many are kept
 			if w.live(3600+100*hour, 1, isBad); hour == 0 {
 				w.put("st/bad0") // another body is another case
 			}
@@ -284,6 +285,13 @@ func TestWindow_WhatWaitsApartInAHoldIsOfTheHold(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The log says where one of them is, what was answered, and no more of it than that.
+func TestEventLog_AContactThatIsKeptAlone(t *testing.T) {
+	t.Parallel()
+	w := windowOfKept(t, 1)
+	w.wantLogged("a contact was refused, or failed, in a request of its own", "stream st", "contacts/1@", "stream_gone", "404")
 }
 
 // A window that is full of them says so.

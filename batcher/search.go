@@ -141,6 +141,7 @@ func (s *settlement) keepTrying(rows []*contact, tries int, due time.Time) {
 	g := s.setApart(rows, later(due, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax))))
 	if g.tries = tries; len(rows) == 1 {
 		s.pending.schedule.keep(rows[0], true)
+		s.log.alone(s.now, rows[0], s.result)
 	}
 }
 

@@ -272,6 +272,8 @@ var holders = map[string][]string{
 	"the API answers 503":                   {"Circuit breaker"},
 	"credentials of a stream refused":       {"Holds"},
 	"a stream is unknown":                   {"Holds"},
+	"a contact is unknown":                  {"Holds"}, // it waits alone, and nothing else does
+	"a contact makes requests fail":         {"Holds"},
 	"somebody else uses the limit":          {"Throttling"},
 	"the budget is too small":               {"Budget"},
 	"the topic for dead letters is missing": {"Kafka: dead letters"},

@@ -60,6 +60,17 @@ func answer(a stub.Answer, streams ...string) func(*world) {
 	}
 }
 
+// answerOne has the API answer so to requests with the first contact.
+func answerOne(a stub.Answer) func(*world) {
+	return func(w *world) {
+		g, err := feed.NewGenerator(w.feed)
+		must(w.t, err)
+		answer(a)(w)
+		w.api.Scenario.Rules[0].Match.IDs = []string{g.Contact(0).ID}
+		w.produce(2000)
+	}
+}
+
 func rows(r stub.Rows) func(*world) {
 	return func(w *world) { w.api.Scenario.Rules = []stub.Rule{{Name: "fault", Rows: &r}} }
 }
@@ -136,14 +147,12 @@ var faults = []fault{
 		},
 	},
 	{
-		name: "a contact makes requests fail", fires: []string{"Unanswered"},
-		plant: func(w *world) {
-			g, err := feed.NewGenerator(w.feed)
-			must(w.t, err)
-			answer(stub.Answer{Status: 500})(w)
-			w.api.Scenario.Rules[0].Match.IDs = []string{g.Contact(0).ID}
-			w.produce(2000)
-		},
+		name: "a contact is unknown", fires: []string{"StreamsOnHold"},
+		plant: answerOne(stub.Answer{Status: 404}),
+	},
+	{
+		name: "a contact makes requests fail", fires: []string{"Unanswered"}, also: []string{"StreamsOnHold"},
+		plant: answerOne(stub.Answer{Status: 500}),
 	},
 	{
 		name: "the topic is deleted", fires: []string{"NoAssignment"}, also: []string{"PartitionNotRead", "CommitsFailing"},

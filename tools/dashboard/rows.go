@@ -95,7 +95,7 @@ var holding = []panel{
 		title: "Who is holding us?", kind: states, w: 16, h: 9, unit: "percentunit",
 		help: "For each cause the share of time in which it held up calls or reading, on the replica and account where it was worst. " +
 			"Budget: the account has no calls left; raise it, or see what the calls are for. Throttling: the API asks us to wait. Circuit breaker: the API fails. " +
-			"Slow API: as many requests as allowed are in flight. Failing streams: one that is not on hold waits to try again after its request failed; others go on. Window full: more is read than sent. Holds: the share of waiting events whose stream the API refuses. " +
+			"Slow API: as many requests as allowed are in flight. Failing streams: one that is not on hold waits to try again after its request failed; others go on. Window full: more is read than sent. Holds: the share of waiting events whose stream, or whose contact alone, the API refuses. " +
 			"Kafka: partitions are not read, dead letters are not written, or no partition is assigned. While the panel above says yes, a cause slows nobody down: calls wait for a moment and carry more. All at no, and still late: it is a backlog being worked off, or the CPU.",
 		see: "runbook.md#contactsyncnotmoving",
 		queries: []query{
