@@ -150,6 +150,7 @@ func (s *simRun) reconcile() {
 		want.mayRise = false
 		want.rows, want.bytes = a.RequestMaxRows, int(a.RequestMaxBytes)
 		want.leastRows, want.leastBytes = min(want.leastRows, want.rows), min(want.leastBytes, want.bytes)
+		s.model.loosen(want)
 	}
 	s.model.idle()
 }

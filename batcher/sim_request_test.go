@@ -119,6 +119,25 @@ func (s *simRun) started(r *batcher.Request) {
 	}
 }
 
+// loosen notes which parts of requests that were too large may be more than requests of an account have by now, because of
+// what others have taught or newer states have added: these are cut anew. How many of the rows a part has the model does not know.
+func (m *simModel) loosen(a *simAccount) {
+	rows, size := map[*simSet]int{}, map[*simSet]int{}
+	for _, st := range m.streams {
+		if st.account != a {
+			continue
+		}
+		for _, c := range m.of(st) {
+			if c.set == nil || c.set.tooLarge == nil {
+				continue
+			}
+			text, _ := json.Marshal(c.body)
+			rows[c.set], size[c.set] = rows[c.set]+1, size[c.set]+len(text)+1
+			c.set.loose = c.set.loose || rows[c.set] > a.rows || size[c.set] > a.bytes
+		}
+	}
+}
+
 func loose(set *simSet) bool { return set == nil || set.loose }
 
 // checkRow checks one row of a request.
@@ -299,11 +318,6 @@ func (s *simRun) checkLearned(q *simRequest, r contactsync.Result) {
 	case set.loose: // the halves may have been taken apart, and then nothing is learned of them
 		a.unsureSize = true
 		return
-	}
-	for _, c := range s.model.cells { // parts of other requests that were too large are cut anew
-		if c.set != nil && c.set.tooLarge != nil && s.model.byName[c.key.stream].account == a {
-			c.set.loose = true
-		}
 	}
 	n, size := len(set.tooLarge.cells), set.tooLarge.size
 	if n <= a.passedRows && size <= a.passedBytes { // the API takes less than it did
