@@ -224,6 +224,10 @@ func (m *simModel) tombstone(r simRead, again bool) {
 			continue // it came before
 		}
 		if k == e.key || e.key.stream == "" && k.id == e.key.id {
+			order.before = known.before
+			if !known.deleted {
+				order.before = &known
+			}
 			m.seen[k] = order
 		}
 	}
@@ -376,7 +380,7 @@ func (m *simModel) acked(l *simLetter) {
 			if !ok {
 				known, ok = m.seen[k]
 			}
-			if !ok || !l.order.older(known) {
+			if !ok || !l.order.older(known) && !l.order.deletedBehind(known) {
 				m.remember(k, l.order)
 			}
 		}

@@ -14,6 +14,8 @@ type simOrder struct {
 	time     time.Time // of the record at origin
 	replayed bool
 	deleted  bool // by a tombstone, which is at origin
+
+	before *simOrder // what was known of the contact that the tombstone has deleted
 }
 
 // older reports whether a state must not follow another one that was accepted. Without
@@ -33,6 +35,12 @@ func (o simOrder) older(accepted simOrder) bool {
 		return o.origin.Offset < accepted.origin.Offset
 	}
 	return !accepted.time.Before(o.time)
+}
+
+// deletedBehind reports whether a tombstone has deleted a contact of which a newer state than this one was known, behind
+// it in the log: its dead letter, if it is written only then, says nothing of what comes after the tombstone.
+func (o simOrder) deletedBehind(gone simOrder) bool {
+	return gone.before != nil && gone.origin.TopicPartition == o.origin.TopicPartition && gone.origin.Offset > o.origin.Offset && o.older(*gone.before)
 }
 
 // fates of an event that has just been read.
