@@ -50,7 +50,7 @@ func (r *Request) purpose() contactsync.Purpose {
 	switch st := r.stream; {
 	case st.onHold():
 		return contactsync.Probe
-	case r.group != nil && r.group.apart && !r.group.onceMore:
+	case r.group != nil && r.group.isolates():
 		return contactsync.Isolation
 	case slices.ContainsFunc(r.rows, func(c *contact) bool { return c.sends > 1 }):
 		return contactsync.Retry

@@ -21,7 +21,7 @@ type group struct {
 	then   *group
 	// split is set where this is half of a request that was too large, or that failed.
 	split *split
-	// apart groups are a search for bad rows, or of those that are sent once more, which have a share of the calls only.
+	// apart groups are a search for bad rows, or of those that an answer left open or that are sent once more, which have a share of the calls only.
 	// Suspect ones are of rows that make requests fail.
 	apart, suspect bool
 	onceMore       bool      // of rows that were refused while others of their requests were accepted
@@ -59,6 +59,9 @@ func (g *group) before(other *group) bool {
 	}
 	return g.due.Before(other.due)
 }
+
+// isolates reports whether a group is to find which row makes the API refuse, or fail, whole requests.
+func (g *group) isolates() bool { return g.search != nil || g.suspect }
 
 // exceeds reports whether a group has more than requests may have by now.
 func (g *group) exceeds(size *requestSize) bool {

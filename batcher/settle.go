@@ -155,8 +155,9 @@ func (s *settlement) refuse(c *contact, reason contactsync.Reason, why said, ret
 }
 
 // retry sends rows once more, apart from the others of their stream: the remainder that
-// an answer left open, or whose reasons are transient. Where the answer was cut short, that
-// is no attempt, and if the remainder passes, the request was too large.
+// an answer left open, or whose reasons are transient. They are the cause of these calls, which have their part only.
+// Where the answer was cut short, that is no attempt, and if the remainder passes, the request was too large, which
+// is learned at once.
 func (s *settlement) retry(open []*contact, cut bool) {
 	g := s.together(open)
 	if g == nil {
@@ -167,6 +168,7 @@ func (s *settlement) retry(open []*contact, cut bool) {
 		attempts = max(attempts, c.attempts)
 	}
 	g.due = s.now.Add(s.health.wait(attempts, s.cfg.BackoffMax))
+	g.apart = !cut
 	if cut {
 		g.split = &split{rows: len(s.request.rows), bytes: s.request.bytes, first: g.head.rank, open: 1}
 	}
@@ -318,6 +320,9 @@ func (s *settlement) halve() {
 		both.first = own.split.first
 	}
 	left.split, right.split = both, both
+	// Of a size that is known to pass a row is the cause, and its search has its part of the calls only.
+	proven := !s.stream.account.health.size.unproven(int64(both.rows), both.bytes)
+	left.apart, right.apart = proven, proven
 	s.pending.sendApart(s.stream, left)
 	s.pending.sendApart(s.stream, right)
 }

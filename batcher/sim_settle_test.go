@@ -224,7 +224,7 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 			attempts = 5
 		}
 		wait := backoff(m.cfg, attempts, m.cfg.BackoffMax)
-		set := &simSet{limit: len(rest), again: again, from: m.now.Add(wait / 2), by: m.now.Add(wait), loose: st.hold != nil}
+		set := &simSet{limit: len(rest), again: again || !cut, from: m.now.Add(wait / 2), by: m.now.Add(wait), loose: st.hold != nil}
 		m.apart(rest, set)
 		return set
 	}
@@ -338,7 +338,7 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 		set.of = &simSearch{rows: len(q.cells), taken: st.taken, alone: map[simKey]bool{}}
 	}
 	if r.Kind == contactsync.TooLarge {
-		set.tooLarge, set.parts = q, 2
+		set.tooLarge, set.parts, set.again = q, 2, !q.unproven
 	}
 	m.apart(rows, set)
 }

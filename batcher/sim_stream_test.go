@@ -172,7 +172,7 @@ type simAccount struct {
 type simSet struct {
 	limit    int  // rows that one request of it may have
 	halves   bool // of a refused request: one half waits for the answer to the other
-	again    bool // rows that are sent once more, which can wait
+	again    bool // rows that are sent once more, or were left open, or are of a size that passed before: these can wait
 	refused  bool // some of it was refused since
 	from, by time.Time
 	loose    bool // the stream was on hold meanwhile, which dissolves sets

@@ -54,8 +54,8 @@ const (
 const poisonIDs = "e000af60*"
 
 // within are the faults that keep to the share. What is sent again after the others, and not apart, has none yet: the
-// halves of a request that is too large, the remainder of an answer, the rows of a request that failed, and those of a stream that fails.
-var within = []string{"nothing", "a row: 400", "a row: whole 404", "a row: whole 410", "a row: takes 15 s", "a row: refused", "a row: 400 whose text has the rate limit"}
+// rows of a request that failed, and those of a stream that fails.
+var within = []string{"nothing", "a row: 400", "a row: 413", "a row: not accounted for", "a row: in both lists", "a row: refused, and named like the rate limit", "a row: whole 404", "a row: whole 410", "a row: takes 15 s", "a row: refused", "a row: 400 whose text has the rate limit"}
 
 // poisoned are the faults of a row, of many rows.
 func poisoned(faults []besideFault) (all []besideFault) {

@@ -1,0 +1,53 @@
+package batcher
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/contactsync/contactsync"
+)
+
+// What is sent again for its rows has its part of the calls only, although its events are the oldest: what an answer left
+// open, and the halves of a request that was too large, if as large a one has passed. Else these tell the size, and go first.
+func TestTurn_WhatIsSentAgainHasItsPart(t *testing.T) {
+	t.Parallel()
+	done, both := contactsync.Outcome{Verdict: contactsync.Delivered}, contactsync.Outcome{Verdict: contactsync.Contradicted}
+	answered := func(b contactsync.Outcome) contactsync.Result {
+		return contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{done, b, done, done}}
+	}
+	for _, tt := range []struct {
+		name   string
+		before []string // contacts that were sent together and delivered
+		r      contactsync.Result
+		want   int // requests of the stream among the next four
+	}{
+		{"left open", []string{"x"}, answered(contactsync.Outcome{}), 1},
+		{"accepted and refused", []string{"x"}, answered(both), 1},
+		{"too large, of a size that passed", []string{"w", "x", "y", "z"}, contactsync.Result{Kind: contactsync.TooLarge, Status: 413}, 1},
+		{"too large, of a size that never did", []string{"x"}, contactsync.Result{Kind: contactsync.TooLarge, Status: 413}, 4},
+	} {
+		w := newTestWindow(t, func(c *Config) { c.MaxRows = 4 })
+		w.offset = 100 // so that all bodies are equally long
+		for _, ids := range [][]string{{"other/o"}, tt.before} {
+			w.add(ids...)
+			f := w.send()
+			w.settle(f, allDelivered(f.Batch))
+		}
+		w.add("a", "b", "c", "d", "e", "f", "g", "h")
+		one, two := w.send(), w.send()
+		for i := range 16 {
+			w.add(fmt.Sprint("other/", i))
+		}
+		w.settle(one, tt.r)
+		w.settle(two, tt.r)
+		got := 0
+		for range 4 {
+			if f := w.send(); f.Batch.Stream == "st" {
+				got++
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: %d of four requests are of its rows, want %d", tt.name, got, tt.want)
+		}
+	}
+}
