@@ -81,6 +81,7 @@ type streamHealth struct {
 	failingSince time.Time // the first of the failures in a row
 	failed       time.Time // the last of them
 	besideOthers bool      // other streams of the account were answered between two of them
+	unproven     bool      // one of these requests was larger than any that was answered for
 	most         int       // rows of the next request while it fails; 0 for any number
 	singles      int       // requests of one row that failed
 	alone        []string  // contacts that failed alone since a row was settled, aloneAlike of them at most
@@ -306,8 +307,9 @@ func (h *health) resetBackoff(st *stream) {
 func (h *health) failing(now time.Time, req *Request, r contactsync.Result) {
 	s, rows := &req.stream.health, len(req.rows)
 	if s.failures == 0 {
-		s.failingSince, s.besideOthers, s.singles = now, false, 0
+		s.failingSince, s.besideOthers, s.unproven, s.singles = now, false, false, 0
 	}
+	s.unproven = s.unproven || req.stream.account.health.size.unproven(int64(rows), req.bytes)
 	s.besideOthers = s.besideOthers || req.stream.account.strangers.answered.After(s.failingSince)
 	halves := mayBeRows(r) && s.failures > 0 && !s.backoff.After(now)
 	s.failed = now
@@ -351,7 +353,7 @@ func (h *health) learnSize(now time.Time, req *Request, says sizeAnswer) {
 	rows, bytes := int64(len(req.rows)), req.bytes
 	switch {
 	case says == sizeFits:
-		if st := req.stream; req.group == nil && st.health.most > 0 {
+		if st := req.stream; req.group == nil && st.health.most > 0 && (!st.health.besideOthers || st.health.unproven) {
 			size.fell(now, st.health.failingSince, rows, bytes)
 		}
 		size.fits(now, rows, bytes)

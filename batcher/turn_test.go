@@ -51,3 +51,41 @@ func TestTurn_WhatIsSentAgainHasItsPart(t *testing.T) {
 		}
 	}
 }
+
+// A stream that fails while others are answered, and passes with fewer rows, tells nothing of the size if as large a request has passed.
+func TestLearnSize_BesideOthers(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		passed []string // contacts that were sent together before
+		want   int64
+	}{
+		"a size that passed":    {[]string{"other/w", "other/x", "other/y", "other/z"}, 4},
+		"a size that never did": {[]string{"other/w"}, 2},
+	} {
+		w := newTestWindow(t, func(c *Config) { c.MaxRows = 4 })
+		w.offset = 100 // so that all bodies are equally long
+		deliver := func(ids ...string) {
+			w.add(ids...)
+			f := w.send()
+			w.settle(f, allDelivered(f.Batch))
+		}
+		deliver(tt.passed...)
+		w.add("a", "b", "c", "d")
+		w.settle(w.send(), fails)
+		deliver("other/v")
+		for range 5 {
+			f := w.send()
+			if f.Batch.Stream == "st" && len(f.rows) <= 2 {
+				w.settle(f, allDelivered(f.Batch))
+				break
+			} else if f.Batch.Stream == "st" {
+				w.settle(f, fails)
+				continue
+			}
+			w.settle(f, allDelivered(f.Batch))
+		}
+		if got := w.schedule.streams[streamKey{"a", "st"}].account.health.size.rows.limit; got != tt.want {
+			t.Errorf("%s: requests have %d rows, want %d", name, got, tt.want)
+		}
+	}
+}
