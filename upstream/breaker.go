@@ -24,20 +24,28 @@ var (
 // breaker is the circuit breaker of a host, shared by the accounts on it. It reads
 // the clock itself. Safe for concurrent use.
 type breaker struct {
-	host    string
-	openFor time.Duration
-	log     *slog.Logger
-	gauge   prometheus.Gauge
-	steps   *gobreaker.TwoStepCircuitBreaker[struct{}]
+	host     string
+	openFor  time.Duration
+	interval time.Duration
+	log      *slog.Logger
+	gauge    prometheus.Gauge
+	steps    *gobreaker.TwoStepCircuitBreaker[struct{}]
 
 	mu       sync.Mutex           // guards the rest; taken inside gobreaker's lock, never around it
 	until    time.Time            // when the open breaker becomes half-open
-	answered time.Time            // when the host answered last
-	failed   map[string]time.Time // when each stream failed last that has failed since its last answer
+	answered answered             // the last answer of the host
+	before   answered             // the last one for another stream than that
+	failed   map[string]time.Time // when each stream failed last
+}
+
+// answered is when the host answered, and for which stream.
+type answered struct {
+	at     time.Time
+	stream string
 }
 
 func newBreaker(host string, cfg Breaker, log *slog.Logger, gauge prometheus.Gauge) *breaker {
-	b := &breaker{host: host, openFor: cfg.Open, log: log, gauge: gauge, failed: map[string]time.Time{}}
+	b := &breaker{host: host, openFor: cfg.Open, log: log, gauge: gauge, interval: cfg.Interval, failed: map[string]time.Time{}}
 	b.steps = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         host,
 		MaxRequests:  1,
@@ -94,22 +102,31 @@ func (b *breaker) openUntil() time.Time {
 
 // counted returns what the result of a request of a stream counts as for the host. A stream
 // that fails while others are answered says something of itself only: its failure counts
-// once, and then again only when nothing was answered since its last one. What is not
-// counted frees its place in a half-open breaker.
+// once in the interval, although some of its requests are answered, and then again only when nothing was answered for others
+// since its last one. What is not counted frees its place in a half-open breaker.
 func (b *breaker) counted(now time.Time, stream string, r contactsync.Result) error {
 	err := hostError(r)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case err == nil:
-		b.answered = now
-		delete(b.failed, stream)
+		if b.answered.stream != stream {
+			b.before = b.answered
+		}
+		b.answered = answered{now, stream}
+		if now.Sub(b.failed[stream]) >= b.interval {
+			delete(b.failed, stream)
+		}
 	case errors.Is(err, errHostFailed):
 		last, before := b.failed[stream]
 		if len(b.failed) < maxFailingStreams || before {
 			b.failed[stream] = now
 		}
-		if before && b.answered.After(last) {
+		other := b.answered
+		if other.stream == stream {
+			other = b.before
+		}
+		if before && other.at.After(last) {
 			return errNotCounted
 		}
 	}

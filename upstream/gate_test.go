@@ -331,6 +331,35 @@ func TestGate_TimeToAskAgainIsLater(t *testing.T) {
 	})
 }
 
+// Nor do streams of which every other request fails while others are answered: here they fail one after the other.
+func TestGate_StreamsThatFailNowAndThenDoNotOpenTheBreaker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 0)
+		bad := []string{"a", "b", "c", "d", "e", "f"}
+		for i := range 100 {
+			failing := bad
+			if i < 2 { // the first failure of each counts
+				failing = bad[3*i : 3*i+3]
+			}
+			for _, stream := range append([]string{"well"}, bad...) {
+				time.Sleep(time.Millisecond)
+				report, again := gates[0].Admit(time.Now(), stream, false)
+				if report == nil {
+					t.Fatalf("%s: not admitted for %v", stream, time.Until(again))
+				}
+				report(time.Now(), contactsync.Result{Kind: contactsync.Answered, Status: 200})
+			}
+			for _, stream := range failing {
+				time.Sleep(time.Millisecond)
+				if report, _ := gates[0].Admit(time.Now(), stream, false); report != nil {
+					report(time.Now(), contactsync.Result{Kind: contactsync.Unavailable, Status: 500})
+				}
+			}
+		}
+	})
+}
+
 // A stream that fails while others are answered says nothing of the host: however often it
 // fails, the breaker stays closed for them. When nothing is answered any more, it opens.
 func TestGate_AStreamThatFailsBesideOthersDoesNotOpenTheBreaker(t *testing.T) {
