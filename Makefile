@@ -7,7 +7,7 @@ BOARD := tools/dashboard# a module of its own
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers beside limits poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules alerts dashboard docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci ci-live ci-computing clean
+.PHONY: help build release check cover demo answers beside limits poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules alerts dashboard docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci ci-live ci-computing ci-proofs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -210,10 +210,10 @@ dashboard: ## every query of the dashboard asked of a real Prometheus, and the p
 	$(GO) test -tags alerts -count=1 -timeout 6m -v -run '^TestDashboard$$' ./e2e/alerts -args -answers $(abspath $(CACHE)/dashboard)
 	cd $(BOARD) && $(GO) run . -rules $(abspath $(CACHE)/dashboard/rules.yaml) -draw $(abspath $(CACHE)/dashboard/answers.json)
 
-# Three lanes side by side: two that wait most of their time, for brokers and for Prometheus, and one that
-# computes and gives way to them. The linters include go vet.
+# Four lanes side by side: two that wait most of their time, for brokers and for Prometheus, and two that
+# compute and give way to them. The linters include go vet.
 ci: ## what continuous integration runs
-	@$(MAKE) --no-print-directory -j3 e2e ci-live ci-computing
+	@$(MAKE) --no-print-directory -j4 e2e ci-live ci-proofs ci-computing
 
 LANE := $(MAKE) --no-print-directory
 
@@ -221,7 +221,10 @@ ci-live:
 	@MAKEFLAGS= $(LANE) rules page alerts dashboard soak-short
 
 ci-computing:
-	@MAKEFLAGS= nice -n 5 $(LANE) lint docs-check chart race fuzz-short answers poison beside outage limits mutants-sample test
+	@MAKEFLAGS= nice -n 5 $(LANE) lint docs-check chart race fuzz-short mutants-sample test
+
+ci-proofs:
+	@MAKEFLAGS= nice -n 5 $(LANE) answers poison beside outage limits
 
 clean: ## remove what was built
 	rm -rf bin $(CACHE)

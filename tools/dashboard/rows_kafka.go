@@ -5,9 +5,9 @@ package main
 var setAside = []panel{
 	{
 		title: "Which streams are on hold?", kind: graph, w: 8, h: 8, unit: "none", stack: true,
-		help:    "Streams on hold, by account and kind: the API refuses the credentials (unauthorized), does not know the stream (stream_gone), contradicts itself whatever the row (contract), or rejects too many rows (rejecting). End the cause and release them, or set aside what waits.",
+		help:    "Streams on hold, by account and kind: the API refuses the credentials (unauthorized), does not know the stream (stream_gone), contradicts itself whatever the row (contract), or rejects too many rows (rejecting). Of kind alone they are contacts that are refused while others of their stream are accepted. End the cause and release them, or set aside what waits.",
 		see:     "runbook.md#contactsyncstreamsonhold",
-		queries: []query{{`sum by (account, kind) (contactsync_batcher_streams_on_hold{@a}) > 0`, "{{account}}: {{kind}}"}},
+		queries: []query{{`sum by (account, kind) (contactsync_batcher_streams_on_hold{@a}) > 0 or sum by (account, kind) (contactsync_batcher_contacts_on_hold{@a, kind="alone"}) > 0`, "{{account}}: {{kind}}"}},
 		none:    "None",
 	},
 	{
