@@ -80,7 +80,7 @@ page: ## the status page in a headless Chromium, with the pictures of docs/ in .
 # The window belongs to one goroutine, and the search for leaks has one: in their tests, which compute most, nothing can race.
 race: ## the same tests and small proofs with the race detector
 	$(GO) test -race -timeout 20m -skip '^Test(Sim|Window|Pending|Seen|Series|Search)(_|$$)' ./...
-	$(GO) test -race -short -tags proof -count=1 -timeout 10m -skip '^Test(Service|Beside|Limits|Outage_Kinds)' ./e2e/proof # those play in virtual time what the others play on sockets
+	$(GO) test -race -short -tags proof -count=1 -timeout 10m ./e2e/proof
 
 e2e: ## built programs on Apache Kafka, one node and three; needs Java 17 and Maven, or KAFKA_BROKERS
 	$(GO) test -tags e2e -count=1 -timeout 40m -p 1 ./e2e/... # one at a time: a port of a broker that is down is free to others

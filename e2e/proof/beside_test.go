@@ -21,20 +21,8 @@ import (
 // fault. The rows of the stream that has the fault count too. Time is virtual, for a busy machine makes
 // every event seconds old: the service's loop and HTTP client talk to the API's server over connections in memory.
 func TestBeside(t *testing.T) {
-	if testing.Short() { // nothing races in virtual time that does not race elsewhere
-		t.Skip("it computes much: make beside")
-	}
-	for _, api := range models {
-		t.Run(api.String(), func(t *testing.T) {
-			var results []besideResult
-			for _, f := range append([]besideFault{{name: "nothing"}}, besideFaults()...) {
-				t.Run(f.name, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { results = append(results, playBeside(t, api, f)) })
-				})
-			}
-			hold(t, judgeBeside(t.Output(), results))
-		})
-	}
+	faults := append([]besideFault{{name: "nothing"}}, besideFaults()...)
+	playAll(t, "beside", func(model) []besideFault { return faults }, func(f besideFault) string { return f.name }, playBeside, judgeBeside)
 }
 
 func TestBeside_CanFail(t *testing.T) {
@@ -105,13 +93,9 @@ func playBeside(t *testing.T, api model, f besideFault) besideResult {
 		next = at.Add(spread(arrivals, besideEvery))
 	}
 	time.Sleep(2 * time.Minute)
-	got := besideResult{fault: f, purposes: map[contactsync.Purpose]float64{}}
-	got.calls = r.calls("")
-	for _, p := range contactsync.Purposes() {
-		got.purposes[p] = r.calls(p.String())
-	}
+	got := besideResult{fault: f, calls: r.calls(""), purposes: r.purposes()}
 	ages, left := r.took(start.Add(besideFrom * time.Minute))
-	got.deadLetters, got.delivered, got.events = len(r.letters), len(ages), len(ages)+left
+	got.deadLetters, got.delivered, got.events = len(r.deadLetters()), len(ages), len(ages)+left
 	got.age, got.oldest = quantile(ages, 0.99), quantile(ages, 1)
 	return got
 }

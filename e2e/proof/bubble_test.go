@@ -188,6 +188,36 @@ func (b *bubble) took(since time.Time) (ages []time.Duration, left int) {
 	return ages, left
 }
 
+// completed are the events of the first partition that have ended, and were not set aside.
+func (b *bubble) completed() []aged {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.ages)
+}
+
+// left is how many of them have not ended.
+func (b *bubble) left() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.opened)
+}
+
+// deadLetters are those that were written.
+func (b *bubble) deadLetters() []contactsync.DeadLetter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.letters)
+}
+
+// purposes are the requests by purpose.
+func (b *bubble) purposes() map[contactsync.Purpose]float64 {
+	all := map[contactsync.Purpose]float64{}
+	for _, p := range contactsync.Purposes() {
+		all[p] = b.calls(p.String())
+	}
+	return all
+}
+
 // calls are the requests, of one purpose or all.
 func (b *bubble) calls(purpose string) float64 {
 	return b.sum("upstream_requests_total", "purpose", purpose)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"text/tabwriter"
 	"time"
 
@@ -45,20 +44,7 @@ func limitCases() []limitCase {
 // it meets a reset, a time-out, or only its first rows are applied and answered. Time is virtual, so that the
 // calls that finding it costs are the same on every machine.
 func TestLimits(t *testing.T) {
-	if testing.Short() { // nothing races in virtual time that does not race elsewhere
-		t.Skip("it computes much: make limits")
-	}
-	for _, api := range models {
-		t.Run(api.String(), func(t *testing.T) {
-			var results []limitResult
-			for _, c := range limitCases() {
-				t.Run(c.name, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { results = append(results, playLimit(t, api, c)) })
-				})
-			}
-			hold(t, judgeLimits(t.Output(), results))
-		})
-	}
+	playAll(t, "limits", func(model) []limitCase { return limitCases() }, func(c limitCase) string { return c.name }, playLimit, judgeLimits)
 }
 
 func TestLimits_CanFail(t *testing.T) {
@@ -105,8 +91,8 @@ func playLimit(t *testing.T, api model, c limitCase) limitResult {
 		time.AfterFunc(c.lifted, func() { g.set(limits{}) })
 	}
 	time.Sleep(c.within)
-	got := limitResult{limitCase: c, letters: len(r.letters), left: len(r.opened)}
-	for _, e := range r.ages {
+	got := limitResult{limitCase: c, letters: len(r.deadLetters()), left: r.left()}
+	for _, e := range r.completed() {
 		got.took = max(got.took, e.opened.Add(e.age).Sub(start))
 	}
 	got.calls = len(g.calls)

@@ -83,7 +83,7 @@ func playOutage(t *testing.T, api model, kind outageKind) outageResult {
 	time.Sleep(outageBack)
 
 	in, report := r.judge(host, 3*outageRows) // of requests that were cut
-	got := outageResult{kind: kind, report: report, letters: len(r.letters), back: outageAfter}
+	got := outageResult{kind: kind, report: report, letters: len(r.deadLetters()), left: r.left(), back: outageAfter}
 	got.before = paceOf(in.Calls, kind.stream, from.Add(-5*time.Minute).Sub(start), from.Sub(start))
 	got.meanwhile = paceOf(in.Calls, kind.stream, from.Sub(start), to.Sub(start))
 	for after := time.Duration(0); after < outageAfter; after += 10 * time.Second {
@@ -93,12 +93,11 @@ func playOutage(t *testing.T, api model, kind outageKind) outageResult {
 			break
 		}
 	}
-	for _, e := range r.ages {
+	for _, e := range r.completed() {
 		if e.opened.Before(to) {
 			got.drained = max(got.drained, e.opened.Add(e.age).Sub(to))
 		}
 	}
-	got.left = len(r.opened)
 	return got
 }
 

@@ -60,20 +60,7 @@ func outageKinds() []outageKind {
 // on both models of the API, in virtual time. What came meanwhile must be delivered, nothing of it
 // as a dead letter, and soon after its end as many calls are made, and with as many rows, as before.
 func TestOutage_Kinds(t *testing.T) {
-	if testing.Short() { // nothing races in virtual time that does not race elsewhere
-		t.Skip("it computes much: make outage")
-	}
-	for _, api := range models {
-		t.Run(api.String(), func(t *testing.T) {
-			var results []outageResult
-			for _, kind := range outageKinds() {
-				t.Run(kind.name, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { results = append(results, playOutage(t, api, kind)) })
-				})
-			}
-			hold(t, judgeOutages(t.Output(), results))
-		})
-	}
+	playAll(t, "outage", func(model) []outageKind { return outageKinds() }, func(k outageKind) string { return k.name }, playOutage, judgeOutages)
 }
 
 // judgeOutages prints the runs and returns what is wrong.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"text/tabwriter"
 	"time"
 
@@ -47,6 +48,26 @@ var models = []model{stubAPI, vendorAPI}
 
 // String names the package of a model.
 func (m model) String() string { return [...]string{"stub", "vendorapi"}[m] }
+
+// playAll plays cases in virtual time, on each of the two models of the API, and fails with what is wrong with all that
+// came of a model's. make target plays them alone.
+func playAll[C, R any](t *testing.T, target string, cases func(model) []C, name func(C) string, play func(*testing.T, model, C) R, judge func(io.Writer, []R) (faults []string)) {
+	t.Helper()
+	if testing.Short() { // nothing races in virtual time that does not race elsewhere
+		t.Skip("it computes much: make " + target)
+	}
+	for _, api := range models {
+		t.Run(api.String(), func(t *testing.T) {
+			var results []R
+			for _, c := range cases(api) {
+				t.Run(name(c), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) { results = append(results, play(t, api, c)) })
+				})
+			}
+			hold(t, judge(t.Output(), results))
+		})
+	}
+}
 
 // onBoth runs a proof on each of the two models of the API.
 func onBoth(t *testing.T, prove func(*testing.T, options) (faults []string)) {

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"text/tabwriter"
 	"time"
 
@@ -22,23 +21,15 @@ import (
 // account is wanted: of all calls what looks for bad rows, and sends again, gets its share and no more, and the other streams get
 // older by no more than that takes. Faults that still take more are played and shown as open, and prove nothing.
 func TestBeside_Saturated(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it computes much: make beside")
+	faults := func(api model) []besideFault {
+		open := func(f besideFault) bool { return !slices.Contains(within, f.name) }
+		all := append([]besideFault{{name: "nothing"}}, poisoned(besideFaults())...)
+		if api != stubAPI {
+			return slices.DeleteFunc(all, open) // what is open is shown once
+		}
+		return all
 	}
-	for _, api := range models {
-		t.Run(api.String(), func(t *testing.T) {
-			var results []saturated
-			for _, f := range append([]besideFault{{name: "nothing"}}, poisoned(besideFaults())...) {
-				if api != stubAPI && !slices.Contains(within, f.name) {
-					continue // what is open is shown once
-				}
-				t.Run(f.name, func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) { results = append(results, playSaturated(t, api, f)) })
-				})
-			}
-			hold(t, judgeSaturated(t.Output(), results))
-		})
-	}
+	playAll(t, "beside", faults, func(f besideFault) string { return f.name }, playSaturated, judgeSaturated)
 }
 
 const (
@@ -96,18 +87,12 @@ func playSaturated(t *testing.T, api model, f besideFault) saturated {
 	random := rand.New(rand.NewPCG(1, 2)) // alike in all runs
 	start := time.Now()
 	at := func(minute int) time.Time { return start.Add(time.Duration(minute) * time.Minute) }
-	got := saturated{fault: f, purposes: map[contactsync.Purpose]float64{}}
-	count := func(sign float64) {
-		got.calls += sign * r.calls("")
-		for _, p := range contactsync.Purposes() {
-			got.purposes[p] += sign * r.calls(p.String())
-		}
-	}
-	counted := false
+	got := saturated{fault: f}
+	var calls float64
+	var before map[contactsync.Purpose]float64
 	for n := 0; time.Now().Before(at(saturatedMinutes)); n++ {
-		if !counted && !time.Now().Before(at(saturatedFrom)) {
-			counted = true
-			count(-1)
+		if before == nil && !time.Now().Before(at(saturatedFrom)) {
+			calls, before = r.calls(""), r.purposes()
 		}
 		stream, contact := random.IntN(saturatedStreams), random.IntN(1000)
 		ev := healthyEvent(stream, contact, n)
@@ -117,10 +102,13 @@ func playSaturated(t *testing.T, api model, f besideFault) saturated {
 		r.add(int32(stream%2), ev)
 		time.Sleep(spread(random, saturatedEvery))
 	}
-	count(1)
+	got.calls, got.purposes = r.calls("")-calls, r.purposes()
+	for p, n := range before {
+		got.purposes[p] -= n
+	}
 	time.Sleep(5 * time.Minute)
 	ages, left := r.took(at(saturatedFrom))
-	got.age, got.events, got.left, got.deadLetters = quantile(ages, 0.99), len(ages)+left, left, len(r.letters)
+	got.age, got.events, got.left, got.deadLetters = quantile(ages, 0.99), len(ages)+left, left, len(r.deadLetters())
 	return got
 }
 
@@ -181,18 +169,13 @@ func TestBeside_SaturatedCanFail(t *testing.T) {
 // Of 2,000 rows of a stream one in ten makes the API refuse whole requests: they are found with 1,200 calls. Healthy
 // streams that take half of the calls get at most twice as old meanwhile, and not afterwards.
 func TestBeside_TwoThousandRows(t *testing.T) {
-	if testing.Short() {
+	if testing.Short() { // as in playAll
 		t.Skip("it computes much: make beside")
 	}
-	for _, api := range models {
-		t.Run(api.String(), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { playTwoThousandRows(t, api) })
-		})
-	}
+	onEachModel(t, []stub.Rule{{Name: "fault", Match: stub.Match{IDs: []string{poisonIDs}}, Answer: &stub.Answer{Status: 400}}}, nil, playTwoThousandRows)
 }
 
-func playTwoThousandRows(t *testing.T, api model) {
-	r := newBubble(t, brokenAPI(t, api, []stub.Rule{{Name: "fault", Match: stub.Match{IDs: []string{poisonIDs}}, Answer: &stub.Answer{Status: 400}}}), nil)
+func playTwoThousandRows(t *testing.T, r *scene) {
 	random := rand.New(rand.NewPCG(1, 2))
 	healthy := func(d time.Duration) time.Duration { // plays them, and returns how old they got
 		begin := time.Now()
@@ -218,9 +201,9 @@ func playTwoThousandRows(t *testing.T, api model) {
 	}
 	during := healthy(90 * time.Minute)
 	calls := r.calls(contactsync.Isolation.String()) + r.calls(contactsync.Retry.String())
-	after := healthy(20 * time.Minute)
-	t.Logf("%d of %d rows bad: %v calls, %d dead letters; 99 in 100 healthy events took %v before, %v meanwhile, %v afterwards", bad, rows, calls, len(r.letters), before, during, after)
-	if calls > 1200 || len(r.letters) != bad || during > 2*before || after > 2*before {
+	after, letters := healthy(20*time.Minute), len(r.deadLetters())
+	t.Logf("%d of %d rows bad: %v calls, %d dead letters; 99 in 100 healthy events took %v before, %v meanwhile, %v afterwards", bad, rows, calls, letters, before, during, after)
+	if calls > 1200 || letters != bad || during > 2*before || after > 2*before {
 		t.Error("that is too many calls, not all dead letters, or too old")
 	}
 }

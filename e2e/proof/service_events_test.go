@@ -30,8 +30,8 @@ func TestService_NullInOptionalMembersIsAbsent(t *testing.T) {
 			id := healthyID(n)
 			s.raw("st-healthy0/"+id, template("st-healthy0", id, with.envelope, with.contact))
 			time.Sleep(time.Minute)
-			if !s.has("st-healthy0", id, 1) || len(s.letters) > 0 {
-				s.t.Fatalf("with %s%s the contact is not delivered, dead letters: %+v", with.envelope, with.contact, s.letters)
+			if !s.has("st-healthy0", id, 1) || len(s.deadLetters()) > 0 {
+				s.t.Fatalf("with %s%s the contact is not delivered, dead letters: %+v", with.envelope, with.contact, s.deadLetters())
 			}
 		}
 	})
@@ -44,8 +44,8 @@ func TestService_AnOrderHintThatCannotBeReadCostsOnlyTheHint(t *testing.T) {
 			id := healthyID(n)
 			s.raw("st-healthy0/"+id, template("st-healthy0", id, hint, ""))
 			time.Sleep(time.Minute)
-			if !s.has("st-healthy0", id, 1) || len(s.letters) > 0 {
-				s.t.Fatalf("with %s the contact is not delivered, dead letters: %+v", hint, s.letters)
+			if !s.has("st-healthy0", id, 1) || len(s.deadLetters()) > 0 {
+				s.t.Fatalf("with %s the contact is not delivered, dead letters: %+v", hint, s.deadLetters())
 			}
 		}
 		if counted := s.sum("batcher_order_hints_ignored_total", "reason", ""); counted != float64(len(hints)) {
@@ -88,7 +88,7 @@ func TestService_TombstonesOfTheUsualConnectorsDelete(t *testing.T) {
 		time.Sleep(time.Minute)
 		s.network.change(func() { s.network.refuses = false })
 		time.Sleep(10 * time.Minute)
-		if sent := s.api.State()["st-healthy0"]; len(sent) != 1 || len(s.letters) > 0 {
+		if sent := s.api.State()["st-healthy0"]; len(sent) != 1 || len(s.deadLetters()) > 0 {
 			s.t.Errorf("%v were sent, want only the last, which was not deleted", sent)
 		}
 		if counted := s.sum("batcher_events_skipped_total", "reason", "unnamed_tombstone"); counted != 1 {

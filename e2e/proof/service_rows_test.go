@@ -67,8 +67,8 @@ func TestService_AnAPIThatIsTooSlowForLargeRequestsGetsSmallerOnes(t *testing.T)
 			s.change(fmt.Sprint("st-healthy", n%4), healthyID(n))
 		}
 		time.Sleep(10 * time.Minute)
-		if ages, left := s.took(time.Time{}); left > 0 || len(s.letters) > 0 {
-			s.t.Errorf("%d of 2000 contacts are delivered, %d wait, %d dead letters", len(ages), left, len(s.letters))
+		if ages, left := s.took(time.Time{}); left > 0 || len(s.deadLetters()) > 0 {
+			s.t.Errorf("%d of 2000 contacts are delivered, %d wait, %d dead letters", len(ages), left, len(s.deadLetters()))
 		}
 	})
 }
@@ -88,8 +88,8 @@ func TestService_ANameLikeTheRateLimitThrottlesNobody(t *testing.T) {
 				s.change("st-healthy0", badID)
 				s.traffic(10*time.Minute, 2*time.Second, 4)
 				time.Sleep(time.Minute)
-				if len(s.letters) != 1 || s.letters[0].Contact != badID {
-					s.t.Errorf("%d dead letters, want that of the refused contact", len(s.letters))
+				if len(s.deadLetters()) != 1 || s.deadLetters()[0].Contact != badID {
+					s.t.Errorf("%d dead letters, want that of the refused contact", len(s.deadLetters()))
 				}
 				if old := s.oldest(); old > 10*time.Second {
 					s.t.Errorf("a contact waited for %v", old)
@@ -107,8 +107,8 @@ func TestService_AnUnknownStreamIsHeldAfterAFewCalls(t *testing.T) {
 			s.change("st-unknown", healthyID(n))
 		}
 		s.traffic(124*time.Second, 2*time.Second, 2)
-		if calls := len(s.callsOf("st-unknown")); calls > 20 || len(s.letters) > 0 {
-			s.t.Errorf("%d calls for the stream in two minutes, %d dead letters", calls, len(s.letters))
+		if calls := len(s.callsOf("st-unknown")); calls > 20 || len(s.deadLetters()) > 0 {
+			s.t.Errorf("%d calls for the stream in two minutes, %d dead letters", calls, len(s.deadLetters()))
 		}
 		if ages, _ := s.took(time.Time{}); quantile(ages, 1) > 5*time.Second {
 			s.t.Errorf("a healthy contact waited for %v", quantile(ages, 1))
@@ -129,7 +129,7 @@ func TestService_ManyBadRowsHoldUpNoOtherStream(t *testing.T) {
 		start := time.Now()
 		s.traffic(20*time.Minute, 2*time.Second, 2)
 		time.Sleep(time.Minute)
-		for _, e := range s.ages {
+		for _, e := range s.completed() {
 			most := 5 * time.Second
 			if e.opened.Before(start.Add(time.Minute)) {
 				most = 30 * time.Second // behind what was imported before it
@@ -149,15 +149,10 @@ func TestService_AStreamThatTimesOutTakesItsTurnOnly(t *testing.T) {
 		}
 		start := time.Now()
 		s.traffic(20*time.Minute, 2*time.Second, 4)
-		late := 0
-		for _, e := range s.ages {
-			if e.opened.After(start) && e.age > 5*time.Second {
-				late++
-			}
-		}
+		late := s.late(start, 5*time.Second)
 		all := len(s.api.Calls())
-		if calls := len(s.callsOf("st-silent")); calls > all/4 || late > 0 || len(s.letters) > 0 {
-			s.t.Errorf("%d of %d calls are for the stream that times out, %d contacts of others waited for more than 5s, %d dead letters", calls, all, late, len(s.letters))
+		if calls := len(s.callsOf("st-silent")); calls > all/4 || late > 0 || len(s.deadLetters()) > 0 {
+			s.t.Errorf("%d of %d calls are for the stream that times out, %d contacts of others waited for more than 5s, %d dead letters", calls, all, late, len(s.deadLetters()))
 		}
 	})
 }
@@ -181,8 +176,8 @@ func TestService_ANumberThatMovesBetweenContactsIsNoDeadLetter(t *testing.T) {
 		set(a, "333")
 		set(b, "111") // merged into the first, which goes before a
 		time.Sleep(5 * time.Minute)
-		if _, left := s.took(time.Time{}); left > 0 || len(s.letters) > 0 {
-			t.Errorf("%d contacts wait, %d dead letters", left, len(s.letters))
+		if _, left := s.took(time.Time{}); left > 0 || len(s.deadLetters()) > 0 {
+			t.Errorf("%d contacts wait, %d dead letters", left, len(s.deadLetters()))
 		}
 		for id, want := range map[string]string{a: "333", b: "111"} {
 			fields, _ := api.Contact("st-healthy0", id)
@@ -206,12 +201,7 @@ func TestService_AStreamThatFailsDoesNotKeepTheBreakerOpen(t *testing.T) {
 		s.network.change(func() { s.network.refuses = false })
 		back := time.Now()
 		s.traffic(8*time.Minute, 2*time.Second, 2)
-		late := 0
-		for _, e := range s.ages {
-			if e.opened.After(back.Add(time.Minute)) && e.age > 5*time.Second {
-				late++
-			}
-		}
+		late := s.late(back.Add(time.Minute), 5*time.Second)
 		if _, left := s.took(back); left > 5 || late > 0 {
 			s.t.Errorf("after the outage %d contacts waited for more than 5s, and %d wait", late, left)
 		}
@@ -263,8 +253,8 @@ func TestService_TheAnswersOwnWordsAreInTheDeadLetter(t *testing.T) {
 				s := &scene{bubble: newBubble(t, contradicting{answer: answer}, nil)}
 				s.change("st-healthy0", healthyID(1))
 				time.Sleep(20 * time.Minute)
-				if len(s.letters) != 1 || !strings.Contains(s.letters[0].Answer.Reveal(), words) {
-					t.Errorf("the dead letters are %+v, want one with %q", s.letters, words)
+				if len(s.deadLetters()) != 1 || !strings.Contains(s.deadLetters()[0].Answer.Reveal(), words) {
+					t.Errorf("the dead letters are %+v, want one with %q", s.deadLetters(), words)
 				}
 			})
 		})

@@ -80,11 +80,21 @@ func (s *scene) oldest() time.Duration {
 	return quantile(ages, 1)
 }
 
+// late is how many events that came after a time took longer than that.
+func (s *scene) late(after time.Time, most time.Duration) (n int) {
+	for _, e := range s.completed() {
+		if e.opened.After(after) && e.age > most {
+			n++
+		}
+	}
+	return n
+}
+
 // wantLetters fails unless the dead letters are those of contacts, for a reason.
 func (s *scene) wantLetters(reason contactsync.Reason, contacts ...string) {
 	s.t.Helper()
 	var got []string
-	for _, l := range s.letters {
+	for _, l := range s.deadLetters() {
 		if got = append(got, l.Contact); l.Reason != reason {
 			s.t.Errorf("a dead letter of %s is for %s: %s, want %s", l.Contact, l.Reason, l.Detail, reason)
 		}
