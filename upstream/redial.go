@@ -21,6 +21,7 @@ type call struct {
 	url   *url.URL
 	token string
 	rows  []contactsync.Row
+	alone bool // on a connection of its own, which it may well end
 }
 
 // roundTrip makes the request. One that a connection was used for before, and that ends it
@@ -33,7 +34,11 @@ func (c *Client) roundTrip(ctx context.Context, call call, a *attempt) (*http.Re
 		GotConn:              func(conn httptrace.GotConnInfo) { used.Store(conn.Reused) },
 		GotFirstResponseByte: func() { answered.Store(true) },
 	})
-	resp, err := c.write(traced, call, a, c.transport.RoundTrip)
+	via := c.transport.RoundTrip
+	if call.alone {
+		via = c.transport.roundTripAlone
+	}
+	resp, err := c.write(traced, call, a, via)
 	if err == nil || !used.Load() || answered.Load() || ctx.Err() != nil {
 		return resp, err
 	}

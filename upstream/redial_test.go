@@ -183,6 +183,41 @@ func TestSend_ConnectionIsClosed(t *testing.T) {
 	}
 }
 
+// What looks for the row at which the API ends connections has one of its own each time: none that others use ends for it,
+// and no call is spent to make it again.
+func TestSend_IsolationHasAConnectionOfItsOwn(t *testing.T) {
+	t.Parallel()
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := &closer{hears: func(conn, _ int) func(net.Conn, *http.Request) {
+		if conn == 1 {
+			return wholly
+		}
+		return nil
+	}}
+	var serving sync.WaitGroup
+	serving.Go(func() { api.serve(listener.Accept, &serving) })
+	requests := 0
+	c := newTestClient(t, "http://"+listener.Addr().String(), func(cfg *Config, _ *Deps) { cfg.Accounts[0].Budget.Requests = &requests })
+	for i, want := range []contactsync.Kind{contactsync.Answered, contactsync.Unavailable, contactsync.Answered, contactsync.Answered} {
+		b := batchOf("a")
+		if i == 1 || i == 2 {
+			b.Purpose = contactsync.Isolation
+		}
+		if got := c.Send(t.Context(), b); got.Kind != want {
+			t.Errorf("request %d: %+v", i, got)
+		}
+	}
+	c.Close()
+	_ = listener.Close()
+	serving.Wait()
+	if api.heard != 4 || api.opened != 3 {
+		t.Errorf("four requests were heard %d times on %d connections, want one for the ordinary ones and two for the others", api.heard, api.opened)
+	}
+}
+
 // The host is gone when the request is made once more: nothing of the second one was sent, but the first
 // one may be applied.
 func TestSend_ConnectionIsClosedAndNoneIsMade(t *testing.T) {

@@ -107,7 +107,7 @@ func (c *Client) try(ctx context.Context, b contactsync.Batch, a *attempt) {
 
 	requestCtx, cancel := context.WithTimeoutCause(ctx, c.cfg.Timeout, errAnswerTimeout)
 	defer cancel()
-	resp, err := c.roundTrip(requestCtx, call{acc, u, token, b.Rows}, a)
+	resp, err := c.roundTrip(requestCtx, call{acc, u, token, b.Rows, b.Purpose == contactsync.Isolation}, a)
 	if err != nil {
 		c.failed(ctx, requestCtx, a, err)
 		return
