@@ -87,6 +87,7 @@ type streamHealth struct {
 	alone        []string  // contacts that failed alone since a row was settled, aloneAlike of them at most
 	settled      time.Time // when a row of it was accepted or refused last
 	ordinary     lapse     // of its requests, but those with suspects
+	doubted      bool      // the last of these failed, and a row may be the cause
 }
 
 // onHold reports whether the stream is on hold of a kind.

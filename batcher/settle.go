@@ -22,6 +22,7 @@ func (s *settlement) settle() {
 	}
 	if s.request.group == nil && s.decision.rowsAnswered {
 		s.stream.health.ordinary.requests++
+		s.stream.health.doubted = false
 	}
 	for _, c := range s.request.rows {
 		if s.decision.failure {

@@ -130,6 +130,7 @@ func (s *suspicion) convicted(now time.Time, h *streamHealth, c *Config) bool {
 // these are tried apart, and the others need not wait for what they are not the cause of.
 func (s *settlement) suspect(rows []*contact, due time.Time) {
 	h := &s.stream.health
+	h.doubted = h.accepted
 	var suspects, others []*contact
 	for _, c := range rows {
 		if h.hold == nil && c.suspicion.suspect(h.settled) {

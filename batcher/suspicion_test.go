@@ -169,7 +169,11 @@ func TestWindow_ARowThatMakesRequestsFailHarmsOnlyItself(t *testing.T) {
 				for _, streams := range [][]string{{"s0"}, l.streams[1:]} {
 					before, now := base.p99(streams...), l.p99(streams...)
 					t.Logf("%s: p99 %v without, %v with; %d calls failed", strings.Join(streams, " "), before, now, l.failed)
-					if now > 2*before {
+					most := 2.0
+					if budget > 0 && streams[0] == "s0" {
+						most = 2.5 // every call is wanted, and the stream has its part only until others of its rows pass
+					}
+					if now.Seconds() > most*before.Seconds() {
 						t.Errorf("%s: p99 %v, without the bad row %v", strings.Join(streams, " "), now, before)
 					}
 				}

@@ -26,7 +26,10 @@ func (s *schedule) standing(st *stream, now time.Time) standing {
 }
 
 // troubled reports whether a stream is on hold, or its last request failed.
-func (st *stream) troubled() bool { return st.health.hold != nil || st.health.failures > 0 }
+func (st *stream) troubled() bool { return st.health.hold != nil || st.fails() }
+
+// fails reports whether the last request of a stream failed, or the last one with rows that are not tried apart.
+func (st *stream) fails() bool { return st.health.failures > 0 || st.health.doubted }
 
 // othersFirst is how many requests of regular work go before one that is none, and how
 // many of strangers before one that is tried apart, where they are ready: however many
@@ -43,7 +46,7 @@ const mostAhead = 4 * othersFirst
 // then, so that regular work, when it comes, finds a call. The rows of a stream that fails wait for one
 // of them already.
 func (st *stream) spares(is standing) bool {
-	fails := st.health.failures > 0 && st.health.hold == nil
+	fails := st.fails() && st.health.hold == nil
 	return is != regular && !fails && st.account.yields()
 }
 

@@ -52,6 +52,40 @@ func TestTurn_WhatIsSentAgainHasItsPart(t *testing.T) {
 	}
 }
 
+// A stream of which some rows were taken out because requests with them fail has its part of the calls only until others of
+// its rows pass: there may be more of the kind. That those taken out pass says nothing of these.
+func TestTurn_AStreamIsDoubtedUntilItsOtherRowsPass(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	failsAt := func(contactsync.Batch) contactsync.Result { return fails }
+	for _, step := range []struct {
+		add   []string
+		sends string
+		r     func(contactsync.Batch) contactsync.Result
+		after standing // of what arrives next
+	}{
+		{[]string{"x", "y"}, "x y", allDelivered, regular},
+		{[]string{"bad", "a"}, "bad a", failsAt, apart},
+		{[]string{"other/o"}, "o", allDelivered, apart}, // else it would be the size that failed
+		{nil, "bad a", failsAt, apart},
+		{nil, "bad", failsAt, apart},
+		{nil, "a", allDelivered, regular},
+		{[]string{"b"}, "bad b", failsAt, apart}, // from now on one of them is suspect
+		{nil, "bad", allDelivered, apart},
+		{nil, "b", allDelivered, regular},
+	} {
+		w.add(step.add...)
+		f := w.send()
+		w.settle(f, step.r(f.Batch))
+		if ids(f) != step.sends {
+			t.Fatalf("%q is sent, want %q", ids(f), step.sends)
+		}
+		if got := w.schedule.stream("st", "a").troubled(); got != (step.after == apart) {
+			t.Errorf("after %q the stream is doubted: %v", step.sends, got)
+		}
+	}
+}
+
 // A stream that fails while others are answered, and passes with fewer rows, tells nothing of the size if as large a request has passed.
 func TestLearnSize_BesideOthers(t *testing.T) {
 	t.Parallel()

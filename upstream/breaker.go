@@ -33,15 +33,30 @@ type breaker struct {
 
 	mu       sync.Mutex           // guards the rest; taken inside gobreaker's lock, never around it
 	until    time.Time            // when the open breaker becomes half-open
-	answered answered             // the last answer of the host
-	before   answered             // the last one for another stream than that
+	answered lastTwo              // when the host answered
+	failing  lastTwo              // when it failed
 	failed   map[string]time.Time // when each stream failed last
 }
 
-// answered is when the host answered, and for which stream.
-type answered struct {
-	at     time.Time
-	stream string
+// lastTwo is when something happened last, to which stream, and when it did to another one than that.
+type lastTwo struct {
+	at, before time.Time
+	stream     string
+}
+
+func (l *lastTwo) note(now time.Time, stream string) {
+	if l.stream != stream {
+		l.before = l.at
+	}
+	l.at, l.stream = now, stream
+}
+
+// other is when it happened last to another stream.
+func (l *lastTwo) other(stream string) time.Time {
+	if l.stream == stream {
+		return l.before
+	}
+	return l.at
 }
 
 func newBreaker(host string, cfg Breaker, log *slog.Logger, gauge prometheus.Gauge) *breaker {
@@ -102,18 +117,17 @@ func (b *breaker) openUntil() time.Time {
 
 // counted returns what the result of a request of a stream counts as for the host. A stream
 // that fails while others are answered says something of itself only: its failure counts
-// once in the interval, although some of its requests are answered, and then again only when nothing was answered for others
-// since its last one. What is not counted frees its place in a half-open breaker.
+// once in the interval, although some of its requests are answered. It counts again when nothing was answered for
+// others since its last one and another stream has failed too, or nothing was answered for others within the
+// interval: however fast a single stream fails, the others find the host open. What is not counted frees its place
+// in a half-open breaker.
 func (b *breaker) counted(now time.Time, stream string, r contactsync.Result) error {
 	err := hostError(r)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case err == nil:
-		if b.answered.stream != stream {
-			b.before = b.answered
-		}
-		b.answered = answered{now, stream}
+		b.answered.note(now, stream)
 		if now.Sub(b.failed[stream]) >= b.interval {
 			delete(b.failed, stream)
 		}
@@ -122,11 +136,9 @@ func (b *breaker) counted(now time.Time, stream string, r contactsync.Result) er
 		if len(b.failed) < maxFailingStreams || before {
 			b.failed[stream] = now
 		}
-		other := b.answered
-		if other.stream == stream {
-			other = b.before
-		}
-		if before && other.at.After(last) {
+		b.failing.note(now, stream)
+		others := b.answered.other(stream)
+		if before && (others.After(last) || now.Sub(others) < b.interval && !b.failing.other(stream).After(others)) {
 			return errNotCounted
 		}
 	}

@@ -223,6 +223,9 @@ func (b *bubble) calls(purpose string) float64 {
 	return b.sum("upstream_requests_total", "purpose", purpose)
 }
 
+// spent are the calls of the budget: those of requests that were made once more as well.
+func (b *bubble) spent() float64 { return b.calls("") + b.sum("upstream_redials_total", "account", "") }
+
 // sum is a series, of those that have a value of a label, or of all with it.
 func (b *bubble) sum(name, label, value string) (n float64) {
 	families, err := b.reg.Gather()

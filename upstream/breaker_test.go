@@ -1,0 +1,118 @@
+package upstream
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+// Streams of which every other request fails while others are answered do not open the breaker: here they fail one after the other.
+func TestGate_StreamsThatFailNowAndThenDoNotOpenTheBreaker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(1, 0)
+		bad := []string{"a", "b", "c", "d", "e", "f"}
+		for i := range 100 {
+			failing := bad
+			if i < 2 { // the first failure of each counts
+				failing = bad[3*i : 3*i+3]
+			}
+			for _, stream := range append([]string{"well"}, bad...) {
+				time.Sleep(time.Millisecond)
+				report, again := gates[0].Admit(time.Now(), stream, false)
+				if report == nil {
+					t.Fatalf("%s: not admitted for %v", stream, time.Until(again))
+				}
+				report(time.Now(), contactsync.Result{Kind: contactsync.Answered, Status: 200})
+			}
+			for _, stream := range failing {
+				time.Sleep(time.Millisecond)
+				if report, _ := gates[0].Admit(time.Now(), stream, false); report != nil {
+					report(time.Now(), contactsync.Result{Kind: contactsync.Unavailable, Status: 500})
+				}
+			}
+		}
+	})
+}
+
+// A single stream that fails again and again before anything else is sent says nothing of the host, until another one
+// fails as well or nothing was answered for others for long.
+func TestGate_AStreamThatFailsFastDoesNotOpenTheBreaker(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		quiet  time.Duration // after the last answer for another stream
+		fails  []string      // in turn
+		closed bool
+	}{
+		"one beside others":                      {0, []string{"bad"}, true},
+		"two of them":                            {0, []string{"bad", "well"}, false},
+		"the only one that has anything to send": {DefaultConfig().Breaker.Interval, []string{"bad"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				gates, _ := newTestGates(1, 0)
+				send := func(stream string, kind contactsync.Kind) {
+					time.Sleep(time.Millisecond)
+					if report, _ := gates[0].Admit(time.Now(), stream, false); report != nil {
+						report(time.Now(), contactsync.Result{Kind: kind, Status: 500})
+					}
+				}
+				send("well", contactsync.Answered)
+				time.Sleep(tt.quiet)
+				for i := range 4 * DefaultConfig().Breaker.Consecutive {
+					send(tt.fails[i%len(tt.fails)], contactsync.Unavailable)
+				}
+				if s := gates[0].State(time.Now()); (s.Name == StateReady) != tt.closed {
+					t.Errorf("state is %+v", s)
+				}
+			})
+		})
+	}
+}
+
+// A stream that fails while others are answered says nothing of the host: however often it
+// fails, the breaker stays closed for them. When nothing is answered any more, it opens.
+func TestGate_AStreamThatFailsBesideOthersDoesNotOpenTheBreaker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, _ := newTestGates(2, 0)
+		result := func(gate int, stream string, kind contactsync.Kind) {
+			t.Helper()
+			time.Sleep(time.Millisecond)
+			report, again := gates[gate].Admit(time.Now(), stream, false)
+			if report == nil {
+				t.Fatalf("%s: not admitted for %v", stream, time.Until(again))
+			}
+			time.Sleep(time.Millisecond)
+			report(time.Now(), contactsync.Result{Kind: kind, Status: 500})
+		}
+		result(0, "well", contactsync.Answered)
+		for range 100 {
+			for _, bad := range []string{"bad", "worse", "worst"} {
+				result(0, bad, contactsync.Unavailable)
+			}
+			result(1, "well", contactsync.Answered) // of another account on the host
+		}
+		for range 2 { // the second failure of each in a row without an answer
+			for _, bad := range []string{"bad", "worse", "worst"} {
+				if gates[0].State(time.Now()).Name == StateReady {
+					result(0, bad, contactsync.Unavailable)
+				}
+			}
+		}
+		if s := gates[0].State(time.Now()); s.Name != StateReady {
+			t.Errorf("three streams of four fail: state is %+v", s)
+		}
+		for range 5 {
+			if gates[0].State(time.Now()).Name == StateReady {
+				result(0, "bad", contactsync.Unavailable)
+			}
+		}
+		if s := gates[0].State(time.Now()); s.Name != StateBreakerOpen {
+			t.Errorf("nothing is answered any more: state is %+v", s)
+		}
+	})
+}
