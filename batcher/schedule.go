@@ -264,22 +264,23 @@ func (s *schedule) wake(now time.Time) time.Time {
 			if len(a.waiting.streams) > 0 {
 				next = a.waiting.streams[0].due
 			}
-			all, _, probe := a.probing(now)
+			all, probed, probe := a.probing(now)
 			next = earlier(next, probe)
 			if len(a.ready.streams) > 0 && a.spareAgain.After(now) {
 				next = earlier(next, a.spareAgain)
 			}
 			ready := a.ready.streams
-			if all {
+			if all && !probed {
 				ready = nil // they wait for the probe
 			}
 			s.visits += len(ready)
 			for _, st := range ready { // what is no regular work has to wait
 				due := never
 				switch {
-				case st.signer.held && st.signer.inFlight == 0:
+				case st.signer.held && st.signer.inFlight > 0:
+				case st.signer.held && st.signer.probe.After(now):
 					due = st.signer.probe
-				case !st.signer.held && !st.troubled():
+				case !st.troubled():
 					due = s.regularDue(st)
 				}
 				if due.After(now) {

@@ -133,6 +133,14 @@ func TestSchedule_Timing(t *testing.T) {
 			st.signer.held = true
 			s.started(&Request{stream: s.with("other")}, regular)
 		}, never},
+		"the account is on hold, and regular work of what probes it falls due": {func(s *testSchedule, st *stream) {
+			s.with("st", 600*time.Millisecond)
+			g := groupOf(s.now, "x")
+			g.apart = true
+			st.retries.add(g)
+			st.signer.held = true
+			st.account.refused(s.now, s.now.Add(3*time.Second), true)
+		}, 400 * time.Millisecond},
 	} {
 		s := newTestSchedule()
 		st := s.stream("st", "a")
