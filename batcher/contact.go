@@ -52,6 +52,10 @@ type contact struct {
 	newer, newest *contact
 	deleted       counter // in a request, and a delete arrived meanwhile: what counts its events then
 
+	// refused is that Kafka did not have the dead letter of an older state when the generation ended that made the
+	// request: see seen.forgetUnwritten.
+	refused bool
+
 	aside bool // given up by an operator before it was read again
 	// kept contacts wait although they were refused alone: they count as on hold. gone says of those of
 	// which the API said that it does not know them when and how; nil where it did not.

@@ -1,6 +1,9 @@
 package batcher
 
 import (
+	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync"
@@ -147,6 +150,21 @@ func (o *outbox) acked(letters []*DeadLetter) {
 		}
 		for _, s := range d.sources {
 			o.end(s, metrics.SetAside)
+		}
+	}
+}
+
+// unwritten yields the dead letters of the present generation that Kafka has not acknowledged.
+func (o *outbox) unwritten(cs *claims) iter.Seq[*DeadLetter] {
+	return func(yield func(*DeadLetter) bool) {
+		all := slices.Concat(slices.Collect(maps.Keys(o.inFlight)), o.waiting)
+		for _, cl := range cs.owned {
+			all = append(all, cl.letters...)
+		}
+		for _, d := range all {
+			if live(d.sources) && !yield(d) {
+				return
+			}
 		}
 	}
 }

@@ -260,12 +260,12 @@ func (p *pending) deliver(c *contact) {
 		}
 		p.outbox.end(src, outcome)
 	}
-	if c.deleted == nil { // else what came after it is known already
-		generation := int32(-1)
-		if live(c.sources) {
-			generation = c.sources[len(c.sources)-1].claim.Generation
-		}
-		p.seen.noteSent(c.key(), c.version, generation, c.request)
+	switch {
+	case c.deleted != nil: // what came after it is known already
+	case live(c.sources):
+		p.seen.noteSent(c.key(), c.version, c.sources[len(c.sources)-1].claim.Generation, c.request)
+	case !c.refused: // else older states are read again
+		p.seen.noteSent(c.key(), c.version, -1, c.request)
 	}
 	p.end(c)
 }
@@ -309,8 +309,8 @@ func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason,
 	})
 }
 
-// forget drops every contact. Those in flight go when their requests come back.
-func (p *pending) forget(inFlight map[*Request]struct{}) {
+// forget drops every contact. Those in flight go when their requests come back; of those in refused a dead letter was not written.
+func (p *pending) forget(inFlight map[*Request]struct{}, refused map[contactKey]bool) {
 	p.late = newDeadlines() // the next generation waits for all that may be applied
 	p.catchUp.caught, p.bytes, p.contacts = nil, 0, 0
 	p.index.byID = map[string]*contact{}
@@ -327,6 +327,7 @@ func (p *pending) forget(inFlight map[*Request]struct{}) {
 		}
 		for _, c := range req.rows {
 			c.newer, c.newest, c.charge = nil, nil, 0
+			c.refused = c.refused || refused[c.key()]
 			p.contacts++
 			p.index.put(c)
 			p.recharge(c)

@@ -72,9 +72,6 @@ func TestWindow_ADeleteThatHadEndedStillEndsWhatIsOpen(t *testing.T) {
 // was set aside, and never reached the API.
 func TestWindow_KnowsTheVersionOfWhatHadEnded(t *testing.T) {
 	t.Parallel()
-	numbered := func(n int64) func(*event.Event) {
-		return func(ev *event.Event) { ev.Contact.Version, ev.Contact.HasVersion = n, true }
-	}
 	for name, c := range map[string]struct {
 		before contactsync.State
 		stale  bool
@@ -92,6 +89,68 @@ func TestWindow_KnowsTheVersionOfWhatHadEnded(t *testing.T) {
 				t.Errorf("version 3 is stale: %v", stale)
 			}
 		})
+	}
+}
+
+// The dead letter of a state is not written when the partition is taken over, and the next state was delivered, or is
+// when the answer comes: the first one is read again, and is not stale for it.
+func TestWindow_ADeadLetterThatIsNotWrittenIsNotStaleWhenItIsReadAgain(t *testing.T) {
+	t.Parallel()
+	for name, answered := range map[string]bool{"the next was answered before": true, "the next was answered after": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newTestWindow(t, nil)
+			next := contactsync.Claim{TopicPartition: testClaim.TopicPartition, Generation: testClaim.Generation + 1}
+			read := func(version, generation int64, before contactsync.State) {
+				w.before("c", before, numbered(version), func(ev *event.Event) { ev.Record.Generation = int32(generation) })
+			}
+			now := int64(testClaim.Generation)
+			read(2, now, contactsync.Open)
+			f := w.send()
+			w.settle(f, allDelivered(f.Batch))
+			w.wantEnded(0)
+			read(3, now, contactsync.Open)
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Failed, Reason: "no"}}})
+			if n := len(w.TakeDeadLetters()); n != 1 {
+				t.Fatalf("%d dead letters", n)
+			}
+			read(4, now, contactsync.Open)
+			f = w.send()
+			if answered {
+				w.settle(f, allDelivered(f.Batch))
+				w.wantEnded(2)
+			}
+			w.Forget(w.now)
+			w.Assign(w.now, []contactsync.Claim{next}, false)
+			if !answered {
+				w.settle(f, allDelivered(f.Batch))
+			}
+			w.offset = 1
+			read(3, now+1, contactsync.Open)
+			read(4, now+1, map[bool]contactsync.State{true: contactsync.Completed, false: contactsync.Open}[answered])
+			w.wantEnded()
+			f = w.send()
+			w.settle(f, allDelivered(f.Batch))
+			w.wantEnded(1, 2)
+		})
+	}
+}
+
+// A dead letter that is not written has nothing forgotten that was in front of it.
+func TestWindow_WhatWasDeliveredBeforeADeadLetterGoesOnToCount(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.before("c", contactsync.Open, numbered(2))
+	f := w.send()
+	w.settle(f, allDelivered(f.Batch))
+	w.before("c", contactsync.Open, numbered(3))
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Failed, Reason: "no"}}})
+	w.Forget(w.now)
+	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+	w.before("c", contactsync.Open, numbered(1))
+	w.wantEnded(0, 2)
+	if n := testutil.ToFloat64(w.m.skippedStale); n != 1 {
+		t.Errorf("%v events are stale, want the one that is older", n)
 	}
 }
 

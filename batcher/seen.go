@@ -1,6 +1,8 @@
 package batcher
 
 import (
+	"iter"
+
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/contactsync/contactsync"
@@ -215,8 +217,24 @@ func (s *seen) newer(key contactKey, v version) bool {
 	return !ok || !v.olderThan(known) || s.deletedSince(key, v)
 }
 
-// forgetUnwritten ends the generation of the dead letters that were not written.
-func (s *seen) forgetUnwritten() { clear(s.unwritten) }
+// forgetUnwritten ends the generation of dead letters that were not written: their events are read again, and
+// must not be stale for what came behind them then. So that is forgotten, and is sent once more with them, as it is where another
+// process reads them. It returns the contacts of these dead letters.
+func (s *seen) forgetUnwritten(letters iter.Seq[*DeadLetter]) map[contactKey]bool {
+	clear(s.unwritten)
+	of := map[contactKey]bool{}
+	for d := range letters {
+		of[d.key] = true
+		if s.known == nil {
+			continue
+		}
+		at := d.sources[0].position()
+		if known, ok := s.known.Peek(d.key); ok && (known.Origin.TopicPartition != at.TopicPartition || known.read > at.Offset) {
+			s.known.Remove(d.key)
+		}
+	}
+	return of
+}
 
 func (s *seen) len() int {
 	if s.known == nil {

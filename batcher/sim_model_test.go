@@ -92,6 +92,7 @@ type simCell struct {
 	behind  *simCell    // what came while a request carried it
 	deleted string      // a delete came while a request carried it: the reason to skip it
 	dead    bool        // its generation ended while a request carried it
+	refused bool        // and Kafka did not have a dead letter of an older state then
 
 	deferred  *simClaim // that it waits for to catch up
 	set       *simSet   // nil: in the queue of its stream
@@ -104,6 +105,7 @@ func (c *simCell) newest() *simEvent { return c.events[len(c.events)-1].event }
 
 // simLetter is a dead letter that is due.
 type simLetter struct {
+	row      bool // of a row, and not of an event that is not sent at all
 	maybe    bool // the API may have applied it
 	order    simOrder
 	reads    []simRead
@@ -331,7 +333,7 @@ func (m *simModel) delivered(c *simCell) {
 		m.end("superseded", c.events[:last]...)
 		m.end("delivered", c.events[last])
 	}
-	if c.deleted == "" {
+	if c.deleted == "" && (!c.dead || !c.refused) {
 		m.remember(c.key, c.order)
 	}
 	m.replace(c)
@@ -357,7 +359,7 @@ func (m *simModel) letterOf(c *simCell, reason contactsync.Reason, status int) {
 			m.unwritten[c.key] = c.order
 		}
 		m.letter(&simLetter{
-			maybe: c.maybe, order: c.order, reads: c.events, event: c.newest(), body: c.body, reason: reason, status: status,
+			row: true, maybe: c.maybe, order: c.order, reads: c.events, event: c.newest(), body: c.body, reason: reason, status: status,
 			attempts: c.sends, first: c.firstFail,
 		})
 	}
@@ -425,6 +427,22 @@ func (m *simModel) forget() {
 	}
 	clear(m.claims)
 	m.drain = false
+	for _, l := range m.letters { // what came behind such a one makes it not stale when it is read again
+		if l.dead || !l.row {
+			continue
+		}
+		k, at := l.event.key, l.reads[0].event.record.Position
+		known := m.seen[k]
+		if known.deleted && known.before != nil {
+			known = *known.before
+		}
+		if known.read.TopicPartition != at.TopicPartition || known.read.Offset > at.Offset {
+			delete(m.seen, k)
+		}
+		if c := m.cells[k]; c != nil {
+			c.refused = true
+		}
+	}
 	clear(m.unwritten)
 	clear(m.late)
 	m.letters = slices.DeleteFunc(m.letters, func(l *simLetter) bool { return !l.taken })

@@ -11,7 +11,8 @@ type simOrder struct {
 	version  int64     // 0: not declared
 	occurred time.Time // zero: not declared
 	origin   contactsync.Position
-	time     time.Time // of the record at origin
+	read     contactsync.Position // of the event itself, of a replay too
+	time     time.Time            // of the record at origin
 	replayed bool
 	deleted  bool // by a tombstone, which is at origin
 

@@ -205,7 +205,7 @@ func (e *simEvent) value() []byte {
 
 func (w *simWorld) append(p int, e *simEvent) {
 	e.record.Position = contactsync.Position{TopicPartition: simPartition(p), Offset: int64(len(w.logs[p]))}
-	e.record.Time = w.now
+	e.record.Time, e.order.read = w.now, e.record.Position
 	if !e.order.replayed {
 		e.order.origin, e.order.time = e.record.Position, w.now
 	}

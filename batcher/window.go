@@ -278,10 +278,10 @@ func (w *Window) Drained() bool { return len(w.requests) == 0 && w.outbox.draine
 func (w *Window) Forget(now time.Time) {
 	w.clock(now)
 	decisions{w}.end()
+	behind := w.seen.forgetUnwritten(w.outbox.unwritten(&w.claims))
 	w.outbox.released(w.claims.end())
 	w.outbox.forget()
-	w.seen.forgetUnwritten()
-	w.pending.forget(w.requests)
+	w.pending.forget(w.requests, behind)
 	w.schedule.collect(false)
 	w.draining = false
 	w.schedule.dropEmpty(w.now)
