@@ -122,6 +122,29 @@ func TestPending_MergesStates(t *testing.T) {
 	}
 }
 
+// A new state after a delete has nothing of what was in the request: neither its place nor its attempts.
+func TestPending_WhatComesAfterADeleteStartsAnew(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.RowAttempts = 2 })
+	w.add("x")
+	f := w.send()
+	w.add("other/y")
+	w.now = w.now.Add(time.Minute)
+	w.remove("x")
+	w.add("x")
+	open := contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: make([]contactsync.Outcome, 1)}
+	w.settle(f, open)
+	f = w.send()
+	if f.Batch.Stream != "other" {
+		t.Errorf("%s goes first, and other is older", f.Batch.Stream)
+	}
+	w.settle(f, allDelivered(f.Batch))
+	w.settle(w.send(), open)
+	if n := w.DeadLettersPending(); n != 0 {
+		t.Error("the answer that left the deleted state open counts")
+	}
+}
+
 // Where a delete arrives, everything before it ends, and nothing that comes after it.
 func TestPending_Deletes(t *testing.T) {
 	t.Parallel()
