@@ -96,13 +96,19 @@ func TestWindow_KnowsTheVersionOfWhatHadEnded(t *testing.T) {
 // when the answer comes: the first one is read again, and is not stale for it.
 func TestWindow_ADeadLetterThatIsNotWrittenIsNotStaleWhenItIsReadAgain(t *testing.T) {
 	t.Parallel()
-	for name, answered := range map[string]bool{"the next was answered before": true, "the next was answered after": false} {
+	for name, tt := range map[string]struct{ answered, replayed bool }{
+		"the next was answered before": {answered: true}, "the next was answered after": {}, "it is a replay": {answered: true, replayed: true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newTestWindow(t, nil)
 			next := contactsync.Claim{TopicPartition: testClaim.TopicPartition, Generation: testClaim.Generation + 1}
 			read := func(version, generation int64, before contactsync.State) {
-				w.before("c", before, numbered(version), func(ev *event.Event) { ev.Record.Generation = int32(generation) })
+				w.before("c", before, numbered(version), func(ev *event.Event) {
+					if ev.Record.Generation = int32(generation); tt.replayed && version == 3 {
+						replayOf(0, 1)(ev)
+					}
+				})
 			}
 			now := int64(testClaim.Generation)
 			read(2, now, contactsync.Open)
@@ -116,18 +122,18 @@ func TestWindow_ADeadLetterThatIsNotWrittenIsNotStaleWhenItIsReadAgain(t *testin
 			}
 			read(4, now, contactsync.Open)
 			f = w.send()
-			if answered {
+			if tt.answered {
 				w.settle(f, allDelivered(f.Batch))
 				w.wantEnded(2)
 			}
 			w.Forget(w.now)
 			w.Assign(w.now, []contactsync.Claim{next}, false)
-			if !answered {
+			if !tt.answered {
 				w.settle(f, allDelivered(f.Batch))
 			}
 			w.offset = 1
 			read(3, now+1, contactsync.Open)
-			read(4, now+1, map[bool]contactsync.State{true: contactsync.Completed, false: contactsync.Open}[answered])
+			read(4, now+1, map[bool]contactsync.State{true: contactsync.Completed, false: contactsync.Open}[tt.answered])
 			w.wantEnded()
 			f = w.send()
 			w.settle(f, allDelivered(f.Batch))

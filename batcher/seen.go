@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"iter"
+	"maps"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 
@@ -219,10 +220,11 @@ func (s *seen) newer(key contactKey, v version) bool {
 
 // forgetUnwritten ends the generation of dead letters that were not written: their events are read again, and
 // must not be stale for what came behind them then. So that is forgotten, and is sent once more with them, as it is where another
-// process reads them. It returns the contacts of these dead letters.
+// process reads them. For replays it does not count as forgotten, because it is read again. It returns the contacts of
+// these dead letters.
 func (s *seen) forgetUnwritten(letters iter.Seq[*DeadLetter]) map[contactKey]bool {
 	clear(s.unwritten)
-	of := map[contactKey]bool{}
+	of, forgot := map[contactKey]bool{}, maps.Clone(s.forgot)
 	for d := range letters {
 		of[d.key] = true
 		if s.known == nil {
@@ -233,6 +235,8 @@ func (s *seen) forgetUnwritten(letters iter.Seq[*DeadLetter]) map[contactKey]boo
 			s.known.Remove(d.key)
 		}
 	}
+	clear(s.forgot)
+	maps.Copy(s.forgot, forgot)
 	return of
 }
 
