@@ -3,6 +3,7 @@ package batcher
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/contactsync/contactsync"
 )
@@ -120,6 +121,30 @@ func TestLearnSize_BesideOthers(t *testing.T) {
 		}
 		if got := w.schedule.streams[streamKey{"a", "st"}].account.health.size.rows.limit; got != tt.want {
 			t.Errorf("%s: requests have %d rows, want %d", name, got, tt.want)
+		}
+	}
+}
+
+// What took calls that were left over has had its part for three requests of regular work each, but not for more than twelve.
+func TestTurn_WhatTookCallsThatWereLeftOverHasHadItsPart(t *testing.T) {
+	t.Parallel()
+	for took, want := range map[int]int{1: 3, 2: 6, 4: 12, 9: 12} {
+		s := newTestSchedule()
+		strange, live := s.with("strange", 2*time.Hour), s.with("live", time.Hour)
+		strange.health.strange = true
+		start := func(req *Request, is standing) {
+			s.started(req, is)
+			s.settled(req)
+		}
+		for range took {
+			start(&Request{stream: strange, spare: true}, stranger)
+		}
+		got := 0
+		for ; s.next(s.now) == live; got++ {
+			start(&Request{stream: live}, regular)
+		}
+		if got != want {
+			t.Errorf("after %d such requests %d of regular work go first, want %d", took, got, want)
 		}
 	}
 }
