@@ -78,6 +78,8 @@ func TestRun_Skips(t *testing.T) {
 	expect("the one that was replayed", deadLetter(first), replay.AlreadyReplayed)
 	expect("a newer update of the stream's other account", deadLetter(topic.event("c3", 1, "")), replay.Replayed)
 	topic.event("c3", 2, `,"accountId":"other"`)
+	expect("a newer delete of the stream's other account", deadLetter(topic.event("c5", 1, "")), replay.Replayed)
+	topic.produce(0, "c5", []byte(`{"op":"delete","streamId":"st-1","contact":{"id":"c5"},"accountId":"other"}`))
 	expect("a newer update with the id in other case", deadLetter(topic.event("6964af60450340957c61a2b3", 1, "")), replay.Superseded)
 	topic.event("6964AF60450340957C61A2B3", 2, "")
 	expect("a newer tombstone with the id in other case", deadLetter(topic.event("6964af60450340957c61a2b4", 1, "")), replay.Superseded)
