@@ -19,7 +19,7 @@ type DeadLetter struct {
 	sources []source
 	charge  int64
 	key     contactKey
-	applied *version // of a state that the API may have applied; else nil
+	applied *remembered // a state that the API may have applied; else nil
 }
 
 // outbox is what leaves the window: the positions of events that have ended, and dead
@@ -146,7 +146,7 @@ func (o *outbox) acked(letters []*DeadLetter) {
 			o.staleInFlight--
 		}
 		if d.applied != nil && live(d.sources) {
-			o.seen.written(d.key, *d.applied, d.sources[0].claim.Generation)
+			o.seen.written(d.key, *d.applied)
 		}
 		for _, s := range d.sources {
 			o.end(s, metrics.SetAside)

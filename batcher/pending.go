@@ -282,11 +282,10 @@ func (p *pending) deadLetter(now time.Time, c *contact, reason contactsync.Reaso
 // setAside makes a dead letter of a contact's present state and of every event behind
 // it. The contact itself is left to the caller.
 func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason, why said, status int) {
-	var applied *version
+	var applied *remembered
 	if c.maybeApplied && live(c.sources) { // whatever the API says now: nothing older may come after it
-		p.seen.noteUnwritten(c.key(), c.version)
-		v := c.version
-		applied = &v
+		r := p.seen.noteUnwritten(c.key(), c.version, c.sources[0].claim.Generation)
+		applied = &r
 	}
 	record := c.record
 	if c.merged {

@@ -63,7 +63,7 @@ type seen struct {
 	// unwritten is the same of states that may have been applied and became dead letters,
 	// until Kafka has these: they are forgotten with the generation, because its events are
 	// read again.
-	unwritten map[contactKey]version
+	unwritten map[contactKey]remembered
 	forgot    map[contactsync.TopicPartition]int64 // by partition, over all generations: the highest offset of what was forgotten
 }
 
@@ -76,12 +76,11 @@ type remembered struct {
 	// request is the one by which the API has accepted this state, see history; 0 where it ended
 	// otherwise.
 	request uint32
-	again   int64 // offset of a tombstone that was read again, the last one; -1 for none
 }
 
 // newSeen remembers at most so many contacts.
 func newSeen(most int) seen {
-	s := seen{unwritten: map[contactKey]version{}, forgot: map[contactsync.TopicPartition]int64{}}
+	s := seen{unwritten: map[contactKey]remembered{}, forgot: map[contactsync.TopicPartition]int64{}}
 	if most > 0 {
 		s.known, _ = simplelru.NewLRU(most, func(_ contactKey, v remembered) {
 			p := v.Origin.TopicPartition
@@ -95,8 +94,8 @@ func (s *seen) find(key contactKey) (version, bool) {
 	if s.known == nil {
 		return version{}, false
 	}
-	if v, ok := s.unwritten[key]; ok {
-		return v, true
+	if r, ok := s.unwritten[key]; ok {
+		return r.version, true
 	}
 	known, ok := s.known.Get(key)
 	return known.version, ok
@@ -106,28 +105,23 @@ func (s *seen) find(key contactKey) (version, bool) {
 // not behind another one in the log, where that is read again: then that one is of a new contact, and
 // may count from the beginning.
 func (s *seen) deletedSince(key contactKey, v version) bool {
-	if _, ok := s.unwritten[key]; ok {
-		return false
+	known, ok := s.unwritten[key]
+	if !ok {
+		known, _ = s.known.Peek(key)
 	}
-	known, _ := s.known.Peek(key)
 	for _, tombstone := range key.tombstones() {
 		gone, ok := s.known.Peek(tombstone)
-		if !ok {
-			continue
-		}
-		elsewhere := gone.Origin.TopicPartition != v.Origin.TopicPartition
-		if gone.noted > known.noted && (elsewhere || gone.read < v.read) {
-			return true
-		}
-		if gone.Origin.TopicPartition == known.Origin.TopicPartition && gone.again > known.read && (elsewhere || gone.again < v.read) {
-			return true
-		}
-		// The newest may have been read again before an older one was, for the sake of another stream.
-		if gone.Origin.TopicPartition == known.Origin.TopicPartition && gone.again >= 0 && gone.read > known.read && !elsewhere && gone.read < v.read {
+		if ok && gone.after(known) && (gone.Origin.TopicPartition != v.Origin.TopicPartition || gone.read < v.read) {
 			return true
 		}
 	}
 	return false
+}
+
+// after reports whether a tombstone came after a state: as they were noted, or in the log, where the state was
+// noted later than it was read.
+func (r remembered) after(known remembered) bool {
+	return r.noted > known.noted || r.Origin.TopicPartition == known.Origin.TopicPartition && r.read > known.read
 }
 
 // note remembers an accepted state.
@@ -140,7 +134,7 @@ func (s *seen) note(key contactKey, v version) {
 		sent = known.sent
 	}
 	s.noted++
-	s.known.Add(key, remembered{v, s.noted, sent, 0, -1})
+	s.known.Add(key, remembered{v, s.noted, sent, 0})
 }
 
 // noteTombstone remembers a tombstone. One that is read again came before what was noted since in
@@ -157,7 +151,7 @@ func (s *seen) noteTombstone(key contactKey, v version, again bool) {
 	if gone.Origin.TopicPartition != v.Origin.TopicPartition || gone.read < v.read {
 		gone.version = v
 	}
-	gone.sent, gone.again = -1, v.read
+	gone.sent = -1
 	s.known.Add(key, gone)
 }
 
@@ -167,7 +161,7 @@ func (s *seen) noteSent(key contactKey, v version, generation int32, request uin
 		return
 	}
 	s.noted++
-	s.known.Add(key, remembered{v, s.noted, generation, request, -1})
+	s.known.Add(key, remembered{v, s.noted, generation, request})
 }
 
 // sentOlder reports whether the API has accepted, or may have, a state of an event's contact since that
@@ -189,20 +183,26 @@ func (s *seen) sentOlder(ev *event.Event, first int64) bool {
 	return ok && known.sent == ev.Record.Generation && known.Origin.TopicPartition == ev.Record.TopicPartition && known.read < ev.Record.Offset
 }
 
-// noteUnwritten remembers the state of a dead letter until it is written, or forgotten.
-func (s *seen) noteUnwritten(key contactKey, v version) {
+// noteUnwritten remembers the state of a dead letter until it is written, or forgotten. It may have been applied in a generation.
+func (s *seen) noteUnwritten(key contactKey, v version, generation int32) remembered {
+	s.noted++
+	r := remembered{v, s.noted, generation, 0}
 	if s.known != nil {
-		s.unwritten[key] = v
+		s.unwritten[key] = r
 	}
+	return r
 }
 
-// written remembers the state of a dead letter for good. It may have been applied in a generation.
-func (s *seen) written(key contactKey, v version, generation int32) {
-	if s.unwritten[key] == v {
+// written remembers the state of a dead letter for good, unless something was noted of its contact since.
+func (s *seen) written(key contactKey, r remembered) {
+	if s.known == nil {
+		return
+	}
+	if s.unwritten[key] == r {
 		delete(s.unwritten, key)
 	}
-	if s.newer(key, v) {
-		s.noteSent(key, v, generation, 0)
+	if known, ok := s.known.Peek(key); !ok || known.noted < r.noted {
+		s.known.Add(key, r)
 	}
 }
 

@@ -252,6 +252,60 @@ func TestBatcher_RecreatedAfterATombstone(t *testing.T) {
 	}
 }
 
+// A state that may have been applied became a dead letter, and a tombstone came: a new contact counts from the
+// beginning, whether Kafka has the dead letter by then or not, and goes on to count when Kafka has it.
+func TestWindow_RecreatedBeforeTheDeadLetterIsWritten(t *testing.T) {
+	t.Parallel()
+	for _, named := range []string{"c", "/c"} {
+		for written := range 3 { // after so many of the events
+			w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
+			w.before("c", contactsync.Open, numbered(9))
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+			w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
+			letters := w.TakeDeadLetters()
+			if len(letters) != 1 {
+				t.Fatalf("%d dead letters", len(letters))
+			}
+			write := func(after int) {
+				if after == written {
+					w.DeadLettersAcked(w.now, letters)
+				}
+			}
+			w.before(named, contactsync.Open, func(ev *event.Event) { ev.Kind, ev.Contact.Account = event.Tombstone, "" })
+			write(0)
+			w.before("c", contactsync.Open, numbered(2))
+			write(1)
+			f := w.send()
+			w.settle(f, allDelivered(f.Batch))
+			write(2)
+			w.before("c", contactsync.Open, numbered(1))
+			w.wantEnded(0, 1, 2, 3)
+			if n := testutil.ToFloat64(w.m.skippedStale); n != 1 {
+				t.Errorf("after a tombstone of %s, written %d: %v stale, want what is older than the new contact", named, written, n)
+			}
+		}
+	}
+}
+
+// Where a tombstone is of another partition than what is known of its contact, the order counts in which they became known.
+func TestSeen_ATombstoneOfAnotherPartition(t *testing.T) {
+	t.Parallel()
+	at := func(partition int32, offset int64) (v version) {
+		v.Origin.TopicPartition, v.read = contactsync.TopicPartition{Topic: "contacts", Partition: partition}, offset
+		return v
+	}
+	s, key := newSeen(10), contactKey{streamKey{"a", "st"}, "x"}
+	s.note(key, at(1, 50))
+	s.noteTombstone(contactKey{id: "x"}, at(2, 5), false)
+	if !s.deletedSince(key, at(2, 6)) {
+		t.Error("a contact that comes after the tombstone is none that is new")
+	}
+	s.note(key, at(1, 3))
+	if s.deletedSince(key, at(2, 6)) {
+		t.Error("the tombstone came after what was accepted since")
+	}
+}
+
 // What is forgotten of a replay counts by where it was read, not by where it stood.
 func TestBatcher_OlderReplayAfterANewerOneThatIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -22,6 +22,7 @@ type simModel struct {
 	gone   map[simKey]simOrder // the newest tombstones, by id alone too
 	drain  bool
 	turns  int  // given so far
+	noted  int  // states that became known so far
 	doubt  bool // see simPlan
 
 	ids      []string // of all contacts
@@ -29,7 +30,7 @@ type simModel struct {
 	byName   map[string]*simStream
 	accounts []*simAccount
 
-	unwritten map[simKey]simOrder        // of dead letters that Kafka does not have yet, and that may have been applied
+	unwritten map[simKey]*simLetter      // of dead letters that Kafka does not have yet, and that may have been applied
 	late      map[simKey]time.Time       // until when requests of contacts may be applied that a delete has removed
 	ended     map[contactsync.Ended]bool // to come out of the Window
 	letters   []*simLetter               // not acknowledged
@@ -124,7 +125,7 @@ type simLetter struct {
 
 func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 	m := &simModel{
-		cfg: cfg, now: w.now, doubt: w.plan.doubt, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, unwritten: map[simKey]simOrder{}, late: map[simKey]time.Time{}, seen: map[simKey]simOrder{}, gone: map[simKey]simOrder{},
+		cfg: cfg, now: w.now, doubt: w.plan.doubt, cells: map[simKey]*simCell{}, claims: map[contactsync.Claim]*simClaim{}, unwritten: map[simKey]*simLetter{}, late: map[simKey]time.Time{}, seen: map[simKey]simOrder{}, gone: map[simKey]simOrder{},
 		ids: w.ids, byName: map[string]*simStream{}, ended: map[contactsync.Ended]bool{}, count: map[string]float64{},
 	}
 	for i := range w.plan.accounts {
@@ -221,16 +222,29 @@ func (m *simModel) tombstone(r simRead, again bool) {
 	if m.cfg.RememberContacts > 0 && !behind {
 		m.gone[e.key] = order
 	}
-	for k, known := range m.seen { // what comes after it is a new contact
-		if again && (known.origin.TopicPartition != e.record.TopicPartition || known.origin.Offset > e.record.Offset) {
-			continue // it came before
+	if !again {
+		m.noted++
+	}
+	deleted := func(k simKey, known simOrder) simOrder { // what comes after it is a new contact
+		same := known.read.TopicPartition == e.record.TopicPartition
+		if k != e.key && (e.key.stream != "" || k.id != e.key.id) || again && (!same || known.read.Offset > e.record.Offset) {
+			return known // it is of another one, or came before
 		}
-		if k == e.key || e.key.stream == "" && k.id == e.key.id {
-			order.before = known.before
-			if !known.deleted {
-				order.before = &known
-			}
-			m.seen[k] = order
+		order.before, order.noted = known.before, known.noted
+		if !known.deleted {
+			order.before = &known
+		}
+		if !again {
+			order.noted = m.noted
+		}
+		return order
+	}
+	for k, known := range m.seen {
+		m.seen[k] = deleted(k, known)
+	}
+	for _, l := range m.letters {
+		if l.maybe && !l.dead {
+			l.order = deleted(l.event.key, l.order)
 		}
 	}
 }
@@ -355,13 +369,15 @@ func (m *simModel) letterOf(c *simCell, reason contactsync.Reason, status int) {
 	if c.dead {
 		m.count["late"]++
 	} else {
-		if c.maybe && m.cfg.RememberContacts > 0 {
-			m.unwritten[c.key] = c.order
-		}
-		m.letter(&simLetter{
+		m.noted++
+		l := &simLetter{
 			row: true, maybe: c.maybe, order: c.order, reads: c.events, event: c.newest(), body: c.body, reason: reason, status: status,
 			attempts: c.sends, first: c.firstFail,
-		})
+		}
+		if l.order.noted = m.noted; c.maybe && m.cfg.RememberContacts > 0 {
+			m.unwritten[c.key] = l
+		}
+		m.letter(l)
 	}
 	m.replace(c)
 }
@@ -375,15 +391,11 @@ func (m *simModel) acked(l *simLetter) {
 	m.letters = slices.DeleteFunc(m.letters, func(o *simLetter) bool { return o == l })
 	if !l.dead {
 		if k := l.event.key; l.maybe {
-			if m.unwritten[k] == l.order {
+			if m.unwritten[k] == l {
 				delete(m.unwritten, k)
 			}
-			known, ok := m.unwritten[k]
-			if !ok {
-				known, ok = m.seen[k]
-			}
-			if !ok || !l.order.older(known) && !l.order.deletedBehind(known) {
-				m.remember(k, l.order)
+			if known, ok := m.seen[k]; m.cfg.RememberContacts > 0 && (!ok || known.noted < l.order.noted) {
+				m.seen[k] = l.order
 			}
 		}
 		m.end("dead_letter", l.reads...)

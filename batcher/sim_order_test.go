@@ -16,6 +16,7 @@ type simOrder struct {
 	replayed bool
 	deleted  bool // by a tombstone, which is at origin
 
+	noted  int       // when it became known: the order among what became known
 	before *simOrder // what was known of the contact that the tombstone has deleted
 }
 
@@ -38,12 +39,6 @@ func (o simOrder) older(accepted simOrder) bool {
 	return !accepted.time.Before(o.time)
 }
 
-// deletedBehind reports whether a tombstone has deleted a contact of which a newer state than this one was known, behind
-// it in the log: its dead letter, if it is written only then, says nothing of what comes after the tombstone.
-func (o simOrder) deletedBehind(gone simOrder) bool {
-	return gone.before != nil && gone.origin.TopicPartition == o.origin.TopicPartition && gone.origin.Offset > o.origin.Offset && o.older(*gone.before)
-}
-
 // fates of an event that has just been read.
 const (
 	simTaken        = "taken"
@@ -57,7 +52,9 @@ const (
 func (m *simModel) fate(e *simEvent, cl *simClaim) (must string, may []string) {
 	known, ordered := m.pendingOrder(e.key)
 	if !ordered {
-		known, ordered = m.unwritten[e.key]
+		if l := m.unwritten[e.key]; l != nil {
+			known, ordered = l.order, true
+		}
 	}
 	if !ordered {
 		known, ordered = m.seen[e.key]
@@ -84,6 +81,11 @@ func (m *simModel) fate(e *simEvent, cl *simClaim) (must string, may []string) {
 	if ordered && known.deleted && known.origin.TopicPartition == e.record.TopicPartition && known.origin.Offset > e.record.Offset {
 		may = append(may, simTaken, simStale) // it is read again, and was deleted behind that: what was known before counts
 	}
+	for _, k := range []simKey{e.key, {"", e.key.id}} {
+		if last := m.gone[k].origin; last.TopicPartition == e.record.TopicPartition && last.Offset > e.record.Offset {
+			may = append(may, simTaken, simStale) // likewise, and by another one in front of it perhaps
+		}
+	}
 	if may != nil && deleted { // the tombstone may be forgotten, and what it deleted not
 		may = append(may, simStale)
 	}
@@ -102,7 +104,8 @@ func (m *simModel) pendingOrder(k simKey) (simOrder, bool) {
 }
 
 func (m *simModel) remember(k simKey, o simOrder) {
-	if m.cfg.RememberContacts > 0 {
+	if m.noted++; m.cfg.RememberContacts > 0 {
+		o.noted = m.noted
 		m.seen[k] = o
 	}
 }
