@@ -98,6 +98,7 @@ type accountHealth struct {
 	size        requestSize
 	answered    lastMinute
 	deadLetters lastMinute // of the refused ones those that became dead letters
+	silent      int        // rows that would have been refused without a word of any answer about them, since a row was accepted
 
 	suspectsPassed int       // alone, since one failed
 	acquitted      time.Time // when it was seen last that the rows had not been the cause

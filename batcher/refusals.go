@@ -46,11 +46,15 @@ const holdGrace = time.Minute
 // most dead_letter_max_per_minute, or the refused rows of the stream at most
 // dead_letter_max_ratio of those answered in that minute. Beyond both the cause is more
 // likely in the API than in the rows (I6).
-// About the stream as a whole are refusals that all of its rows get alike: then none of them may.
+// About the stream as a whole are refusals that all of its rows get alike: then none of them may. Nor may any of a stream on
+// hold while nothing of its account is accepted: one that was would show that the API takes some.
 func (h *health) withinBudget(now time.Time, st *stream, t tally, about bool) bool {
 	st.health.answered.add(now, t)
 	account := &st.account.health
 	account.answered.add(now, t)
+	if t.accepted > 0 {
+		st.account.delivered, account.silent = now, 0
+	}
 	on := st.health.hold
 	trying := st.health.onHold(holdRejecting)
 	if trying {
@@ -60,7 +64,7 @@ func (h *health) withinBudget(now time.Time, st *stream, t tally, about bool) bo
 	switch {
 	case t.refused == 0:
 		return true
-	case about, trying && on.whole:
+	case about, trying && (on.whole || !st.account.delivered.After(on.since)):
 		return false
 	}
 	minute := st.health.answered.at(now)

@@ -88,20 +88,23 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 func TestBatcher_RejectingHoldCountsItsDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
-		refuse := rejects(func(string) bool { return true })
+		refuse := rejects(func(id string) bool { return id != "good" })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(50 * time.Millisecond)
 			return refuse(ctx, n, b)
 		}
 		s.add(names(0, 40)...)
-		for s.at(time.Second); len(s.ended) < 40; s.at(time.Since(s.start) + 90*time.Millisecond) {
+		for s.at(time.Second); len(s.ended) < 41; s.at(time.Since(s.start) + 90*time.Millisecond) {
+			if len(s.calls) == 1 {
+				s.add("other/good")
+			}
 			st := s.b.Status()
 			if len(st.Holds) == 1 && st.Holds[0].NextProbe.Before(time.Now().Add(-time.Second)) {
 				t.Fatalf("after %v: the next probe was at %v", time.Since(s.start), st.Holds[0].NextProbe)
 			}
 		}
 		s.at(time.Since(s.start) + time.Hour)
-		probes := len(s.calls) - 1 // all but the request that began it
+		probes := len(s.calls) - 2 // all but the request that began it, and the other stream's
 		for _, want := range []string{"dead_letters=40", fmt.Sprintf("probes_refused=%d ", probes)} {
 			if !strings.Contains(s.log.String(), want) {
 				t.Errorf("the log lacks %q:\n%s", want, &s.log)
@@ -118,8 +121,10 @@ func TestBatcher_RejectingHoldCountsItsDeadLetters(t *testing.T) {
 func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
-		s.answer = rejects(func(string) bool { return true })
+		s.answer = rejects(func(id string) bool { return id != "good" })
 		s.add(names(0, 40)...)
+		s.at(time.Minute)
+		s.add("other/good")
 		s.at(3 * time.Minute)
 		if len(s.deadLetters) == 0 || s.held("rejecting") != 1 {
 			t.Fatalf("%d dead letters, %v streams on hold", len(s.deadLetters), s.held("rejecting"))
@@ -136,6 +141,29 @@ func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
 			t.Errorf("the hold of another kind has the numbers of the first:\n%s", &s.log)
 		}
 	})
+}
+
+// Answers that say nothing of any row, whatever the row, are no fault of the rows: none is given up for them. Of two
+// contacts that cannot be told from their fault.
+func TestBatcher_AnswersThatSayNothingMakeNoDeadLetters(t *testing.T) {
+	for contacts, want := range map[int]int{1: 1, 2: 2, 3: 0, 40: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newHarness(t, nil)
+			s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result {
+				return contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: make([]contactsync.Outcome, len(b.Rows))}
+			}
+			s.add(names(0, contacts)...)
+			s.at(2 * time.Hour)
+			if len(s.deadLetters) != want || want == 0 && s.held("rejecting") != 1 {
+				t.Errorf("%d contacts: %d dead letters, want %d; %v streams on hold", contacts, len(s.deadLetters), want, s.held("rejecting"))
+			}
+			s.answer = func(_ context.Context, _ int, b contactsync.Batch) contactsync.Result { return allDelivered(b) }
+			s.at(3 * time.Hour)
+			if len(s.ended) != contacts || s.held("rejecting") != 0 {
+				t.Errorf("%d of %d contacts ended, %v streams on hold", len(s.ended), contacts, s.held("rejecting"))
+			}
+		})
+	}
 }
 
 // A stream of which everything is bad gets rid of it at the pace of the budget,
@@ -225,7 +253,7 @@ func TestBatcher_EndOfRejectionsIsLogged(t *testing.T) {
 func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio, c.Linger = 0, 0, 0 })
-		refuse := rejects(func(string) bool { return true })
+		refuse := rejects(func(id string) bool { return id != "good" })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
 			return refuse(ctx, n, b)
@@ -244,7 +272,7 @@ func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 func TestBatcher_DeletedRowsCostNoDeadLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 2, 0 })
-		refuse := rejects(func(string) bool { return true })
+		refuse := rejects(func(id string) bool { return id != "good" })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
 			return refuse(ctx, n, b)
@@ -312,7 +340,8 @@ func TestHealth_DeadLetterBudget(t *testing.T) {
 		{"refusals that were kept use nothing up", []tally{{refused: 6}}, 0, tally{refused: 5}, 0, true},
 		{"on hold, in its first minute", nil, 0, tally{refused: 1}, holdGrace - 1, false},
 		{"on hold, in its first minute, mostly accepted", []tally{{accepted: 1}}, 0, tally{refused: 1}, holdGrace - 1, true},
-		{"on hold, later", nil, 0, tally{refused: 1}, holdGrace, true},
+		{"on hold, and nothing is accepted", nil, 0, tally{refused: 1}, 2 * holdGrace, false},
+		{"on hold, later", []tally{{accepted: 1}, {refused: 1}}, 0, tally{refused: 1}, holdGrace, true},
 		{"on hold, later, beyond the number", nil, 5, tally{refused: 1}, holdGrace, false},
 	} {
 		w := newTestWindow(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0.5 })

@@ -74,7 +74,7 @@ func TestWindow_TheSearchForBadRowsCostsLittleAtAnyRate(t *testing.T) {
 // Where bad rows have become rare, the search for one is by halves again.
 func TestWindow_TheSearchForgetsTheRateOfBadRows(t *testing.T) {
 	t.Parallel()
-	l, rnd := newLifetime(t, 1, nil), rand.New(rand.NewPCG(1, 2))
+	l, rnd := newLifetime(t, 1, func(c *Config) { c.DeadLetterMaxRatio = 1 }), rand.New(rand.NewPCG(1, 2))
 	l.answer, l.budget = refusesBad, time.Second
 	l.addRows(rnd, "s0", 300, 0.5)
 	l.done()

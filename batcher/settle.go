@@ -71,7 +71,7 @@ func (s *settlement) each() {
 		}
 	}
 	// As a whole: of a thousand refusals not even the first becomes a dead letter.
-	retain := !s.health.withinBudget(s.now, s.stream, t, about)
+	retain := !s.health.withinBudget(s.now, s.stream, t, about || s.silent(outcomes[:len(rows)], t.refused))
 
 	var open, onceMore []*contact
 	for i, c := range rows {
@@ -79,7 +79,6 @@ func (s *settlement) each() {
 		c.maybeApplied = c.maybeApplied || d.maybeApplied
 		switch d.action {
 		case rowDelivered:
-			s.stream.account.delivered = s.now
 			s.pending.deliver(c)
 		case rowRefused:
 			s.refuse(c, d.reason, said{outcomes[i].Reason, outcomes[i].Text}, retain)
@@ -123,6 +122,18 @@ func (s *settlement) cutShort(outcomes []contactsync.Outcome) bool {
 	settled := func(o contactsync.Outcome) bool { return !unresolved(o) }
 	return first > 0 && !slices.ContainsFunc(outcomes[first:], settled) && !slices.ContainsFunc(outcomes, contradicted) &&
 		s.stream.account.health.size.unproven(int64(len(outcomes)), s.request.bytes)
+}
+
+// silent reports whether an answer says nothing of any row, three or more would be refused for such answers, and nothing
+// of the account was accepted since the first of them about these: it is not the rows then.
+func (s *settlement) silent(outcomes []contactsync.Outcome, refused int) bool {
+	told := func(o contactsync.Outcome) bool { return !unresolved(o) }
+	account := s.stream.account
+	if slices.ContainsFunc(outcomes, told) || account.delivered.After(s.request.rows[0].firstFail) {
+		return false
+	}
+	account.health.silent += refused
+	return account.health.silent >= aloneAlike
 }
 
 func delivered(o contactsync.Outcome) bool { return o.Verdict == contactsync.Delivered }
@@ -276,7 +287,7 @@ func (s *settlement) endApplied() {
 		return
 	}
 	s.health.withinBudget(s.now, s.stream, tally{accepted: n}, false)
-	s.stream.account.delivered, s.stream.health.settled = s.now, s.now
+	s.stream.health.settled = s.now
 	s.stream.health.accepts += n
 	s.stream.health.bad.add(n, 0)
 	s.health.resetBackoff(s.stream)

@@ -41,6 +41,7 @@ func outageKinds() []outageKind {
 		{name: "503 with HTML for everything", lasts: half, rule: answer(stub.Answer{Status: 503, Body: stub.HTML})},
 		{name: "403 with HTML for everything", lasts: half, rule: answer(html)},
 		{name: "401 for everything", lasts: half, rule: answer(stub.Answer{Status: 401})},
+		{name: "200 that names no row for everything", lasts: half, rule: answer(stub.Answer{Text: `{"successfulRecords":[],"failedRecords":[]}`, Apply: new(bool)})},
 		{name: "refused connections", lasts: half},
 		{name: "resets", lasts: half, rule: answer(stub.Answer{Fault: stub.Reset})},
 		{name: "time-outs", lasts: half, rule: answer(stub.Answer{Fault: stub.NoAnswer})},
