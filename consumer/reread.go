@@ -113,7 +113,7 @@ func (a *rereading) failed(ctx context.Context, err error) {
 	if now := time.Now(); kafka.Cause(err) == kafka.CauseDecode && now.Sub(a.told) >= tellEvery {
 		level, a.told = slog.LevelError, now
 	}
-	a.f.c.deps.Log.Log(ctx, level, "events of streams on hold could not be read again, and what is behind them waits; retried", "topic", a.f.claim.Topic, "partition", a.f.claim.Partition, "offset", a.next, "err", err,
+	a.f.c.deps.Log.Log(ctx, level, "events of streams on hold, or of contacts that are refused alone, could not be read again, and what is behind them waits; retried", "topic", a.f.claim.Topic, "partition", a.f.claim.Partition, "offset", a.next, "err", err,
 		"hint", "where a batch stays unreadable, restart this replica: the partition halts at the batch then, and contactsync set-aside gives it up")
 }
 
@@ -169,7 +169,7 @@ func (a *rereading) lose(ctx context.Context, end int64) bool {
 	lost := a.f.tracker.Gone(a.next, first)
 	if lost > 0 {
 		a.f.c.deps.Metrics.OffsetsLost.WithLabelValues(string(belowLogStart)).Add(float64(lost))
-		a.f.c.deps.Log.Error("events of streams on hold were deleted in Kafka before they could be read again: they are lost", "topic", a.f.claim.Topic, "partition", a.f.claim.Partition,
+		a.f.c.deps.Log.Error("events of streams on hold, or of contacts that are refused alone, were deleted in Kafka before they could be read again: they are lost", "topic", a.f.claim.Topic, "partition", a.f.claim.Partition,
 			"from", a.next, "first", b.First, "lost", lost, "hint", "keep the retention of the topic above the longest hold")
 	}
 	a.gone += lost

@@ -23,7 +23,7 @@ type explainOptions struct {
 	environ   []string
 	asked     replica
 	addresses []string
-	asJSON    bool
+	output    string
 
 	topics  bool
 	since   string
@@ -67,11 +67,11 @@ nothing.`,
 	o.asked.ways(cmd)
 	f := cmd.Flags()
 	f.StringArrayVar(&o.addresses, "admin", nil, "a replica's admin port as host:port, or as https://host:port; may be repeated; admin.listen of the settings where there is none")
-	f.BoolVar(&o.asJSON, "json", false, "print one JSON object")
+	f.StringVarP(&o.output, "output", "o", "text", "text, or json: one object")
 	f.BoolVar(&o.topics, "topics", false, "read the topics, whatever the replicas know")
 	f.StringVar(&o.since, "since", "", "of the topics, only records from this time on: RFC 3339, or how long ago, like 2h")
 	f.Int64Var(&o.records, "records", 1_000_000, "of each topic, only so many of the newest records; 0: all")
-	f.IntVar(&o.events, "events", 20, "only so many of the contact's newest events, in each partition")
+	f.IntVar(&o.events, "events", 20, "only so many of the contact's newest events, in each partition; those that are not completed are shown besides")
 	f.StringVar(&o.key, "key", "", "the key of the contact's records, where it is one text: only the partition is read that it leads to")
 	return cmd
 }
@@ -82,6 +82,9 @@ func (o *explainOptions) run(cmd *cobra.Command, stream, contact string) error {
 	var err error
 	if within.Since, err = when("--since", o.since, now); err != nil {
 		return err
+	}
+	if o.output != "text" && o.output != "json" {
+		return usage("--output %q is unknown: text or json", o.output)
 	}
 	if o.events < 1 || o.records < 0 {
 		return usage("--events must be at least 1, and --records at least 0")
@@ -103,7 +106,7 @@ func (o *explainOptions) run(cmd *cobra.Command, stream, contact string) error {
 		}
 	}
 	out := cmd.OutOrStdout()
-	if o.asJSON {
+	if o.output == "json" {
 		return errors.Join(err, printJSON(out, story))
 	}
 	_, failed := io.WriteString(out, explainText(story, contactsync.Commands{Settings: o.asked.file}, terminal.Width(out)))

@@ -167,7 +167,7 @@ func TestExplain_AsksARunningReplica(t *testing.T) {
 		"sent ", "not committed: ",
 	}, "st-gone", "c1", "--config", file)
 	l.explained([]string{"remembers nothing of the contact; it has run since "}, "st-good", "nobody", "--config", file)
-	if text := l.explained([]string{`"state":"delivered"`, `"version":7`, `"kind":"answered"`, `"committed":true`}, "st-good", folded, "--config", file, "--json"); strings.Count(text, "\n") != 1 {
+	if text := l.explained([]string{`"state":"delivered"`, `"version":7`, `"kind":"answered"`, `"committed":true`}, "st-good", folded, "--config", file, "-o", "json"); strings.Count(text, "\n") != 1 {
 		t.Errorf("JSON in lines:\n%s", text)
 	}
 }
@@ -218,7 +218,7 @@ func TestExplain_ReadsTheTopics(t *testing.T) {
 	down("nobody", "contact nobody of stream st-good\n\nno event of the contact is known\nlooked at ")
 	l.explained([]string{"\ncontacts/1@0: update, recorded ", "\n  not completed: ask the replica that owns its partition, by --admin\n  not committed: the offset is 0\n"}, "st-gone", "c1", "--config", file)
 
-	l.explained([]string{`"state":"stale"`, `"into":"contacts/0@1"`, `"commit":7`, `"offsets_read":8`}, "st-good", folded, "--config", file, "--json")
+	l.explained([]string{`"state":"stale"`, `"into":"contacts/0@1"`, `"commit":7`, `"offsets_read":8`}, "st-good", folded, "--config", file, "-o", "json")
 	l.explained([]string{"looked at 4 records of contacts, in 2 of 2 partitions: 4 of 8 offsets", "(--records, --since, --key)"}, "st-good", "nobody", "--config", file, "--records", "7")
 	l.explained([]string{"looked at 0 records of contacts", ": 0 of 8 offsets;"}, "st-good", folded, "--config", file, "--since", "1ns")
 	l.explained([]string{"contacts/0@2: update", "2 older events of the contact are not shown (--events)"}, "st-good", folded, "--config", file, "--events", "1")

@@ -287,7 +287,7 @@ func (l *leakLab) commands() {
 		{"status", "-o", "json"},
 		{"explain", "unauthorized", "c0"},
 		{"explain", "refused-200", "c0", "--topics"},
-		{"explain", "bad-request", "c1", "--topics", "--json"},
+		{"explain", "bad-request", "c1", "--topics", "-o", "json"},
 	} {
 		var out, errs strings.Builder
 		full := append(slices.Clone(args), "--config", file)

@@ -104,7 +104,7 @@ func statusText(before, now *app.Status, width int) string {
 	flow("calls", calls(before, "", ""), calls(now, "", ""))
 	t.end(0)
 
-	t = newTable(&b, "ACCOUNT", "STATE", "FOR", "SHARE", "DELIVERY", "RETRY", "ISOLATION", "PROBE")
+	t = newTable(&b, "ACCOUNT", "STATE", "ENDS IN", "SHARE", "DELIVERY", "RETRY", "ISOLATION", "PROBE")
 	accounts := slices.Sorted(maps.Keys(now.Gates))
 	for _, account := range accounts[:min(len(accounts), statusLists)] {
 		g := now.Gates[account]
@@ -134,7 +134,7 @@ func statusText(before, now *app.Status, width int) string {
 	}
 	t.end(len(partitions) - statusLists)
 
-	t = newTable(&b, "STREAM", "ACCOUNT", "CONTACTS", "OLDEST", "WAITS FOR", "FOR")
+	t = newTable(&b, "STREAM", "ACCOUNT", "CONTACTS", "OLDEST", "WAITS FOR", "ENDS IN")
 	for _, st := range now.Window.Busiest[:min(len(now.Window.Busiest), statusLists)] {
 		t.row(clean(st.Stream), clean(st.Account), fmt.Sprint(st.Contacts), since(now, st.Oldest), st.WaitsFor, until(now, st.Until))
 	}

@@ -75,7 +75,7 @@ func TestStory_IsInTheOrderOfTheLog(t *testing.T) {
 	}
 }
 
-// docs/explain.md names every field of --json that a replica's answer does not have, and every state.
+// docs/explain.md names every field of -o json that a replica's answer does not have, and every state.
 func TestStory_IsDocumented(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/explain.md")
