@@ -313,7 +313,7 @@ func (h *health) failing(now time.Time, req *Request, r contactsync.Result) {
 	}
 	s.unproven = s.unproven || req.stream.account.health.size.unproven(int64(rows), req.bytes)
 	s.besideOthers = s.besideOthers || req.stream.account.strangers.answered.After(s.failingSince)
-	halves := mayBeRows(r) && s.failures > 0 && !s.backoff.After(now) && (s.besideOthers || r.Kind != contactsync.Throttled)
+	halves := mayBeRows(r) && s.failures > 0 && !s.backoff.After(now)
 	s.failed = now
 	if halves && rows == 1 {
 		s.singles++

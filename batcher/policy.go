@@ -185,8 +185,8 @@ var policy = []Decision{
 		rows: keepRows, rowsAnswered: true, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{
-		Kind: contactsync.Throttled, When: "otherwise", Then: thenThrottled + "; where the same stream is throttled again and others were answered in between, it waits, and not the account, and the rows that are throttled again and again are tried apart",
-		rows: keepRows, suspects: true, backOff: true, failure: true, outage: true, level: slog.LevelWarn,
+		Kind: contactsync.Throttled, When: "otherwise", Then: thenThrottled,
+		rows: keepRows, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{
 		Kind: contactsync.Unavailable, When: whenTrial, Then: thenTrial, match: isTrial,

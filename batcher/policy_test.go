@@ -58,7 +58,7 @@ func TestPolicy_Requests(t *testing.T) {
 		{
 			"throttled",
 			answer{kind: contactsync.Throttled},
-			Decision{rows: keepRows, suspects: true, backOff: true, failure: true, outage: true, level: slog.LevelWarn},
+			Decision{rows: keepRows, failure: true, outage: true, level: slog.LevelWarn},
 		},
 		{
 			"throttled in part",

@@ -114,7 +114,7 @@ func (s *simRun) answer(q *simRequest) contactsync.Result {
 		r.MayBeRows = r.Status != 0
 		return r
 	case simThrottling:
-		r := contactsync.Result{Kind: contactsync.Throttled, Status: s.status(429)}
+		r := contactsync.Result{Kind: contactsync.Throttled, Status: 429}
 		for i := 0; s.plan.sloppy && i < len(b.Rows) && s.chance(2); i++ { // as far as the limit has let it
 			s.apply(q, b.Rows[i])
 			r.Rows = append(r.Rows, contactsync.Outcome{Verdict: contactsync.Delivered})

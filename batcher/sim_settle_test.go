@@ -53,8 +53,6 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 			}
 			st.calm()
 			q.cells = q.cells[n:]
-		} else {
-			st.wait.begin(m.now, m.cfg, m.cfg.BackoffMax)
 		}
 		m.again(q, r)
 	case contactsync.Canceled:

@@ -1,11 +1,9 @@
 package upstream
 
 import (
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode"
 
 	"github.com/contactsync/contactsync"
 )
@@ -117,51 +115,4 @@ func TestGate_AStreamThatFailsBesideOthersDoesNotOpenTheBreaker(t *testing.T) {
 			t.Errorf("nothing is answered any more: state is %+v", s)
 		}
 	})
-}
-
-// A stream that is throttled again while others, which were not, are answered says nothing of the account's limit. Where those were
-// throttled as well, or nothing is answered, it does.
-func TestGate_AStreamThatIsThrottledBesideOthersWaitsAlone(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		results string // of requests, each after the last wait: a letter is a stream, in upper case it is throttled
-		want    int    // waits of the account
-	}{
-		"once":                                {"aB", 1},
-		"again, beside others":                {"aBaBaB", 1},
-		"again, with some answers of its own": {"aBabBaB", 1},
-		"again, and nothing else":             {"aBBB", 3},
-		"again, as its own answers are all":   {"aBbBbB", 3},
-		"all of them in turn":                 {"aBAbaBAbaBA", 6},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			synctest.Test(t, func(t *testing.T) {
-				gates, _ := newTestGates(1, 1000)
-				waits := 0
-				for _, r := range tt.results {
-					report, again := gates[0].Admit(time.Now(), strings.ToLower(string(r)), false)
-					for report == nil {
-						if time.Until(again) > 10*time.Second {
-							waits++
-						}
-						time.Sleep(time.Until(again))
-						report, again = gates[0].Admit(time.Now(), strings.ToLower(string(r)), false)
-					}
-					time.Sleep(time.Millisecond)
-					if unicode.IsUpper(r) {
-						report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429})
-					} else {
-						report(time.Now(), contactsync.Result{Kind: contactsync.Answered, Status: 200})
-					}
-				}
-				if gates[0].State(time.Now()).Name == StateThrottled {
-					waits++
-				}
-				if waits != tt.want {
-					t.Errorf("the account waits %d times, want %d", waits, tt.want)
-				}
-			})
-		})
-	}
 }

@@ -19,13 +19,7 @@ type Gate struct {
 	budget  *budget
 	meter   *meter
 	waiting int // requests that were admitted and have to be made once more
-
-	answered  time.Time            // when a request was answered of a stream that is not in throttled
-	throttled map[string]time.Time // when each stream was throttled last, if that is not long ago
 }
-
-// throttledFor is for how long it is remembered that a stream was throttled.
-const throttledFor = 10 * time.Minute
 
 // waitingTurn is when to ask again while a request that was admitted before waits for the budget.
 const waitingTurn = 10 * time.Millisecond
@@ -65,35 +59,14 @@ func (g *Gate) Admit(now time.Time, stream string, spare bool) (report func(now 
 			return
 		}
 		done(g.breaker.counted(now, stream, r))
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if !g.throttlesLocked(now, stream, r) {
+		if r.Kind != contactsync.Throttled {
 			return
 		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
 		g.budget.throttle(now, r.RetryAfter)
 		g.meter.show(now, g.budget)
 	}, time.Time{}
-}
-
-// throttlesLocked reports whether the account has to wait because of the result of a request of a stream. It has not where
-// that stream is throttled again and others, that were not for long, were answered in between: a limit of the account's would not
-// spare them. It may be one of a part of the API that the stream lies in, or something may dislike what is in the request.
-func (g *Gate) throttlesLocked(now time.Time, stream string, r contactsync.Result) bool {
-	if r.Kind != contactsync.Throttled {
-		if hostError(r) == nil && now.Sub(g.throttled[stream]) >= throttledFor {
-			g.answered = now
-			delete(g.throttled, stream)
-		}
-		return false
-	}
-	last, before := g.throttled[stream]
-	if g.throttled == nil {
-		g.throttled = map[string]time.Time{}
-	}
-	if len(g.throttled) < maxFailingStreams || before {
-		g.throttled[stream] = now
-	}
-	return !before || !g.answered.After(last)
 }
 
 // refuseLocked notes why nothing starts before again, and returns when to ask next.
