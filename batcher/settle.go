@@ -119,15 +119,13 @@ func (s *settlement) each() {
 // beginning.
 func (s *settlement) cutShort(outcomes []contactsync.Outcome) bool {
 	first := slices.IndexFunc(outcomes, unresolved)
-	settled := func(o contactsync.Outcome) bool { return !unresolved(o) }
-	return first > 0 && !slices.ContainsFunc(outcomes[first:], settled) && !slices.ContainsFunc(outcomes, contradicted) &&
+	return first > 0 && !slices.ContainsFunc(outcomes[first:], told) && !slices.ContainsFunc(outcomes, contradicted) &&
 		s.stream.account.health.size.unproven(int64(len(outcomes)), s.request.bytes)
 }
 
 // silent reports whether an answer says nothing of any row, three or more would be refused for such answers, and nothing
 // of the account was accepted since the first of them about these: it is not the rows then.
 func (s *settlement) silent(outcomes []contactsync.Outcome, refused int) bool {
-	told := func(o contactsync.Outcome) bool { return !unresolved(o) }
 	account := s.stream.account
 	if slices.ContainsFunc(outcomes, told) || account.delivered.After(s.request.rows[0].firstFail) {
 		return false
@@ -135,6 +133,9 @@ func (s *settlement) silent(outcomes []contactsync.Outcome, refused int) bool {
 	account.health.silent += refused
 	return account.health.silent >= aloneAlike
 }
+
+// told reports whether an answer says what became of a row, or contradicts itself about it.
+func told(o contactsync.Outcome) bool { return !unresolved(o) }
 
 func delivered(o contactsync.Outcome) bool { return o.Verdict == contactsync.Delivered }
 

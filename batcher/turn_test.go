@@ -60,20 +60,20 @@ func TestTurn_AStreamIsDoubtedUntilItsOtherRowsPass(t *testing.T) {
 	w := newTestWindow(t, nil)
 	failsAt := func(contactsync.Batch) contactsync.Result { return fails }
 	for _, step := range []struct {
-		add   []string
-		sends string
-		r     func(contactsync.Batch) contactsync.Result
-		after standing // of what arrives next
+		add     []string
+		sends   string
+		r       func(contactsync.Batch) contactsync.Result
+		doubted bool // afterwards
 	}{
-		{[]string{"x", "y"}, "x y", allDelivered, regular},
-		{[]string{"bad", "a"}, "bad a", failsAt, apart},
-		{[]string{"other/o"}, "o", allDelivered, apart}, // else it would be the size that failed
-		{nil, "bad a", failsAt, apart},
-		{nil, "bad", failsAt, apart},
-		{nil, "a", allDelivered, regular},
-		{[]string{"b"}, "bad b", failsAt, apart}, // from now on one of them is suspect
-		{nil, "bad", allDelivered, apart},
-		{nil, "b", allDelivered, regular},
+		{[]string{"x", "y"}, "x y", allDelivered, false},
+		{[]string{"bad", "a"}, "bad a", failsAt, true},
+		{[]string{"other/o"}, "o", allDelivered, true}, // else it would be the size that failed
+		{nil, "bad a", failsAt, true},
+		{nil, "bad", failsAt, true},
+		{nil, "a", allDelivered, false},
+		{[]string{"b"}, "bad b", failsAt, true}, // from now on one of them is suspect
+		{nil, "bad", allDelivered, true},
+		{nil, "b", allDelivered, false},
 	} {
 		w.add(step.add...)
 		f := w.send()
@@ -81,7 +81,7 @@ func TestTurn_AStreamIsDoubtedUntilItsOtherRowsPass(t *testing.T) {
 		if ids(f) != step.sends {
 			t.Fatalf("%q is sent, want %q", ids(f), step.sends)
 		}
-		if got := w.schedule.stream("st", "a").troubled(); got != (step.after == apart) {
+		if got := w.schedule.stream("st", "a").troubled(); got != step.doubted {
 			t.Errorf("after %q the stream is doubted: %v", step.sends, got)
 		}
 	}

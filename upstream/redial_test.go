@@ -21,12 +21,31 @@ import (
 // closer is an API that closes connections. hears decides about each request, before its body is read: nil
 // answers it, anything else ends the connection when it returns.
 type closer struct {
-	hears func(conn, request int) func(net.Conn, *http.Request)
+	hears    func(conn, request int) func(net.Conn, *http.Request)
+	listener net.Listener // on a real socket; see client
 
 	mu     sync.Mutex
 	bodies [][]byte // of every request that was answered
 	opened int
 	heard  int
+}
+
+// client starts the API on a real socket, and returns a client of it, without a budget, and what ends both.
+func (c *closer) client(t *testing.T) (client *testClient, end func()) {
+	t.Helper()
+	var err error
+	if c.listener, err = new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { c.serve(c.listener.Accept, &serving) })
+	requests := 0
+	client = newTestClient(t, "http://"+c.listener.Addr().String(), func(cfg *Config, _ *Deps) { cfg.Accounts[0].Budget.Requests = &requests })
+	return client, func() {
+		client.Close()
+		_ = c.listener.Close()
+		serving.Wait()
+	}
 }
 
 func (c *closer) serve(accept func() (net.Conn, error), done *sync.WaitGroup) {
@@ -133,15 +152,8 @@ func TestSend_ConnectionIsClosed(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
 			api := &closer{hears: tt.hears}
-			var serving sync.WaitGroup
-			serving.Go(func() { api.serve(listener.Accept, &serving) })
-			requests := 0
-			c := newTestClient(t, "http://"+listener.Addr().String(), func(cfg *Config, _ *Deps) { cfg.Accounts[0].Budget.Requests = &requests })
+			c, end := api.client(t)
 			gate, _ := c.Gate(testAccount)
 			b := batchOf("a")
 			var got []string
@@ -158,9 +170,7 @@ func TestSend_ConnectionIsClosed(t *testing.T) {
 					got = append(got, x)
 				}
 			}
-			c.Close()
-			_ = listener.Close()
-			serving.Wait()
+			end()
 			if !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
@@ -187,20 +197,13 @@ func TestSend_ConnectionIsClosed(t *testing.T) {
 // and no call is spent to make it again.
 func TestSend_IsolationHasAConnectionOfItsOwn(t *testing.T) {
 	t.Parallel()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	api := &closer{hears: func(conn, _ int) func(net.Conn, *http.Request) {
 		if conn == 1 {
 			return wholly
 		}
 		return nil
 	}}
-	var serving sync.WaitGroup
-	serving.Go(func() { api.serve(listener.Accept, &serving) })
-	requests := 0
-	c := newTestClient(t, "http://"+listener.Addr().String(), func(cfg *Config, _ *Deps) { cfg.Accounts[0].Budget.Requests = &requests })
+	c, end := api.client(t)
 	for i, want := range []contactsync.Kind{contactsync.Answered, contactsync.Unavailable, contactsync.Answered, contactsync.Answered} {
 		b := batchOf("a")
 		if i == 1 || i == 2 {
@@ -210,9 +213,7 @@ func TestSend_IsolationHasAConnectionOfItsOwn(t *testing.T) {
 			t.Errorf("request %d: %+v", i, got)
 		}
 	}
-	c.Close()
-	_ = listener.Close()
-	serving.Wait()
+	end()
 	if api.heard != 4 || api.opened != 3 {
 		t.Errorf("four requests were heard %d times on %d connections, want one for the ordinary ones and two for the others", api.heard, api.opened)
 	}
@@ -222,27 +223,20 @@ func TestSend_IsolationHasAConnectionOfItsOwn(t *testing.T) {
 // one may be applied.
 func TestSend_ConnectionIsClosedAndNoneIsMade(t *testing.T) {
 	t.Parallel()
-	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	api := &closer{hears: func(_, request int) func(net.Conn, *http.Request) {
+	api := &closer{}
+	api.hears = func(_, request int) func(net.Conn, *http.Request) {
 		if request == 0 {
 			return nil
 		}
-		return func(net.Conn, *http.Request) { _ = listener.Close() }
-	}}
-	var serving sync.WaitGroup
-	serving.Go(func() { api.serve(listener.Accept, &serving) })
-	requests := 0
-	c := newTestClient(t, "http://"+listener.Addr().String(), func(cfg *Config, _ *Deps) { cfg.Accounts[0].Budget.Requests = &requests })
+		return func(net.Conn, *http.Request) { _ = api.listener.Close() }
+	}
+	c, end := api.client(t)
 	for i, want := range []contactsync.Kind{contactsync.Answered, contactsync.Unavailable, contactsync.Unavailable} {
 		if got := c.Send(t.Context(), batchOf("a")); got.Kind != want || got.Ambiguous != (i == 1) || got.MayBeRows {
 			t.Errorf("request %d: %+v", i, got)
 		}
 	}
-	c.Close()
-	serving.Wait()
+	end()
 }
 
 // The second request is a call like any other: it waits for the budget, before requests that were not admitted

@@ -38,8 +38,8 @@ port by --admin-client: nobody else is shown these words.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if output != "table" && output != "json" {
-				return usage("--output %q is unknown: table or json", output)
+			if err := checkOutput(output, "table"); err != nil {
+				return err
 			}
 			path := admin.AnswersPath
 			if len(args) == 1 {

@@ -96,8 +96,8 @@ func when(flag, text string, now time.Time) (time.Time, error) {
 
 // open checks the output and reads the settings.
 func (o *dlqOptions) open(cmd *cobra.Command) (*app.DeadLetters, error) {
-	if o.output != "table" && o.output != "json" {
-		return nil, usage("--output %q is unknown: table or json", o.output)
+	if err := checkOutput(o.output, "table"); err != nil {
+		return nil, err
 	}
 	cfg, err := load(o.file, o.environ, cmd.ErrOrStderr())
 	if err != nil {

@@ -83,8 +83,8 @@ func (o *explainOptions) run(cmd *cobra.Command, stream, contact string) error {
 	if within.Since, err = when("--since", o.since, now); err != nil {
 		return err
 	}
-	if o.output != "text" && o.output != "json" {
-		return usage("--output %q is unknown: text or json", o.output)
+	if err := checkOutput(o.output, "text"); err != nil {
+		return err
 	}
 	if o.events < 1 || o.records < 0 {
 		return usage("--events must be at least 1, and --records at least 0")

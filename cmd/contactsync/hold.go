@@ -33,8 +33,8 @@ func holdListCommand(environ []string) *cobra.Command {
 		Short: "List the streams that a replica has on hold, the oldest hold first",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return usage("--output %q is unknown: table or json", output)
+			if err := checkOutput(output, "table"); err != nil {
+				return err
 			}
 			text, err := asked.ask(cmd, environ, http.MethodGet, "/status", url.Values{}, http.StatusOK)
 			if err != nil {

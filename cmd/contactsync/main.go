@@ -47,6 +47,14 @@ func usage(format string, a ...any) error {
 	return fmt.Errorf("%w: %w", errUsage, fmt.Errorf(format, a...))
 }
 
+// checkOutput refuses an --output that is neither json nor what a command prints for a person.
+func checkOutput(output, person string) error {
+	if output != person && output != "json" {
+		return usage("--output %q is unknown: %s or json", output, person)
+	}
+	return nil
+}
+
 // errReported says that the reason has been printed already.
 var errReported = errors.New("reported")
 

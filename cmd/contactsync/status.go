@@ -38,8 +38,8 @@ one every ten seconds.`,
 		Example: "  contactsync status --admin 127.0.0.1:8080\n  kubectl exec POD -- /contactsync status --config /etc/contactsync/contactsync.yaml",
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "text" && output != "json" {
-				return usage("--output %q is unknown: text or json", output)
+			if err := checkOutput(output, "text"); err != nil {
+				return err
 			}
 			ask := func() (text []byte, s app.Status, err error) {
 				if text, err = asked.ask(cmd, environ, http.MethodGet, admin.StatusPath, url.Values{}, http.StatusOK); err != nil {
