@@ -17,19 +17,19 @@ type account struct {
 	strangers   strangers
 	credentials map[string]*credential // by the app; empty for the account's own
 
-	ready      streamHeap // oldest pending event first
-	waiting    streamHeap // soonest due first
-	again      time.Time  // the gate refused until then
-	spareAgain time.Time  // and until then what can wait
-	latency    latency    // of its requests
-	busy       counter    // seconds for which all slots were busy while something was ready
-	busySince  time.Time  // zero while they are not
-	delivered  time.Time  // the last contact
-	inFlight   int        // requests
-	apart      int        // those of them that are no regular work
-	others     int        // requests of regular work since one that was none
-	ahead      int        // requests of regular work for which those that could wait have had their part already
-	newcomers  int        // requests of streams that were never accepted since one that was tried apart
+	ready      map[class]*streamHeap // those that may be sent
+	waiting    streamHeap            // those that time changes, soonest first
+	again      time.Time             // the gate refused until then
+	spareAgain time.Time             // and until then what can wait
+	latency    latency               // of its requests
+	busy       counter               // seconds for which all slots were busy while something was ready
+	busySince  time.Time             // zero while they are not
+	delivered  time.Time             // the last contact
+	inFlight   int                   // requests
+	apart      int                   // those of them that are no regular work
+	others     int                   // requests of regular work since one that was none
+	ahead      int                   // requests of regular work for which those that could wait have had their part already
+	newcomers  int                   // requests of streams that were never accepted since one that was tried apart
 }
 
 // onHold returns the credential of the account that has been on hold for longest, or nil.

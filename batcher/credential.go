@@ -84,19 +84,3 @@ func (h *health) endCredential(c *credential) {
 		}
 	})
 }
-
-// probing reports whether all that signs for streams of an account is on hold, and if so, whether any of it may be tried
-// now, and when else.
-func (a *account) probing(now time.Time) (all, due bool, next time.Time) {
-	next = never
-	for _, c := range a.credentials {
-		if !c.held {
-			return false, false, never
-		}
-		due = due || c.probeDue(now)
-		if c.inFlight == 0 && c.probe.After(now) {
-			next = earlier(next, c.probe)
-		}
-	}
-	return len(a.credentials) > 0, due, next
-}

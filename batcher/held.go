@@ -47,8 +47,10 @@ func (s *schedule) keep(c *contact, kept bool) {
 	s.countHeld(st)
 }
 
-// countHeld counts a stream among those on hold, and what it takes of the window among what these take.
+// countHeld counts a stream among those on hold, and what it takes of the window among what these take. It is called
+// whenever a contact comes or goes, and which stream a credential on hold is probed with depends on how many there are.
 func (s *schedule) countHeld(st *stream) {
+	s.touch(st)
 	held, on := st.kept, st.onHold()
 	if on {
 		held = st.bytes

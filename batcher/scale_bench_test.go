@@ -142,3 +142,37 @@ func BenchmarkCaughtUp(b *testing.B) {
 	b.ReportMetric(float64(all.Microseconds())/float64(b.N)/partitions, "µs/partition")
 	b.ReportMetric(float64(longest.Microseconds())/1000, "ms-longest-turn")
 }
+
+// BenchmarkReady is the processor time of an event beside more and more streams that are ready and wait for the budget,
+// and how much more it is with the most than with the fewest.
+//
+//	go test -run '^$' -bench Ready -benchtime 1x ./batcher
+func BenchmarkReady(b *testing.B) {
+	const rounds = 5000
+	for name, change := range queues {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				var least, most time.Duration
+				for _, streams := range []int{10, 1000, 100_000} {
+					w := queued(b, streams, change)
+					took := leastCPU(b, func() {
+						for i := range rounds {
+							w.now = w.now.Add(10 * time.Millisecond)
+							w.add(fmt.Sprintf("st-%d/c", i*7919%streams))
+							if w.Next(w.now) != nil || w.Wake().IsZero() {
+								b.Fatal("something is sent, or nothing waits")
+							}
+							w.TakeEnded()
+						}
+					}) / rounds
+					if least == 0 || took < least {
+						least = took
+					}
+					most = max(most, took)
+				}
+				b.ReportMetric(float64(most.Nanoseconds()), "ns-most")
+				b.ReportMetric(float64(most)/float64(least), "most/least")
+			}
+		})
+	}
+}

@@ -61,33 +61,6 @@ func TestWindow_LooksAtFewStreams(t *testing.T) {
 	}
 }
 
-// While an account is on hold all of its streams may be ready. Until it is probed an event looks at none of them.
-func TestWindow_LooksAtFewStreamsOfAnAccountOnHold(t *testing.T) {
-	t.Parallel()
-	for _, streams := range []int{10, 3000} {
-		w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
-		for i := range streams {
-			w.add(fmt.Sprintf("st-%d/c", i))
-		}
-		c := w.schedule.account("a").signer("")
-		c.held, c.heldSince, c.probe = true, w.now, w.now.Add(time.Minute)
-		if w.Next(w.now) != nil {
-			t.Fatal("an account on hold is not waited for")
-		}
-		before := w.schedule.visits
-		w.add("st-3/new")
-		if w.Next(w.now) != nil || !w.Wake().Equal(c.probe) {
-			t.Errorf("the window wakes at %v", w.Wake())
-		}
-		if n := w.schedule.visits - before; n > 2 {
-			t.Errorf("%d of %d streams were looked at", n, streams)
-		}
-		if w.now = c.probe; w.Next(w.now) == nil {
-			t.Error("it is not probed")
-		}
-	}
-}
-
 // laterClaims are partitions besides that of testClaim.
 func laterClaims(n int) []contactsync.Claim {
 	claims := make([]contactsync.Claim, n)

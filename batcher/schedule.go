@@ -27,10 +27,8 @@ type stream struct {
 	holding  int  // its place among those on hold, from 1 on; 0 for none
 	inFlight int  // requests
 	changed  bool // since it was last placed
-	due      time.Time
-	rank     rank // of the oldest event that it could send: the first one goes first
-	ready    bool // in account.ready, else in account.waiting where index >= 0
-	index    int  // in its heap; -1 in none
+	place
+	waits, ready seat // in account.waiting and account.ready
 }
 
 // full reports whether the queue makes a request of the largest size.
@@ -85,7 +83,7 @@ func (s *schedule) stream(name, accountID string) *stream {
 	if st == nil {
 		st = &stream{
 			name: name, account: s.account(accountID), contacts: map[string]*contact{},
-			index: -1, due: never, rank: lastRank,
+			place: place{due: never, rank: lastRank},
 		}
 		st.health.accepted = st.account.strangers.accepted.Contains(name)
 		st.signer = s.signer(key)
@@ -105,7 +103,10 @@ func (s *schedule) account(id string) *account {
 	if !ok {
 		gate = noGate{}
 	}
-	a := &account{id: id, gate: gate, credentials: map[string]*credential{}, strangers: newStrangers(), busy: s.m.SlotsBusySeconds.WithLabelValues(id), ready: streamHeap{ready: true}, health: accountHealth{size: newRequestSize(s.cfg)}}
+	a := &account{
+		id: id, gate: gate, credentials: map[string]*credential{}, strangers: newStrangers(), busy: s.m.SlotsBusySeconds.WithLabelValues(id), health: accountHealth{size: newRequestSize(s.cfg)},
+		ready: map[class]*streamHeap{}, waiting: streamHeap{compare: compareChanges, seat: func(st *stream) *seat { return &st.waits }},
+	}
 	s.m.account(id)
 	s.accounts = append(s.accounts, a)
 	return a
@@ -219,7 +220,6 @@ func (s *schedule) next(now time.Time) *stream {
 	var best *stream
 	var of standing
 	for _, a := range s.accounts {
-		a.promote(now)
 		a.countBusy(now, s.mayStart(a, now).Equal(never) && s.turn(a, now) != nil)
 		if s.mayStart(a, now).After(now) {
 			continue
@@ -262,29 +262,14 @@ func (s *schedule) wake(now time.Time) time.Time {
 			next = now
 		} else {
 			if len(a.waiting.streams) > 0 {
-				next = a.waiting.streams[0].due
+				next = a.waiting.streams[0].changes()
 			}
-			all, probed, probe := a.probing(now)
-			next = earlier(next, probe)
-			if len(a.ready.streams) > 0 && a.spareAgain.After(now) {
-				next = earlier(next, a.spareAgain)
-			}
-			ready := a.ready.streams
-			if all && !probed {
-				ready = nil // they wait for the probe
-			}
-			s.visits += len(ready)
-			for _, st := range ready { // what is no regular work has to wait
-				due := never
-				switch {
-				case st.signer.held && st.signer.inFlight > 0:
-				case st.signer.held && st.signer.probe.After(now):
-					due = st.signer.probe
-				case !st.troubled():
-					due = s.regularDue(st)
+			for st := range s.heads(a) { // what is no regular work has to wait
+				if a.spareAgain.After(now) {
+					next = earlier(next, a.spareAgain)
 				}
-				if due.After(now) {
-					next = earlier(next, due)
+				if c := st.signer; c.held && c.inFlight == 0 && c.probe.After(now) {
+					next = earlier(next, c.probe)
 				}
 			}
 		}
@@ -296,29 +281,31 @@ func (s *schedule) wake(now time.Time) time.Time {
 	return wake
 }
 
-// place moves the streams that were touched to where they belong, and reports whether that was
-// done for all of them.
+// place moves the streams that were touched, or that time has changed, to where they belong, and reports whether that
+// was done for all of them.
 func (s *schedule) place(now time.Time) bool {
 	n := min(len(s.touched), mostPlaced)
 	s.visits += n
 	for _, st := range s.touched[:n] {
 		st.changed = false
-		due, first := s.timing(st)
-		st.account.move(st, due, first, now)
+		st.account.move(st, s.timing(st), now)
 	}
 	clear(s.touched[:n])
 	if s.touched = s.touched[n:]; len(s.touched) > 0 {
 		return false
 	}
 	s.touched = s.touched[:0]
+	for _, a := range s.accounts {
+		a.promote(now)
+	}
 	return true
 }
 
-// timing works out when a stream may be sent, and the rank of the oldest event that it
-// could send.
-func (s *schedule) timing(st *stream) (due time.Time, first rank) {
-	due, first = st.retries.soonest(false)
+// timing works out when a stream may be sent, and where it stands among others then.
+func (s *schedule) timing(st *stream) place {
+	due, first := st.retries.soonest(false)
 	due = earlier(due, s.queueDue(st))
+	to := place{regular: due, open: len(st.contacts), class: st.classNow()}
 	if head := st.queue.head; head != nil && head.rank.compare(first) < 0 {
 		first = head.rank
 	}
@@ -326,10 +313,11 @@ func (s *schedule) timing(st *stream) (due time.Time, first rank) {
 	if due = earlier(due, apart); first == lastRank { // else rows that are tried apart, which are old, win it no turn
 		first = rank
 	}
+	to.due, to.rank = later(due, st.waitsUntil()), first
 	if st.troubled() && st.inFlight > 0 {
-		return never, first // one request at a time
+		to.due = never // one request at a time
 	}
-	return later(due, st.waitsUntil()), first
+	return to
 }
 
 // regularDue is when a stream has rows to send that are not tried apart.

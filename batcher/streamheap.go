@@ -6,42 +6,67 @@ import (
 	"time"
 )
 
-func (a *account) move(st *stream, due time.Time, first rank, now time.Time) {
-	same := st.index >= 0 && due.Equal(st.due) && first == st.rank
-	if same {
+// place is what decides where a stream stands among the others of its account, as of when it was last placed.
+type place struct {
+	due     time.Time // when it may be sent
+	regular time.Time // when it has rows to send that are not tried apart
+	rank    rank      // of the oldest event that it could send: the first one goes first
+	open    int       // contacts
+	class   class
+}
+
+func (a *account) move(st *stream, to place, now time.Time) {
+	if to == st.place {
 		return
 	}
-	stays := st.index >= 0 && !due.Equal(never) && (!st.ready || !due.After(now))
-	if !stays {
-		a.remove(st)
+	a.remove(st)
+	st.place = to
+	a.put(st, now)
+}
+
+// put lets a stream wait until it falls due. A ready one goes to those of its class, and waits for the time when it is of
+// another one.
+func (a *account) put(st *stream, now time.Time) {
+	if !st.due.After(now) {
+		c := st.class
+		c.lingers = st.regular.After(now)
+		if a.ready[c] == nil {
+			a.ready[c] = &streamHeap{compare: c.compare, seat: func(st *stream) *seat { return &st.ready }}
+		}
+		heap.Push(a.ready[c], st)
 	}
-	st.due, st.rank = due, first
-	switch {
-	case stays && st.ready:
-		heap.Fix(&a.ready, st.index)
-	case stays:
-		heap.Fix(&a.waiting, st.index)
-	case !due.Equal(never):
+	if changes := st.changes(); changes.After(now) && !changes.Equal(never) {
 		heap.Push(&a.waiting, st)
 	}
 }
 
+// changes is when a stream falls due, or when it is ready, of another class.
+func (st *stream) changes() time.Time {
+	if st.ready.heap == nil {
+		return st.due
+	}
+	return st.regular
+}
+
 func (a *account) remove(st *stream) {
-	switch {
-	case st.index < 0:
-	case st.ready:
-		heap.Remove(&a.ready, st.index)
-	default:
-		heap.Remove(&a.waiting, st.index)
+	for _, at := range []seat{st.waits, st.ready} {
+		if at.heap != nil {
+			heap.Remove(at.heap, at.index)
+		}
 	}
 }
 
-// promote moves the streams that have fallen due to the ready ones.
+// promote moves the streams that time has changed to where they belong.
 func (a *account) promote(now time.Time) {
-	for len(a.waiting.streams) > 0 && !a.waiting.streams[0].due.After(now) {
-		heap.Push(&a.ready, heap.Pop(&a.waiting))
+	for len(a.waiting.streams) > 0 && !a.waiting.streams[0].changes().After(now) {
+		st := a.waiting.streams[0]
+		a.remove(st)
+		a.put(st, now)
 	}
 }
+
+// compareChanges compares streams by when time changes them.
+func compareChanges(a, b *stream) int { return a.changes().Compare(b.changes()) }
 
 // compareRanks compares streams by the age of their events. No two are equal, so that
 // what is decided does not depend on how a heap is laid out.
@@ -52,31 +77,32 @@ func compareNames(a, b *stream) int {
 	return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.account.id, b.account.id))
 }
 
-// streamHeap orders streams by rank (ready) or by due (waiting).
+// streamHeap has the first of its streams in front. What it compares changes only while they are in no heap.
 type streamHeap struct {
 	streams []*stream
-	ready   bool
+	compare func(a, b *stream) int
+	seat    func(*stream) *seat // of a stream in heaps of this use
+}
+
+// seat is where a stream is in a heap; the zero seat is in none.
+type seat struct {
+	heap  *streamHeap
+	index int
 }
 
 func (h *streamHeap) Len() int { return len(h.streams) }
 
-func (h *streamHeap) Less(i, j int) bool {
-	a, b := h.streams[i], h.streams[j]
-	if h.ready {
-		return compareRanks(a, b) < 0
-	}
-	return a.due.Before(b.due)
-}
+func (h *streamHeap) Less(i, j int) bool { return h.compare(h.streams[i], h.streams[j]) < 0 }
 
 func (h *streamHeap) Swap(i, j int) {
 	h.streams[i], h.streams[j] = h.streams[j], h.streams[i]
-	h.streams[i].index, h.streams[j].index = i, j
+	h.seat(h.streams[i]).index, h.seat(h.streams[j]).index = i, j
 }
 
 // Push implements heap.Interface.
 func (h *streamHeap) Push(x any) {
 	st := x.(*stream)
-	st.index, st.ready = len(h.streams), h.ready
+	*h.seat(st) = seat{h, len(h.streams)}
 	h.streams = append(h.streams, st)
 }
 
@@ -86,6 +112,6 @@ func (h *streamHeap) Pop() any {
 	st := h.streams[last]
 	h.streams[last] = nil
 	h.streams = h.streams[:last]
-	st.index = -1
+	*h.seat(st) = seat{}
 	return st
 }

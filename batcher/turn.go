@@ -2,7 +2,7 @@ package batcher
 
 import (
 	"cmp"
-	"slices"
+	"iter"
 	"time"
 )
 
@@ -64,44 +64,75 @@ func (s *schedule) regularFirst(st *stream, is standing) bool {
 	return is != apart && (a.others < othersFirst || !s.mayBeApart(a))
 }
 
+// class is what a stream's turn depends on besides its place among those of the same class, and the state of its account
+// and credential. So of the ready streams only the first of each class has to be looked at, however many there are.
+type class struct {
+	held                             *credential // that signs for it, where that is on hold
+	accepted, strange, onHold, fails bool
+	lingers                          bool // only its rows that are tried apart are due
+}
+
+func (st *stream) classNow() class {
+	c := class{accepted: st.health.accepted, strange: st.health.strange, onHold: st.health.hold != nil, fails: st.fails()}
+	if st.signer.held {
+		c.held = st.signer
+	}
+	return c
+}
+
+// compare is the order of ready streams of a class.
+func (c class) compare(a, b *stream) int {
+	if c.held != nil {
+		return compareProbes(a, b)
+	}
+	return compareRanks(a, b)
+}
+
+// heads are the first of the ready streams of each class.
+func (s *schedule) heads(a *account) iter.Seq[*stream] {
+	return func(yield func(*stream) bool) {
+		for _, h := range a.ready {
+			if len(h.streams) == 0 {
+				continue
+			}
+			if s.visits++; !yield(h.streams[0]) {
+				return
+			}
+		}
+	}
+}
+
 // turn is the ready stream of an account that goes first, or nil: the one with the oldest
 // event. What is tried apart has old events, and strangers may be many, so they take turns
 // with the others, and with each other.
 func (s *schedule) turn(a *account, now time.Time) *stream {
-	held := a.onHold() != nil
-	switch {
-	case len(a.ready.streams) == 0:
-		return nil
-	case !held && s.standing(a.ready.streams[0], now) == regular:
-		return a.ready.streams[0]
+	older := func(st, than *stream) *stream {
+		if than == nil || compareRanks(st, than) < 0 {
+			return st
+		}
+		return than
 	}
-	if all, due, _ := a.probing(now); all && !due {
-		return nil // however many streams wait
-	}
-	s.visits += len(a.ready.streams)
+	var first *stream
 	var oldest [apart + 1]*stream
-	for _, st := range a.ready.streams {
-		if st.signer.held {
-			continue
-		}
+	for st := range s.heads(a) {
+		first = older(st, first)
 		is := s.standing(st, now)
-		if a.spareAgain.After(now) && st.spares(is) {
-			continue // nothing is left over for it
+		if st.signer.held || a.spareAgain.After(now) && st.spares(is) {
+			continue // it is probed with, or nothing is left over for it
 		}
-		if oldest[is] == nil || compareRanks(st, oldest[is]) < 0 {
-			oldest[is] = st
-		}
+		oldest[is] = older(st, oldest[is])
+	}
+	held := a.onHold() != nil
+	if !held && first == oldest[regular] {
+		return first
 	}
 	if !s.mayBeApart(a) {
 		oldest[apart] = nil
 	}
 	if held {
-		st := a.probe(now)
-		if st != nil && a.spareAgain.After(now) && st.spares(s.standing(st, now)) {
-			st = nil
-		}
-		if st != nil && (oldest[apart] == nil || compareRanks(st, oldest[apart]) < 0) {
-			oldest[apart] = st
+		st := s.probe(a, now)
+		if st != nil && (!a.spareAgain.After(now) || !st.spares(s.standing(st, now))) {
+			oldest[apart] = older(st, oldest[apart])
 		}
 	}
 	switch {
@@ -117,16 +148,7 @@ func (s *schedule) turn(a *account, now time.Time) *stream {
 // that was accepted before and was not refused yet. Then streams that were accepted before
 // and are on hold, and strangers that were not refused yet, go by turns, so that no number
 // of either keeps the others from being tried.
-func (a *account) probe(now time.Time) *stream {
-	var due []*stream
-	for _, st := range a.ready.streams {
-		if st.signer.held && st.signer.probeDue(now) {
-			due = append(due, st)
-		}
-	}
-	if len(due) == 0 {
-		return nil
-	}
+func (s *schedule) probe(a *account, now time.Time) *stream {
 	promise := func(st *stream) int {
 		switch held := st.health.hold != nil; {
 		case st.health.accepted && !held:
@@ -138,11 +160,21 @@ func (a *account) probe(now time.Time) *stream {
 		}
 		return 2
 	}
-	return slices.MaxFunc(due, func(x, y *stream) int {
-		if c := cmp.Compare(promise(x), promise(y)); c != 0 || x.health.hold != nil {
-			return cmp.Or(c, y.due.Compare(x.due), compareRanks(y, x)) // whose probe is due for longest
+	var best *stream
+	for st := range s.heads(a) {
+		if st.signer.held && st.signer.probeDue(now) &&
+			(best == nil || cmp.Or(cmp.Compare(promise(best), promise(st)), compareProbes(st, best)) < 0) {
+			best = st
 		}
-		// Streams that work have many contacts, and young ones.
-		return cmp.Or(cmp.Compare(len(x.contacts), len(y.contacts)), compareRanks(x, y))
-	})
+	}
+	return best
+}
+
+// compareProbes compares streams that promise as much, of credentials on hold.
+func compareProbes(x, y *stream) int {
+	if x.class.onHold { // whose probe is due for longest
+		return cmp.Or(x.due.Compare(y.due), compareRanks(x, y))
+	}
+	// Streams that work have many contacts, and young ones.
+	return cmp.Or(cmp.Compare(y.open, x.open), compareRanks(y, x))
 }
