@@ -63,7 +63,7 @@ func newAnswersRun(t *testing.T, o options) *answersRun {
 	cfg.Consumer.SessionTimeout, cfg.Consumer.HeartbeatInterval = 6*time.Second, 500*time.Millisecond
 	cfg.Consumer.DrainTimeout = 300 * time.Millisecond // less than the API's time-out, so that a stop cuts a request off
 	cfg.Batcher.Linger = 50 * time.Millisecond
-	cfg.Batcher.BackoffMin, cfg.Batcher.AmbiguousRetryDelay = 60*time.Millisecond, 400*time.Millisecond
+	cfg.Batcher.BackoffMin, cfg.Batcher.AmbiguousRetryDelay = 60*time.Millisecond, 1200*time.Millisecond // in which newer events come, on a busy machine too
 	r.replica = r.start(o, r.tamper.wrap)
 	return r
 }
