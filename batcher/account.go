@@ -25,11 +25,15 @@ type account struct {
 	busy       counter               // seconds for which all slots were busy while something was ready
 	busySince  time.Time             // zero while they are not
 	delivered  time.Time             // the last contact
-	inFlight   int                   // requests
-	apart      int                   // those of them that are no regular work
-	others     int                   // requests of regular work since one that was none
-	ahead      int                   // requests of regular work for which those that could wait have had their part already
-	newcomers  int                   // requests of streams that were never accepted since one that was tried apart
+
+	met            met
+	throttledUntil time.Time // by its gate; not later than now if it is not
+
+	inFlight  int // requests
+	apart     int // those of them that are no regular work
+	others    int // requests of regular work since one that was none
+	ahead     int // requests of regular work for which those that could wait have had their part already
+	newcomers int // requests of streams that were never accepted since one that was tried apart
 }
 
 // onHold returns the credential of the account that has been on hold for longest, or nil.

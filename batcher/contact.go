@@ -45,6 +45,7 @@ type contact struct {
 	maybeApplied bool      // a request carrying it ended without a usable answer
 	lateUntil    time.Time // until when such a request may still be applied; zero where there is none
 	suspicion    suspicion // whether it is the cause of requests that fail
+	throttlings  throttlings
 
 	// newer is a state that arrived while this one was in a request, whose id is spelled
 	// otherwise, or that would make it too large: it is sent when this one is settled. Each may

@@ -72,8 +72,8 @@ type call struct {
 // open lets every request through.
 type open struct{}
 
-func (open) Admit(time.Time, string, bool) (func(time.Time, contactsync.Result), time.Time) {
-	return func(time.Time, contactsync.Result) {}, time.Time{}
+func (open) Admit(time.Time, string, bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
+	return func(time.Time, contactsync.Result) time.Time { return time.Time{} }, time.Time{}
 }
 
 func (open) PerSecond() float64 { return 0 }

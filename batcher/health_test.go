@@ -229,12 +229,12 @@ type metered struct {
 	next time.Time
 }
 
-func (m *metered) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result), time.Time) {
+func (m *metered) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
 	if now.Before(m.next) {
 		return nil, m.next
 	}
 	m.next = now.Add(time.Second)
-	return func(time.Time, contactsync.Result) {}, time.Time{}
+	return func(time.Time, contactsync.Result) time.Time { return time.Time{} }, time.Time{}
 }
 
 // Hundreds of streams on hold have older events than any other, and more probes

@@ -20,14 +20,14 @@ type paced struct {
 
 func (p *paced) PerSecond() float64 { return float64(p.perMinute) / 60 }
 
-func (p *paced) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result), time.Time) {
+func (p *paced) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
 	if now.Before(p.next) {
 		return nil, p.next
 	}
 	if p.perMinute > 0 {
 		p.next = later(now.Add(-time.Second), p.next).Add(time.Minute / time.Duration(p.perMinute)) // a late call is made up for
 	}
-	return func(time.Time, contactsync.Result) {}, time.Time{}
+	return func(time.Time, contactsync.Result) time.Time { return time.Time{} }, time.Time{}
 }
 
 // pacedWindow is a window with more work than the budget allows, and an API that takes its time.

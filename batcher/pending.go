@@ -224,9 +224,12 @@ func (p *pending) sendApart(st *stream, g *group) {
 }
 
 // dissolve puts the rows back of groups that are due and need not stay together, or
-// with all, of every one that is due: suspect ones behind the others then. It reports whether there were any.
+// with all, of every one that is due: suspect ones behind the others then. It reports whether there were any, or some that are not due any more.
 func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
 	h := &st.account.health
+	if any = st.retries.postpone(now, st.account.throttledUntil); any {
+		p.schedule.touch(st)
+	}
 	next := func() *group { return st.retries.dissolve(now, &h.size, h.acquitted, all) }
 	for g := next(); g != nil; g = next() {
 		acquitted := g.rows > 0 && g.acquitted(h.acquitted)

@@ -185,7 +185,7 @@ var policy = []Decision{
 		rows: keepRows, rowsAnswered: true, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{
-		Kind: contactsync.Throttled, When: "otherwise", Then: thenThrottled,
+		Kind: contactsync.Throttled, When: "otherwise", Then: thenThrottled + "; rows that are throttled each time while other requests of the account are answered are taken for unavailable",
 		rows: keepRows, failure: true, outage: true, level: slog.LevelWarn,
 	},
 	{

@@ -42,7 +42,7 @@ type Request struct {
 	spare   bool   // it took what others had left over
 	trial   bool   // it is larger than any that passed
 	accepts int    // rows of the stream that were accepted before it was made
-	report  func(now time.Time, r contactsync.Result)
+	report  func(now time.Time, r contactsync.Result) (until time.Time)
 }
 
 // purpose is what the request is for.

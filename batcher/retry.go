@@ -24,9 +24,10 @@ type group struct {
 	// apart groups are a search for bad rows, or of those that an answer left open or that are sent once more, which have a share of the calls only.
 	// Suspect ones are of rows that make requests fail.
 	apart, suspect bool
-	onceMore       bool      // of rows that were refused while others of their requests were accepted
-	tries          int       // failed requests of it
-	since          time.Time // when it was made, or failed last
+	onceMore       bool          // of rows that were refused while others of their requests were accepted
+	tries          int           // failed requests of it
+	behind         time.Duration // how long others go first after the account was throttled, however often it is meanwhile
+	since          time.Time     // when it was made, or failed last
 }
 
 func newGroup(rows []*contact, due time.Time) *group {
@@ -154,6 +155,17 @@ func (r *retries) take(now time.Time, regular bool) *group {
 		return nil
 	}
 	return r.remove(best)
+}
+
+// postpone lets the groups wait on that fall due too soon after the time until which their account is throttled, and reports whether
+// there were any.
+func (r *retries) postpone(now, until time.Time) (any bool) {
+	for _, g := range r.groups {
+		if g.behind > 0 && !g.due.After(now) && until.Add(g.behind).After(now) {
+			g.due, any = until.Add(g.behind), true
+		}
+	}
+	return any
 }
 
 // dissolve removes and returns a group that is due and need not stay together: a loose

@@ -14,6 +14,7 @@ type settlement struct {
 	stream   *stream
 	decision *Decision
 	result   contactsync.Result
+	behind   time.Duration // see group
 }
 
 func (s *settlement) settle() {
@@ -244,6 +245,12 @@ func (s *settlement) keep() {
 		due = due.Add(s.cfg.AmbiguousRetryDelay)
 		s.mayApply(due)
 	}
+	if s.result.Kind == contactsync.Throttled {
+		until := s.stream.account.throttledUntil
+		if s.behind = s.request.goesBehind(until.Sub(s.now)); s.behind > 0 {
+			due = later(due, until.Add(s.behind))
+		}
+	}
 	for _, c := range s.request.rows {
 		c.maybeApplied = c.maybeApplied || ambiguous
 		if ambiguous {
@@ -268,6 +275,7 @@ func (s *settlement) keep() {
 		s.keepApart(own, rows, due)
 	default:
 		own.fill(rows, due)
+		own.behind = s.behind
 		s.pending.sendApart(s.stream, own)
 	}
 }
@@ -298,7 +306,7 @@ func (s *settlement) endApplied() {
 func (s *settlement) putBack(rows []*contact, due time.Time) {
 	g := newGroup(rows, due)
 	if due.After(s.now) {
-		g.loose = true
+		g.loose, g.behind = true, s.behind
 		s.pending.sendApart(s.stream, g)
 		return
 	}

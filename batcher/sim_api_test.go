@@ -38,6 +38,8 @@ type simAPI struct {
 	spare    time.Time // and when for what can wait
 	admitted int
 	reports  int
+	reported contactsync.Kind // the last of them
+	until    time.Time        // that it names where it is throttled
 }
 
 // PerSecond implements Gate.
@@ -47,7 +49,7 @@ func (a *simAPI) PerSecond() float64 { return 0 }
 func (s *simRun) mostInFlight() int { return cmp.Or(s.cfg.MaxInFlight, batcher.LeastInFlight) }
 
 // Admit implements Gate.
-func (a *simAPI) Admit(now time.Time, _ string, spare bool) (func(time.Time, contactsync.Result), time.Time) {
+func (a *simAPI) Admit(now time.Time, _ string, spare bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
 	again, left := &a.again, 0
 	if spare {
 		again, left = &a.spare, simSpare
@@ -62,12 +64,16 @@ func (a *simAPI) Admit(now time.Time, _ string, spare bool) (func(time.Time, con
 	a.calls--
 	a.admitted++
 	reported := false
-	return func(time.Time, contactsync.Result) {
+	return func(now time.Time, r contactsync.Result) time.Time {
 		if reported {
 			a.run.fail("I7", "a result of %s is reported twice", a.account)
 		}
-		reported = true
+		reported, a.reported = true, r.Kind
 		a.reports++
+		if r.Kind == contactsync.Throttled && a.run.chance(2) {
+			a.until = later(a.until, now.Add(time.Duration(1+a.run.rand.IntN(10_000))*time.Millisecond))
+		}
+		return a.until
 	}, time.Time{}
 }
 
@@ -114,7 +120,7 @@ func (s *simRun) answer(q *simRequest) contactsync.Result {
 		r.MayBeRows = r.Status != 0
 		return r
 	case simThrottling:
-		r := contactsync.Result{Kind: contactsync.Throttled, Status: 429}
+		r := contactsync.Result{Kind: contactsync.Throttled, Status: s.status(429)}
 		for i := 0; s.plan.sloppy && i < len(b.Rows) && s.chance(2); i++ { // as far as the limit has let it
 			s.apply(q, b.Rows[i])
 			r.Rows = append(r.Rows, contactsync.Outcome{Verdict: contactsync.Delivered})

@@ -86,6 +86,7 @@ type simCell struct {
 	since     time.Time // from when it waits
 	sends     int
 	attempts  int // answers that left it open
+	throttled int // requests in a row
 	firstFail time.Time
 	maybe     bool // the API may hold this state or an older one, without having said so
 
@@ -95,11 +96,13 @@ type simCell struct {
 	dead    bool        // its generation ended while a request carried it
 	refused bool        // and Kafka did not have a dead letter of an older state then
 
-	deferred  *simClaim // that it waits for to catch up
-	set       *simSet   // nil: in the queue of its stream
-	notBefore time.Time // after an ambiguous answer; zero where there was none since it was sent
-	late      time.Time // until when requests of it may be applied
-	turn      int       // in its queue, or among those that wait for catch-up: the least goes first
+	deferred  *simClaim     // that it waits for to catch up
+	set       *simSet       // nil: in the queue of its stream
+	notBefore time.Time     // after an ambiguous answer, or where it was throttled again; zero where it was not since it was sent
+	by        time.Time     // when that is over at the latest
+	yields    time.Duration // how long it waits after its account was throttled, where it was so again itself
+	late      time.Time     // until when requests of it may be applied
+	turn      int           // in its queue, or among those that wait for catch-up: the least goes first
 }
 
 func (c *simCell) newest() *simEvent { return c.events[len(c.events)-1].event }
@@ -297,7 +300,7 @@ func (m *simModel) update(r simRead) {
 func (m *simModel) place(c *simCell) {
 	m.cells[c.key] = c
 	m.turns++
-	c.turn, c.deferred, c.set, c.notBefore = m.turns, nil, nil, time.Time{}
+	c.turn, c.deferred, c.set, c.notBefore, c.yields = m.turns, nil, nil, time.Time{}, 0
 	if cl := c.events[0].claim; cl.catching {
 		c.deferred = cl
 	}

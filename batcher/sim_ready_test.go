@@ -79,7 +79,7 @@ func (s *simRun) ready(st *simStream) (at, newest time.Time) {
 			size += len(text) + 1
 			newest = later(newest, c.rank)
 		case c.set == nil:
-			lingered = append(lingered, c.notBefore)
+			lingered = append(lingered, later(c.notBefore, c.by))
 			newest = later(newest, c.rank)
 		case !c.set.loose:
 			if _, busy := sets[c.set]; !busy {

@@ -219,8 +219,10 @@ func (s *simRun) settle(i int, r contactsync.Result) {
 	s.still = false
 	letters := s.window.DeadLettersPending()
 	s.window.Settle(s.now, q.req, r)
+	throttled := r.Kind == contactsync.Throttled
+	r.Kind = s.apis[q.req.Batch.Account].reported // another one where the request was throttled for itself
 	s.checkLearned(q, r)
-	s.model.settle(s, q, r, s.window.DeadLettersPending() == letters)
+	s.model.settle(s, q, r, throttled, s.window.DeadLettersPending() == letters)
 	s.sync()
 	s.checkWake()
 }

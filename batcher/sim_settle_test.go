@@ -10,7 +10,7 @@ import (
 )
 
 // settle takes the answer to a request. retained says that refused rows made no dead letter.
-func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retained bool) {
+func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, throttled, retained bool) {
 	st, set := q.stream, q.set
 	st.requests--
 	st.account.requests--
@@ -25,6 +25,15 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, retain
 		st.refused = simUnsure
 	} else if !apart {
 		st.refused = simNo
+	}
+	m.throttle(st.account, s.apis[st.account.name].until)
+	for _, c := range q.cells {
+		switch {
+		case r.Kind == contactsync.Answered, len(r.Rows) > 0 && r.Rows[0].Verdict == contactsync.Delivered:
+			c.throttled = 0
+		case throttled:
+			c.throttled++
+		}
 	}
 	switch r.Kind {
 	case contactsync.Answered:
@@ -371,19 +380,28 @@ func (m *simModel) freeHalf(set *simSet, fine bool) {
 // again puts the rows of a request back whose answer says nothing about them.
 func (m *simModel) again(q *simRequest, r contactsync.Result) {
 	var due time.Time
+	var yields time.Duration
 	if r.Ambiguous && m.cfg.AmbiguousRetryDelay > 0 {
 		due = m.now.Add(m.cfg.AmbiguousRetryDelay)
+	}
+	for _, c := range q.cells {
+		if wait := q.stream.account.until.Sub(m.now); r.Kind == contactsync.Throttled && c.throttled > 1 && wait > 0 {
+			yields = max(yields, min(wait, wait/4<<min(c.throttled-2, 2)))
+		}
+	}
+	if yields > 0 {
+		due = later(due, q.stream.account.until.Add(yields))
 	}
 	came := r.Status != 0 && (r.Kind == contactsync.Unavailable || r.Kind == contactsync.Unknown)
 	var rows []*simCell
 	for _, c := range q.cells {
 		c.maybe = c.maybe || r.Ambiguous || came
-		if !due.IsZero() {
+		if r.Ambiguous && !due.IsZero() {
 			c.late = due
 		}
 		if m.land(c) {
 			rows = append(rows, c)
-			c.notBefore = due
+			c.notBefore, c.by, c.yields = due, due, yields
 		}
 	}
 	m.count["retried "+r.Kind.String()] += float64(len(rows))
@@ -397,6 +415,20 @@ func (m *simModel) again(q *simRequest, r contactsync.Result) {
 	}
 	if q.set != nil {
 		q.set.by = later(q.set.by, later(m.now, due))
+	}
+}
+
+// throttle has rows wait on, perhaps, that were throttled again and again, where their account is throttled once more: not where
+// they are back in the queue.
+func (m *simModel) throttle(a *simAccount, until time.Time) {
+	a.until = until
+	for _, c := range m.sorted() {
+		if c.yields == 0 || m.byName[c.key.stream].account != a || c.request != nil {
+			continue
+		}
+		if c.by = later(c.by, until.Add(c.yields)); c.set != nil {
+			c.set.by = later(c.set.by, c.by)
+		}
 	}
 }
 

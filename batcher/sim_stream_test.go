@@ -146,7 +146,8 @@ type simAccount struct {
 	name      string
 	used      bool // the Window knows it
 	requests  int
-	struck    []string // streams that were put on hold since an answer about rows
+	until     time.Time // until when it was throttled
+	struck    []string  // streams that were put on hold since an answer about rows
 	held      bool
 	heldSince time.Time
 	probe     simWait

@@ -21,7 +21,7 @@ type bucketGate struct {
 	last   time.Time
 }
 
-func (g *bucketGate) Admit(now time.Time, _ string, spare bool) (func(time.Time, contactsync.Result), time.Time) {
+func (g *bucketGate) Admit(now time.Time, _ string, spare bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
 	const refill = 54.0 / 60
 	g.tokens = min(6, g.tokens+now.Sub(g.last).Seconds()*refill)
 	g.last = now
@@ -33,7 +33,7 @@ func (g *bucketGate) Admit(now time.Time, _ string, spare bool) (func(time.Time,
 		return nil, now.Add(time.Duration((needed-g.tokens)/refill*float64(time.Second)) + time.Microsecond)
 	}
 	g.tokens--
-	return func(time.Time, contactsync.Result) {}, time.Time{}
+	return func(time.Time, contactsync.Result) time.Time { return time.Time{} }, time.Time{}
 }
 
 // feedOfStrangers is an account with one stream that the API takes, and a feed of streams that

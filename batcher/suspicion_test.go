@@ -46,12 +46,12 @@ func (l *lifetime) PerSecond() float64 {
 }
 
 // Admit implements Gate.
-func (l *lifetime) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result), time.Time) {
+func (l *lifetime) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
 	if now.Before(l.next) {
 		return nil, l.next
 	}
 	l.next = now.Add(l.budget)
-	return func(time.Time, contactsync.Result) {}, time.Time{}
+	return func(time.Time, contactsync.Result) time.Time { return time.Time{} }, time.Time{}
 }
 
 func newLifetime(t *testing.T, streams int, change func(*Config)) *lifetime {

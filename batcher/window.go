@@ -233,10 +233,13 @@ func (w *Window) Wake() time.Time {
 // leads to is decided in policy.go.
 func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	w.clock(now)
-	req.report(w.now, r)
+	if req.throttled(r) {
+		r.Kind = contactsync.Unavailable
+	}
 	delete(w.requests, req)
 	w.history.settle(w.now, req, r)
 	st := req.stream
+	st.account.throttledUntil = later(st.account.throttledUntil, req.report(w.now, r))
 	w.schedule.settled(req)
 	st.account.latency.note(w.now.Sub(req.started), r.Kind)
 	contradicts := req.noteContradictions(w.now, &r)
@@ -248,7 +251,7 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	})
 	w.log.answer(w.now, req.Batch, d, r)
 	w.health.onAnswer(w.now, req, d, r)
-	(&settlement{w, req, st, d, r}).settle()
+	(&settlement{Window: w, request: req, stream: st, decision: d, result: r}).settle()
 	Parking{w}.shed()
 	if len(st.contacts) == 0 && st.health.onHold(holdRejecting) && st.health.hold.asideBelow == 0 {
 		w.health.endHold(w.now, st, endedEmpty)

@@ -25,10 +25,10 @@ type Gate struct {
 const waitingTurn = 10 * time.Millisecond
 
 // Admit charges the budget for one request of a stream and returns a function to call with
-// its result; further calls of it do nothing. If no request may start now, report is
+// its result, which returns until when the account is throttled, if it is; further calls of it do nothing. If no request may start now, report is
 // nil, nothing is charged, and again is when to ask next, after now. A spare request
 // starts only while the whole burst is left.
-func (g *Gate) Admit(now time.Time, stream string, spare bool) (report func(now time.Time, r contactsync.Result), again time.Time) {
+func (g *Gate) Admit(now time.Time, stream string, spare bool) (report func(now time.Time, r contactsync.Result) (until time.Time), again time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	// Nothing is charged before the breaker has agreed.
@@ -54,18 +54,19 @@ func (g *Gate) Admit(now time.Time, stream string, spare bool) (report func(now 
 	g.meter.admitted(now)
 	g.meter.show(now, g.budget)
 	var reported atomic.Bool
-	return func(now time.Time, r contactsync.Result) {
+	return func(now time.Time, r contactsync.Result) time.Time {
 		if reported.Swap(true) {
-			return
+			return time.Time{}
 		}
 		done(g.breaker.counted(now, stream, r))
 		if r.Kind != contactsync.Throttled {
-			return
+			return time.Time{}
 		}
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		g.budget.throttle(now, r.RetryAfter)
 		g.meter.show(now, g.budget)
+		return g.budget.throttledUntil
 	}, time.Time{}
 }
 

@@ -224,7 +224,9 @@ func TestGate_Throttled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gates, _ := newTestGates(2, 0)
 		report, _ := gates[0].Admit(time.Now(), "st", false)
-		report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, RetryAfter: 7 * time.Second})
+		if until := report(time.Now(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, RetryAfter: 7 * time.Second}); time.Until(until) != 7*time.Second {
+			t.Errorf("the account is said to wait for %v", time.Until(until))
+		}
 		refused(t, gates[0], 7*time.Second)
 		admit(t, gates[1]) // another account of the host
 		if got := testutil.ToFloat64(gates[0].meter.throttled); got != 7 {

@@ -124,7 +124,7 @@ func (p *probe) run(ctx context.Context, stream string) {
 }
 
 // admit waits for the budget.
-func (p *probe) admit(ctx context.Context, stream string) (report func(time.Time, contactsync.Result), ok bool) {
+func (p *probe) admit(ctx context.Context, stream string) (report func(time.Time, contactsync.Result) time.Time, ok bool) {
 	for {
 		report, again := p.acc.gate.Admit(time.Now(), stream, false)
 		if report != nil {

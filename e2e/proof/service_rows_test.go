@@ -60,6 +60,40 @@ func TestService_ARowThatEveryRequestFailsWithStopsOnlyItself(t *testing.T) {
 	}
 }
 
+// A limit of the account's own would not spare its other streams: what is throttled again while they are answered waits alone.
+func TestService_WhatIsThrottledBesideOthersWaitsAlone(t *testing.T) {
+	later := map[string]string{"Retry-After": "120"}
+	for name, tt := range map[string]struct {
+		rules []stub.Rule
+		left  int // contacts
+	}{
+		"429 for a row":                       {forIDs(stub.Answer{Status: 429}, badID), 1},
+		"503 with Retry-After for a row":      {forIDs(stub.Answer{Status: 503, Headers: later}, badID), 1},
+		"429 for a stream":                    {forStream(stub.Answer{Status: 429}, "st-bad"), 2},
+		"503 with Retry-After for one stream": {forStream(stub.Answer{Status: 503, Headers: later}, "st-bad"), 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			onEachModel(t, tt.rules, nil, func(_ *testing.T, s *scene) {
+				s.traffic(time.Minute, time.Second, 4)
+				if tt.left == 1 {
+					s.change("st-healthy0", badID)
+				} else {
+					s.change("st-bad", healthyID(1))
+					s.change("st-bad", healthyID(2))
+				}
+				s.traffic(20*time.Minute, time.Second, 4)
+				from := time.Now()
+				s.traffic(10*time.Minute, time.Second, 4)
+				time.Sleep(time.Minute)
+				ages, _ := s.took(from)
+				if oldest := quantile(ages, 0.99); oldest > 10*time.Second || s.left() != tt.left || len(s.deadLetters()) > 0 {
+					s.t.Errorf("twenty minutes later events get %v old; %d wait, want %d; %d dead letters", oldest, s.left(), tt.left, len(s.deadLetters()))
+				}
+			})
+		})
+	}
+}
+
 func TestService_AnAPIThatIsTooSlowForLargeRequestsGetsSmallerOnes(t *testing.T) {
 	slow := []stub.Rule{{Name: "slow", Match: stub.Match{RowsOver: 50}, Answer: &stub.Answer{Status: 504, Latency: 29 * time.Second}}}
 	onEachModel(t, slow, nil, func(_ *testing.T, s *scene) {

@@ -16,8 +16,8 @@ import (
 // openGate lets every request through.
 type openGate struct{}
 
-func (openGate) Admit(time.Time, string, bool) (func(time.Time, contactsync.Result), time.Time) {
-	return func(time.Time, contactsync.Result) {}, time.Time{}
+func (openGate) Admit(time.Time, string, bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
+	return func(time.Time, contactsync.Result) time.Time { return time.Time{} }, time.Time{}
 }
 
 func (openGate) PerSecond() float64 { return 0 }

@@ -152,7 +152,7 @@ type worldGate struct {
 func (g *worldGate) PerSecond() float64 { return 0 }
 
 // Admit implements batcher.Gate.
-func (g *worldGate) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result), time.Time) {
+func (g *worldGate) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
 	w := g.r.w
 	switch {
 	case now.Before(g.next):
@@ -163,5 +163,5 @@ func (g *worldGate) Admit(now time.Time, _ string, _ bool) (func(time.Time, cont
 		share := max(1, len(w.logs)/max(1, len(g.r.gen.fetchers)))
 		g.next = now.Add(w.gate.every * time.Duration(share))
 	}
-	return func(time.Time, contactsync.Result) {}, time.Time{}
+	return func(time.Time, contactsync.Result) time.Time { return time.Time{} }, time.Time{}
 }

@@ -1,0 +1,119 @@
+package batcher
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/contactsync/contactsync"
+)
+
+func TestThrottlings_AreOwnWhereALimitIsNoExplanation(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		n, answered, throttled int // throttled: other requests
+		want                   bool
+	}{
+		{1, 100_000, 0, true},
+		{2, 100, 0, false},
+		{2, 1000, 0, true},
+		{4, 10, 0, false}, // a limit that meets one request in ten would do that often
+		{4, 20, 0, true},
+		{4, 20, 4, false},
+		{8, 8, 0, true},
+		{8, 7, 0, false}, // too little is known of the others
+		{20, 0, 0, false},
+		{20, 20, 30, false}, // half of all requests are throttled
+		{40, 100, 150, true},
+	} {
+		before := met{answered: 7, throttled: 3}
+		all := met{before.answered + tt.answered, before.throttled + tt.throttled + tt.n - 1} // those of this row were counted before
+		if got := (&throttlings{tt.n, before}).own(all); got != tt.want {
+			t.Errorf("%d in a row, %d others answered and %d throttled: own is %v", tt.n, tt.answered, tt.throttled, got)
+		}
+	}
+}
+
+// limiting is a gate that throttles for a minute whatever is reported as throttled, and notes the kinds.
+type limiting struct {
+	open
+	kinds []contactsync.Kind
+	until time.Time
+}
+
+func (l *limiting) Admit(now time.Time, _ string, _ bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
+	if now.Before(l.until) {
+		return nil, l.until
+	}
+	return func(now time.Time, r contactsync.Result) time.Time {
+		if l.kinds = append(l.kinds, r.Kind); r.Kind == contactsync.Throttled {
+			l.until = now.Add(time.Minute)
+		}
+		return l.until
+	}, time.Time{}
+}
+
+// A row that is throttled whatever happens makes its account wait some times, while others have ever more time in
+// which they go first, and then waits alone.
+func TestWindow_ARowThatIsThrottledForItselfDoesNotHoldUpItsAccount(t *testing.T) {
+	t.Parallel()
+	gate := &limiting{}
+	w := newTestWindow(t, nil)
+	w.Window = NewWindow(DefaultConfig(), func(string) (Gate, bool) { return gate, true }, &w.set.Batcher, 1)
+	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+	w.add("bad/bad")
+	var between []int // others that were answered between two requests with the row
+	others := 0
+	for range 3600 {
+		w.now = w.now.Add(time.Second)
+		w.add(fmt.Sprint("good", others%3, "/c"))
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			if slices.ContainsFunc(req.rows, func(c *contact) bool { return c.id == "bad" }) {
+				between, others = append(between, others), 0
+				w.settle(req, contactsync.Result{Kind: contactsync.Throttled, Status: 429})
+				continue
+			}
+			others++
+			w.settle(req, allDelivered(req.Batch))
+		}
+	}
+	throttled := 0
+	for _, k := range gate.kinds {
+		if k == contactsync.Throttled {
+			throttled++
+		}
+	}
+	if throttled < 2 || throttled > 6 || !slices.IsSorted(between[:throttled+1]) || between[throttled] < 10 {
+		t.Errorf("the account waited %d times in an hour, and between the first tries %v others were answered", throttled, between[:throttled+1])
+	}
+	if w.pending.contacts > 4 {
+		t.Errorf("%d contacts wait", w.pending.contacts)
+	}
+	if n := len(w.TakeDeadLetters()); n > 0 {
+		t.Errorf("%d dead letters", n)
+	}
+}
+
+// A limit of the account's is no fault of the rows that it meets, however often it does.
+func TestWindow_ALimitOfTheAccountIsNoRowsFault(t *testing.T) {
+	t.Parallel()
+	gate := &limiting{}
+	w := newTestWindow(t, nil)
+	w.Window = NewWindow(DefaultConfig(), func(string) (Gate, bool) { return gate, true }, &w.set.Batcher, 1)
+	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+	for n := range 3600 {
+		w.now = w.now.Add(time.Second)
+		w.add(fmt.Sprint("st", n%3, "/c"))
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			if n%4 > 0 { // somebody else was faster
+				w.settle(req, contactsync.Result{Kind: contactsync.Throttled, Status: 429})
+				continue
+			}
+			w.settle(req, allDelivered(req.Batch))
+		}
+	}
+	if slices.Contains(gate.kinds, contactsync.Unavailable) {
+		t.Errorf("%v", gate.kinds)
+	}
+}
