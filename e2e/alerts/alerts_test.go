@@ -54,10 +54,13 @@ func TestAlerts(t *testing.T) {
 			later.Go(func() { f.later(worlds[f.name]) })
 		}
 	}
-	await(t, ctx, p, faults)
+	seen := await(t, ctx, p, faults)
 	later.Wait()
 	checkDashboard(t, p, began)
 	checkSigns(t, worlds, targets)
+	if *drill != "" {
+		writeDrill(t, p, worlds, targets, seen, began)
+	}
 }
 
 // checkNames: each alert is fired here.
@@ -78,12 +81,18 @@ func checkNames(t *testing.T, names []string) {
 	}
 }
 
+// fired is an alert that has fired for a fault.
+type fired struct {
+	after       time.Duration // the first time
+	annotations map[string]string
+}
+
 // await waits until each fault has fired its alerts at some time, and fails the test for
-// any other that fires meanwhile.
-func await(t *testing.T, ctx context.Context, p prometheus, faults []fault) {
+// any other that fires meanwhile. It returns what has fired, by fault and name.
+func await(t *testing.T, ctx context.Context, p prometheus, faults []fault) (seen map[string]map[string]fired) {
 	t.Helper()
 	began := time.Now()
-	seen := map[string]map[string]time.Duration{}
+	seen = map[string]map[string]fired{}
 	missing := func() (all []string) {
 		for _, f := range faults {
 			for _, name := range f.fires {
@@ -103,15 +112,13 @@ func await(t *testing.T, ctx context.Context, p prometheus, faults []fault) {
 			t.Log(err)
 			continue
 		}
-		for job, names := range fires {
-			for _, name := range names {
-				if seen[job] == nil {
-					seen[job] = map[string]time.Duration{}
-				}
-				name = strings.TrimPrefix(name, "Contactsync")
-				if _, ok := seen[job][name]; !ok {
-					seen[job][name] = time.Since(began).Round(100 * time.Millisecond)
-				}
+		for _, a := range fires {
+			job, name := a.Labels["job"], strings.TrimPrefix(a.Labels["alertname"], "Contactsync")
+			if seen[job] == nil {
+				seen[job] = map[string]fired{}
+			}
+			if _, ok := seen[job][name]; !ok {
+				seen[job][name] = fired{time.Since(began).Round(100 * time.Millisecond), a.Annotations}
 			}
 		}
 	}
@@ -121,13 +128,14 @@ func await(t *testing.T, ctx context.Context, p prometheus, faults []fault) {
 	for _, f := range faults {
 		var list []string
 		for _, name := range slices.Sorted(maps.Keys(seen[f.name])) {
-			list = append(list, fmt.Sprintf("%s (%v)", name, seen[f.name][name]))
+			list = append(list, fmt.Sprintf("%s (%v)", name, seen[f.name][name].after))
 			if !slices.Contains(f.fires, name) && !slices.Contains(f.also, name) {
 				t.Errorf("%q: %s fires and does not belong to it", f.name, name)
 			}
 		}
 		fmt.Fprintf(t.Output(), "%-48s %s\n", f.name, strings.Join(list, ", "))
 	}
+	return seen
 }
 
 // start starts a replica with the fault, whose feed goes on until the test ends.

@@ -31,7 +31,7 @@ var (
 	duration  = regexp.MustCompile(`(\[|for: )(\d+)([smhd])\b`)
 	young     = regexp.MustCompile(`(process_start_time_seconds < )(\d+)`)
 	threshold = regexp.MustCompile(`[0-9.]+((?:\(\[\.\]0\)\?)?"?) # threshold (\w+)\n`)
-	alert     = regexp.MustCompile(`- alert: (\w+)`)
+	named     = regexp.MustCompile(`- alert: (\w+)`)
 )
 
 // scaled returns the chart's rules with shorter times, and the names of the alerts.
@@ -58,7 +58,7 @@ func scaled(t *testing.T) (rules []byte, names []string) {
 		}
 		return found
 	})
-	for _, m := range alert.FindAllSubmatch(text, -1) {
+	for _, m := range named.FindAllSubmatch(text, -1) {
 		names = append(names, string(m[1]))
 	}
 	return text, names
@@ -156,23 +156,25 @@ func (p prometheus) write(t *testing.T, groups []targetGroup) {
 	must(t, os.Rename(p.targets+".new", p.targets))
 }
 
-// firing returns the alerts that fire, by job.
-func (p prometheus) firing(ctx context.Context) (map[string][]string, error) {
+// alert is one that fires.
+type alert struct{ Labels, Annotations map[string]string }
+
+// firing returns the alerts that fire.
+func (p prometheus) firing(ctx context.Context) (fires []alert, err error) {
 	var answer struct {
 		Data struct {
 			Alerts []struct {
-				Labels map[string]string
-				State  string
+				alert
+				State string
 			}
 		}
 	}
 	if err := p.get(ctx, "/api/v1/alerts", &answer); err != nil {
 		return nil, err
 	}
-	fires := map[string][]string{}
 	for _, a := range answer.Data.Alerts {
 		if a.State == "firing" {
-			fires[a.Labels["job"]] = append(fires[a.Labels["job"]], a.Labels["alertname"])
+			fires = append(fires, a.alert)
 		}
 	}
 	return fires, nil

@@ -96,17 +96,15 @@ func TestSigns_NameWhatThereIs(t *testing.T) {
 	}
 }
 
-// checkSigns looks at the replicas as somebody does who is called: what the table says of a
-// fault must stand in the status and in the log, and where there is none the headline says so.
-func checkSigns(t *testing.T, worlds map[string]*world, addrs map[string]string) {
+// statusOf returns what asks a replica for its status, as the command does in a form.
+func statusOf(t *testing.T) func(addr, form string) []byte {
 	t.Helper()
-	ctx := t.Context()
 	command := filepath.Join(t.TempDir(), "contactsync")
-	if text, err := exec.CommandContext(ctx, "go", "build", "-o", command, "../../cmd/contactsync").CombinedOutput(); err != nil {
+	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", command, "../../cmd/contactsync").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
-	status := func(addr, form string) []byte {
-		cmd := exec.CommandContext(ctx, command, "status", "--admin", addr, "--output", form)
+	return func(addr, form string) []byte {
+		cmd := exec.CommandContext(t.Context(), command, "status", "--admin", addr, "--output", form)
 		var errs bytes.Buffer
 		cmd.Stderr = &errs
 		text, err := cmd.Output()
@@ -115,6 +113,13 @@ func checkSigns(t *testing.T, worlds map[string]*world, addrs map[string]string)
 		}
 		return text
 	}
+}
+
+// checkSigns looks at the replicas as somebody does who is called: what the table says of a
+// fault must stand in the status and in the log, and where there is none the headline says so.
+func checkSigns(t *testing.T, worlds map[string]*world, addrs map[string]string) {
+	t.Helper()
+	ctx, status := t.Context(), statusOf(t)
 	lacks := func(text string, parts []string) (missing []string) {
 		for _, part := range parts {
 			if !strings.Contains(text, part) {

@@ -1,0 +1,66 @@
+//go:build alerts
+
+package alerts
+
+import (
+	"cmp"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var drill = flag.String("drill", "", "folder that TestAlerts leaves in what somebody on call sees of each replica, and the key to it")
+
+// writeDrill leaves what somebody on call sees of each replica in a folder with a number. Which
+// fault has which number is drawn anew each time, and stands in a file of its own.
+func writeDrill(t *testing.T, p prometheus, worlds map[string]*world, addrs map[string]string, seen map[string]map[string]fired, began time.Time) {
+	t.Helper()
+	must(t, os.RemoveAll(filepath.Join(*drill, "cases")))
+	status, b := statusOf(t), readBoard(t, "../../helm/contactsync/files/dashboard.json")
+	var key strings.Builder
+	for i, nth := range rand.Perm(len(faults)) {
+		name, number := faults[nth].name, fmt.Sprintf("%02d", i+1)
+		fmt.Fprintf(&key, "%s  %s\n", number, name)
+		var alerts, panels strings.Builder
+		for _, alert := range slices.SortedFunc(maps.Keys(seen[name]), func(a, b string) int { return cmp.Compare(seen[name][a].after, seen[name][b].after) }) {
+			a := seen[name][alert]
+			fmt.Fprintf(&alerts, "Contactsync%s fires since %s\n", alert, began.Add(a.after).Format(time.TimeOnly))
+			for _, text := range slices.Sorted(maps.Keys(a.annotations)) {
+				fmt.Fprintf(&alerts, "  %s: %s\n", text, a.annotations[text])
+			}
+		}
+		for _, panel := range b.Panels {
+			fmt.Fprintf(&panels, "\n%s\n", panel.Title)
+			for _, target := range panel.Targets {
+				answers, err := p.over(t.Context(), target.Expr, regexp.QuoteMeta(name), began, time.Now())
+				must(t, err)
+				for _, s := range answers {
+					delete(s.Metric, "job")
+					fmt.Fprintf(&panels, "  %s %v:", target.LegendFormat, s.Metric)
+					for _, v := range s.Values[max(0, len(s.Values)-12):] {
+						fmt.Fprintf(&panels, " %.5v", v[1])
+					}
+					panels.WriteString("\n")
+				}
+			}
+		}
+		dir := filepath.Join(*drill, "cases", number)
+		must(t, os.MkdirAll(dir, 0o700))
+		for file, text := range map[string]string{
+			"alerts.txt": alerts.String(), "panels.txt": panels.String(),
+			"status.txt": string(status(addrs[name], "text")), "log.txt": worlds[name].log.String(),
+		} {
+			text = strings.NewReplacer(`job="`+name+`"`, `job="`+number+`"`, name, "replica "+number).Replace(text)
+			must(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
+		}
+	}
+	must(t, os.WriteFile(filepath.Join(*drill, "key.txt"), []byte(key.String()), 0o600))
+}
