@@ -15,6 +15,7 @@ type snapshot struct {
 	backingOff   int                   // streams
 	rowsInFlight int
 	onHold       []*stream // by themselves
+	failing      []*stream // others
 	held         map[*account]*holdTotals
 	largest      *stream // of those with anything on hold, by what the window charges for that
 	largestBytes int64
@@ -62,6 +63,14 @@ func (w *Window) snapshot() *snapshot {
 		s.consider(st.queue.head)
 		for _, g := range st.retries.groups {
 			s.consider(g.head)
+		}
+		if st.health.failures > 0 && st.health.hold == nil {
+			s.failing = append(s.failing, st)
+		}
+		if len(st.health.alone) > 0 && st.health.hold == nil { // one after the other is tried
+			for _, c := range st.contacts {
+				s.consider(c)
+			}
 		}
 		if kind, since := st.holdKind(); st.health.hold != nil || kind != noHold && len(st.contacts) > 0 {
 			t := holdTotal{streams: 1, contacts: len(st.contacts), bytes: st.bytes, longest: s.now.Sub(since)}
@@ -244,6 +253,7 @@ type Status struct {
 	Accounts           []AccountStatus `json:"accounts"`
 	Holds              []HoldStatus    `json:"holds"` // the oldest first, at most 100
 	HoldsLeft          int             `json:"holds_left,omitzero"`
+	Failing            []FailingStatus `json:"failing"` // those that fail for longest first, at most 20
 }
 
 // AccountStatus is what the window knows of one account.
@@ -251,6 +261,8 @@ type AccountStatus struct {
 	Account                string    `json:"account"`
 	HeldSince              time.Time `json:"held_since,omitzero"` // as a whole
 	NextProbe              time.Time `json:"next_probe,omitzero"`
+	InFlight               int       `json:"in_flight"`       // requests
+	MostInFlight           int       `json:"in_flight_limit"` // as configured, or by the budget
 	HeldStreams            int       `json:"streams_on_hold"`
 	HeldContacts           int       `json:"contacts_on_hold"`
 	AloneContacts          int       `json:"contacts_alone"` // of these, in streams that are not on hold
@@ -262,6 +274,13 @@ type AccountStatus struct {
 	Rejected               int       `json:"rows_rejected_last_minute"`
 	DeadLetters            int       `json:"dead_letters_last_minute"`
 	DeadLetterMaxPerMinute int       `json:"dead_letter_max_per_minute"` // up to which they are written whatever their share
+}
+
+// FailingStatus is one stream whose requests fail, and that is not on hold.
+type FailingStatus struct {
+	Account string    `json:"account"`
+	Stream  string    `json:"stream"`
+	Since   time.Time `json:"since"` // the first of them in a row
 }
 
 // HoldStatus is one stream on hold.
@@ -287,7 +306,7 @@ func (w *Window) Status(now time.Time) Status {
 	s := w.snapshot()
 	status := Status{
 		Bytes: w.bytes(), BytesLimit: int64(w.cfg.WindowBytes), PendingContacts: w.pending.contacts, Streams: len(w.schedule.streams),
-		InFlightRequests: len(w.requests), DeadLettersPending: w.outbox.pending(), Accounts: []AccountStatus{}, Holds: []HoldStatus{}, Busiest: s.busiest(),
+		InFlightRequests: len(w.requests), DeadLettersPending: w.outbox.pending(), Accounts: []AccountStatus{}, Holds: []HoldStatus{}, Failing: []FailingStatus{}, Busiest: s.busiest(),
 	}
 	if at := earlier(s.oldest[waitActive], s.oldest[waitOnHold]); at.Before(s.now) {
 		status.Oldest = at
@@ -303,6 +322,12 @@ func (w *Window) Status(now time.Time) Status {
 		status.Holds = append(status.Holds, s.hold(st))
 	}
 	status.HoldsLeft = len(s.onHold) - shown
+	slices.SortFunc(s.failing, func(a, b *stream) int {
+		return cmp.Or(a.health.failingSince.Compare(b.health.failingSince), compareNames(a, b))
+	})
+	for _, st := range s.failing[:min(len(s.failing), mostStreamsShown)] {
+		status.Failing = append(status.Failing, FailingStatus{st.account.id, st.name, st.health.failingSince})
+	}
 	return status
 }
 
@@ -311,7 +336,7 @@ func (s *snapshot) account(a *account) AccountStatus {
 	h.size.recover(s.now)
 	rows, held := h.answered.at(s.now), s.held[a].all()
 	status := AccountStatus{
-		Account: a.id, HeldStreams: held.streams, HeldContacts: held.contacts, HeldEvents: held.events, HeldBytes: held.bytes,
+		Account: a.id, InFlight: a.inFlight, MostInFlight: s.w.schedule.mostInFlight(a), HeldStreams: held.streams, HeldContacts: held.contacts, HeldEvents: held.events, HeldBytes: held.bytes,
 		AloneContacts: s.held[a][holdAlone].contacts, RequestMaxRows: int(h.size.rows.limit), RequestMaxBytes: h.size.bytes.limit, Accepted: rows.accepted, Rejected: rows.refused,
 		DeadLetters: h.deadLetters.at(s.now).refused, DeadLetterMaxPerMinute: s.w.cfg.DeadLetterMaxPerMinute,
 	}

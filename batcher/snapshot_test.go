@@ -334,3 +334,35 @@ func TestSnapshot_SlotsBusyAndLastDelivery(t *testing.T) {
 		t.Errorf("the slots were busy for %v s, want 20 s: from the look that found two ready, to the answer", got)
 	}
 }
+
+// A stream whose requests fail one row after the other is as old as its oldest row, wherever that waits.
+func TestStatus_NamesTheStreamsThatFail(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	first := w.now
+	w.add("fails/a")
+	w.now = w.now.Add(time.Second)
+	w.add("fails/b", "live/a", "held/a")
+	for req := w.send(); req != nil; req = w.Next(w.now.Add(DefaultConfig().Linger)) {
+		switch req.stream.name {
+		case "live":
+			w.settle(req, allDelivered(req.Batch))
+		case "held":
+			w.settle(req, contactsync.Result{Kind: contactsync.StreamGone, Status: 404})
+		default:
+			w.settle(req, contactsync.Result{Kind: contactsync.Unavailable, Status: 500})
+		}
+	}
+	st := w.schedule.streams[streamKey{"a", "fails"}]
+	st.health.alone = []string{"a"}
+	w.pending.unlink(st.contacts["a"])
+	w.pending.queue(st.contacts["a"]) // behind the other, which is tried next
+	s := w.Status(w.now)
+	if len(s.Failing) != 1 || s.Failing[0].Stream != "fails" || s.Failing[0].Since.IsZero() {
+		t.Errorf("these fail: %+v", s.Failing)
+	}
+	i := slices.IndexFunc(s.Busiest, func(b StreamStatus) bool { return b.Stream == "fails" })
+	if !s.Oldest.Equal(first) || !s.Busiest[i].Oldest.Equal(first) {
+		t.Errorf("the oldest event is of %v, and of the stream of %v, want %v", s.Oldest, s.Busiest[i].Oldest, first)
+	}
+}

@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 )
@@ -49,6 +50,9 @@ func (s *snapshot) stream(st *stream) StreamStatus {
 	heads := []*contact{st.queue.head}
 	for _, g := range st.retries.groups {
 		heads = append(heads, g.head)
+	}
+	if st.onHold() || len(st.health.alone) > 0 { // one after the other is tried
+		heads = slices.Collect(maps.Values(st.contacts))
 	}
 	for _, head := range heads {
 		if head == nil {

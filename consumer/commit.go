@@ -49,9 +49,13 @@ func (g *generation) commitLoop(ctx context.Context) {
 		switch {
 		case err == nil:
 			failed = ""
-		case ctx.Err() == nil && (failed != err.Error() || time.Since(warned) >= time.Minute):
-			failed, warned = err.Error(), time.Now()
-			g.c.deps.Log.Warn("offsets were not committed; retried", "err", err)
+			g.commitsFail.Store(0)
+		case ctx.Err() == nil:
+			g.commitsFail.CompareAndSwap(0, time.Now().UnixNano())
+			if failed != err.Error() || time.Since(warned) >= time.Minute {
+				failed, warned = err.Error(), time.Now()
+				g.c.deps.Log.Warn("offsets were not committed; retried", "err", err)
+			}
 		}
 	}
 }

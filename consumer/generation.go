@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,6 +25,8 @@ type generation struct {
 	claims   []contactsync.Claim
 	fetchers []*fetcher
 	stop     context.CancelCauseFunc // ends fetching and starts the drain
+
+	commitsFail atomic.Int64 // since when, in Unix nanoseconds; 0 where the last one was taken
 }
 
 // generation lives through one assignment. It returns when nothing of it is in

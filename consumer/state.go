@@ -185,6 +185,16 @@ func (c *Consumer) MissingTopics() []string {
 	return g.Missing
 }
 
+// CommitsFailSince returns when the first of the last commits failed, where none was taken since; else the zero time.
+func (c *Consumer) CommitsFailSince() time.Time {
+	if g := c.present.Load(); g != nil {
+		if at := g.commitsFail.Load(); at != 0 {
+			return time.Unix(0, at)
+		}
+	}
+	return time.Time{}
+}
+
 // readyFor is how long a replica stays ready although no event is read: a rebalance, or
 // leaders that move, are nothing that it should be taken out for.
 const readyFor = time.Minute

@@ -146,7 +146,7 @@ func statusText(before, now *app.Status, width int) string {
 	}
 	t.end(0)
 	if len(now.DeadLetters) > 0 {
-		fmt.Fprintf(&b, "to see the first:\n%s\n", onLines(clean(now.DeadLetters[0].Command), width))
+		fmt.Fprintf(&b, "to see the newest:\n%s\n", onLines(clean(now.DeadLetters[0].Command), width))
 	}
 	return cut(b.String(), width)
 }

@@ -51,7 +51,7 @@ func TestStatusText_SaysWhatTheReplicaDoes(t *testing.T) {
 		"dead letters      0.0/s    1\n",
 		"PARTITION   STATE      FOR    LAG      OLDEST  WHY\ncontacts/1  forbidden  61 s   unknown  -       the client may not read the topic\n" +
 			"contacts/2  reading    1.0 s  3        5 min   -\ncontacts/0  reading    1.0 s  12       -       -\n",
-		"contacts/0@12  rejected  3       1.0 s ago\nto see the first:\n  contactsync dlq show contacts/0@12 --config /etc/contactsync/contactsync.yaml\n",
+		"contacts/0@12  rejected  3       1.0 s ago\nto see the newest:\n  contactsync dlq show contacts/0@12 --config /etc/contactsync/contactsync.yaml\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it lacks %q:\n%s", want, text)

@@ -19,6 +19,9 @@ type Headline struct {
 	Level string `json:"level"`
 }
 
+// showsAfter is from when on something shows that a retry may mend.
+const showsAfter = 10 * time.Second
+
 // mostAccountsNamed bounds how many accounts the headline names.
 const mostAccountsNamed = 3
 
@@ -47,14 +50,21 @@ func (s *Status) headline() Headline {
 			h.Level = level
 		}
 	}
-	unread := 0
+	var unread []string
 	for i := range s.Partitions {
-		if !s.Partitions[i].State.Read() {
-			unread++
+		if p := &s.Partitions[i]; !p.State.Read() {
+			unread = append(unread, fmt.Sprintf("%s/%d", p.Topic, p.Partition))
 		}
 	}
-	if unread > 0 {
-		note("bad", plural(unread, "partition is not read", "partitions are not read"))
+	switch len(unread) {
+	case 0:
+	case 1:
+		note("bad", unread[0]+" is not read")
+	default:
+		note("bad", fmt.Sprintf("%d partitions are not read", len(unread)))
+	}
+	if since := s.CommitsFailSince; !since.IsZero() && s.Time.Sub(since) >= showsAfter {
+		note("bad", fmt.Sprintf("offsets are not committed for %v", Span(s.Time.Sub(since))))
 	}
 	if s.NotReady != "" {
 		note("bad", "not ready: "+inOneLine(s.NotReady))
@@ -82,11 +92,21 @@ func (s *Status) headline() Headline {
 	}
 	held, alone := 0, 0
 	for i := range s.Window.Accounts {
-		held += s.Window.Accounts[i].HeldStreams
-		alone += s.Window.Accounts[i].AloneContacts
+		a := &s.Window.Accounts[i]
+		held += a.HeldStreams
+		alone += a.AloneContacts
+		if a.InFlight > 0 && a.InFlight >= a.MostInFlight && s.Gates[a.Account].State == upstream.StateReady && s.Window.PendingContacts > a.InFlight {
+			note("warn", fmt.Sprintf("account %s has %d of %d requests in flight", a.Account, a.InFlight, a.MostInFlight))
+		}
 	}
-	if held > 0 {
+	switch on := s.Window.Holds; {
+	case held == 1 && len(on) == 1:
+		note("warn", fmt.Sprintf("stream %s is on hold as %s", on[0].Stream, on[0].Kind))
+	case held > 0:
 		note("warn", plural(held, "stream is on hold", "streams are on hold"))
+	}
+	if fails := s.Window.Failing; len(down) == 0 && len(fails) > 0 && s.Time.Sub(fails[0].Since) >= showsAfter {
+		note("warn", fmt.Sprintf("requests of stream %s fail for %v", fails[0].Stream, Span(s.Time.Sub(fails[0].Since))))
 	}
 	if alone > 0 {
 		note("warn", plural(alone, "contact is refused alone", "contacts are refused alone"))

@@ -33,8 +33,32 @@ func TestHeadline(t *testing.T) {
 			}
 		}, "nothing waits; account b is throttled by the API; account c is throttled by the API; account d is throttled by the API; 2 more accounts likewise", "warn"},
 		"a partition": {func(s *Status) {
-			s.Partitions = []consumer.Partition{{State: consumer.Reading}, {State: consumer.Halted}}
-		}, "nothing waits; 1 partition is not read", "bad"},
+			s.Partitions = []consumer.Partition{{State: consumer.Reading}, {Topic: "contacts", Partition: 7, State: consumer.Halted}}
+		}, "nothing waits; contacts/7 is not read", "bad"},
+		"partitions": {func(s *Status) {
+			s.Partitions = []consumer.Partition{{State: consumer.Forbidden}, {State: consumer.Halted}}
+		}, "nothing waits; 2 partitions are not read", "bad"},
+		"a stream on hold": {func(s *Status) {
+			s.Window.Accounts = []batcher.AccountStatus{{HeldStreams: 1}}
+			s.Window.Holds = []batcher.HoldStatus{{Stream: "st-7", Kind: "stream_gone"}}
+		}, "nothing waits; stream st-7 is on hold as stream_gone", "warn"},
+		"a stream fails": {func(s *Status) {
+			s.Window.Failing = []batcher.FailingStatus{{Stream: "st-7", Since: now.Add(-time.Minute)}, {Stream: "st-8", Since: now}}
+		}, "nothing waits; requests of stream st-7 fail for 60 s", "warn"},
+		"a stream has just failed": {func(s *Status) {
+			s.Window.Failing = []batcher.FailingStatus{{Stream: "st-7", Since: now.Add(-9 * time.Second)}}
+		}, "nothing waits", "good"},
+		"a stream fails in an outage": {func(s *Status) {
+			s.Gates["a"], s.Window.Failing = Gate{State: upstream.StateBreakerOpen}, []batcher.FailingStatus{{Stream: "st-7", Since: now.Add(-time.Minute)}}
+		}, "nothing waits; account a waits for the API, which is down", "bad"},
+		"a slow API": {func(s *Status) {
+			s.Window.PendingContacts, s.Window.Accounts = 100, []batcher.AccountStatus{{Account: "a", InFlight: 4, MostInFlight: 4}}
+		}, "100 contacts wait; account a has 4 of 4 requests in flight", "warn"},
+		"slots that are used": {func(s *Status) {
+			s.Window.PendingContacts, s.Window.Accounts = 4, []batcher.AccountStatus{{Account: "a", InFlight: 4, MostInFlight: 4}}
+		}, "4 contacts wait", "good"},
+		"commits":              {func(s *Status) { s.CommitsFailSince = now.Add(-75 * time.Second) }, "nothing waits; offsets are not committed for 75 s", "bad"},
+		"a commit that failed": {func(s *Status) { s.CommitsFailSince = now.Add(-time.Second) }, "nothing waits", "good"},
 		"a feed that is skipped is read": {func(s *Status) {
 			s.Partitions = []consumer.Partition{{State: consumer.FeedSkipped}}
 		}, "nothing waits", "good"},

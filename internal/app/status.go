@@ -20,9 +20,11 @@ type Status struct {
 	Gates      map[string]Gate      `json:"gates"`              // by account
 	Partitions []consumer.Partition `json:"partitions"`         // those that this replica owns
 	// MissingTopics are those of consumer.topics that do not exist, or that the service may not see.
-	MissingTopics []string       `json:"missing_topics,omitzero"`
-	Window        batcher.Status `json:"window"`
-	Flow          Flow           `json:"flow"`
+	MissingTopics []string `json:"missing_topics,omitzero"`
+	// CommitsFailSince is when the first of the last commits failed, of which none was taken.
+	CommitsFailSince time.Time      `json:"commits_fail_since,omitzero"`
+	Window           batcher.Status `json:"window"`
+	Flow             Flow           `json:"flow"`
 	// DeadLetters are the last ones that were written, the newest first.
 	DeadLetters []deadletter.Written `json:"dead_letters"`
 	// Settings are those in force, without what may be secret.
@@ -39,7 +41,7 @@ type Gate struct {
 func (a *App) status() any {
 	s := Status{
 		Version: a.version, Time: time.Now(), Started: a.started, NotReady: a.NotReady(), Stuck: a.Stuck(),
-		Gates: map[string]Gate{}, Partitions: a.consumer.Partitions(), MissingTopics: a.consumer.MissingTopics(),
+		Gates: map[string]Gate{}, Partitions: a.consumer.Partitions(), MissingTopics: a.consumer.MissingTopics(), CommitsFailSince: a.consumer.CommitsFailSince(),
 		Flow: flowOf(a.metrics), DeadLetters: a.deadLetters.Recent(), Settings: a.settings,
 	}
 	if s.Stuck == "" { // a stuck loop would not answer

@@ -17,6 +17,9 @@ const lengthEnd = 12
 // magicAt is where the version of the format is, in this one and in older ones.
 const magicAt = 16
 
+// farthest is an offset that no partition reaches, with a million records a second in two thousand years.
+const farthest = 1 << 56
+
 // Attributes of a batch.
 const (
 	codecMask     = 0x07
@@ -77,6 +80,9 @@ func Next(data []byte) (b *Batch, rest []byte, err error) {
 	length := int(int32(binary.BigEndian.Uint32(data[8:])))
 	base := int64(binary.BigEndian.Uint64(data))
 	if magic := data[magicAt]; magic != 2 {
+		if base < 0 || base > farthest || length < 0 {
+			return nil, nil, corrupt("format %d at offset %d, %d bytes: what stands there is no batch", magic, base, length)
+		}
 		return nil, nil, fmt.Errorf("%w: format %d at offset %d, written before Kafka 0.11 or with log.message.format.version set: only format 2 is read", ErrFormat, magic, base)
 	}
 	switch {

@@ -250,3 +250,26 @@ func check(t *testing.T, data []byte) {
 		}
 	})
 }
+
+// What is no batch at all is damaged, and not of a format that somebody could have set.
+func TestNext_TellsDamageFromAnotherFormat(t *testing.T) {
+	t.Parallel()
+	old := make([]byte, 100)
+	old[7], old[11], old[16] = 5, 88, 1
+	later := slices.Clone(old)
+	later[16] = 3
+	for name, tt := range map[string]struct {
+		data []byte
+		want error
+	}{
+		"text":          {[]byte("this is no batch of records, and longer than a header of one, whatever it is"), batch.ErrCorrupt},
+		"format 1":      {old, batch.ErrFormat},
+		"format 3":      {later, batch.ErrFormat},
+		"all bits set":  {slices.Repeat([]byte{0xff}, 100), batch.ErrCorrupt},
+		"nothing there": {make([]byte, 100), batch.ErrFormat},
+	} {
+		if _, _, err := batch.Next(tt.data); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", name, err, tt.want)
+		}
+	}
+}
