@@ -168,7 +168,7 @@ func (l *eventLog) answer(now time.Time, b contactsync.Batch, d *Decision, r con
 	switch {
 	case d.rowsAnswered:
 		if c := l.over(topic); c != nil {
-			l.add(slog.LevelInfo, "requests are answered again", "account", b.Account,
+			l.add(slog.LevelInfo, "requests are answered again", "account", b.Account, "stream", b.Stream,
 				"after_kind", c.variant, "requests", c.count, "lasted", now.Sub(c.since))
 		}
 	case d.outage:
