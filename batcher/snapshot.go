@@ -67,15 +67,12 @@ func (w *Window) snapshot() *snapshot {
 		if st.health.failures > 0 && st.health.hold == nil {
 			s.failing = append(s.failing, st)
 		}
-		if len(st.health.alone) > 0 && st.health.hold == nil { // one after the other is tried
-			for _, c := range st.contacts {
-				s.consider(c)
-			}
+		for c := range st.rotating() {
+			s.consider(c)
 		}
 		if kind, since := st.holdKind(); st.health.hold != nil || kind != noHold && len(st.contacts) > 0 {
 			t := holdTotal{streams: 1, contacts: len(st.contacts), bytes: st.bytes, longest: s.now.Sub(since)}
-			for _, c := range st.contacts { // the order of its queue is not that of age
-				s.consider(c)
+			for _, c := range st.contacts {
 				t.events += c.events()
 			}
 			s.add(st, kind, t)

@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"cmp"
+	"iter"
 	"maps"
 	"slices"
 	"time"
@@ -45,14 +46,19 @@ func (s *snapshot) busiest() []StreamStatus {
 	return shown
 }
 
+// rotating are all contacts of a stream of which one after the other is tried: the order of its queue is not that of age.
+func (st *stream) rotating() iter.Seq[*contact] {
+	if st.onHold() || len(st.health.alone) > 0 {
+		return maps.Values(st.contacts)
+	}
+	return func(func(*contact) bool) {}
+}
+
 func (s *snapshot) stream(st *stream) StreamStatus {
 	status := StreamStatus{Account: st.account.id, Stream: st.name, Contacts: len(st.contacts), InFlight: st.inFlight, WaitsFor: "turn"}
-	heads := []*contact{st.queue.head}
+	heads := slices.AppendSeq([]*contact{st.queue.head}, st.rotating())
 	for _, g := range st.retries.groups {
 		heads = append(heads, g.head)
-	}
-	if st.onHold() || len(st.health.alone) > 0 { // one after the other is tried
-		heads = slices.Collect(maps.Values(st.contacts))
 	}
 	for _, head := range heads {
 		if head == nil {
