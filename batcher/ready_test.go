@@ -13,7 +13,7 @@ import (
 // closed lets no request start for the time being.
 type closed struct{ open }
 
-func (closed) Admit(time.Time, string, bool) (func(time.Time, contactsync.Result), time.Time) {
+func (closed) Admit(time.Time, string, bool) (func(time.Time, contactsync.Result) time.Time, time.Time) {
 	return nil, time.Time{}
 }
 
