@@ -79,15 +79,9 @@ func provePoison(t *testing.T, o options) (faults []string) {
 	f.line("healthy events", len(base.healthy.Records), len(with.healthy.Records), "")
 	baseAges, ages := base.ages(), with.ages()
 	f.check("  delivered", len(baseAges) == len(base.healthy.Records) && len(ages) == len(with.healthy.Records), len(baseAges), len(ages), "all of them")
-	for _, q := range []float64{0.5, 0.99} {
-		name, a, b := fmt.Sprintf("  age, %v%% below", 100*q), quantile(baseAges, q).Round(time.Millisecond), quantile(ages, q).Round(time.Millisecond)
-		if o.small { // a few events on a busy machine: times say nothing
-			f.line(name, a, b, "")
-			continue
-		}
-		f.check(name, a > 0 && b <= 2*a, a, b, "at most twice")
+	for _, q := range []float64{0.5, 0.99, 1} { // by the clock, which a busy machine makes run: TestBeside and TestBeside_Saturated judge ages
+		f.line(fmt.Sprintf("  age, %v%% below", 100*q), quantile(baseAges, q).Round(time.Millisecond), quantile(ages, q).Round(time.Millisecond), "")
 	}
-	f.line("  oldest", quantile(baseAges, 1).Round(time.Millisecond), quantile(ages, 1).Round(time.Millisecond), "")
 	f.line("other events", 0, len(with.Manifest.Records)-len(with.healthy.Records), "")
 	f.line("calls", base.report.Calls, with.report.Calls, "")
 	with.judgeDeadLetters(f)

@@ -93,7 +93,7 @@ func (p *place) settings() config.Config {
 	p.mine, p.dir = newTestAuthority(p.t), p.t.TempDir()
 	cfg := config.DefaultConfig()
 	cfg.Kafka.Brokers = []string{p.cluster()}
-	cfg.Kafka.DialTimeout = 2 * time.Second
+	cfg.Kafka.DialTimeout = 8 * time.Second
 	cfg.Kafka.SASL = kafka.SASL{Mechanism: kafka.Plain, Username: connectUser, PasswordFile: p.file("password", connectSecret), AllowPlaintext: true}
 	ca := p.file("ca.pem", string(p.mine.PEM))
 	cfg.Kafka.TLS = kafka.TLS{Enabled: !p.plain, CAFile: ca}
