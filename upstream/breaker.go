@@ -31,12 +31,15 @@ type breaker struct {
 	gauge    prometheus.Gauge
 	steps    *gobreaker.TwoStepCircuitBreaker[struct{}]
 
-	mu       sync.Mutex           // guards the rest; taken inside gobreaker's lock, never around it
-	until    time.Time            // when the open breaker becomes half-open
-	answered lastTwo              // when the host answered
-	failing  lastTwo              // when it failed
-	failed   map[string]time.Time // when each stream failed last
+	mu       sync.Mutex          // guards the rest; taken inside gobreaker's lock, never around it
+	until    time.Time           // when the open breaker becomes half-open
+	answered lastTwo             // when the host answered
+	failing  lastTwo             // when it failed
+	failed   map[string]failures // of each stream
 }
+
+// failures are when a stream failed first since it was answered, and last.
+type failures struct{ first, last time.Time }
 
 // lastTwo is when something happened last, to which stream, and when it did to another one than that.
 type lastTwo struct {
@@ -60,7 +63,7 @@ func (l *lastTwo) other(stream string) time.Time {
 }
 
 func newBreaker(host string, cfg Breaker, log *slog.Logger, gauge prometheus.Gauge) *breaker {
-	b := &breaker{host: host, openFor: cfg.Open, log: log, gauge: gauge, interval: cfg.Interval, failed: map[string]time.Time{}}
+	b := &breaker{host: host, openFor: cfg.Open, log: log, gauge: gauge, interval: cfg.Interval, failed: map[string]failures{}}
 	b.steps = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:         host,
 		MaxRequests:  1,
@@ -118,9 +121,9 @@ func (b *breaker) openUntil() time.Time {
 // counted returns what the result of a request of a stream counts as for the host. A stream
 // that fails while others are answered says something of itself only: its failure counts
 // once in the interval, although some of its requests are answered. It counts again when nothing was answered for
-// others since its last one and another stream has failed too, or nothing was answered for others within the
-// interval: however fast a single stream fails, the others find the host open. What is not counted frees its place
-// in a half-open breaker.
+// others since its last one and another stream has failed too, unless others were since its first one, or when nothing was
+// answered for others within the interval: however fast streams fail, others find the host open that have nothing to send
+// for a moment. What is not counted frees its place in a half-open breaker.
 func (b *breaker) counted(now time.Time, stream string, r contactsync.Result) error {
 	err := hostError(r)
 	b.mu.Lock()
@@ -128,17 +131,23 @@ func (b *breaker) counted(now time.Time, stream string, r contactsync.Result) er
 	switch {
 	case err == nil:
 		b.answered.note(now, stream)
-		if now.Sub(b.failed[stream]) >= b.interval {
+		if f, before := b.failed[stream]; before && now.Sub(f.last) < b.interval {
+			b.failed[stream] = failures{last: f.last}
+		} else {
 			delete(b.failed, stream)
 		}
 	case errors.Is(err, errHostFailed):
-		last, before := b.failed[stream]
+		f, before := b.failed[stream]
+		last := f.last
+		if f.last = now; f.first.IsZero() {
+			f.first = now
+		}
 		if len(b.failed) < maxFailingStreams || before {
-			b.failed[stream] = now
+			b.failed[stream] = f
 		}
 		b.failing.note(now, stream)
 		others := b.answered.other(stream)
-		if before && (others.After(last) || now.Sub(others) < b.interval && !b.failing.other(stream).After(others)) {
+		if before && (others.After(last) || now.Sub(others) < b.interval && (others.After(f.first) || !b.failing.other(stream).After(others))) {
 			return errNotCounted
 		}
 	}

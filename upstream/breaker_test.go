@@ -106,13 +106,20 @@ func TestGate_AStreamThatFailsBesideOthersDoesNotOpenTheBreaker(t *testing.T) {
 		if s := gates[0].State(time.Now()); s.Name != StateReady {
 			t.Errorf("three streams of four fail: state is %+v", s)
 		}
-		for range 5 {
-			if gates[0].State(time.Now()).Name == StateReady {
-				result(0, "bad", contactsync.Unavailable)
+		fail := func(times int, stream string) string {
+			for range times {
+				if gates[0].State(time.Now()).Name == StateReady {
+					result(0, stream, contactsync.Unavailable)
+				}
 			}
+			return gates[0].State(time.Now()).Name
 		}
-		if s := gates[0].State(time.Now()); s.Name != StateBreakerOpen {
-			t.Errorf("nothing is answered any more: state is %+v", s)
+		if s := fail(50, "bad"); s != StateReady {
+			t.Errorf("others have nothing to send for a moment: state is %s", s)
+		}
+		time.Sleep(DefaultConfig().Breaker.Interval)
+		if s := fail(5, "bad"); s != StateBreakerOpen {
+			t.Errorf("nothing is answered any more: state is %s", s)
 		}
 	})
 }
