@@ -72,6 +72,7 @@ type streamHealth struct {
 	backoff            time.Time // nothing is sent before it
 	credentialsRefused bool      // by the last answer
 	accepted           bool      // the API has answered for each of its rows, as far as that is remembered
+	acceptedAt         time.Time // when it did last, likewise
 	strange            bool      // it was refused before it was ever accepted
 	hold               *hold     // nil where the stream is not on hold
 	answered           lastMinute
@@ -309,6 +310,9 @@ func (h *health) resetBackoff(st *stream) {
 func (h *health) failing(now time.Time, req *Request, r contactsync.Result) {
 	s, rows := &req.stream.health, len(req.rows)
 	if s.failures == 0 {
+		if req.stream.account.strangers.trouble.began(now, h.cfg.BackoffMax) {
+			h.schedule.touchAll(req.stream.account)
+		}
 		s.failingSince, s.besideOthers, s.unproven, s.singles = now, false, false, 0
 	}
 	s.unproven = s.unproven || req.stream.account.health.size.unproven(int64(rows), req.bytes)

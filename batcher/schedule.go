@@ -85,7 +85,7 @@ func (s *schedule) stream(name, accountID string) *stream {
 			name: name, account: s.account(accountID), contacts: map[string]*contact{},
 			place: place{due: never, rank: lastRank},
 		}
-		st.health.accepted = st.account.strangers.accepted.Contains(name)
+		st.health.acceptedAt, st.health.accepted = st.account.strangers.accepted.Peek(name)
 		st.signer = s.signer(key)
 		s.streams[key] = st
 		s.quiet[st] = struct{}{}
@@ -150,10 +150,10 @@ func (s *schedule) touch(st *stream) {
 }
 
 // touchAll notes that the size of an account's requests has changed, which decides
-// whether its streams are full.
+// whether its streams are full, or whether they are doubted.
 func (s *schedule) touchAll(a *account) {
 	s.each(func(st *stream) {
-		if st.account == a && st.queue.rows > 0 {
+		if st.account == a {
 			s.touch(st)
 		}
 	})
@@ -191,7 +191,7 @@ func (s *schedule) started(req *Request, as standing) {
 	if req.apart {
 		a.apart++
 		a.newcomers = 0
-	} else if !st.health.accepted {
+	} else if as == stranger || !st.health.accepted {
 		a.newcomers++
 	}
 	s.touch(st)
@@ -284,6 +284,11 @@ func (s *schedule) wake(now time.Time) time.Time {
 // place moves the streams that were touched, or that time has changed, to where they belong, and reports whether that
 // was done for all of them.
 func (s *schedule) place(now time.Time) bool {
+	for _, a := range s.accounts {
+		if a.strangers.trouble.over(now, s.cfg.BackoffMax) {
+			s.touchAll(a)
+		}
+	}
 	n := min(len(s.touched), mostPlaced)
 	s.visits += n
 	for _, st := range s.touched[:n] {

@@ -115,9 +115,21 @@ func TestSchedule_Timing(t *testing.T) {
 		}, 3 * time.Second},
 		"the gate refused it, and it fails": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
+			st.contacts["one"], st.contacts["other"] = &contact{}, &contact{}
 			st.health.failures = 1
 			st.account.refused(s.now, s.now.Add(3*time.Second), true)
 		}, 0},
+		"the gate refused it, and it fails, with nothing behind what failed": {func(s *testSchedule, st *stream) {
+			s.with("st", time.Hour)
+			st.health.failures = 1
+			st.account.refused(s.now, s.now.Add(3*time.Second), true)
+		}, 3 * time.Second},
+		"the gate refused it, and several of its contacts failed alone": {func(s *testSchedule, st *stream) {
+			s.with("st", time.Hour)
+			st.contacts["one"], st.contacts["other"] = &contact{}, &contact{}
+			st.health.failures, st.health.singles = 1, suspectAfter+1
+			st.account.refused(s.now, s.now.Add(3*time.Second), true)
+		}, 3 * time.Second},
 		"the gate refused it, and others had their part": {func(s *testSchedule, st *stream) {
 			s.with("st", time.Hour)
 			st.health.strange = true

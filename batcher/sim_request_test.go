@@ -249,6 +249,9 @@ func (s *simRun) checkTurn(st *simStream) {
 		return
 	}
 	a, oldest := st.account, never
+	if a.strangers.mayDoubt(s.now, s.cfg.BackoffMax) {
+		return
+	}
 	for _, c := range s.model.of(st) {
 		if c.request == nil && c.deferred == nil && c.rank.Before(oldest) {
 			oldest = c.rank

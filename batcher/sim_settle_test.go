@@ -115,6 +115,7 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, thrott
 			m.letterOf(c, contactsync.ReasonUnanswered, r.Status)
 			return
 		}
+		st.account.strangers.failing(m.now, m.cfg.BackoffMax)
 		st.wait.begin(m.now, m.cfg, m.cfg.BackoffMax)
 		m.again(q, r)
 	}

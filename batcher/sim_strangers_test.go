@@ -14,6 +14,21 @@ type simStrangers struct {
 	answered time.Time       // when it last did
 	first    []bool          // what it said first to streams: whether it refused them
 	doubt    int             // answers of which it is not known whether they were the first, fewer with each that is
+	failed   int             // requests that failed, the last two of them less than the longest back-off apart
+	failedAt time.Time       // the last of them
+}
+
+// failing notes a request that failed.
+func (a *simStrangers) failing(now time.Time, lately time.Duration) {
+	if now.Sub(a.failedAt) >= lately {
+		a.failed = 0
+	}
+	a.failed, a.failedAt = a.failed+1, now
+}
+
+// mayDoubt reports whether so many streams may have begun to fail that any other may go behind those that were answered since.
+func (a *simStrangers) mayDoubt(now time.Time, lately time.Duration) bool {
+	return a.failed >= 3 && now.Sub(a.failedAt) < lately
 }
 
 func (a *simStrangers) answeredFirst(refused bool) {

@@ -11,16 +11,17 @@ import (
 // that may never be: it may not know them, or they may belong to somebody else. After a
 // start every stream is a stranger.
 type strangers struct {
-	accepted *simplelru.LRU[string, struct{}] // streams for whose rows, one by one, the API has answered, the last of them
-	answered time.Time                        // when it last looked at rows of any stream
+	accepted *simplelru.LRU[string, time.Time] // streams for whose rows, one by one, the API has answered, and when it did last
+	answered time.Time                         // when it last looked at rows of any stream
 	first    firstAnswers
+	trouble  trouble
 }
 
 // acceptedStreams bounds the streams that are remembered, at about 100 bytes each.
 const acceptedStreams = 100_000
 
 func newStrangers() strangers {
-	lru, _ := simplelru.NewLRU[string, struct{}](acceptedStreams, nil) // it fails only for a size below 1
+	lru, _ := simplelru.NewLRU[string, time.Time](acceptedStreams, nil) // it fails only for a size below 1
 	return strangers{accepted: lru}
 }
 
@@ -44,7 +45,9 @@ func (f firstAnswers) refused() bool { return bits.OnesCount32(uint32(f)) >= mos
 // accept notes that the API has answered for each row of a request of a stream.
 func (s *strangers) accept(now time.Time, st *stream) {
 	s.answered = now
-	s.accepted.Add(st.name, struct{}{})
+	s.trouble.accepted()
+	s.accepted.Add(st.name, now)
+	st.health.acceptedAt = now
 	if !st.health.accepted {
 		st.health.accepted, st.health.strange = true, false
 		s.first.add(false)
@@ -63,4 +66,48 @@ func (s *strangers) refuse(st *stream) {
 // stranger does not while the account works.
 func (s *strangers) count(now time.Time, st *stream, lately time.Duration) bool {
 	return st.health.accepted || s.answered.IsZero() || now.Sub(s.answered) >= lately
+}
+
+// trouble is that one stream after another begins to fail. It may be the host, or only these: then what has the oldest event, and fails
+// next, would open the breaker for all others again and again.
+type trouble struct {
+	streams     int       // that began to fail and none was accepted in between, until these are some
+	since, last time.Time // when the first of them did, and the last
+}
+
+const (
+	// troubleAfter is how many streams must begin to fail for the others to be doubted.
+	troubleAfter = 3
+	// troubleMost is for how many times the longest back-off they are at most, so that old events have their turn.
+	troubleMost = 10
+)
+
+// began notes that a stream begins to fail, and reports whether others are doubted from now on.
+func (t *trouble) began(now time.Time, lately time.Duration) bool {
+	if t.streams == 0 || now.Sub(t.last) >= lately {
+		t.streams, t.since = 0, now
+	}
+	t.streams, t.last = t.streams+1, now
+	return t.streams == troubleAfter
+}
+
+// accepted notes that one was accepted.
+func (t *trouble) accepted() {
+	if t.streams < troubleAfter {
+		t.streams = 0
+	}
+}
+
+// over reports whether others were doubted, and are no longer: none has begun to fail for as long as streams back off.
+func (t *trouble) over(now time.Time, lately time.Duration) bool {
+	if t.streams < troubleAfter || now.Sub(t.last) < lately && now.Sub(t.since) < troubleMost*lately {
+		return false
+	}
+	*t = trouble{}
+	return true
+}
+
+// doubts reports whether a stream may be the next one: it was not accepted since.
+func (t *trouble) doubts(h *streamHealth) bool {
+	return t.streams >= troubleAfter && !h.acceptedAt.After(t.since)
 }

@@ -252,6 +252,63 @@ func TestSchedule_Standing(t *testing.T) {
 	want("failed", "known", apart)
 }
 
+// Where one stream after another begins to fail, those that were accepted since go before the others. Of these the one goes first that was
+// accepted last, or else has the youngest event.
+func TestSchedule_StreamsThatMayFailNext(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	for _, stream := range []string{"well", "bad", "better"} {
+		w.known(stream)
+		w.now = w.now.Add(time.Second)
+	}
+	w.add("new/c", "bad/c", "better/c", "well/c", "newer/c")
+	w.now = w.now.Add(time.Second)
+	a := w.schedule.account("a")
+	want := func(when string, want standing, streams ...string) {
+		t.Helper()
+		w.schedule.place(w.now)
+		for _, stream := range streams {
+			if got := w.schedule.standing(w.schedule.stream(stream, "a"), w.now); got != want {
+				t.Errorf("%s: %s has standing %d, want %d", when, stream, got, want)
+			}
+		}
+	}
+	turn := func(others, newcomers int, stream string) {
+		t.Helper()
+		w.schedule.place(w.now)
+		a.promote(w.now)
+		a.others, a.newcomers = others, newcomers
+		if got := w.schedule.turn(a, w.now); got.name != stream {
+			t.Errorf("after %d of others and %d of those in doubt it is the turn of %s, want %s", others, newcomers, got.name, stream)
+		}
+	}
+	w.heard("before", contactsync.Unavailable)
+	w.known("well") // in between
+	for i := range troubleAfter {
+		want("few fail", regular, "well", "better", "bad", "new", "newer")
+		turn(0, 0, "new")
+		w.heard(fmt.Sprint("x", i), contactsync.Unavailable)
+		w.heard(fmt.Sprint("x", i), contactsync.Unavailable) // counts once
+	}
+	want("some fail", stranger, "well", "better", "bad", "new", "newer")
+	w.now = w.now.Add(time.Second)
+	w.schedule.touch(w.known("well"))
+	want("some fail, and one was accepted since", regular, "well")
+	want("some fail", stranger, "better", "bad", "new", "newer")
+	turn(0, 0, "well")
+	turn(othersFirst, 0, "better")
+	w.schedule.drop(w.schedule.stream("better", "a"))
+	turn(othersFirst, 0, "bad")
+	w.schedule.drop(w.schedule.stream("bad", "a"))
+	turn(othersFirst, 0, "newer")
+	if w.schedule.started(&Request{stream: w.schedule.stream("newer", "a")}, stranger); a.newcomers != 1 {
+		t.Errorf("a request of a stream in doubt does not count: %d", a.newcomers)
+	}
+	w.now = w.now.Add(w.cfg.BackoffMax)
+	want("none has begun to fail for long", regular, "well", "new", "newer")
+	turn(0, 0, "new")
+}
+
 // While an account is on hold, its probes are of streams that were accepted before, and of
 // strangers in between. Of streams that were not refused yet the one with the most contacts
 // goes first, and of equals the one with the youngest event.

@@ -11,7 +11,7 @@ type standing uint8
 
 const (
 	regular  standing = iota // those with older events
-	stranger                 // regular ones, for the most part: it was refused before, or most strangers are
+	stranger                 // regular ones, for the most part: it was refused before, or most strangers are, or streams like it begin to fail
 	apart                    // likewise, and strangers: it is troubled, or has rows only that are tried apart
 )
 
@@ -19,7 +19,7 @@ func (s *schedule) standing(st *stream, now time.Time) standing {
 	switch h := &st.health; {
 	case st.troubled(), s.regularDue(st).After(now):
 		return apart
-	case h.strange, !h.accepted && st.account.strangers.first.refused():
+	case h.strange, !h.accepted && st.account.strangers.first.refused(), st.account.strangers.trouble.doubts(h):
 		return stranger
 	}
 	return regular
@@ -44,11 +44,14 @@ const mostAhead = 4 * othersFirst
 // spares reports whether a request of a stream can wait: others have not had their part of the
 // calls since the last one that was no regular work. What the budget has left over is all that it takes
 // then, so that regular work, when it comes, finds a call. The rows of a stream that fails wait for one
-// of them already.
+// of them already, where there are others than the one that fails, and several do not fail alone.
 func (st *stream) spares(is standing) bool {
-	fails := st.fails() && st.health.hold == nil
+	fails := st.fails() && st.health.hold == nil && st.othersWait()
 	return is != regular && !fails && st.account.yields()
 }
+
+// othersWait reports whether other rows of a stream that fails may wait for those that do.
+func (st *stream) othersWait() bool { return len(st.contacts) > 1 && st.health.singles <= suspectAfter }
 
 // yields reports whether what is no regular work goes behind it.
 func (a *account) yields() bool { return a.others < othersFirst || a.ahead > 0 }
@@ -69,11 +72,14 @@ func (s *schedule) regularFirst(st *stream, is standing) bool {
 type class struct {
 	held                             *credential // that signs for it, where that is on hold
 	accepted, strange, onHold, fails bool
+	waits                            bool // of one that fails, other rows wait for those that do
+	doubted                          bool // it may be the next to fail; see trouble
 	lingers                          bool // only its rows that are tried apart are due
 }
 
 func (st *stream) classNow() class {
 	c := class{accepted: st.health.accepted, strange: st.health.strange, onHold: st.health.hold != nil, fails: st.fails()}
+	c.waits, c.doubted = c.fails && st.othersWait(), st.account.strangers.trouble.doubts(&st.health)
 	if st.signer.held {
 		c.held = st.signer
 	}
@@ -82,8 +88,11 @@ func (st *stream) classNow() class {
 
 // compare is the order of ready streams of a class.
 func (c class) compare(a, b *stream) int {
-	if c.held != nil {
+	switch {
+	case c.held != nil:
 		return compareProbes(a, b)
+	case c.doubted: // what fails again and again is old
+		return cmp.Or(b.health.acceptedAt.Compare(a.health.acceptedAt), compareRanks(b, a))
 	}
 	return compareRanks(a, b)
 }
@@ -113,17 +122,19 @@ func (s *schedule) turn(a *account, now time.Time) *stream {
 		return than
 	}
 	var first *stream
+	doubted := false
 	var oldest [apart + 1]*stream
 	for st := range s.heads(a) {
 		first = older(st, first)
 		is := s.standing(st, now)
+		doubted = doubted || st.class.doubted && is == stranger
 		if st.signer.held || a.spareAgain.After(now) && st.spares(is) {
 			continue // it is probed with, or nothing is left over for it
 		}
 		oldest[is] = older(st, oldest[is])
 	}
 	held := a.onHold() != nil
-	if !held && first == oldest[regular] {
+	if !held && !doubted && first == oldest[regular] { // of those in doubt there may be older ones
 		return first
 	}
 	if !s.mayBeApart(a) {

@@ -191,3 +191,43 @@ func playTwoThousandRows(t *testing.T, r *scene) {
 		t.Error("that is too many calls, not all dead letters, or too old")
 	}
 }
+
+// As many streams as there are calls in a minute have a row each that makes requests fail, and these rows are older than all others: so it is
+// after a restart. Healthy streams that take half of the calls go on meanwhile: neither is the breaker open for them for each of
+// the rows, nor do their retries take the calls.
+func TestBeside_BadRowsOfManyStreams(t *testing.T) {
+	if testing.Short() { // as in playAll
+		t.Skip("it computes much: make beside")
+	}
+	for name, a := range map[string]stub.Answer{"500": {Status: 500}, "reset": {Fault: stub.Reset}} {
+		t.Run(name, func(t *testing.T) {
+			onEachModel(t, []stub.Rule{{Name: "fault", Match: stub.Match{IDs: []string{poisonIDs}}, Answer: &a}}, nil, playManyStreams)
+		})
+	}
+}
+
+func playManyStreams(t *testing.T, r *scene) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := range 50 {
+		c := feed.Contact{Stream: fmt.Sprintf("st-bad%d", n), ID: fmt.Sprintf("e000af60%016x", n)}
+		r.add(1, feed.NewUpdate(c, n, 1, feed.Update))
+	}
+	ages := func(d time.Duration) time.Duration { // how old healthy events get
+		begin := time.Now()
+		for n := 0; time.Since(begin) < d; n++ {
+			r.add(0, healthyEvent(random.IntN(besideStreams), random.IntN(100), n))
+			time.Sleep(spread(random, besideEvery))
+		}
+		time.Sleep(10 * time.Second)
+		ages, left := r.took(begin)
+		if left > 0 {
+			t.Errorf("%d healthy events wait", left)
+		}
+		return quantile(ages, 0.99)
+	}
+	first, then := ages(5*time.Minute), ages(20*time.Minute)
+	t.Logf("99 in 100 healthy events took %v in the first minutes, %v then", first, then)
+	if first > 90*time.Second || then > 10*time.Second || len(r.deadLetters()) > 0 {
+		t.Errorf("that is too old, or %d dead letters", len(r.deadLetters()))
+	}
+}
