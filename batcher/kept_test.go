@@ -302,3 +302,50 @@ func TestEventLog_FullOfContactsThatAreKeptAlone(t *testing.T) {
 	w.Window.log.full(w.Observe(w.now))
 	w.wantLogged("the window is full, mostly", "st", "alone")
 }
+
+// What is known against a contact that is kept alone is not known against what comes after a delete of it.
+func TestWindow_WhatComesAfterADeleteOfAContactThatIsKeptAloneStartsAnew(t *testing.T) {
+	t.Parallel()
+	for name, r := range map[string]contactsync.Result{"404": refusedAsUnknown, "500": fails} {
+		w := newTestWindow(t, func(c *Config) { c.UnansweredAttempts, c.UnansweredAfter, c.HoldMax = 2, time.Minute, time.Hour })
+		var letters []*DeadLetter
+		answer := func(until time.Duration, also func(req *Request)) {
+			for end := w.now.Add(until); w.now.Before(end); w.now = w.now.Add(time.Second) {
+				if w.Expire(w.now); w.now.Unix()%10 == 0 {
+					w.add("other")
+				}
+				for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+					if hasRow(req.Batch, "bad") {
+						also(req)
+						w.settle(req, r)
+					} else {
+						w.settle(req, allDelivered(req.Batch))
+					}
+				}
+				letters = append(letters, w.TakeDeadLetters()...)
+			}
+		}
+		w.add("other", "bad")
+		c := w.schedule.streams[streamKey{"a", "st"}].contacts["bad"]
+		nothing := func(*Request) {}
+		for c.suspicion.alone == 0 && c.gone == nil {
+			answer(time.Second, nothing)
+		}
+		start, replaced := w.now, time.Time{}
+		answer(4*time.Minute, func(*Request) {
+			if replaced.IsZero() && w.now.Sub(start) >= time.Minute {
+				w.remove("bad")
+				w.add("bad")
+				replaced = w.now
+			}
+		})
+		switch {
+		case replaced.IsZero():
+			t.Fatalf("%s: it was not sent", name)
+		case len(letters) > 0 && letters[0].Attempts < 2:
+			t.Errorf("%s: a state that was sent once is set aside: %+v", name, letters[0].DeadLetter)
+		case c.gone != nil && c.gone.since.Before(replaced):
+			t.Errorf("%s: it is unknown since %v, and came at %v", name, c.gone.since, replaced)
+		}
+	}
+}

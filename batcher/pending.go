@@ -92,6 +92,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 		c.id = newer.id
 		c.body, c.shape, c.merged = newer.body, newer.shape, newer.merged
 		c.rank, c.since, c.attempts, c.sends, c.firstFail = newer.rank, newer.since, 0, 0, time.Time{}
+		c.suspicion, c.gone = suspicion{}, nil // it was not this body that failed
 	} else {
 		p.overlay(now, c, newer.body, newer.shape, newer.merged)
 	}
