@@ -7,7 +7,7 @@ BOARD := tools/dashboard# a module of its own
 CACHE := .cache
 
 .DEFAULT_GOAL := help
-.PHONY: help build release check cover demo answers beside limits poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules alerts dashboard docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci ci-compile ci-live ci-computing ci-proofs clean
+.PHONY: help build release check cover demo answers beside limits poison outage soak soak-short sim test page race e2e e2e-all restarts backlog replay lint fmt vet chart rules alerts drill dashboard docs docs-check fuzz fuzz-short plant mutants mutants-sample bench vuln ci ci-compile ci-live ci-computing ci-proofs clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -204,6 +204,10 @@ rules: ## check the alerts, each against its fault and at its bound; as written 
 
 alerts: ## each alert fired by its fault, in a real Prometheus that scrapes the real service, scaled down, with what the runbook says of it; needs prometheus
 	$(GO) test -tags alerts -count=1 -timeout 6m -v -run '^TestAlerts$$|^TestSigns_' ./e2e/alerts
+
+drill: ## what is seen of each fault on call, and of some that are none, in an order that is drawn, in .cache/drill, and the key to it; needs prometheus
+	@rm -rf $(CACHE)/drill && mkdir -p $(CACHE)/drill
+	$(GO) test -tags alerts -count=1 -timeout 6m ./e2e/alerts -run '^TestAlerts$$' -args -drill $(abspath $(CACHE)/drill)
 
 dashboard: ## every query of the dashboard asked of a real Prometheus, and the pictures of docs/dashboard.md drawn from the answers; needs prometheus
 	@mkdir -p $(CACHE)/dashboard
