@@ -214,21 +214,20 @@ dashboard: ## every query of the dashboard asked of a real Prometheus, and the p
 	$(GO) test -tags alerts -count=1 -timeout 6m -v -run '^TestDashboard$$' ./e2e/alerts -args -answers $(abspath $(CACHE)/dashboard)
 	cd $(BOARD) && $(GO) run . -rules $(abspath $(CACHE)/dashboard/rules.yaml) -draw $(abspath $(CACHE)/dashboard/answers.json)
 
-# Four lanes side by side, after all has been compiled: what waits for brokers, for Prometheus or by the clock goes first, and
-# what computes gives way to it. The linters include go vet. mutants-sample is not among them: it takes half an hour.
+# Four lanes side by side, after the tests have been compiled: what waits for brokers, for Prometheus or by the clock goes first, and
+# what computes gives way to it, the tools of its own too. The linters include go vet. mutants-sample is not among them: it takes half an hour.
 ci: ci-compile ## what continuous integration runs
 	@$(MAKE) --no-print-directory -j4 e2e ci-live ci-proofs ci-computing
 
 LANE := $(MAKE) --no-print-directory
 
 ci-live:
-	@MAKEFLAGS= $(LANE) rules page alerts dashboard soak-short
+	@MAKEFLAGS= $(LANE) page alerts dashboard soak-short rules
 
 ci-compile:
 	$(GO) build ./...
 	$(GO) vet -tags e2e,proof,browser,alerts,chart ./...
 	$(GO) test -tags e2e,proof,browser,alerts,chart -run '^$$' ./... > /dev/null
-	@for tool in golangci-lint helm kubeconform; do $(TOOL) -n $$tool > /dev/null; done
 
 ci-computing:
 	@MAKEFLAGS= nice -n 10 $(LANE) lint docs-check chart race fuzz-short test
