@@ -123,7 +123,7 @@ func (d *dimension) next() int64 {
 	if d.refused == 0 {
 		return d.most
 	}
-	if half := (d.refused - d.limit) / 2; half > d.limit/32 {
+	if half := (d.refused - d.limit) / 2; half > 0 && half >= d.limit/32 {
 		return d.limit + half
 	}
 	return d.limit
