@@ -230,7 +230,7 @@ ci-compile:
 	$(GO) test -tags e2e,proof,browser,alerts,chart -run '^$$' ./... > /dev/null
 
 ci-computing:
-	@MAKEFLAGS= nice -n 10 $(LANE) lint docs-check chart race fuzz-short test
+	@MAKEFLAGS= nice -n 5 $(LANE) lint docs-check chart race fuzz-short test
 
 ci-proofs:
 	@MAKEFLAGS= $(LANE) answers poison

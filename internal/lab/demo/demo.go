@@ -127,7 +127,7 @@ func Run(ctx context.Context, o Options, display Display) (report *check.Report,
 	early, runErr := r.watch(ctx)
 	stopErr := r.Stop()
 
-	asking, stopAsking := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	asking, stopAsking := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer stopAsking()
 	last, err := r.check(asking, false)
 	if err != nil {

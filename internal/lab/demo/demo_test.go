@@ -23,6 +23,7 @@ func small() Options {
 	o.Feed.Events, o.Feed.Contacts, o.Feed.Streams = 20_000, 8_000, 5
 	o.Feed.PoisonShare, o.Feed.RejectShare, o.Feed.TombstoneShare = 0.002, 0.005, 0.002
 	o.Requests, o.Outage, o.Throttle = 40, 1500*time.Millisecond, 200*time.Millisecond
+	o.Limit = 5 * time.Minute // seconds where the machine has nothing else to do
 	return o
 }
 
