@@ -54,14 +54,19 @@ func (l *limiting) Admit(now time.Time, _ string, _ bool) (func(time.Time, conta
 	}, time.Time{}
 }
 
+func newLimitedWindow(t *testing.T) (*testWindow, *limiting) {
+	t.Helper()
+	w, gate := newTestWindow(t, nil), &limiting{}
+	w.Window = NewWindow(DefaultConfig(), func(string) (Gate, bool) { return gate, true }, &w.set.Batcher, 1)
+	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+	return w, gate
+}
+
 // A row that is throttled whatever happens makes its account wait some times, while others have ever more time in
 // which they go first, and then waits alone.
 func TestWindow_ARowThatIsThrottledForItselfDoesNotHoldUpItsAccount(t *testing.T) {
 	t.Parallel()
-	gate := &limiting{}
-	w := newTestWindow(t, nil)
-	w.Window = NewWindow(DefaultConfig(), func(string) (Gate, bool) { return gate, true }, &w.set.Batcher, 1)
-	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+	w, gate := newLimitedWindow(t)
 	w.add("bad/bad")
 	var between []int // others that were answered between two requests with the row
 	others := 0
@@ -98,10 +103,7 @@ func TestWindow_ARowThatIsThrottledForItselfDoesNotHoldUpItsAccount(t *testing.T
 // A limit of the account's is no fault of the rows that it meets, however often it does.
 func TestWindow_ALimitOfTheAccountIsNoRowsFault(t *testing.T) {
 	t.Parallel()
-	gate := &limiting{}
-	w := newTestWindow(t, nil)
-	w.Window = NewWindow(DefaultConfig(), func(string) (Gate, bool) { return gate, true }, &w.set.Batcher, 1)
-	w.Assign(w.now, []contactsync.Claim{testClaim}, false)
+	w, gate := newLimitedWindow(t)
 	for n := range 3600 {
 		w.now = w.now.Add(time.Second)
 		w.add(fmt.Sprint("st", n%3, "/c"))

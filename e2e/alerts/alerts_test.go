@@ -57,9 +57,10 @@ func TestAlerts(t *testing.T) {
 	seen := await(t, ctx, p, faults)
 	later.Wait()
 	checkDashboard(t, p, began)
-	checkSigns(t, worlds, targets)
+	status := statusOf(t)
+	checkSigns(t, status, worlds, targets)
 	if *drill != "" {
-		writeDrill(t, p, worlds, targets, seen, began)
+		writeDrill(t, p, status, worlds, targets, seen, began)
 	}
 }
 

@@ -21,9 +21,9 @@ var drill = flag.String("drill", "", "folder that TestAlerts leaves in what some
 
 // writeDrill leaves what somebody on call sees of each replica in a folder with a number. Which
 // fault has which number is drawn anew each time, and stands in a file of its own.
-func writeDrill(t *testing.T, p prometheus, worlds map[string]*world, addrs map[string]string, seen map[string]map[string]fired, began time.Time) {
+func writeDrill(t *testing.T, p prometheus, status statusCommand, worlds map[string]*world, addrs map[string]string, seen map[string]map[string]fired, began time.Time) {
 	t.Helper()
-	status, b := statusOf(t), readBoard(t, "../../helm/contactsync/files/dashboard.json")
+	b := readBoard(t, "../../helm/contactsync/files/dashboard.json")
 	var key strings.Builder
 	for i, nth := range rand.Perm(len(faults)) {
 		name, number := faults[nth].name, fmt.Sprintf("%02d", i+1)

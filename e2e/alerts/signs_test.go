@@ -96,8 +96,11 @@ func TestSigns_NameWhatThereIs(t *testing.T) {
 	}
 }
 
-// statusOf returns what asks a replica for its status, as the command does in a form.
-func statusOf(t *testing.T) func(addr, form string) []byte {
+// statusCommand asks a replica for its status, as the command does in a form.
+type statusCommand func(addr, form string) []byte
+
+// statusOf builds the command.
+func statusOf(t *testing.T) statusCommand {
 	t.Helper()
 	command := filepath.Join(t.TempDir(), "contactsync")
 	if text, err := exec.CommandContext(t.Context(), "go", "build", "-o", command, "../../cmd/contactsync").CombinedOutput(); err != nil {
@@ -117,9 +120,9 @@ func statusOf(t *testing.T) func(addr, form string) []byte {
 
 // checkSigns looks at the replicas as somebody does who is called: what the table says of a
 // fault must stand in the status and in the log, and where there is none the headline says so.
-func checkSigns(t *testing.T, worlds map[string]*world, addrs map[string]string) {
+func checkSigns(t *testing.T, status statusCommand, worlds map[string]*world, addrs map[string]string) {
 	t.Helper()
-	ctx, status := t.Context(), statusOf(t)
+	ctx := t.Context()
 	lacks := func(text string, parts []string) (missing []string) {
 		for _, part := range parts {
 			if !strings.Contains(text, part) {
