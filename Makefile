@@ -74,8 +74,8 @@ test: ## all tests that need Go only
 
 page: ## the status page in a headless Chromium, with the pictures of docs/ in .cache/, and what leaks into it; needs Chromium
 	@mkdir -p $(CACHE)
-	$(GO) test -tags browser -count=1 -timeout 5m ./e2e/browser -args -pictures $(abspath $(CACHE))
-	$(GO) test -tags browser -count=1 -timeout 5m ./cmd/contactsync -run '^TestProgram_LeaksNothing$$'
+	$(GO) test -tags browser -count=1 -timeout 10m ./e2e/browser -args -pictures $(abspath $(CACHE))
+	$(GO) test -tags browser -count=1 -timeout 10m ./cmd/contactsync -run '^TestProgram_LeaksNothing$$'
 
 # The window belongs to one goroutine, and the search for leaks has one: in their tests, which compute most, nothing can race.
 race: ## the same tests and small proofs with the race detector

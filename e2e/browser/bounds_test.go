@@ -26,7 +26,7 @@ func full() app.Status {
 	s := busy()()
 	s.NotReady = hostile
 	s.Headline.Text = hostile
-	for i := range 5000 {
+	for i := range 1000 {
 		s.Partitions = append(s.Partitions, consumer.Partition{Topic: hostile, Partition: int32(i), State: consumer.Unavailable, Reason: hostile, Since: began})
 	}
 	for i := range 100 {

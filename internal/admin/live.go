@@ -17,7 +17,7 @@ const (
 	// mostViewers bounds the connections that are kept open for pages.
 	mostViewers = 16
 	// slowViewer is how long a viewer may take to read one status before it is given up.
-	slowViewer = 5 * time.Second
+	slowViewer = 20 * time.Second
 )
 
 // live is the status as all viewers see it: however many ask, it is made once a second.
