@@ -141,11 +141,12 @@ func (g *group) produce(partition int32, n int, opts ...kgo.Opt) {
 		g.t.Fatal(err)
 	}
 	defer cl.Close()
+	var records []*kgo.Record
 	for i := range n {
-		rec := &kgo.Record{Topic: g.topic, Partition: partition, Key: fmt.Append(nil, "k", i), Value: fmt.Append(nil, i)}
-		if err := cl.ProduceSync(g.t.Context(), rec).FirstErr(); err != nil {
-			g.t.Fatal(err)
-		}
+		records = append(records, &kgo.Record{Topic: g.topic, Partition: partition, Key: fmt.Append(nil, "k", i), Value: fmt.Append(nil, i)})
+	}
+	if err := cl.ProduceSync(g.t.Context(), records...).FirstErr(); err != nil {
+		g.t.Fatal(err)
 	}
 }
 
