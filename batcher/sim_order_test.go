@@ -82,8 +82,12 @@ func (m *simModel) fate(e *simEvent, cl *simClaim) (must string, may []string) {
 		may = append(may, simTaken, simStale) // it is read again, and was deleted behind that: what was known before counts
 	}
 	for _, k := range []simKey{e.key, {"", e.key.id}} {
-		if last := m.gone[k].origin; last.TopicPartition == e.record.TopicPartition && last.Offset > e.record.Offset {
+		last := m.gone[k].origin
+		if last.TopicPartition == e.record.TopicPartition && last.Offset > e.record.Offset {
 			may = append(may, simTaken, simStale) // likewise, and by another one in front of it perhaps
+		}
+		if ordered && last.TopicPartition == known.origin.TopicPartition && last.Offset > known.origin.Offset {
+			may = append(may, simTaken, simStale) // what is known was read again, and was deleted behind that: another partition's may be of a new contact
 		}
 	}
 	if may != nil && deleted { // the tombstone may be forgotten, and what it deleted not
