@@ -92,6 +92,9 @@ func TestWindow_ARowThatIsThrottledForItselfDoesNotHoldUpItsAccount(t *testing.T
 	if throttled < 2 || throttled > 6 || !slices.IsSorted(between[:throttled+1]) || between[throttled] < 10 {
 		t.Errorf("the account waited %d times in an hour, and between the first tries %v others were answered", throttled, between[:throttled+1])
 	}
+	if met := w.schedule.accounts[0].met; met.throttled != throttled {
+		t.Errorf("%d requests count as throttled by the account's limit, of %d for which it waited", met.throttled, throttled)
+	}
 	if w.pending.contacts > 4 {
 		t.Errorf("%d contacts wait", w.pending.contacts)
 	}
@@ -117,5 +120,39 @@ func TestWindow_ALimitOfTheAccountIsNoRowsFault(t *testing.T) {
 	}
 	if slices.Contains(gate.kinds, contactsync.Unavailable) {
 		t.Errorf("%v", gate.kinds)
+	}
+}
+
+// An answer that throttles a probe of a stream on hold, and lists its row as applied, ends the hold: the API has looked
+// at a row.
+func TestWindow_AThrottledProbeThatHasAppliedARowEndsTheHold(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("a", "b")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone})
+	st := w.schedule.streams[streamKey{"a", "st"}]
+	if st.health.hold == nil {
+		t.Fatal("the stream is not on hold")
+	}
+	w.now = st.health.backoff
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.Throttled, Status: 429, Rows: []contactsync.Outcome{{Verdict: contactsync.Delivered}}})
+	if st.health.hold != nil {
+		t.Error("the stream is still on hold")
+	}
+}
+
+// What goes behind others does so anew where its account was throttled meanwhile; other groups fall due as before.
+func TestRetries_PostponeWhatGoesBehindOthers(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1_700_000_000, 0)
+	behind, other, early := newGroup([]*contact{{}}, now), newGroup([]*contact{{}}, now), newGroup([]*contact{{}}, now.Add(time.Second))
+	behind.behind, early.behind = time.Minute, time.Minute
+	r := retries{groups: []*group{behind, other, early}}
+	until := now.Add(-10 * time.Second)
+	if !r.postpone(now, until) || !behind.due.Equal(until.Add(time.Minute)) || !other.due.Equal(now) || !early.due.Equal(now.Add(time.Second)) {
+		t.Errorf("they fall due %v, %v and %v after now", behind.due.Sub(now), other.due.Sub(now), early.due.Sub(now))
+	}
+	if r.postpone(now.Add(time.Minute), until) {
+		t.Error("others had their time, and it is postponed again")
 	}
 }
