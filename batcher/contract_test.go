@@ -240,7 +240,7 @@ func TestContract_EndsWithAnAnswerThatFits(t *testing.T) {
 		s.add(contractStreams(2)...)
 		s.at(5 * time.Hour)
 		s.answer = contradictingWith()
-		held := s.b.Status().Holds[0]
+		held := s.status().Holds[0]
 		if held.Kind != "contract" || held.Detail == "" {
 			t.Errorf("%+v", held)
 		}

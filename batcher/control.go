@@ -128,11 +128,12 @@ func (b *Batcher) SetHoldAside(account, stream, reason string) error {
 	return err
 }
 
-// Status reports what is pending, and what is on hold and why.
-func (b *Batcher) Status() Status {
+// Status reports what is pending, and what is on hold and why. It fails where ctx ends before the loop has answered, and
+// after a stop.
+func (b *Batcher) Status(ctx context.Context) (Status, error) {
 	var s Status
-	b.do(func(now time.Time) { s = b.window.Status(now) })
-	return s
+	err := b.within(ctx, func(now time.Time) { s = b.window.Status(now) })
+	return s, err
 }
 
 // Stuck returns why the batcher will not go on by itself, for at least the given

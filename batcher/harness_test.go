@@ -234,6 +234,15 @@ func (s *harness) wantCalls(want ...string) {
 	}
 }
 
+func (s *harness) status() Status {
+	s.t.Helper()
+	st, err := s.b.Status(s.t.Context())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return st
+}
+
 func (s *harness) wantEnded(want ...int64) {
 	s.t.Helper()
 	s.mu.Lock()

@@ -40,7 +40,7 @@ func (s *harness) sent(stream string) (n int) {
 
 // held is how many streams are on hold, of all accounts.
 func (s *harness) held(kind string) (n float64) {
-	for _, a := range s.b.Status().Accounts {
+	for _, a := range s.status().Accounts {
 		n += testutil.ToFloat64(s.m.Batcher.StreamsOnHold.WithLabelValues(a.Account, kind))
 	}
 	return n
@@ -68,7 +68,7 @@ func TestBatcher_HoldsAStreamAndNoOther(t *testing.T) {
 				if len(s.deadLetters) != 0 || s.held(name) != 1 {
 					t.Errorf("I6: %d dead letters, %v streams on hold", len(s.deadLetters), s.held(name))
 				}
-				st := s.b.Status()
+				st := s.status()
 				if len(st.Holds) != 1 || st.Holds[0].Stream != "dead" || st.Holds[0].Kind != name || st.Holds[0].Contacts != 2 ||
 					st.Holds[0].Detail != "no" || !st.Holds[0].NextProbe.After(time.Now()) {
 					t.Errorf("status %+v", st.Holds)
@@ -79,7 +79,7 @@ func TestBatcher_HoldsAStreamAndNoOther(t *testing.T) {
 				}
 				delete(dead, "dead")
 				s.at(70 * time.Minute)
-				if len(s.ended) != int(s.offset) || s.held(name) != 0 || len(s.b.Status().Holds) != 0 {
+				if len(s.ended) != int(s.offset) || s.held(name) != 0 || len(s.status().Holds) != 0 {
 					t.Errorf("I9: %d of %d ended after the end of the fault", len(s.ended), s.offset)
 				}
 				if !strings.Contains(s.log.String(), "no longer on hold") {
@@ -131,7 +131,7 @@ func TestBatcher_HoldsTheAccountWhenManyStreamsAreRefused(t *testing.T) {
 		s.answer = byStream(refused)
 		s.add(ids...)
 		s.at(2 * time.Hour)
-		if st := s.b.Status(); st.Accounts[0].HeldSince.IsZero() || testutil.ToFloat64(s.m.Batcher.AccountsOnHold) != 1 {
+		if st := s.status(); st.Accounts[0].HeldSince.IsZero() || testutil.ToFloat64(s.m.Batcher.AccountsOnHold) != 1 {
 			t.Fatalf("the account is not on hold: %+v", st.Accounts)
 		}
 		// The 16 that may be in flight at once are out before the first answer. Then
@@ -149,7 +149,7 @@ func TestBatcher_HoldsTheAccountWhenManyStreamsAreRefused(t *testing.T) {
 		if len(s.ended) != 50 || len(s.deadLetters) != 0 {
 			t.Errorf("I9: %d of 50 ended, %d dead letters", len(s.ended), len(s.deadLetters))
 		}
-		if st := s.b.Status(); !st.Accounts[0].HeldSince.IsZero() || len(st.Holds) != 0 {
+		if st := s.status(); !st.Accounts[0].HeldSince.IsZero() || len(st.Holds) != 0 {
 			t.Errorf("still on hold: %+v", st)
 		}
 	})
@@ -189,7 +189,7 @@ func TestBatcher_AccountsAreHeldApart(t *testing.T) {
 		s.answer = byStream(map[string]contactsync.Kind{"x": contactsync.Unauthorized, "y": contactsync.Unauthorized, "z": contactsync.Unauthorized})
 		s.add("x/a", "y/a", "z/a")
 		s.at(30 * time.Second)
-		if s.b.Status().Accounts[0].HeldSince.IsZero() {
+		if s.status().Accounts[0].HeldSince.IsZero() {
 			t.Fatal("the account is not on hold")
 		}
 		calls := len(s.calls)
@@ -197,7 +197,7 @@ func TestBatcher_AccountsAreHeldApart(t *testing.T) {
 		s.addWith(other, "u/a")
 		s.addWith(other, "v/a")
 		s.at(32 * time.Second)
-		if len(s.calls) != calls+2 || s.b.Status().Accounts[0].HeldSince.IsZero() {
+		if len(s.calls) != calls+2 || s.status().Accounts[0].HeldSince.IsZero() {
 			t.Errorf("%d requests, want those of the two streams of the other account alone", len(s.calls)-calls)
 		}
 	})
@@ -299,7 +299,7 @@ func TestBatcher_ManyRequestsInOneBlip(t *testing.T) {
 				s.add(names(0, 1600)...)
 				s.at(30 * time.Second)
 				if len(s.ended) != 1600 {
-					t.Errorf("30 s after a blip of 100 ms %d of 1600 have ended: %+v", len(s.ended), s.b.Status().Holds)
+					t.Errorf("30 s after a blip of 100 ms %d of 1600 have ended: %+v", len(s.ended), s.status().Holds)
 				}
 				if n := strings.Count(s.log.String(), "stream is on hold"); n != held {
 					t.Errorf("%d holds, want %d:\n%s", n, held, &s.log)
@@ -340,13 +340,13 @@ func TestBatcher_AnyAnswerAboutRowsFreesTheAccount(t *testing.T) {
 		}
 		s.add("x/a", "y/a", "z/a")
 		s.at(time.Second)
-		if s.b.Status().Accounts[0].HeldSince.IsZero() {
+		if s.status().Accounts[0].HeldSince.IsZero() {
 			t.Fatal("the account is not on hold")
 		}
 		s.add("fresh/a")
 		s.at(4 * time.Second)
-		if len(s.deadLetters) != 1 || !s.b.Status().Accounts[0].HeldSince.IsZero() {
-			t.Errorf("%d dead letters, the account is held since %v", len(s.deadLetters), s.b.Status().Accounts[0].HeldSince)
+		if len(s.deadLetters) != 1 || !s.status().Accounts[0].HeldSince.IsZero() {
+			t.Errorf("%d dead letters, the account is held since %v", len(s.deadLetters), s.status().Accounts[0].HeldSince)
 		}
 	})
 }
@@ -360,7 +360,7 @@ func TestBatcher_HoldMaxLooksBehindAYoungContact(t *testing.T) {
 		}
 		s.add("a", "b")
 		s.at(50 * time.Minute)
-		for s.b.Status().InFlightRequests == 0 {
+		for s.status().InFlightRequests == 0 {
 			s.at(time.Since(s.start) + 100*time.Millisecond)
 		}
 		s.addWith(func(ev *event.Event) { ev.Kind = event.Delete }, "a") // and then it is back, in front of b

@@ -56,7 +56,7 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 				s.answer = outage
 				s.add(names(0, 300)...)
 				s.at(59 * time.Second)
-				if a := s.b.Status().Accounts[0]; a.Rejected < 5 || a.DeadLetters != len(s.deadLetters) || a.DeadLetterMaxPerMinute != 5 || a.HeldStreams != 1 || a.HeldEvents != 300-len(s.ended) {
+				if a := s.status().Accounts[0]; a.Rejected < 5 || a.DeadLetters != len(s.deadLetters) || a.DeadLetterMaxPerMinute != 5 || a.HeldStreams != 1 || a.HeldEvents != 300-len(s.ended) {
 					t.Errorf("the status does not say what is going on: %+v, %d dead letters, %d events ended", a, len(s.deadLetters), len(s.ended))
 				}
 				if first := len(s.deadLetters); first > 5 || name == "each row" && first > 0 {
@@ -98,7 +98,7 @@ func TestBatcher_RejectingHoldCountsItsDeadLetters(t *testing.T) {
 			if len(s.calls) == 1 {
 				s.add("other/good")
 			}
-			st := s.b.Status()
+			st := s.status()
 			if len(st.Holds) == 1 && st.Holds[0].NextProbe.Before(time.Now().Add(-time.Second)) {
 				t.Fatalf("after %v: the next probe was at %v", time.Since(s.start), st.Holds[0].NextProbe)
 			}
@@ -210,7 +210,7 @@ func TestBatcher_ShareOfATrickle(t *testing.T) {
 			t.Errorf("%v streams held, %v rows kept, %d dead letters, want 20", s.held("rejecting"), kept, len(s.deadLetters))
 		}
 		s.at(5 * time.Minute)
-		if n := s.b.Status().Streams; n != 0 {
+		if n := s.status().Streams; n != 0 {
 			t.Errorf("%d streams are kept although nothing is left of them", n)
 		}
 	})
@@ -285,7 +285,7 @@ func TestBatcher_DeletedRowsCostNoDeadLetter(t *testing.T) {
 		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); len(s.deadLetters) != 1 || s.deadLetters[0].Stream != "y" || kept != 0 {
 			t.Errorf("dead letters %+v, kept %v", s.deadLetters, kept)
 		}
-		if n := s.b.Status().Accounts[0].Rejected; n != 1 {
+		if n := s.status().Accounts[0].Rejected; n != 1 {
 			t.Errorf("%d dead letters counted, want 1", n)
 		}
 	})

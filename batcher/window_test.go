@@ -46,12 +46,12 @@ func TestBatcher_DeadLettersOutliveTheirGeneration(t *testing.T) {
 		if _, err := s.b.Release(ctx); err != nil || time.Since(s.start) != 10*time.Second {
 			t.Errorf("released after %v (%v): it waited for a dead letter of nobody", time.Since(s.start), err)
 		}
-		if n := s.b.Status().DeadLettersPending; n != 1 {
+		if n := s.status().DeadLettersPending; n != 1 {
 			t.Errorf("%d dead letters wait, want 1", n)
 		}
 		s.at(2 * time.Minute)
 		s.wantEnded(1)
-		if st := s.b.Status(); len(s.deadLetters) != 1 || st.DeadLettersPending != 0 || st.Bytes != 0 || s.b.window.outbox.staleInFlight != 0 {
+		if st := s.status(); len(s.deadLetters) != 1 || st.DeadLettersPending != 0 || st.Bytes != 0 || s.b.window.outbox.staleInFlight != 0 {
 			t.Errorf("%d dead letters written, left %+v", len(s.deadLetters), st)
 		}
 	})
@@ -73,7 +73,7 @@ func TestBatcher_DeadLettersOfFormerGenerationsDoNotFillTheWindow(t *testing.T) 
 					ev.Record.TopicPartition, ev.Record.Generation = claim.TopicPartition, claim.Generation
 				}, "broken")
 			}
-			st := s.b.Status()
+			st := s.status()
 			if generation == 1 {
 				bytes = st.Bytes
 			}

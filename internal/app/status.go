@@ -1,6 +1,9 @@
 package app
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/contactsync/contactsync/batcher"
@@ -16,7 +19,7 @@ type Status struct {
 	Started    time.Time            `json:"started"` // of the process
 	Headline   Headline             `json:"headline"`
 	NotReady   string               `json:"not_ready,omitzero"` // the reason; absent if ready
-	Stuck      string               `json:"stuck,omitzero"`     // why a restart would help; absent if it would not
+	Stuck      string               `json:"stuck,omitzero"`     // why a restart would help, or that the loop does not answer; absent if neither
 	Gates      map[string]Gate      `json:"gates"`              // by account
 	Partitions []consumer.Partition `json:"partitions"`         // those that this replica owns
 	// MissingTopics are those of consumer.topics that do not exist, or that the service may not see.
@@ -45,7 +48,7 @@ func (a *App) status() any {
 		Flow: flowOf(a.metrics), DeadLetters: a.deadLetters.Recent(), Settings: a.settings,
 	}
 	if s.Stuck == "" { // a stuck loop would not answer
-		s.Window = a.batcher.Status()
+		s.window(a.batcher)
 	}
 	for _, account := range a.cfg.Upstream.Accounts {
 		if g, ok := a.upstream.Gate(account.ID); ok {
@@ -55,4 +58,17 @@ func (a *App) status() any {
 	}
 	s.Headline = s.headline()
 	return s
+}
+
+// statusPatience is how long a status waits for the batcher's loop, which answers within milliseconds.
+const statusPatience = 2 * time.Second
+
+// window asks the loop for what it knows. A status is made for many who ask, so it waits for nothing for long.
+func (s *Status) window(b *batcher.Batcher) {
+	ctx, cancel := context.WithTimeout(context.Background(), statusPatience)
+	defer cancel()
+	var err error
+	if s.Window, err = b.Status(ctx); errors.Is(err, context.DeadlineExceeded) {
+		s.Stuck = fmt.Sprint("the batcher's loop has not answered for ", statusPatience)
+	}
 }
