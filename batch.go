@@ -46,9 +46,9 @@ const (
 	Answered                 // the body reports on each row: see Result.Rows
 	Unavailable              // 5xx, no connection, reset, time-out, unreadable answer
 	Throttled                // 429, 503 with Retry-After, the vendor's rate-limit text; rows may have been applied: see Result.Rows
-	Unauthorized             // 401, 403
+	Unauthorized             // 401; 403, where it is the API's and not a gateway's
 	TooLarge                 // 413
-	BadRequest               // 400, 412, 422: at least one row is bad
+	BadRequest               // 400, 412, 422: a row is bad, or the stream is not what the API takes
 	StreamGone               // 404, 410
 	Canceled                 // stopped by the caller
 	kindCount

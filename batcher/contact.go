@@ -53,8 +53,8 @@ type contact struct {
 	newer, newest *contact
 	deleted       counter // in a request, and a delete arrived meanwhile: what counts its events then
 
-	// refused is that Kafka did not have the dead letter of an older state when the generation ended that made the
-	// request: see seen.forgetUnwritten.
+	// refused: an older state of the contact was refused, and the generation that sent this one ended before Kafka had the
+	// dead letter of it; see seen.forgetUnwritten.
 	refused bool
 
 	aside bool // given up by an operator before it was read again

@@ -241,6 +241,7 @@ const mostHoldsShown = 100
 type Status struct {
 	Bytes              int64           `json:"bytes"`
 	BytesLimit         int64           `json:"bytes_limit"`
+	Full               bool            `json:"full"` // reading pauses
 	PendingContacts    int             `json:"pending_contacts"`
 	Streams            int             `json:"streams"`
 	InFlightRequests   int             `json:"in_flight_requests"`
@@ -302,7 +303,7 @@ func (w *Window) Status(now time.Time) Status {
 	w.clock(now)
 	s := w.snapshot()
 	status := Status{
-		Bytes: w.bytes(), BytesLimit: int64(w.cfg.WindowBytes), PendingContacts: w.pending.contacts, Streams: len(w.schedule.streams),
+		Bytes: w.bytes(), BytesLimit: int64(w.cfg.WindowBytes), Full: w.Full(), PendingContacts: w.pending.contacts, Streams: len(w.schedule.streams),
 		InFlightRequests: len(w.requests), DeadLettersPending: w.outbox.pending(), Accounts: []AccountStatus{}, Holds: []HoldStatus{}, Failing: []FailingStatus{}, Busiest: s.busiest(),
 	}
 	if at := earlier(s.oldest[waitActive], s.oldest[waitOnHold]); at.Before(s.now) {

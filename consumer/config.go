@@ -79,8 +79,8 @@ type Config struct {
 	// PartitionCheckInterval is the time between checks for new partitions, and between
 	// attempts to read a partition that is halted or whose committed offset is not known.
 	PartitionCheckInterval time.Duration `yaml:"partition_check_interval"`
-	// StallAfter is how long no event may complete, although there is work and the API
-	// answers, before the service counts as stuck and /livez fails.
+	// StallAfter is how long a loop may stand still, or contacts may wait that nothing would ever send, before the service
+	// counts as stuck and /livez fails. An outage of Kafka or of the API is neither.
 	StallAfter time.Duration `yaml:"stall_after"`
 }
 

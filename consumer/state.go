@@ -16,7 +16,7 @@ import (
 // State is whether an owned partition is read, or why it is not.
 type State string
 
-// The states of a partition, as metrics name them. An operator ends the last three.
+// The states of a partition, as metrics name them. The last three may need an operator to end: a feed may become readable by itself.
 const (
 	CatchingUp  State = "catching_up" // read up to the end that it had at assignment; its contacts wait
 	Reading     State = "reading"
@@ -47,7 +47,7 @@ type Partition struct {
 	Committed int64     `json:"committed"`       // -1 before the first commit
 	Next      int64     `json:"next"`            // offset to read
 	End       int64     `json:"end"`             // of the partition; -1 where it is not known
-	Lag       int64     `json:"lag"`             // records not completed; -1 where it is not known
+	Lag       int64     `json:"lag"`             // records from the first that is not completed to the end; -1 where that is not known
 	// Oldest is Kafka's time of the oldest record that was read and is not completed; see ages.
 	Oldest time.Time `json:"oldest,omitzero"`
 	// Parked are records that are not kept, and are read again when their streams are no longer

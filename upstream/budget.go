@@ -184,7 +184,7 @@ func (b *budget) take(now time.Time) {
 	}
 }
 
-// throttle makes the account wait as long as asked, or for a window if asked is 0,
+// throttle makes the account wait as long as asked, or for a window if asked is 0, at most for maxWait,
 // lowers its rate and takes its burst away, once per wait: answers to other requests that were in
 // flight are the same event.
 func (b *budget) throttle(now time.Time, asked time.Duration) {
@@ -192,7 +192,8 @@ func (b *budget) throttle(now time.Time, asked time.Duration) {
 	wait := min(asked, b.maxWait)
 	if asked <= 0 {
 		// Replicas that were throttled together must not all return together.
-		wait = b.window + time.Duration(rand.Float64()*0.1*float64(b.window))
+		wait = min(b.window, b.maxWait)
+		wait += time.Duration(rand.Float64() * 0.1 * float64(wait))
 	}
 	if !now.Before(b.throttledUntil) && b.requests > 0 {
 		b.rateFactor = max(minRateFactor, b.rateFactor*throttleStep)

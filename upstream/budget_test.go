@@ -296,6 +296,11 @@ func TestBudget_Throttle(t *testing.T) {
 			waits[wait] = true
 		}
 	}
+	long := newBudget(testBudget(10_000, 0, 24*time.Hour, ShareFull), 5*time.Minute, now)
+	long.throttle(now, 0)
+	if wait := long.throttledUntil.Sub(now); wait < 5*time.Minute || wait > 330*time.Second {
+		t.Errorf("without Retry-After waits %v of a window of a day, and throttle_max is 5 min", wait)
+	}
 	if len(waits) < 2 {
 		t.Errorf("without Retry-After always waits %v: replicas return together", waits)
 	}

@@ -15,7 +15,8 @@ type Config struct {
 	Accounts []Account `yaml:"accounts"`
 	// Timeout bounds one request, from connecting to the last byte of the answer.
 	Timeout time.Duration `yaml:"timeout"`
-	// ThrottleMax bounds how long an account waits because an answer asked it to.
+	// ThrottleMax bounds how long an account waits because an answer asked it to. One that does not say how long means the
+	// budget's window, at most this.
 	ThrottleMax time.Duration `yaml:"throttle_max"`
 	// MaxAnswerBytes bounds one answer, as received and once decompressed. Answers of
 	// more than 1 MiB are read one at a time, so it also bounds what they take of the
@@ -55,7 +56,7 @@ type Account struct {
 	// network unencrypted.
 	AllowPlaintext bool `yaml:"allow_plaintext"`
 	// Streams that belong to the account, as names or patterns with *, ? and
-	// [a-z]; left out, those of its apps where it has no credentials besides, else all. Of several patterns that take a stream the one wins that all others contain;
+	// [a-z]; left out, those of its apps where it has no credentials besides, else all. Of several patterns that take a stream the narrowest wins, which all others contain;
 	// where two of different accounts take one, and neither contains the other, it is an error.
 	Streams []string `yaml:"streams"`
 	// Credentials sign the account's tokens, but for the streams that one of its apps takes.

@@ -1,8 +1,9 @@
 // Package upstream calls the bulk-update API: one request for one batch, and
 // what the answer means. It promises:
 //
-//   - Send makes exactly one request: nothing beneath it retries, replays or
-//     follows a redirect, and the API receives the rows byte for byte.
+//   - Send makes one request: nothing beneath it retries or follows a redirect, and the API receives the rows byte for
+//     byte. One that a used connection ends without a byte of an answer is made once more, on a connection of its own and
+//     at the budget's expense.
 //   - Every result has a Kind from one table (Table). What the table does not
 //     know is Unknown: keep the rows and send them again. A row is Delivered only
 //     if the answer says so without contradicting itself (I1).
@@ -17,6 +18,6 @@
 // watches the credential files and refreshes gauges. Client, Gate and Router are
 // safe for concurrent use.
 //
-// The package does not retry, split or hold anything, and keeps no state of rows.
+// But for that, the package does not retry, split or hold anything, and keeps no state of rows.
 // The caller decides that from the Result.
 package upstream

@@ -1,5 +1,5 @@
-// Package admin serves the pages for operators and Kubernetes: /metrics, /livez,
-// /readyz, /status and, where the settings ask for it, /debug/pprof. By POST to /set-aside,
+// Package admin serves the pages for operators and Kubernetes: the status page at /, which follows /api/events,
+// /metrics, /livez, /readyz, /status (/api/status is the same), /api/explain, /api/answers and, where the settings ask for it, /debug/pprof. By POST to /set-aside,
 // /feed/resume, /hold/release and /hold/set-aside, from the machine itself only, an operator
 // decides about what cannot be read and about streams on hold.
 //
@@ -7,7 +7,8 @@
 // that nothing would ever start. An outage of the API or of Kafka is not such a
 // reason. /readyz fails before the first assignment, where no partition has been
 // read for a while or all are halted, and as soon as a stop is requested. /status shows in JSON what is pending, what is
-// on hold and why. No page contains a secret or a contact value.
+// on hold and why. No page contains a secret. What the API wrote, which may name people, and what is known
+// of single contacts are for the machine itself, and for users whom the web configuration lets in.
 //
 // TLS and users are those of Prometheus' exporters. They cover every page; the probes alone
 // can have a second listener without them. Whatever clients do, connections, goroutines and

@@ -111,7 +111,7 @@ func (s *Status) headline() Headline {
 	if alone > 0 {
 		note("warn", plural(alone, "contact is refused alone", "contacts are refused alone"))
 	}
-	if s.Window.BytesLimit > 0 && s.Window.Bytes >= s.Window.BytesLimit {
+	if s.Window.Full {
 		note("warn", "the window is full")
 	}
 	if n := s.Window.DeadLettersPending; n > 0 {

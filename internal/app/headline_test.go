@@ -69,7 +69,7 @@ func TestHeadline(t *testing.T) {
 		"stuck": {func(s *Status) { s.Stuck, s.NotReady = "the loop does not turn", "x" }, "stuck: the loop does not turn", "bad"},
 		"holds, letters and a full window": {func(s *Status) {
 			s.Window.Accounts = []batcher.AccountStatus{{HeldStreams: 1, AloneContacts: 1}, {HeldStreams: 2}}
-			s.Window.Bytes, s.Window.BytesLimit, s.Window.DeadLettersPending = 10, 10, 1
+			s.Window.Full, s.Window.DeadLettersPending = true, 1
 		}, "nothing waits; 3 streams are on hold; 1 contact is refused alone; the window is full; 1 dead letter waits for Kafka", "warn"},
 	} {
 		t.Run(name, func(t *testing.T) {
