@@ -8,7 +8,9 @@
 //   - policy: what each kind of answer leads to, as one table;
 //   - strangers: which streams were accepted, and what that means for the others;
 //   - health: holds, back-off, the dead-letter budget and the size of requests;
-//   - retry: sets of rows that are sent apart from the others of their stream;
+//   - retry, search, suspicion: sets of rows that are sent apart from the others of their stream;
+//   - held, shed, parked: what counts as on hold, and what of it is read again later for want of room;
+//   - catchup, claims: partitions that are still being read, and the ones owned;
 //   - outbox: dead letters that Kafka has not acknowledged, and events that have ended;
 //   - seen: the newest accepted states, so that nothing older follows them;
 //   - snapshot and eventlog: what gauges, /status and the log show.
