@@ -27,7 +27,8 @@ type account struct {
 	delivered  time.Time             // the last contact
 
 	met            met
-	throttledUntil time.Time // by its gate; not later than now if it is not
+	throttledUntil time.Time     // by its gate; not later than now if it is not
+	throttledFor   time.Duration // until then, in all
 
 	inFlight  int // requests
 	apart     int // those of them that are no regular work

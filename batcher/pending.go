@@ -228,7 +228,7 @@ func (p *pending) sendApart(st *stream, g *group) {
 // with all, of every one that is due: suspect ones behind the others then. It reports whether there were any, or some that are not due any more.
 func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
 	h := &st.account.health
-	if any = st.retries.postpone(now, st.account.throttledUntil); any {
+	if any = st.retries.postpone(now, st.account); any {
 		p.schedule.touch(st)
 	}
 	next := func() *group { return st.retries.dissolve(now, &h.size, h.acquitted, all) }

@@ -24,10 +24,11 @@ type group struct {
 	// apart groups are a search for bad rows, or of those that an answer left open or that are sent once more, which have a share of the calls only.
 	// Suspect ones are of rows that make requests fail.
 	apart, suspect bool
-	onceMore       bool          // of rows that were refused while others of their requests were accepted
-	tries          int           // failed requests of it
-	behind         time.Duration // how long others go first after the account was throttled, however often it is meanwhile
-	since          time.Time     // when it was made, or failed last
+	onceMore       bool // of rows that were refused while others of their requests were accepted
+	tries          int  // failed requests of it
+	// behind is for how long the account had been throttled when others were given time to go first; 0 where they were not.
+	behind time.Duration
+	since  time.Time // when it was made, or failed last
 }
 
 func newGroup(rows []*contact, due time.Time) *group {
@@ -157,15 +158,25 @@ func (r *retries) take(now time.Time, regular bool) *group {
 	return r.remove(best)
 }
 
-// postpone lets the groups wait on that fall due too soon after the time until which their account is throttled, and reports whether
-// there were any.
-func (r *retries) postpone(now, until time.Time) (any bool) {
+// postpone lets the groups wait on that fall due and go behind others for longer, because their account was throttled while these were to go
+// first, unless they had enough requests. It reports whether there were any.
+func (r *retries) postpone(now time.Time, a *account) (any bool) {
 	for _, g := range r.groups {
-		if g.behind > 0 && !g.due.After(now) && until.Add(g.behind).After(now) {
-			g.due, any = until.Add(g.behind), true
+		if g.behind > 0 && g.behind < a.throttledFor && !g.due.After(now) && !g.wentBehind(a.met) {
+			g.due, g.behind, any = g.due.Add(a.throttledFor-g.behind), a.throttledFor, true
 		}
 	}
 	return any
+}
+
+// wentBehind reports whether others had enough requests in front of each row of a group that was throttled.
+func (g *group) wentBehind(all met) bool {
+	for c := g.head; c != nil; c = c.next {
+		if !c.throttlings.wentFirst(all) {
+			return false
+		}
+	}
+	return true
 }
 
 // dissolve removes and returns a group that is due and need not stay together: a loose

@@ -247,8 +247,8 @@ func (s *settlement) keep() {
 	}
 	if s.result.Kind == contactsync.Throttled {
 		until := s.stream.account.throttledUntil
-		if s.behind = s.request.goesBehind(until.Sub(s.now)); s.behind > 0 {
-			due = later(due, until.Add(s.behind))
+		if others := s.request.goesBehind(until.Sub(s.now)); others > 0 {
+			due, s.behind = later(due, until.Add(others)), s.stream.account.throttledFor
 		}
 	}
 	for _, c := range s.request.rows {

@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -123,6 +124,32 @@ func TestWindow_ALimitOfTheAccountIsNoRowsFault(t *testing.T) {
 	}
 }
 
+// Where somebody else uses the limit, many requests are throttled. A contact that happens to be so some times in a row
+// waits for others to go first, and must not do so again and again.
+func TestWindow_NobodyStarvesWhereManyRequestsAreThrottled(t *testing.T) {
+	t.Parallel()
+	w, _ := newLimitedWindow(t)
+	rnd := rand.New(rand.NewPCG(5, 2))
+	var oldest time.Duration
+	for n := range 4 * 3600 {
+		w.now = w.now.Add(time.Second)
+		w.add(fmt.Sprint("st", n%7, "/c", n%31))
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			if rnd.IntN(100) < 30 {
+				w.settle(req, contactsync.Result{Kind: contactsync.Throttled, Status: 429})
+				continue
+			}
+			for _, c := range req.rows {
+				oldest = max(oldest, w.now.Sub(c.sources[0].time()))
+			}
+			w.settle(req, allDelivered(req.Batch))
+		}
+	}
+	if oldest > 20*time.Minute { // ten without any waiting for others
+		t.Errorf("an event was delivered after %v", oldest)
+	}
+}
+
 // An answer that throttles a probe of a stream on hold, and lists its row as applied, ends the hold: the API has looked
 // at a row.
 func TestWindow_AThrottledProbeThatHasAppliedARowEndsTheHold(t *testing.T) {
@@ -141,18 +168,26 @@ func TestWindow_AThrottledProbeThatHasAppliedARowEndsTheHold(t *testing.T) {
 	}
 }
 
-// What goes behind others does so anew where its account was throttled meanwhile; other groups fall due as before.
+// What goes behind others does so for longer where its account was throttled meanwhile, and once for each time that it
+// was; other groups fall due as before.
 func TestRetries_PostponeWhatGoesBehindOthers(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1_700_000_000, 0)
-	behind, other, early := newGroup([]*contact{{}}, now), newGroup([]*contact{{}}, now), newGroup([]*contact{{}}, now.Add(time.Second))
+	row := func() []*contact { return []*contact{{throttlings: throttlings{n: 2}}} }
+	behind, other, early := newGroup(row(), now), newGroup(row(), now), newGroup(row(), now.Add(time.Second))
 	behind.behind, early.behind = time.Minute, time.Minute
-	r := retries{groups: []*group{behind, other, early}}
-	until := now.Add(-10 * time.Second)
-	if !r.postpone(now, until) || !behind.due.Equal(until.Add(time.Minute)) || !other.due.Equal(now) || !early.due.Equal(now.Add(time.Second)) {
+	r, a := retries{groups: []*group{behind, other, early}}, &account{throttledFor: time.Minute}
+	if r.postpone(now, a) {
+		t.Error("the account was not throttled since, and it is postponed")
+	}
+	if a.throttledFor += 30 * time.Second; !r.postpone(now, a) || !behind.due.Equal(now.Add(30*time.Second)) || !other.due.Equal(now) || !early.due.Equal(now.Add(time.Second)) {
 		t.Errorf("they fall due %v, %v and %v after now", behind.due.Sub(now), other.due.Sub(now), early.due.Sub(now))
 	}
-	if r.postpone(now.Add(time.Minute), until) {
+	if now = behind.due; r.postpone(now, a) && behind.due.After(now) {
 		t.Error("others had their time, and it is postponed again")
+	}
+	a.throttledFor, a.met = a.throttledFor+time.Minute, met{answered: 5, throttled: 4}
+	if r.postpone(now, a); behind.due.After(now) {
+		t.Error("others had eight requests, and it waits for more")
 	}
 }

@@ -233,13 +233,13 @@ func (w *Window) Wake() time.Time {
 // leads to is decided in policy.go.
 func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	w.clock(now)
-	if req.throttled(r) {
+	if req.noteThrottling(r) {
 		r.Kind = contactsync.Unavailable
 	}
 	delete(w.requests, req)
 	w.history.settle(w.now, req, r)
 	st := req.stream
-	st.account.throttledUntil = later(st.account.throttledUntil, req.report(w.now, r))
+	st.account.throttle(w.now, req.report(w.now, r))
 	w.schedule.settled(req)
 	st.account.latency.note(w.now.Sub(req.started), r.Kind)
 	contradicts := req.noteContradictions(w.now, &r)
