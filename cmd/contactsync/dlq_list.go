@@ -199,6 +199,9 @@ func printEntry(w io.Writer, output string, e *deadletter.Entry, parts shown) er
 	if v := e.Envelope; v != nil {
 		line("truncated", fmt.Sprintf("the record's %d bytes were too large for the topic; sha256 %s", v.Size, clean(v.SHA256)))
 	}
+	if e.HeadersLeft > 0 {
+		line("headers left out", fmt.Sprint(e.HeadersLeft))
+	}
 	for _, h := range e.Record.Headers {
 		if parts.value {
 			line("header "+clean(h.Key), clean(string(h.Value)))

@@ -1,7 +1,6 @@
 package deadletter
 
 import (
-	"regexp"
 	"time"
 
 	"github.com/contactsync/contactsync/internal/setting"
@@ -38,9 +37,8 @@ func DefaultConfig() Config {
 // Validate returns every error of the settings.
 func (c Config) Validate() []setting.Error {
 	var errs setting.Errors
-	legal := regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
-	if !legal.MatchString(c.Topic) || c.Topic == "." || c.Topic == ".." {
-		errs.Add("topic", "%q is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores", c.Topic)
+	if !setting.IsKafkaName(c.Topic) {
+		errs.Add("topic", setting.NoTopic, c.Topic)
 	}
 	if c.Linger < time.Millisecond || c.Linger > 10*time.Second {
 		errs.Add("linger", "%v must be between 1ms and 10s", c.Linger)

@@ -31,7 +31,11 @@ func Decode(rec contactsync.Record) (*Entry, error) {
 	case version != form:
 		return nil, fmt.Errorf("read dead letter: it has form %q and this release reads form %s: use a newer one", version, form)
 	}
-	e := &Entry{At: rec.Position, Written: rec.Time, PositionsLeft: int(d.number(headerPositionsLeft, 31))}
+	e := &Entry{
+		At: rec.Position, Written: rec.Time,
+		PositionsLeft: int(d.number(headerPositionsLeft, 31)), HeadersLeft: int(d.number(headerHeadersLeft, 31)),
+	}
+	kept, _ := own(rec.Headers)
 	e.DeadLetter = contactsync.DeadLetter{
 		Record: contactsync.Record{
 			Position: contactsync.Position{
@@ -41,7 +45,7 @@ func Decode(rec contactsync.Record) (*Entry, error) {
 			Time:    d.time(headerTime),
 			Key:     rec.Key,
 			Value:   rec.Value,
-			Headers: own(rec.Headers),
+			Headers: kept,
 		},
 		Stream:   d.headers[headerStream],
 		Contact:  d.headers[headerContact],

@@ -42,6 +42,7 @@
 //	contactsync-detail         for a person, cut to a bound; nothing in it is copied from an answer
 //	contactsync-answer         what the API wrote of it last, likewise cut; it may name people
 //	contactsync-truncated      true: the value is an Envelope
+//	contactsync-headers-left   how many of the record's headers are left out, because there are too many
 //	contactsync-replays        not written here but kept: how often the record was replayed
 //	contactsync-origin         likewise: the event's position when it was first read
 //	contactsync-origin-time    likewise: its time there

@@ -13,6 +13,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/kafka/batch"
 )
 
 // The headers of a dead letter; the package's documentation says what each holds.
@@ -37,6 +38,7 @@ const (
 	headerDetail        = prefix + "detail"
 	headerAnswer        = prefix + "answer"
 	headerTruncated     = prefix + "truncated"
+	headerHeadersLeft   = prefix + "headers-left"
 
 	form = "1"
 )
@@ -54,6 +56,10 @@ const mostDetailBytes = 1 << 10
 
 // mostAnswerBytes bounds what the API wrote, in the same way.
 const mostAnswerBytes = 4 << 10
+
+// MostHeaders are those of the record that stay with it. As a dead letter and as a replay it gets
+// further ones, and has to remain a record that is read.
+const MostHeaders = batch.MaxHeaders - 40
 
 // What an envelope keeps of the record must be little, since it has to fit where
 // the record did not.
@@ -76,7 +82,11 @@ type Envelope struct {
 // whole makes a record of the dead-letter topic that has all of the dead letter's own
 // record.
 func (w *Writer) whole(l contactsync.DeadLetter) contactsync.Record {
-	rec := contactsync.Record{Key: l.Record.Key, Value: l.Record.Value, Headers: w.headers(l, own(l.Record.Headers))}
+	kept, left := own(l.Record.Headers)
+	rec := contactsync.Record{Key: l.Record.Key, Value: l.Record.Value, Headers: w.headers(l, kept)}
+	if left > 0 {
+		rec.Headers = append(rec.Headers, contactsync.Header{Key: headerHeadersLeft, Value: []byte(strconv.Itoa(left))})
+	}
 	room := int(w.cfg.BatchBytes) - kafka.RecordSize(rec) - 128 // the positions' headers have names too
 	return withPositions(rec, l, min(max(room, leastPositionsBytes), mostPositionsBytes))
 }
@@ -96,15 +106,17 @@ func (w *Writer) envelope(l contactsync.DeadLetter) (contactsync.Record, error) 
 	if len(key) > envelopeKeyBytes {
 		e.KeySize, key = len(key), nil
 	}
-	kept, size := own(l.Record.Headers), 0
+	kept, left := own(l.Record.Headers)
+	size := 0
 	for _, h := range kept {
 		size += len(h.Key) + len(h.Value)
 	}
 	if size > envelopeHeadersBytes {
 		all := len(kept)
 		kept = replayOnly(kept)
-		e.HeadersLeft = all - len(kept)
+		left += all - len(kept)
 	}
+	e.HeadersLeft = left
 	value, err := json.Marshal(e)
 	if err != nil {
 		return contactsync.Record{}, fmt.Errorf("write the envelope of %v: %w", l.Record.Position, err)
@@ -114,15 +126,16 @@ func (w *Writer) envelope(l contactsync.DeadLetter) (contactsync.Record, error) 
 }
 
 // own returns the record's own headers: those of an earlier life as a dead letter
-// are left out, but for the count of replays and the first position.
-func own(headers []contactsync.Header) []contactsync.Header {
-	var kept []contactsync.Header
+// are left out, but for the count of replays and the first position. Of very many the last
+// ones stay, where a replay has its own; left counts the others.
+func own(headers []contactsync.Header) (kept []contactsync.Header, left int) {
 	for _, h := range headers {
 		if !strings.HasPrefix(h.Key, prefix) || event.KeepsWithRecord(h.Key) {
 			kept = append(kept, h)
 		}
 	}
-	return kept
+	left = max(0, len(kept)-MostHeaders)
+	return kept[left:], left
 }
 
 // replayOnly returns what a replay has left with the record, where it has a sane length.

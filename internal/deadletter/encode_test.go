@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/kafka/batch"
 	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
@@ -155,6 +157,42 @@ func TestMessage_ReplacesHeadersOfAnEarlierLife(t *testing.T) {
 	}
 	if len(seen) != len(want) {
 		t.Errorf("headers %q, want %q", seen, want)
+	}
+}
+
+// TestMessage_OfARecordWithAllHeadersCanBeRead has a record with as many headers as are read. A
+// partition with a dead letter of more could not be read by anybody, and neither could the
+// source partition behind a replay of it.
+func TestMessage_OfARecordWithAllHeadersCanBeRead(t *testing.T) {
+	t.Parallel()
+	l := contactsync.DeadLetter{Record: contactsync.Record{Value: []byte("v")}, Reason: contactsync.ReasonInvalid, Status: 1, Attempts: 1, Detail: "d", Answer: contactsync.NewText("a")}
+	for i := range batch.MaxHeaders - 1 {
+		l.Record.Headers = append(l.Record.Headers, contactsync.Header{Key: strconv.Itoa(i)})
+	}
+	l.Record.Headers = append(l.Record.Headers, contactsync.Header{Key: event.HeaderReplays, Value: []byte("3")})
+	w := newCodec(DefaultConfig())
+	envelope, err := w.envelope(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, rec := range map[string]contactsync.Record{"whole": w.whole(l), "envelope": envelope} {
+		if len(rec.Headers) > batch.MaxHeaders {
+			t.Errorf("%s: it has %d headers, and at most %d are read", name, len(rec.Headers), batch.MaxHeaders)
+		}
+		got, err := Decode(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept, left := got.Record.Headers, got.HeadersLeft
+		if got.Envelope != nil {
+			left = got.Envelope.HeadersLeft
+		}
+		if len(kept)+left != batch.MaxHeaders || kept[len(kept)-1].Key != event.HeaderReplays {
+			t.Errorf("%s: %d headers are kept, and %d are left out", name, len(kept), left)
+		}
+		if n := len(kept) + len(event.Replay{}.Headers()); n > batch.MaxHeaders {
+			t.Errorf("%s: its replay has %d headers", name, n)
+		}
 	}
 }
 

@@ -19,6 +19,7 @@ type Entry struct {
 	// no value then: what Envelope holds must not be sent in its place.
 	Envelope      *Envelope
 	PositionsLeft int                  // how many positions were left out for want of room
+	HeadersLeft   int                  // how many headers of the record were left out because there are too many
 	At            contactsync.Position // in the dead-letter topic; the newest copy counts
 	Written       time.Time            // the time of the message at that place
 	Copies        int                  // of the dead letter in the topic, this one included

@@ -146,7 +146,8 @@ func (r *Replayer) fromSource(ctx context.Context, c *candidate, b kafka.Bounds)
 		found = true
 		c.record.Key, c.record.Value = rec.Key, rec.Value
 		if c.entry.Envelope.HeadersLeft > 0 {
-			c.record.Headers = withoutReplay(rec.Headers, c.record.Headers)
+			last := rec.Headers[max(0, len(rec.Headers)-deadletter.MostHeaders):]
+			c.record.Headers = withoutReplay(last, c.record.Headers)
 		}
 	})
 	return found, err
