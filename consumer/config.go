@@ -3,7 +3,6 @@ package consumer
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/contactsync/contactsync/internal/kafka"
@@ -138,42 +137,51 @@ func (c Config) Lease() time.Duration { return c.Membership().Lease() }
 
 // Validate returns every error of the settings.
 func (c Config) Validate() []setting.Error {
+	const day = 24 * time.Hour
 	var errs setting.Errors
 	if len(c.Topics) == 0 {
 		errs.Add("topics", "name at least one topic to read")
 	}
 	seen := map[string]bool{}
 	for i, t := range c.Topics {
-		if t == "" || seen[t] {
-			errs.Add(fmt.Sprintf("topics[%d]", i), "%q is empty or named twice", t)
+		switch key := fmt.Sprintf("topics[%d]", i); {
+		case !setting.IsKafkaName(t):
+			errs.Add(key, setting.NoTopic, t)
+		case seen[t]:
+			errs.Add(key, "%q is named twice", t)
 		}
 		seen[t] = true
 	}
-	if c.ProgressTopic != "" && seen[c.ProgressTopic] {
-		errs.Add("progress_topic", "%q is a topic of events: name one of its own", c.ProgressTopic)
+	switch t := c.ProgressTopic; {
+	case t == "":
+	case !setting.IsKafkaName(t):
+		errs.Add("progress_topic", setting.NoTopic, t)
+	case seen[t]:
+		errs.Add("progress_topic", "%q is a topic of events: name one of its own", t)
 	}
 	if c.Group == "" {
 		errs.Add("group", "name the consumer group")
 	}
-	if !validInstanceID(c.InstanceID) {
+	if c.InstanceID != "" && !setting.IsKafkaName(c.InstanceID) {
 		errs.Add("instance_id", "%q is not valid: at most 249 letters, digits, '.', '_' and '-', and neither . nor ..", c.InstanceID)
 	}
 	for _, d := range []struct {
-		key   string
-		value time.Duration
-		least time.Duration
+		key         string
+		value       time.Duration
+		least, most time.Duration
 	}{
-		{"session_timeout", c.SessionTimeout, time.Second},
-		{"rebalance_timeout", c.RebalanceTimeout, time.Second},
-		{"heartbeat_interval", c.HeartbeatInterval, 100 * time.Millisecond},
-		{"drain_timeout", c.DrainTimeout, 100 * time.Millisecond},
-		{"fetch_max_wait", c.FetchMaxWait, time.Millisecond},
-		{"commit_interval", c.CommitInterval, 10 * time.Millisecond},
-		{"partition_check_interval", c.PartitionCheckInterval, 100 * time.Millisecond},
-		{"stall_after", c.StallAfter, time.Second},
+		{"session_timeout", c.SessionTimeout, time.Second, day},
+		{"rebalance_timeout", c.RebalanceTimeout, time.Second, day},
+		{"heartbeat_interval", c.HeartbeatInterval, 100 * time.Millisecond, day},
+		{"drain_timeout", c.DrainTimeout, 100 * time.Millisecond, day},
+		// It goes to Kafka as a number of milliseconds, and an event waits for it.
+		{"fetch_max_wait", c.FetchMaxWait, time.Millisecond, 5 * time.Minute},
+		{"commit_interval", c.CommitInterval, 10 * time.Millisecond, day},
+		{"partition_check_interval", c.PartitionCheckInterval, 100 * time.Millisecond, day},
+		{"stall_after", c.StallAfter, time.Second, day},
 	} {
-		if d.value < d.least {
-			errs.Add(d.key, "%v is too short: at least %v", d.value, d.least)
+		if d.value < d.least || d.value > d.most {
+			errs.Add(d.key, "%v must be between %v and %v", d.value, d.least, d.most)
 		}
 	}
 	if c.CatchupMax < 0 {
@@ -207,11 +215,4 @@ func (c Config) Validate() []setting.Error {
 		errs.Add("on_unreadable_feed", "%q is unknown: halt, skip or off", c.OnUnreadableFeed)
 	}
 	return errs
-}
-
-// validInstanceID reports whether Kafka takes an instance id; the empty one is none.
-func validInstanceID(id string) bool {
-	return len(id) <= 249 && id != "." && id != ".." && !strings.ContainsFunc(id, func(r rune) bool {
-		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
-	})
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // parseHost parses a base URL and refuses what could lead to another host or path
-// than it shows. Its errors do not quote a password.
+// than it shows. Its errors quote neither a password nor a query, which may hold a key.
 func parseHost(raw string, plaintext bool) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	// Not err itself: it quotes the URL, which may contain a password.
@@ -18,12 +18,12 @@ func parseHost(raw string, plaintext bool) (*url.URL, error) {
 	switch {
 	case u.User != nil:
 		return nil, fmt.Errorf("holds a user name: write https://%s", u.Host)
+	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
+		return nil, fmt.Errorf("holds more than scheme, host and base path: write %s://%s", u.Scheme, u.Host)
 	case u.Scheme == "http" && !plaintext:
 		return nil, fmt.Errorf("%q is not encrypted: write https://%s, or set allow_plaintext", raw, u.Host)
 	case u.Scheme != "https" && u.Scheme != "http":
 		return nil, fmt.Errorf("%q is not http or https: write https://%s", raw, u.Host)
-	case u.RawQuery != "" || u.Fragment != "" || u.ForceQuery:
-		return nil, fmt.Errorf("%q holds more than scheme, host and base path: write %s://%s", raw, u.Scheme, u.Host)
 	}
 	base := strings.TrimRight(u.Path, "/")
 	switch {

@@ -13,8 +13,8 @@ import (
 // service from starting.
 var serviceLink = regexp.MustCompile(`^CONTACTSYNC_(.+_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)$`)
 
-// overlay applies the environment over the settings. An empty variable counts as
-// not set.
+// overlay applies the environment over the settings. A variable that is empty, or holds blanks
+// only, counts as not set.
 func (r *report) overlay(environ []string, c *Config) {
 	known := map[string]Key{}
 	for _, k := range Keys() {
@@ -28,7 +28,7 @@ func (r *report) overlay(environ []string, c *Config) {
 		set[name] = text
 	}
 	for _, name := range slices.Sorted(maps.Keys(set)) {
-		if !strings.HasPrefix(name, prefix) || set[name] == "" {
+		if !strings.HasPrefix(name, prefix) || strings.TrimSpace(set[name]) == "" {
 			continue
 		}
 		k, is := known[name]

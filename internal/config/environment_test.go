@@ -96,6 +96,11 @@ func TestEnvironment_Errors(t *testing.T) {
 			},
 		},
 		{
+			name: "blanks are no value", file: minimal,
+			environ: []string{"CONTACTSYNC_CONSUMER_GROUP= ", "CONTACTSYNC_LOG_LEVEL=loud"},
+			want:    []string{`environment CONTACTSYNC_LOG_LEVEL: log.level: "loud" is unknown: debug, info, warn or error`},
+		},
+		{
 			name: "types", file: minimal,
 			environ: []string{
 				"CONTACTSYNC_BATCHER_LINGER=5", "CONTACTSYNC_BATCHER_MAX_BYTES=1MB", "CONTACTSYNC_BATCHER_MAX_ROWS=many",
@@ -120,7 +125,7 @@ func TestEnvironment_Errors(t *testing.T) {
 		{
 			name: "an item of a list", file: minimal,
 			environ: []string{"CONTACTSYNC_CONSUMER_TOPICS=a,,b"},
-			want:    []string{`environment CONTACTSYNC_CONSUMER_TOPICS: consumer.topics[1]: "" is empty or named twice`},
+			want:    []string{`environment CONTACTSYNC_CONSUMER_TOPICS: consumer.topics[1]: "" is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores`},
 		},
 		{
 			name: "beside a file that is not YAML", file: "testdata/broken_quote.bad.yaml",

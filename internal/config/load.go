@@ -2,10 +2,11 @@ package config
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"syscall"
+	"time"
 
+	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
@@ -29,18 +30,22 @@ func LoadPlaces(path string, environ []string) (Config, Places, error) {
 	if path == "" {
 		return load("", "", environ)
 	}
-	// A pipe that nobody writes to must not hold the program, and would hide a signal.
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return Config{}, Places{}, fmt.Errorf("read the settings: %w", err)
-	}
-	defer f.Close()
-	// One byte more than is taken, to tell a file that is too large.
-	text, err := io.ReadAll(io.LimitReader(f, maxBytes+1))
+	text, err := read(path, time.Now().Add(keyfile.Patience))
 	if err != nil {
 		return Config{}, Places{}, fmt.Errorf("read the settings: %w", err)
 	}
 	return load(path, string(text), environ)
+}
+
+// read returns what the file holds. A pipe that nobody writes to must not hold the program, and would hide
+// a signal.
+func read(path string, until time.Time) ([]byte, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return keyfile.Content(f, maxBytes, until)
 }
 
 func load(path, text string, environ []string) (Config, Places, error) {

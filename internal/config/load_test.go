@@ -8,7 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
@@ -143,6 +145,26 @@ func TestLoad_Bounds(t *testing.T) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})
+	}
+}
+
+// A pipe that somebody holds open and does not write to would keep the program from its start, and from a stop.
+func TestLoad_DoesNotWaitForASilentPipe(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip("no named pipes here")
+	}
+	writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	if _, err := writer.WriteString("log: {level: info}"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := read(pipe, time.Now()); err == nil {
+		t.Errorf("what has no end is read: %q", text)
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 // maxScalar bounds the text of a number, size, duration or switch, so that an
@@ -47,6 +49,9 @@ func setScalar(v reflect.Value, text string) error {
 	case v.Type() == reflect.TypeFor[time.Duration]():
 		var d time.Duration
 		if d, err = time.ParseDuration(text); err == nil {
+			if d.Abs() > setting.MaxDuration {
+				return fmt.Errorf("%s is longer than a year (%v)", text, setting.MaxDuration)
+			}
 			v.SetInt(int64(d))
 		}
 	case v.CanInt():

@@ -96,9 +96,12 @@ func (c Config) Validate() []setting.Error {
 	seen := map[string]bool{}
 	for i, b := range c.Brokers {
 		key := fmt.Sprintf("brokers[%d]", i)
-		if problem := brokerProblem(b); problem != "" {
+		switch problem := brokerProblem(b); {
+		case strings.Contains(b, "@"): // and the password with it, which is not repeated
+			errs.Add(key, "holds a login: write host:port here, and the login under kafka.sasl")
+		case problem != "":
 			errs.Add(key, "%q %s", b, problem)
-		} else if seen[b] {
+		case seen[b]:
 			errs.Add(key, "%q is named twice", b)
 		}
 		seen[b] = true
@@ -131,7 +134,7 @@ func brokerProblem(address string) string {
 	if err != nil || host == "" {
 		return "is not host:port"
 	}
-	if strings.ContainsAny(host, "/ ,@") {
+	if strings.ContainsAny(host, "/ ,") {
 		return "has a host with characters that none may have: write host:port, without a scheme"
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {

@@ -2,11 +2,23 @@ package kafka_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/contactsync/contactsync/internal/kafka"
 )
+
+func TestConfig_RepeatsNoLoginOfABroker(t *testing.T) {
+	t.Parallel()
+	for _, broker := range []string{"sync:canary@kafka:9092", "sync:canary@kafka", "SASL_SSL://sync:canary@kafka:9092", "canary@[::1]:9092"} {
+		c := kafka.DefaultConfig()
+		c.Brokers = []string{broker}
+		if problems := c.Validate(); len(problems) != 1 || strings.Contains(problems[0].Problem, "canary") || !strings.Contains(problems[0].Problem, "kafka.sasl") {
+			t.Errorf("%q: %v", broker, problems)
+		}
+	}
+}
 
 func TestConfig_ValidateNamesEveryFault(t *testing.T) {
 	t.Parallel()

@@ -22,6 +22,8 @@ const (
 	// Interval is how often files are looked at that are in use. Reading them is cheap, and
 	// sees every way of replacing one, on every file system.
 	Interval = 5 * time.Second
+	// Patience is how long a pipe is waited for.
+	Patience = 5 * time.Second
 	// settleTime lets a writer finish with all files before they are read again.
 	settleTime = time.Second
 )
@@ -54,7 +56,7 @@ func Read(name string) ([]byte, error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s is not a regular file any more", name)
 	}
-	content, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	content, err := Content(f, MaxBytes, time.Now().Add(Patience))
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be read: %w", name, reason(err))
 	}
@@ -62,6 +64,21 @@ func Read(name string) ([]byte, error) {
 		return nil, fmt.Errorf("%s is larger than %d bytes", name, MaxBytes)
 	}
 	return content, nil
+}
+
+// errSilent says that what was opened has neither more content nor an end.
+var errSilent = errors.New("whoever writes it does not end it")
+
+// Content reads what was opened with O_NONBLOCK, and a byte more than most of what is larger. A pipe may be
+// held open by who never writes, and a few files of the system are like one: they are waited for until
+// then, because a program that reads its settings cannot be stopped in order.
+func Content(f *os.File, most int64, until time.Time) ([]byte, error) {
+	_ = f.SetReadDeadline(until) // those that never wait refuse it
+	content, err := io.ReadAll(io.LimitReader(f, most+1))
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, errSilent
+	}
+	return content, err
 }
 
 // Exists reports whether anything has the name.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Error is one problem of a setting. A package reports errors with keys relative
@@ -23,6 +24,23 @@ type Errors []Error
 func (e *Errors) Add(key, format string, args ...any) {
 	*e = append(*e, Error{key, fmt.Sprintf(format, args...)})
 }
+
+// IsKafkaName reports whether Kafka takes a text as the name of a topic or the id of an instance.
+func IsKafkaName(text string) bool {
+	return text != "" && len(text) <= 249 && text != "." && text != ".." && !strings.ContainsFunc(text, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '.' && r != '_' && r != '-'
+	})
+}
+
+// NoTopic is what is wrong with the name of a topic that is no IsKafkaName.
+const NoTopic = "%q is not the name of a topic: 1 to 249 letters, digits, dots, dashes or underscores"
+
+// MaxSize and MaxDuration bound every setting, so that sums and products of a few of them are right, and so is what
+// is told of them.
+const (
+	MaxSize     Size = 1 << 40
+	MaxDuration      = 365 * 24 * time.Hour
+)
 
 // Size is a number of bytes. In the file and the environment it is written as a
 // plain number or with one of the units B, KiB, MiB, GiB.
@@ -46,6 +64,9 @@ func (s *Size) UnmarshalText(text []byte) error {
 	n, err := strconv.ParseInt(word, 10, 64)
 	if err != nil || n < 0 || n > int64(1<<62/unit) {
 		return fmt.Errorf("%q is not a size: write a whole number, alone or with B, KiB, MiB or GiB", text)
+	}
+	if Size(n)*unit > MaxSize {
+		return fmt.Errorf("%q is more than %v", text, MaxSize)
 	}
 	*s = Size(n) * unit
 	return nil
