@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -334,6 +335,23 @@ func TestServer_UsersAndTLS(t *testing.T) {
 	cancel()
 	if err := <-served; err != nil {
 		t.Error(err)
+	}
+}
+
+// The library reads the key for each connection, and checking one that is large enough takes hours.
+func TestListen_RefusesAWebConfigWithAHugeKey(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"cert.pem": "any", "key.pem": string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: make([]byte, 200<<10)})),
+		"web.yaml": "tls_server_config: {cert_file: cert.pem, key_file: key.pem}",
+	} {
+		if err := os.WriteFile(dir+"/"+name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Listen(t.Context(), Config{Listen: "127.0.0.1:0", WebConfigFile: dir + "/web.yaml"}, Deps{}); err == nil || !strings.Contains(err.Error(), "larger than any in use") {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -75,6 +75,11 @@ func (c Config) checkWebConfig() error {
 			return err
 		}
 	}
+	if name := file.TLS.TLSKeyPath; name != "" {
+		if _, err := keyfile.PrivateKey(name); err != nil {
+			return err
+		}
+	}
 	if err := web.Validate(c.WebConfigFile); err != nil {
 		return fmt.Errorf("%s: %s", c.WebConfigFile, withoutContent(err.Error()))
 	}

@@ -1,8 +1,10 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strconv"
 
 	"github.com/segmentio/kafka-go/sasl"
 	"github.com/segmentio/kafka-go/sasl/plain"
@@ -32,7 +34,31 @@ func (l login) Start(ctx context.Context) (sasl.StateMachine, []byte, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return inner.Start(ctx)
+	steps, first, err := inner.Start(ctx)
+	return within{steps}, first, err
+}
+
+// maxIterations is far above the 16,384 that Kafka lets a user have. The library takes any number, and
+// whoever answers in the place of a broker could keep a processor for an hour with each login.
+const maxIterations = 200_000
+
+var errIterations = errors.New("the broker asks for more rounds of hashing than Kafka allows: whoever answers there is no broker of yours")
+
+// within are the steps of a login whose costs are bounded.
+type within struct{ sasl.StateMachine }
+
+// Next answers a challenge.
+func (w within) Next(ctx context.Context, challenge []byte) (done bool, answer []byte, err error) {
+	for field := range bytes.SplitSeq(challenge, []byte(",")) {
+		rounds, is := bytes.CutPrefix(field, []byte("i="))
+		if !is {
+			continue
+		}
+		if n, err := strconv.Atoi(string(rounds)); err != nil || n > maxIterations {
+			return false, nil, errIterations
+		}
+	}
+	return w.StateMachine.Next(ctx, challenge)
 }
 
 // with returns the mechanism with a password.

@@ -12,6 +12,10 @@ import (
 	"strings"
 )
 
+// maxKeyBytes is more than an RSA key of 16,384 bits has. Checking one that fills a file takes
+// hours, and all that the caller does waits for it.
+const maxKeyBytes = 16 << 10
+
 // RSAKey returns the private RSA key in a PEM file, in the form of PKCS#1 or PKCS#8.
 func RSAKey(name string) (*rsa.PrivateKey, error) {
 	key, err := PrivateKey(name)
@@ -39,6 +43,8 @@ func PrivateKey(name string) (crypto.Signer, error) {
 		}
 		var key any
 		switch {
+		case strings.HasSuffix(block.Type, "PRIVATE KEY") && len(block.Bytes) > maxKeyBytes:
+			return nil, fmt.Errorf("%s holds a key of %d bytes, larger than any in use: at most %d", name, len(block.Bytes), maxKeyBytes)
 		case strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED"), block.Type == "ENCRYPTED PRIVATE KEY":
 			return nil, fmt.Errorf("%s is encrypted, and there is nowhere to give its password: decrypt it with openssl pkey", name)
 		case block.Type == "RSA PRIVATE KEY":

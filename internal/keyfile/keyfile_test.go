@@ -146,6 +146,9 @@ func TestRSAKey_NamesEachOtherKindOfKey(t *testing.T) {
 		"OpenSSH":              {block("OPENSSH PRIVATE KEY", nil), "ssh-keygen -p -m PEM"},
 		"SSH public key":       {"ssh-rsa AAAA" + canary, "a public key of SSH"},
 		"damaged":              {block("RSA PRIVATE KEY", pkcs1[:100]), "cannot be read"},
+		"too large":            {block("RSA PRIVATE KEY", make([]byte, 17<<10)), "larger than any in use"},
+		"too large in PKCS#8":  {block("PRIVATE KEY", make([]byte, 17<<10)), "larger than any in use"},
+		"other and too large":  {block("OTHER PRIVATE KEY", make([]byte, 17<<10)) + pkcs8(t, key), "larger than any in use"}, // crypto/tls would take it
 		"other kind of block":  {block(canary, nil), "another kind"},
 		"JWK":                  {`{"kty":"RSA","d":"` + canary + `"}`, "JWK"},
 		"DER":                  {string(pkcs1), "holds DER"},
