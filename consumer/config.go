@@ -37,8 +37,9 @@ type Config struct {
 	// small value wakes the client for each record, which costs CPU at a steady rate
 	// of events.
 	FetchMinBytes setting.Size `yaml:"fetch_min_bytes"`
-	// FetchMaxBytes bounds one fetch of one partition. A single larger record batch is
-	// still read.
+	// FetchMaxBytes bounds one fetch of one partition. Where a replica has more than 64
+	// partitions, each asks for its part of 64 MiB, but for no less than 64 KiB. A single larger
+	// record batch is still read; such answers take 64 MiB together, or one max_batch_bytes.
 	FetchMaxBytes setting.Size `yaml:"fetch_max_bytes"`
 	// FetchMaxWait is how long a fetch may wait for fetch_min_bytes. It adds to the
 	// age of an event.

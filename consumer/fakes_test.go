@@ -56,6 +56,7 @@ type fakes struct {
 	opened   []int64                                    // offsets of those that no earlier owner had ended
 	values   func(partition int32, offset int64) string // of the log
 	furthest int64                                      // offset that was fetched
+	largest  int32                                      // number of bytes that a fetch asked for
 	registry *prometheus.Registry
 	last     kafka.Committed  // what was committed, where the test notes it
 	first    *kafka.Committed // of the first generation
@@ -339,7 +340,7 @@ func (f *fakes) RoundTrip(ctx context.Context, _ net.Addr, req kafkago.Request) 
 		part := kmsg.NewFetchResponseTopicPartition()
 		stable := min(f.stable, f.size.Load())
 		f.mu.Lock()
-		f.furthest = max(f.furthest, asked.FetchOffset)
+		f.furthest, f.largest = max(f.furthest, asked.FetchOffset), max(f.largest, asked.PartitionMaxBytes)
 		values := f.values
 		f.mu.Unlock()
 		if f.batches != nil {

@@ -187,6 +187,7 @@ func (g *feedGuard) look(ctx context.Context, offset int64) error {
 	var looks event.Looks
 	fetched, err := g.f.fetch(ctx, max(u.next, offset), g.f.c.cfg.FetchMinBytes)
 	if err == nil {
+		defer fetched.Release()
 		err = g.f.check(ctx, fetched, offset)
 	}
 	if err == nil {

@@ -21,6 +21,13 @@ const (
 	chunkBytes  = 256 << 10
 )
 
+// allFetches is what the fetches of all partitions ask for together at most, however many there are: while the
+// window is full, each holds its answer, and nothing is charged for that. leastFetch is the least of one.
+const (
+	allFetches = 64 << 20
+	leastFetch = 64 << 10
+)
+
 // fetcher reads one partition during one generation.
 type fetcher struct {
 	c        *Consumer
@@ -32,6 +39,7 @@ type fetcher struct {
 	kept     kept     // the committing goroutine's
 	decode   func(contactsync.Record) event.Event
 	assigned time.Time
+	most     setting.Size // that one fetch asks for
 
 	inherited *progress.Ahead // what an earlier owner had ended; the tracker's, once reading begins
 	target    int64           // catch-up ends when the read position reaches it; -1 until known
@@ -158,6 +166,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 	if err != nil {
 		return offset, err
 	}
+	defer fetched.Release()
 	if err := f.check(ctx, fetched, offset); err != nil {
 		return offset, err
 	}
@@ -192,7 +201,7 @@ func (f *fetcher) once(ctx context.Context, offset int64) (int64, error) {
 			events = make([]event.Event, 0, chunkEvents)
 		}
 		events, offsets = append(events, ev), append(offsets, rec.Offset)
-		if size += len(rec.Key) + len(rec.Value); len(events) == chunkEvents || size >= chunkBytes {
+		if size += len(rec.Key) + len(rec.Value); len(events) == chunkEvents || size >= min(chunkBytes, int(f.most)) {
 			addErr = flush()
 		}
 	})
@@ -225,7 +234,7 @@ func (f *fetcher) fetch(ctx context.Context, offset int64, least setting.Size) (
 	cfg := f.c.cfg
 	fetched, err := f.c.deps.Kafka.Fetch(ctx, kafka.FetchRequest{
 		Partition: f.claim.TopicPartition, Offset: offset,
-		MinBytes: least, MaxBytes: cfg.FetchMaxBytes, MaxWait: cfg.FetchMaxWait,
+		MinBytes: min(least, f.most), MaxBytes: f.most, MaxWait: cfg.FetchMaxWait,
 	})
 	if err == nil {
 		f.end.Store(fetched.HighWatermark)

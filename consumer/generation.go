@@ -14,6 +14,7 @@ import (
 	"github.com/contactsync/contactsync/internal/crash"
 	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/progress"
+	"github.com/contactsync/contactsync/internal/setting"
 )
 
 var errDrain = errors.New("the drain time-out has passed")
@@ -74,9 +75,10 @@ func (c *Consumer) generation(stop context.Context, assigned *kafka.Generation) 
 
 func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.CancelCauseFunc) *generation {
 	g := &generation{Generation: assigned, c: c, stop: stop}
+	most := min(c.cfg.FetchMaxBytes, max(leastFetch, setting.Size(allFetches/max(1, len(g.Owned)))))
 	for _, p := range g.Owned {
 		claim := contactsync.Claim{TopicPartition: p.TopicPartition, Generation: g.ID}
-		f := &fetcher{c: c, claim: claim, tracker: progress.NewTracker(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), target: -1, decided: make(chan decision, 1)}
+		f := &fetcher{c: c, claim: claim, tracker: progress.NewTracker(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), most: most, target: -1, decided: make(chan decision, 1)}
 		f.end.Store(-1)
 		f.turn()
 		f.feed.init(f)

@@ -62,3 +62,28 @@ func TestConsumer_DoesNotCommitAgainWhatItsPredecessorCommitted(t *testing.T) {
 		}
 	})
 }
+
+// TestConsumer_AsksForLittleWhereItHasManyPartitions: while the window is full each of them holds an answer,
+// and nothing is charged for it.
+func TestConsumer_AsksForLittleWhereItHasManyPartitions(t *testing.T) {
+	t.Parallel()
+	for partitions, want := range map[int]int32{1: 1 << 20, 64: 1 << 20, 400: (64 << 20) / 400, 2000: 64 << 10} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFakes(t)
+			gen, end := generation(1, partitions)
+			f.once(gen)
+			stop := f.run(t)
+			synctest.Wait()
+			f.mu.Lock()
+			got := f.largest
+			f.mu.Unlock()
+			if got != want {
+				t.Errorf("with %d partitions a fetch asks for %d bytes, want %d", partitions, got, want)
+			}
+			end(kafka.ErrRebalance)
+			if err := stop(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

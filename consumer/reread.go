@@ -71,6 +71,7 @@ func (a *rereading) parkedFrom(from, end int64) int64 {
 func (a *rereading) fetch(ctx context.Context, end int64) bool {
 	fetched, err := a.f.fetch(ctx, a.next, 1)
 	if err == nil {
+		defer fetched.Release()
 		err = a.f.check(ctx, fetched, end)
 	}
 	begin := a.next
@@ -142,7 +143,7 @@ func (a *rereading) hand(ctx context.Context, fetched *kafka.Fetched, end int64)
 		ev := a.f.decode(rec)
 		ev.Before, ev.Again = a.f.tracker.Inherited(rec.Offset, fetched.Epoch), true
 		events = append(events, ev)
-		if size += len(rec.Key) + len(rec.Value); len(events) == chunkEvents || size >= chunkBytes {
+		if size += len(rec.Key) + len(rec.Value); len(events) == chunkEvents || size >= min(chunkBytes, int(a.f.most)) {
 			flush()
 		}
 	})

@@ -9,10 +9,12 @@ import (
 	"github.com/contactsync/contactsync/internal/kafka/batch"
 )
 
-// decoding bounds the memory that all fetches of a client take to decompress batches.
+// decoding bounds the memory that all fetches of a client take for answers that are larger than was asked for,
+// and to decompress batches.
 type decoding struct {
-	most int // bytes of one batch
-	room *semaphore.Weighted
+	most    int // bytes of one batch
+	room    *semaphore.Weighted
+	answers *semaphore.Weighted
 }
 
 // smallBatch is what a batch takes of the room until it turns out to be larger: as much
@@ -23,7 +25,7 @@ const smallBatch = 4 << 20
 const decodingRoom = 64 << 20
 
 func newDecoding(most int) *decoding {
-	return &decoding{most, semaphore.NewWeighted(int64(max(most, decodingRoom)))}
+	return &decoding{most, semaphore.NewWeighted(int64(max(most, decodingRoom))), semaphore.NewWeighted(int64(max(most+fetchOverhead, answersRoom)))}
 }
 
 // records is Batch.Records within the room.

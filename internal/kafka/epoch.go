@@ -64,7 +64,7 @@ func (m *epochMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 	if m.unknown {
 		return m, nil
 	}
-	frame, err := exchangeFrames(rw, m.encode(), maxEpochAnswer, 0)
+	frame, err := exchangeFrames(rw, m.encode(), atMost(maxEpochAnswer), 0)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (*rawMessage) Required(map[protocol.ApiKey]int16) bool { return true }
 // RawExchange implements protocol.RawExchanger. The connection carries nothing else
 // until it returns, and is closed where it returns an error.
 func (m *rawMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	answer, err := exchangeFrames(rw, m.frame, group.MaxAnswer, 0)
+	answer, err := exchangeFrames(rw, m.frame, atMost(group.MaxAnswer), 0)
 	if err != nil {
 		return nil, err
 	}
@@ -75,16 +75,26 @@ func (m *rawMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 
 var errAnswerTooLarge = errors.New("the answer is too large")
 
-// exchangeFrames writes a frame behind its length, and reads the answer of at most so
-// many bytes. Memory for expected bytes is taken at once, for more only as they come: a
+// atMost refuses answers of more than so many bytes.
+func atMost(most int) func(n int64) error {
+	return func(n int64) error {
+		if n > int64(most) {
+			return fmt.Errorf("%w: %d bytes, more than %d", errAnswerTooLarge, n, most)
+		}
+		return nil
+	}
+}
+
+// exchangeFrames writes a frame behind its length, and reads the answer if it is admitted by its
+// number of bytes. Memory for expected bytes is taken at once, for more only as they come: a
 // length that is announced costs nothing.
-func exchangeFrames(rw io.ReadWriter, request []byte, most, expected int) ([]byte, error) {
+func exchangeFrames(rw io.ReadWriter, request []byte, admit func(n int64) error, expected int) ([]byte, error) {
 	n, err := ask(rw, request)
+	if err == nil {
+		err = admit(n)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if n > int64(most) {
-		return nil, fmt.Errorf("%w: %d bytes, more than %d", errAnswerTooLarge, n, most)
 	}
 	answer := make([]byte, min(n, int64(expected)))
 	if _, err := io.ReadFull(rw, answer); err != nil {

@@ -29,16 +29,40 @@ type FetchRequest struct {
 var errFetchTimeout = errors.New("the broker did not answer the fetch in time")
 
 // Fetch makes one attempt; Cause names why it failed. The answer may take MaxWait
-// and the request time-out.
+// and the request time-out; and where it is larger than was asked for, until others that are so too have
+// been gone through. What is returned holds its part of the room for those until Each or Release.
 func (c *Client) Fetch(ctx context.Context, r FetchRequest) (*Fetched, error) {
-	m := &fetchMessage{FetchRequest: r, clientID: c.cfg.ClientID, most: max(c.decoding.most, int(r.MaxBytes)) + fetchOverhead}
+	return fetchWith(ctx, c, r, &permit{room: c.decoding.answers, free: int64(r.MaxBytes) + usualOverhead})
+}
+
+func fetchWith(ctx context.Context, c *Client, r FetchRequest, held *permit) (*Fetched, error) {
+	for {
+		answer, err := fetchOnce(ctx, c, r, held)
+		if err == nil {
+			f := newFetched(r, answer, c.decoding)
+			f.held = held
+			return f, nil
+		}
+		if size, full := errors.AsType[noRoom](err); full {
+			err = held.wait(ctx, int64(size))
+		}
+		if err != nil {
+			held.release()
+			return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, c.renewal.note(topicError(err, "READ")))
+		}
+	}
+}
+
+func fetchOnce(ctx context.Context, c *Client, r FetchRequest, held *permit) (fetchAnswer, error) {
+	m := &fetchMessage{FetchRequest: r, clientID: c.cfg.ClientID, most: max(c.decoding.most, int(r.MaxBytes)) + fetchOverhead, held: held}
 	// A fetch may wait at the broker for data; only past that it is late.
 	ctx, cancel := context.WithTimeoutCause(ctx, r.MaxWait+c.cfg.RequestTimeout, errFetchTimeout)
 	defer cancel()
-	if _, err := c.client.Transport.RoundTrip(ctx, c.addr, m); err != nil {
-		return nil, fmt.Errorf("fetch %v from offset %d: %w", r.Partition, r.Offset, c.renewal.note(topicError(err, "READ")))
+	_, err := c.client.Transport.RoundTrip(ctx, c.addr, m)
+	if err != nil {
+		return fetchAnswer{}, err
 	}
-	return newFetched(r, m.answer, c.decoding), nil
+	return m.answer, nil
 }
 
 // The causes of a failed fetch, as metrics name them.

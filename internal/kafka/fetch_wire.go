@@ -28,6 +28,7 @@ type fetchMessage struct {
 	FetchRequest
 	clientID string
 	most     int // bytes of the answer
+	held     *permit
 
 	answer fetchAnswer
 }
@@ -62,7 +63,7 @@ func (*fetchMessage) Required(map[protocol.ApiKey]int16) bool { return true }
 // RawExchange implements protocol.RawExchanger. The connection carries nothing else until
 // it returns, and is closed where it returns an error.
 func (m *fetchMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
-	frame, err := exchangeFrames(rw, m.encode(), m.most, int(m.MaxBytes)+fetchOverhead)
+	frame, err := exchangeFrames(rw, m.encode(), m.admit, int(m.MaxBytes)+usualOverhead)
 	switch {
 	case errors.Is(err, errAnswerTooLarge):
 		return nil, fmt.Errorf("%w: %w: raise consumer.max_batch_bytes", ErrUnreadable, err)
@@ -70,6 +71,14 @@ func (m *fetchMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error) {
 		return nil, err
 	}
 	return m, m.decode(frame)
+}
+
+// admit returns why an answer of n bytes is not read.
+func (m *fetchMessage) admit(n int64) error {
+	if err := atMost(m.most)(n); err != nil {
+		return err
+	}
+	return m.held.take(n)
 }
 
 // encode writes the request with its header.

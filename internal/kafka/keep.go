@@ -51,7 +51,8 @@ func (k *Keeper) Kept(ctx context.Context, partition int32, offset int64) (value
 	at := contactsync.TopicPartition{Topic: k.topic, Partition: partition}
 	retry := NewRetry()
 	for {
-		fetched, err := k.c.Fetch(ctx, FetchRequest{Partition: at, Offset: offset, MinBytes: 1, MaxBytes: 1, MaxWait: 100 * time.Millisecond}) // the first batch comes whole
+		// The first batch comes whole, and is one of this service's: it waits for no room.
+		fetched, err := fetchWith(ctx, k.c, FetchRequest{Partition: at, Offset: offset, MinBytes: 1, MaxBytes: 1, MaxWait: 100 * time.Millisecond}, nil)
 		if err == nil {
 			value, err = fetched.value(ctx, offset)
 			if fetched.LastStable <= offset && errors.Is(err, ErrNoRecord) {

@@ -52,7 +52,7 @@ func (m *metadataMessage) RawExchange(rw io.ReadWriter) (protocol.Message, error
 	if err := protocol.WriteRequest(&request, version, 0, m.clientID, question); err != nil {
 		return nil, err
 	}
-	frame, err := exchangeFrames(rw, request.Bytes()[4:], maxMetadata, 0) // it writes the length itself
+	frame, err := exchangeFrames(rw, request.Bytes()[4:], atMost(maxMetadata), 0) // it writes the length itself
 	if err != nil {
 		return nil, err
 	}

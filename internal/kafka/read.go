@@ -80,5 +80,6 @@ func (c *Client) HasOpenTransaction(ctx context.Context, partition contactsync.T
 	if err != nil {
 		return false, err
 	}
+	fetched.Release()
 	return fetched.LastStable < fetched.HighWatermark, nil
 }

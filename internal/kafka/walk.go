@@ -28,6 +28,7 @@ type Fetched struct {
 	decoding  *decoding
 	aborted   []abortedTransaction // not yet begun, by first offset
 	aborting  map[int64]bool       // producers whose present transaction was aborted
+	held      *permit              // nil where it was not fetched
 }
 
 func newFetched(r FetchRequest, a fetchAnswer, d *decoding) *Fetched {
@@ -42,11 +43,15 @@ func newFetched(r FetchRequest, a fetchAnswer, d *decoding) *Fetched {
 	return f
 }
 
+// Release gives the room back that the answer takes, where Each is not called. It may be called again.
+func (f *Fetched) Release() { f.held.release() }
+
 // Each calls deliver for each wanted record, in the order of offsets. The records
 // are deliver's to keep. It returns an error where the answer cannot be read any
 // further; what was delivered before stands, and Next says from where to go on. It waits
 // for its part of the memory that decompression may take in the process.
 func (f *Fetched) Each(ctx context.Context, deliver func(contactsync.Record)) error {
+	defer f.Release()
 	begun := false
 	for data := f.records; ; begun = true {
 		b, rest, err := batch.Next(data)

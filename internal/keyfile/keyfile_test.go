@@ -68,6 +68,36 @@ func TestRead_TakesRegularFilesOnlyAndNeverWaits(t *testing.T) {
 	}
 }
 
+func TestContent_WaitsForAPipeUntilThen(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Skip("no named pipes here")
+	}
+	for late, want := range map[bool]string{true: "", false: "text"} {
+		writer, err := os.OpenFile(pipe, os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reader, err := os.OpenFile(pipe, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := writer.WriteString("text"); err != nil {
+			t.Fatal(err)
+		}
+		_ = writer.Close()
+		until := time.Now()
+		if !late {
+			until = until.Add(time.Hour)
+		}
+		if got, err := keyfile.Content(reader, 10, until); string(got) != want || (err != nil) != late {
+			t.Errorf("its time has passed: %v: %q, %v", late, got, err)
+		}
+		_ = reader.Close()
+	}
+}
+
 func TestSecret(t *testing.T) {
 	t.Parallel()
 	for content, want := range map[string]string{
