@@ -16,6 +16,7 @@ import (
 
 	"github.com/contactsync/contactsync/internal/lab/demo"
 	"github.com/contactsync/contactsync/internal/lab/plant"
+	"github.com/contactsync/contactsync/internal/terminal"
 )
 
 type demoOptions struct {
@@ -68,13 +69,9 @@ To see the checker find something, plant a bug:
 
 // opening says what is about to be shown.
 func (o demoOptions) opening() []string {
-	lines := []string{
-		fmt.Sprintf("The service works off %d events about %d contacts with as few calls", o.Feed.Events, o.Feed.Contacts),
-		fmt.Sprintf("as it can; the API takes %d of them a second.", o.Requests),
-	}
+	lines := []string{fmt.Sprintf("The service works off %d events about %d contacts with as few calls as it can; the API takes %d of them a second.", o.Feed.Events, o.Feed.Contacts, o.Requests)}
 	if o.Outage > 0 {
-		lines = append(lines, fmt.Sprintf("At 30 %% the API goes down for %v, newer events arrive, and then it", o.Outage),
-			fmt.Sprintf("throttles for %v.", o.Throttle))
+		lines = append(lines, fmt.Sprintf("At 30 %% the API goes down for %v, newer events arrive, and then it throttles for %v.", o.Outage, o.Throttle))
 	}
 	return append(lines, "At the end a checker compares what was produced with what the API has.", "")
 }
@@ -101,7 +98,7 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	}
 	v := newView(out)
 	for _, line := range o.opening() {
-		fmt.Fprintln(out, line)
+		fmt.Fprintln(out, terminal.Wrap(line, v.width(), ""))
 	}
 	report, err := demo.Run(ctx, o.Options, v)
 	v.clear()
@@ -112,7 +109,8 @@ func runDemo(ctx context.Context, o demoOptions, out io.Writer) (err error) {
 	if report == nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%v\n%s, in %v\n", report, report.Headline(), time.Since(v.start).Round(100*time.Millisecond))
+	headline := fmt.Sprintf("%s, in %v", report.Headline(), time.Since(v.start).Round(100*time.Millisecond))
+	fmt.Fprintf(out, "\n%v\n%s\n", report, terminal.Wrap(headline, v.width(), ""))
 	if !report.OK() {
 		return errors.Join(errViolations, err)
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -12,7 +11,8 @@ import (
 )
 
 // view shows a run of the demo: in a terminal as a block that is redrawn,
-// elsewhere as a line every two seconds. No line is longer than the terminal.
+// elsewhere as a line every two seconds. What stays is broken at blanks where the terminal is
+// narrower; what is redrawn is cut.
 type view struct {
 	out   io.Writer
 	live  bool
@@ -21,26 +21,26 @@ type view struct {
 	lines int
 }
 
-// narrow is how wide lines may be where nothing says it.
+// narrow is how wide lines are at most, where the terminal is not narrower.
 const narrow = 80
 
 func newView(out io.Writer) *view {
-	return &view{out: out, start: time.Now(), live: terminal.Is(out) && os.Getenv("TERM") != "dumb"}
+	return &view{out: out, start: time.Now(), live: terminal.Redraws(out)}
 }
 
-// Say prints one line that stays.
+// width is how wide lines may be.
+func (v *view) width() int {
+	if columns := terminal.Width(v.out); columns > 0 {
+		return min(narrow, columns)
+	}
+	return narrow
+}
+
+// Say prints what stays.
 func (v *view) Say(format string, args ...any) {
 	v.clear()
-	v.print(fmt.Sprintf("%6s  %s", v.clock(), fmt.Sprintf(format, args...)))
-}
-
-// print writes a line, cut at the edge of the terminal, where it would wrap and could not
-// be redrawn.
-func (v *view) print(line string) {
-	if width := terminal.Width(v.out); width > 1 && len(line) >= width {
-		line = line[:width-1]
-	}
-	fmt.Fprintln(v.out, line)
+	line := fmt.Sprintf("%6s  %s", v.clock(), fmt.Sprintf(format, args...))
+	fmt.Fprintln(v.out, terminal.Wrap(line, terminal.Width(v.out), "        "))
 }
 
 func (v *view) clock() string {
@@ -66,7 +66,10 @@ func (v *view) Show(s demo.State) {
 		v.lines = len(block)
 	}
 	for _, line := range block {
-		v.print(line)
+		if width := terminal.Width(v.out); v.live && width > 1 && len(line) >= width {
+			line = line[:width-1] // what wraps could not be redrawn
+		}
+		fmt.Fprintln(v.out, line)
 	}
 }
 
@@ -80,11 +83,7 @@ func (v *view) block(s demo.State) []string {
 		return []string{fmt.Sprintf("%6s  %3d%%  %.0f of %d events  %.0f calls  API %s, breaker %s",
 			v.clock(), done, ended, s.Events, value("upstream_requests_total"), s.API, breaker)}
 	}
-	width := narrow
-	if columns := terminal.Width(v.out); columns > 0 {
-		width = min(width, columns)
-	}
-	bar := max(width-32, 10)
+	bar := max(v.width()-32, 10)
 	full := done * bar / 100
 	return []string{
 		fmt.Sprintf("%6s  [%s%s] %3d%%  API %s", v.clock(), strings.Repeat("#", full), strings.Repeat(".", bar-full), done, s.API),

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -62,24 +63,57 @@ func Is(w io.Writer) bool {
 	return f != nil && term.IsTerminal(int(f.Fd()))
 }
 
-// Width returns how many columns a terminal has, and 0 where w is none.
-func Width(w io.Writer) int {
+// Redraws reports whether w is a terminal on which what was printed can be replaced.
+func Redraws(w io.Writer) bool { return Is(w) && os.Getenv("TERM") != "dumb" }
+
+// Size returns how many columns and lines a terminal has, and 0 where w is none.
+func Size(w io.Writer) (width, height int) {
 	f := file(w)
 	if f == nil {
-		return 0
+		return 0, 0
 	}
-	width, _, err := term.GetSize(int(f.Fd()))
+	width, height, err := term.GetSize(int(f.Fd()))
 	if err != nil {
-		return 0
+		return 0, 0
 	}
+	return width, height
+}
+
+// Width returns how many columns a terminal has, and 0 where w is none.
+func Width(w io.Writer) int {
+	width, _ := Size(w)
 	return width
 }
 
 // Clear empties the screen of a terminal that can do so.
 func Clear(w io.Writer) {
-	if Is(w) && os.Getenv("TERM") != "dumb" {
+	if Redraws(w) {
 		_, _ = io.WriteString(file(w), "\x1b[H\x1b[2J") // an error shows with what is printed next
 	}
+}
+
+// Wrap breaks a text at blanks so that no line has more than width columns, but for words that
+// are longer. Lines after the first begin with indent. A width of 0 is no bound.
+func Wrap(text string, width int, indent string) string {
+	if width <= 0 {
+		return text
+	}
+	var b strings.Builder
+	column := 0
+	for i, word := range strings.Split(text, " ") {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case column > 0 && column+1+n > width:
+			b.WriteString("\n" + indent)
+			column = utf8.RuneCountInString(indent)
+		case i > 0:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += n
+	}
+	return b.String()
 }
 
 // file is what is behind w; nil where that is no file.

@@ -66,6 +66,28 @@ func TestWriter_PassesAnErrorOn(t *testing.T) {
 	}
 }
 
+func TestWrap_BreaksAtBlanks(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		text  string
+		width int
+		want  string
+	}{
+		{"nothing waits", 0, "nothing waits"},
+		{"nothing waits", 13, "nothing waits"},
+		{"nothing waits here", 13, "nothing waits\n  here"},
+		{"Żółć Żółć Żółć", 9, "Żółć Żółć\n  Żółć"},
+		{"a much-too-long-word b", 6, "a\n  much-too-long-word\n  b"},
+		{"a b c d e", 5, "a b c\n  d e"},
+		{"  1.0s  a b", 9, "  1.0s  a\n  b"},
+		{"", 5, ""},
+	} {
+		if got := Wrap(tt.text, tt.width, "  "); got != tt.want {
+			t.Errorf("%q in %d columns is %q, want %q", tt.text, tt.width, got, tt.want)
+		}
+	}
+}
+
 func TestIs_LooksBehindAWriter(t *testing.T) {
 	t.Parallel()
 	device, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0) // a new terminal

@@ -80,7 +80,7 @@ func TestRun_AcceptsACorrectHistory(t *testing.T) {
 	if r.Calls != 3 || r.Rows != 5 || r.Delivered != 5 || r.Superseded != 1 || r.Contacts != 3 || r.DeadLetters != 3 || r.Floor != 2 || r.CallsPerFloor != 1.5 {
 		t.Errorf("figures: %+v", r)
 	}
-	if text := r.String(); !strings.Contains(text, "every check holds") || !strings.Contains(text, "calls / floor") {
+	if text := r.String(); strings.Contains(text, "VIOLATION") || !strings.Contains(text, "calls / floor") {
 		t.Errorf("as text:\n%s", text)
 	}
 }

@@ -106,10 +106,6 @@ func (r Report) String() string {
 		}
 	}
 	_ = w.Flush() // a strings.Builder takes everything
-	if r.OK() {
-		b.WriteString("every check holds\n")
-		return b.String()
-	}
 	for _, v := range r.Violations {
 		b.WriteString("VIOLATION  " + v + "\n")
 	}

@@ -109,7 +109,7 @@ func Run(ctx context.Context, o Options, display Display) (report *check.Report,
 	if r.api, err = r.startAPI(); err != nil {
 		return nil, err
 	}
-	display.Say("embedded broker on %s, API on %s: %d calls in %v", r.Brokers[0], r.api.URL(), o.Requests, o.Window)
+	display.Say("embedded broker on %s, API on %s", r.Brokers[0], r.api.URL())
 	if _, err := r.Produce(ctx, o.Feed); err != nil {
 		return nil, err
 	}
