@@ -120,9 +120,10 @@ const (
 
 // State is what a request would meet at a gate.
 type State struct {
-	Name  string    // one of the constants above
-	Until time.Time // when it may change; zero if nothing is waited for
-	Share float64   // this replica's requests per window; 0 also without a limit
+	Name   string        // one of the constants above
+	Until  time.Time     // when it may change; zero if nothing is waited for
+	Share  float64       // this replica's requests per window; 0 also without a limit
+	Window time.Duration // that the share is of; 0 without a limit
 }
 
 // State returns the gate's state at now.
@@ -130,6 +131,9 @@ func (g *Gate) State(now time.Time) State {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	s := State{Name: StateReady, Share: g.budget.perWindow()}
+	if g.budget.requests > 0 {
+		s.Window = g.budget.window
+	}
 	again := g.budget.next(now)
 	breaker := g.breaker.steps.State()
 	switch {

@@ -71,7 +71,7 @@ one every ten seconds.`,
 			if err != nil {
 				return err
 			}
-			_, err = io.WriteString(out, statusText(&before, &now, terminal.Width(out)))
+			_, err = io.WriteString(out, statusText(&before, &now, terminal.Width(out), 0))
 			return err
 		},
 	}
@@ -85,14 +85,28 @@ one every ten seconds.`,
 const statusLists = 10
 
 // statusText writes a status for a person, with rates since the one before. No line is
-// longer than width; 0 is no bound.
-func statusText(before, now *app.Status, width int) string {
+// longer than width, and there are no more than height; 0 is no bound. Where they are too many the
+// lists are shorter, and then what comes last is left out.
+func statusText(before, now *app.Status, width, height int) string {
+	for rows := statusLists; ; rows-- {
+		text := cut(statusOf(before, now, width, rows), width)
+		if n := strings.Count(text, "\n"); height <= 0 || n <= height {
+			return text
+		}
+		if rows == 1 {
+			return strings.Join(strings.SplitAfterN(text, "\n", height+1)[:height], "")
+		}
+	}
+}
+
+// statusOf is a status with so many rows of each list.
+func statusOf(before, now *app.Status, width, rows int) string {
 	var b strings.Builder
 	state := "ready"
 	if now.NotReady != "" {
 		state = "not ready"
 	}
-	fmt.Fprintf(&b, "contactsync %s, %s, up for %s\n%s\n", clean(now.Version), state, app.Span(now.Time.Sub(now.Started)), clean(now.Headline.Text))
+	fmt.Fprintf(&b, "contactsync %s, %s, up for %s\n%s\n", clean(now.Version), state, app.Span(now.Time.Sub(now.Started)), terminal.Wrap(clean(now.Headline.Text), width, ""))
 
 	t := newTable(&b, "", "NOW", "SINCE THE START")
 	flow := func(name string, old, count int64) {
@@ -104,27 +118,34 @@ func statusText(before, now *app.Status, width int) string {
 	flow("calls", calls(before, "", ""), calls(now, "", ""))
 	t.end(0)
 
-	t = newTable(&b, "ACCOUNT", "STATE", "ENDS IN", "SHARE", "DELIVERY", "RETRY", "ISOLATION", "PROBE")
+	t = newTable(&b, "ACCOUNT", "STATE", "ENDS IN", "SHARE OF THE BUDGET")
 	accounts := slices.Sorted(maps.Keys(now.Gates))
-	for _, account := range accounts[:min(len(accounts), statusLists)] {
+	for _, account := range accounts[:min(len(accounts), rows)] {
 		g := now.Gates[account]
-		row := []string{clean(account), g.State, until(now, g.Until), "no limit"}
-		if g.Share > 0 {
-			row[3] = fmt.Sprintf("%.4g", g.Share)
+		share := "no limit"
+		if g.Window > 0 {
+			share = fmt.Sprintf("%.4g calls in %s", g.Share, app.Span(time.Duration(g.Window*float64(time.Second))))
 		}
+		t.row(clean(account), g.State, until(now, g.Until), share)
+	}
+	t.end(len(accounts) - rows)
+
+	t = newTable(&b, "CALLS SINCE THE START", "DELIVERY", "RETRY", "ISOLATION", "PROBE")
+	for _, account := range accounts[:min(len(accounts), rows)] {
+		row := []string{clean(account)}
 		for _, purpose := range []string{"delivery", "retry", "isolation", "probe"} {
 			row = append(row, fmt.Sprint(calls(now, account, purpose)))
 		}
 		t.row(row...)
 	}
-	t.end(len(accounts) - statusLists)
+	t.end(0)
 
 	partitions := slices.Clone(now.Partitions)
 	slices.SortStableFunc(partitions, func(a, b consumer.Partition) int { // those that are not read first, then by age
 		return cmp.Or(cmp.Compare(rank(a.State.Read()), rank(b.State.Read())), cmp.Compare(rank(a.Oldest.IsZero()), rank(b.Oldest.IsZero())), a.Oldest.Compare(b.Oldest))
 	})
 	t = newTable(&b, "PARTITION", "STATE", "FOR", "LAG", "OLDEST", "WHY")
-	for i := range partitions[:min(len(partitions), statusLists)] {
+	for i := range partitions[:min(len(partitions), rows)] {
 		p := &partitions[i]
 		lag := "unknown"
 		if p.Lag >= 0 {
@@ -132,23 +153,23 @@ func statusText(before, now *app.Status, width int) string {
 		}
 		t.row(fmt.Sprintf("%s/%d", clean(p.Topic), p.Partition), string(p.State), since(now, p.Since), lag, since(now, p.Oldest), clean(p.Reason))
 	}
-	t.end(len(partitions) - statusLists)
+	t.end(len(partitions) - rows)
 
 	t = newTable(&b, "STREAM", "ACCOUNT", "CONTACTS", "OLDEST", "WAITS FOR", "ENDS IN")
-	for _, st := range now.Window.Busiest[:min(len(now.Window.Busiest), statusLists)] {
+	for _, st := range now.Window.Busiest[:min(len(now.Window.Busiest), rows)] {
 		t.row(clean(st.Stream), clean(st.Account), fmt.Sprint(st.Contacts), since(now, st.Oldest), st.WaitsFor, until(now, st.Until))
 	}
-	t.end(0)
+	t.end(now.Window.Streams - rows)
 
 	t = newTable(&b, "DEAD LETTER", "REASON", "EVENTS", "WRITTEN")
-	for _, l := range now.DeadLetters[:min(len(now.DeadLetters), statusLists/2)] {
+	for _, l := range now.DeadLetters[:min(len(now.DeadLetters), (rows+1)/2)] {
 		t.row(clean(l.Position), string(l.Reason), fmt.Sprint(l.Events), since(now, l.At)+" ago")
 	}
 	t.end(0)
-	if len(now.DeadLetters) > 0 {
+	if len(now.DeadLetters) > 0 && rows == statusLists { // else there is no room
 		fmt.Fprintf(&b, "to see the newest:\n%s\n", onLines(clean(now.DeadLetters[0].Command), width))
 	}
-	return cut(b.String(), width)
+	return b.String()
 }
 
 // rate is how fast a count grows; "-" where that is not known.

@@ -42,7 +42,7 @@ func twoStatuses() (before, now app.Status) {
 func TestStatusText_SaysWhatTheReplicaDoes(t *testing.T) {
 	t.Parallel()
 	before, now := twoStatuses()
-	text := statusText(&before, &now, 0)
+	text := statusText(&before, &now, 0, 0)
 	for _, want := range []string{
 		"contactsync 1.2.3, ready, up for 60 min\n",
 		"1643 contacts wait, the oldest event for 7.7 s; 1 partition is not read\n",
@@ -62,17 +62,57 @@ func TestStatusText_SaysWhatTheReplicaDoes(t *testing.T) {
 func TestStatusText_FitsTheTerminal(t *testing.T) {
 	t.Parallel()
 	before, now := twoStatuses()
-	if text := statusText(&before, &now, 60); !strings.Contains(text, "  contactsync dlq show contacts/0@12 \\\n    --config /etc/contactsync/contactsync.yaml\n") {
+	if text := statusText(&before, &now, 60, 0); !strings.Contains(text, "  contactsync dlq show contacts/0@12 \\\n    --config /etc/contactsync/contactsync.yaml\n") {
 		t.Errorf("a shell does not take the command:\n%s", text)
 	}
-	now.Headline.Text = strings.Repeat("very ", 100)
+	now.Headline.Text = strings.Repeat("very ", 100) + "end"
 	now.Partitions[2].Reason = strings.Repeat("long ", 100)
 	for _, width := range []int{20, 60, 80} {
-		for line := range strings.Lines(statusText(&before, &now, width)) {
+		for line := range strings.Lines(statusText(&before, &now, width, 0)) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > width {
 				t.Errorf("%d columns where there are %d: %q", n, width, line)
 			}
 		}
+	}
+	if text := statusText(&before, &now, 60, 0); !strings.Contains(text, "very very end\n") {
+		t.Errorf("the end of the headline is cut off:\n%s", text)
+	}
+}
+
+// A screen has what tells most: the first lines, and some rows of each list.
+func TestStatusText_FitsTheHeightOfAScreen(t *testing.T) {
+	t.Parallel()
+	before, now := twoStatuses()
+	for i := range 20 {
+		now.Partitions = append(now.Partitions, consumer.Partition{Topic: "contacts", Partition: int32(i + 3), State: consumer.Reading})
+		now.Window.Busiest = append(now.Window.Busiest, now.Window.Busiest[0])
+		now.DeadLetters = append(now.DeadLetters, now.DeadLetters[0])
+	}
+	now.Window.Streams = 321
+	for _, height := range []int{5, 23, 40, 60} {
+		text := statusText(&before, &now, 80, height)
+		if n := strings.Count(text, "\n"); n > height || n < min(height, 35)-6 {
+			t.Errorf("%d lines where there are %d:\n%s", n, height, text)
+		}
+		if !strings.HasPrefix(text, "contactsync 1.2.3, ready") || height > 5 && !strings.Contains(text, "\ncontacts/1  forbidden") {
+			t.Errorf("of %d lines:\n%s", height, text)
+		}
+	}
+	if text := statusText(&before, &now, 80, 0); !strings.Contains(text, "\nand 13 more\n") || !strings.Contains(text, "\nand 311 more\n") {
+		t.Errorf("it does not say how many rows are left out:\n%s", text)
+	}
+}
+
+// Of a share it says of what time, and of calls since when.
+func TestStatusText_SaysOfWhatTimeCallsAre(t *testing.T) {
+	t.Parallel()
+	before, now := twoStatuses()
+	now.Gates = map[string]app.Gate{"apac": {State: "ready"}, "emea": {State: "budget_exhausted", Until: statusTime.Add(3 * time.Second), Share: 20, Window: 60}, "idle": {State: "budget_exhausted", Window: 3600}}
+	want := "ACCOUNT  STATE             ENDS IN  SHARE OF THE BUDGET\n" +
+		"apac     ready             -        no limit\nemea     budget_exhausted  2.0 s    20 calls in 60 s\nidle     budget_exhausted  -        0 calls in 60 min\n" +
+		"\nCALLS SINCE THE START  DELIVERY  RETRY  ISOLATION  PROBE\napac                   0         0      0          0\nemea                   13        0      0          2\n"
+	if text := statusText(&before, &now, 0, 0); !strings.Contains(text, want) {
+		t.Errorf("it lacks\n%s\n%s", want, text)
 	}
 }
 
@@ -80,7 +120,7 @@ func TestStatusText_HasNoRateAcrossARestart(t *testing.T) {
 	t.Parallel()
 	before, now := twoStatuses()
 	before.Started = before.Started.Add(-time.Hour)
-	if text := statusText(&before, &now, 0); !strings.Contains(text, "events read       -    1200\n") {
+	if text := statusText(&before, &now, 0, 0); !strings.Contains(text, "events read       -    1200\n") {
 		t.Errorf("a rate between two processes:\n%s", text)
 	}
 }

@@ -18,11 +18,11 @@ import (
 // watchInterval is how often a line is printed where no state changes.
 const watchInterval = 10 * time.Second
 
-// watchStatus asks once a second until ctx ends, which is how watching ends. It fills a terminal
-// each time. Elsewhere it prints a line, or the JSON, at once, when a state changes, and every
+// watchStatus asks once a second until ctx ends, which is how watching ends. It redraws a terminal
+// that can do so each time. Elsewhere it prints a line, or the JSON, at once, when a state changes, and every
 // watchInterval.
 func watchStatus(ctx context.Context, out io.Writer, asJSON bool, ask func() ([]byte, app.Status, error)) error {
-	screen := terminal.Is(out) && !asJSON
+	screen := terminal.Redraws(out) && !asJSON
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	var before *app.Status // as it was printed last
@@ -43,7 +43,8 @@ func watchStatus(ctx context.Context, out io.Writer, asJSON bool, ask func() ([]
 				err = printJSON(out, json.RawMessage(text))
 			case screen:
 				terminal.Clear(out)
-				_, err = io.WriteString(out, statusText(before, &now, terminal.Width(out)))
+				width, height := terminal.Size(out)
+				_, err = io.WriteString(out, statusText(before, &now, width, height-1)) // below it is the cursor
 			default:
 				_, err = io.WriteString(out, statusLine(before, &now))
 			}

@@ -89,6 +89,9 @@ func TestPage_FitsAPhone(t *testing.T) {
 		if width := value[int](t, ctx, `document.scrollingElement.scrollWidth`); width > 360 {
 			t.Errorf("%s: the page is %d pixels wide on a phone of 360", name, width)
 		}
+		if indented := value[string](t, ctx, `[...document.querySelectorAll('td')].filter((e) => getComputedStyle(e).paddingLeft !== '0px').map((e) => e.dataset.label).join()`); indented != "" {
+			t.Errorf("%s: these stand further right than the others: %s", name, indented)
+		}
 	}
 }
 

@@ -175,7 +175,7 @@ func busy() func() app.Status {
 func empty() app.Status {
 	return app.Status{
 		Version: "1.2.3", Time: time.Now(), Started: began, Headline: app.Headline{Text: "nothing waits", Level: "good"},
-		Gates: map[string]app.Gate{"emea": {State: "budget_exhausted", Share: 60}}, Partitions: []consumer.Partition{}, Window: batcher.Status{Accounts: []batcher.AccountStatus{}, Holds: []batcher.HoldStatus{}, Busiest: []batcher.StreamStatus{}},
+		Gates: map[string]app.Gate{"emea": {State: "budget_exhausted", Share: 60, Window: 60}}, Partitions: []consumer.Partition{}, Window: batcher.Status{Accounts: []batcher.AccountStatus{}, Holds: []batcher.HoldStatus{}, Busiest: []batcher.StreamStatus{}},
 		DeadLetters: []deadletter.Written{}, Flow: app.Flow{Requests: []app.Requests{}},
 	}
 }
@@ -184,7 +184,7 @@ func TestPage_ShowsTheStatusAndFollowsIt(t *testing.T) {
 	ctx := tab(t, browser(t), server(t, busy()))
 	do(t, ctx, wait(`/^[1-9]/.test(document.querySelector('#flow dd').textContent)`)) // a rate needs two statuses
 	for _, want := range []string{
-		"1643 contacts wait", "contacts/1", "halted", "offsets 3 to 9 were deleted", "st-0019", "stream_gone", "st-0007", "contacts/0@455", "rejected", "contactsync dlq show contacts/0@455 --config", "emea", "delivery ", "1 stream, 40 contacts",
+		"1643 contacts wait", "contacts/1", "halted", "offsets 3 to 9 were deleted", "st-0019", "stream_gone", "st-0007", "contacts/0@455", "rejected", "contactsync dlq show contacts/0@455 --config", "emea", "delivery ", "1 stream, 40 contacts", "60 calls in 60 s", "Calls a minute, of the last ",
 	} {
 		if text := value[string](t, ctx, `document.body.innerText`); !strings.Contains(text, want) {
 			t.Errorf("the page lacks %q:\n%s", want, text)

@@ -65,7 +65,7 @@ func (a *App) explainGate(e *Explanation, of *batcher.EventStatus) {
 		return
 	}
 	state := g.State(e.Time)
-	e.Gates[of.Account] = Gate{state.Name, state.Until, state.Share}
+	e.Gates[of.Account] = gateOf(state)
 	if (of.WaitsFor == batcher.WaitsForTurn || of.WaitsFor == batcher.WaitsForGate) && state.Name != upstream.StateReady {
 		of.WaitsFor, of.Until = state.Name, state.Until
 	}

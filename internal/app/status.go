@@ -10,6 +10,7 @@ import (
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/upstream"
 )
 
 // Status is the content of /status.
@@ -39,6 +40,12 @@ type Gate struct {
 	State string    `json:"state"` // see upstream.State
 	Until time.Time `json:"until,omitzero"`
 	Share float64   `json:"share"` // this replica's requests per window; 0 without a limit
+	// Window is that of the budget, in seconds; absent without a limit.
+	Window float64 `json:"window,omitzero"`
+}
+
+func gateOf(s upstream.State) Gate {
+	return Gate{s.Name, s.Until, s.Share, s.Window.Seconds()}
 }
 
 func (a *App) status() any {
@@ -52,8 +59,7 @@ func (a *App) status() any {
 	}
 	for _, account := range a.cfg.Upstream.Accounts {
 		if g, ok := a.upstream.Gate(account.ID); ok {
-			state := g.State(time.Now())
-			s.Gates[account.ID] = Gate{state.Name, state.Until, state.Share}
+			s.Gates[account.ID] = gateOf(g.State(time.Now()))
 		}
 	}
 	s.Headline = s.headline()

@@ -160,7 +160,8 @@ function tiles(s, p) {
 
 function accounts(s, p) {
   const oldest = points[0];
-  const minutes = Math.max((p.at - oldest.at) / 60000, 1 / 60);
+  const seconds = (p.at - oldest.at) / 1000;
+  const minutes = Math.max(seconds, 1) / 60;
   const used = (account, purpose) => {
     const n = ((p.purposes[account] || {})[purpose] || 0) - ((oldest.purposes[account] || {})[purpose] || 0);
     return (n / minutes).toFixed(n / minutes < 10 ? 1 : 0);
@@ -174,10 +175,10 @@ function accounts(s, p) {
       box.append(word(gateWords, r.gate.state), r.gate.until ? ' for ' + until(s, r.gate.until) : '', r.a.held_since ? ', on hold for ' + since(s, r.a.held_since) : '');
       return box;
     }],
-    ['Share of the budget', (r) => (r.gate.share ? count(Math.round(r.gate.share * 10) / 10) + ' a window' : 'no limit'), 'number'],
+    ['Share of the budget', (r) => (r.gate.window ? many(Math.round(r.gate.share * 10) / 10, 'call') + ' in ' + span(r.gate.window) : 'no limit'), 'number'],
   ];
   const purposes = ['delivery', 'retry', 'isolation', 'probe'];
-  columns.push(['Calls a minute', (r) => (points.length > 1 ? purposes.map((p) => p + ' ' + used(r.id, p)).join(', ') : '–')]);
+  columns.push(['Calls a minute' + (points.length > 1 ? ', of the last ' + span(seconds).replace(' ', '\u00a0') : ''), (r) => (points.length > 1 ? purposes.map((p) => p + ' ' + used(r.id, p)).join(', ') : '–')]);
   columns.push(
     ['Rows a request', (r) => (r.a.request_max_rows ? 'up to ' + count(r.a.request_max_rows) : '–'), 'number'],
     ['Rows accepted in a minute', (r) => count(r.a.rows_accepted_last_minute), 'number'],
@@ -193,7 +194,7 @@ function partitions(s) {
   table('partitions', [
     ['Partition', (r) => foreign(r.topic + '/' + r.partition)],
     ['State', (r) => word(stateWords, r.state)],
-    ['for', (r) => since(s, r.since), 'number'],
+    ['For', (r) => since(s, r.since), 'number'],
     ['Lag', (r) => (r.lag < 0 ? 'unknown' : count(r.lag)), 'number'],
     ['Oldest event', (r) => since(s, r.oldest), 'number'],
     ['Committed', (r) => (r.committed < 0 ? '–' : r.committed), 'number'],
@@ -207,7 +208,7 @@ function waiting(s) {
     ['Stream', (r) => foreign(r.stream)],
     ['Account', (r) => foreign(r.account)],
     ['Kind', (r) => r.kind],
-    ['for', (r) => since(s, r.since), 'number'],
+    ['For', (r) => since(s, r.since), 'number'],
     ['Contacts', (r) => count(r.contacts), 'number'],
     ['Next probe in', (r) => until(s, r.next_probe), 'number'],
     ['Status', (r) => r.status || '–', 'number'],
@@ -220,7 +221,7 @@ function waiting(s) {
     ['Oldest event', (r) => since(s, r.oldest), 'number'],
     ['In flight', (r) => count(r.in_flight_requests), 'number'],
     ['Waits for', (r) => ({ hold: 'its hold', backoff: 'its back-off', alone: 'contacts refused alone', turn: 'its turn', rows: 'more rows' })[r.waits_for] || r.waits_for],
-    ['for', (r) => until(s, r.until), 'number'],
+    ['Ends in', (r) => until(s, r.until), 'number'],
   ], s.window.busiest || [], 'Nothing waits.');
   table('letters', [
     ['When', (r) => since(s, r.at) + ' ago'],
