@@ -31,8 +31,9 @@ type breaker struct {
 	gauge    prometheus.Gauge
 	steps    *gobreaker.TwoStepCircuitBreaker[struct{}]
 
-	mu       sync.Mutex          // guards the rest; taken inside gobreaker's lock, never around it
-	until    time.Time           // when the open breaker becomes half-open
+	mu       sync.Mutex // guards the rest; taken inside gobreaker's lock, never around it
+	until    time.Time  // when the open breaker becomes half-open
+	outage   outage
 	answered lastTwo             // when the host answered
 	failing  lastTwo             // when it failed
 	failed   map[string]failures // of each stream
@@ -85,17 +86,23 @@ func newBreaker(host string, cfg Breaker, log *slog.Logger, gauge prometheus.Gau
 // onStateChange runs inside gobreaker's lock and must not call it.
 func (b *breaker) onStateChange(_ string, from, to gobreaker.State) {
 	b.gauge.Set(float64(to)) // 0 closed, 1 half-open, 2 open
-	switch to {
-	case gobreaker.StateOpen:
-		b.mu.Lock()
-		b.until = time.Now().Add(b.openFor)
-		b.mu.Unlock()
-		b.log.Warn("circuit breaker opened", "host", b.host, "from", from.String(), "for", b.openFor)
-	case gobreaker.StateHalfOpen:
-		b.log.Info("circuit breaker half-open", "host", b.host)
-	case gobreaker.StateClosed:
-		b.log.Info("circuit breaker closed", "host", b.host)
+	b.log.Debug("circuit breaker changed", "host", b.host, "from", from.String(), "to", to.String())
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if to == gobreaker.StateOpen {
+		b.until = now.Add(b.openFor)
 	}
+	if b.outage.changed(now, to) {
+		b.log.Warn("circuit breaker opened", "host", b.host, "for", b.openFor)
+	}
+}
+
+// remind has the log say that an outage goes on, or is over; called once a second.
+func (b *breaker) remind(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.outage.goesOn(now, b.log, b.host, b.interval)
 }
 
 // allow admits one request and returns the function to report its end to. If none

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,6 +72,66 @@ func TestGate_AStreamThatFailsFastDoesNotOpenTheBreaker(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The log has the first opening, a line a minute with the count, and the end: not three lines for each time that an API which
+// fails now and then is tried.
+func TestBreaker_AHostThatFailsNowAndThenDoesNotFillTheLog(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		gates, log := newTestGates(2, 0)
+		began := time.Now()
+		lines := func(want ...string) {
+			t.Helper()
+			got := strings.Split(strings.TrimSpace(log.String()), "\n")
+			for i, text := range want {
+				if len(got) != len(want) || !strings.Contains(got[i], text) {
+					t.Fatalf("after %v the log has\n%s\nwant %q", time.Since(began), log, want)
+				}
+			}
+		}
+		second := func(kind contactsync.Kind) {
+			t.Helper()
+			for range 2 {
+				if report, _ := gates[0].Admit(time.Now(), "st", false); report != nil {
+					report(time.Now(), contactsync.Result{Kind: kind, Status: 503})
+				}
+			}
+			for _, g := range gates { // of one host: a line comes once
+				g.updateGauges(time.Now())
+			}
+			time.Sleep(time.Second)
+		}
+		for range 100 {
+			second(contactsync.Unavailable)
+		}
+		lines(`"circuit breaker opened"`, `"circuit breaker opens again and again" host=api.test opened=4 since=`)
+		for i := range 200 { // from here on answered for half of the time
+			second([]contactsync.Kind{contactsync.Unavailable, contactsync.Answered}[i/20%2])
+		}
+		if n := strings.Count(log.String(), "\n"); n != 5 {
+			t.Errorf("%d lines in five minutes:\n%s", n, log)
+		}
+		for range 30 {
+			second(contactsync.Answered)
+		}
+		if strings.Contains(log.String(), "closed") {
+			t.Errorf("closed for half a minute only:\n%s", log)
+		}
+		for range 60 {
+			second(contactsync.Answered)
+		}
+		if text := log.String(); !strings.Contains(text, `"circuit breaker closed, and stays so" host=api.test opened=`) || !strings.Contains(text, " lasted=4m5") {
+			t.Errorf("it is over:\n%s", text)
+		}
+		before := strings.Count(log.String(), "\n")
+		for range 120 {
+			second(contactsync.Answered)
+		}
+		if n := strings.Count(log.String(), "\n"); n != before {
+			t.Errorf("lines after the end:\n%s", log)
+		}
+	})
 }
 
 // A stream that fails while others are answered says nothing of the host: however often it

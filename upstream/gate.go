@@ -104,6 +104,7 @@ func (g *Gate) PerSecond() float64 {
 }
 
 func (g *Gate) updateGauges(now time.Time) {
+	g.breaker.remind(now)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.meter.show(now, g.budget)
