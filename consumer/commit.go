@@ -123,8 +123,8 @@ func failedAs(err error) string {
 // observe brings the gauges of the owned partitions up to date.
 func (g *generation) observe() {
 	m := g.c.deps.Metrics
-	if until := kafka.CertificateUntil(g.c.deps.Kafka); !until.IsZero() {
-		m.CertificateExpiry.WithLabelValues().Set(float64(until.Unix()))
+	for setting, end := range kafka.CertificateEnds(g.c.deps.Kafka) {
+		m.CertificateExpiry.WithLabelValues(setting).Set(float64(end.Unix()))
 	}
 	for _, f := range g.fetchers {
 		partition := strconv.Itoa(int(f.claim.Partition))

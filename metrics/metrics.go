@@ -25,7 +25,7 @@ type Consumer struct {
 	GroupErrors       prometheus.Counter
 	Assigned          prometheus.Gauge
 	MissingTopics     prometheus.Gauge
-	FilesRefused      prometheus.Counter
+	FilesRefused      *prometheus.CounterVec // setting
 	CatchingUp        prometheus.Gauge
 	Commits           *prometheus.CounterVec // result
 	ProgressIgnored   *prometheus.CounterVec // reason
@@ -41,7 +41,7 @@ type Consumer struct {
 	Lag               *prometheus.GaugeVec // topic, partition
 	UnreadRecords     *prometheus.GaugeVec // topic, partition
 	LastCommit        *prometheus.GaugeVec // topic, partition
-	CertificateExpiry *prometheus.GaugeVec
+	CertificateExpiry *prometheus.GaugeVec // setting
 	CommittedOffset   *prometheus.GaugeVec // topic, partition
 	ReadOffset        *prometheus.GaugeVec // topic, partition
 	PartitionState    *prometheus.GaugeVec // topic, partition, state
@@ -95,19 +95,19 @@ type Upstream struct {
 	AnswerIDs         *prometheus.CounterVec   // account, ids
 	TokensIssued      *prometheus.CounterVec   // account
 	CredentialsLoaded *prometheus.GaugeVec     // account
-	CredentialsExpiry *prometheus.GaugeVec     // account
-	CertificateExpiry *prometheus.GaugeVec
-	FilesRefused      prometheus.Counter
-	Breaker           *prometheus.GaugeVec   // host
-	BudgetRemaining   *prometheus.GaugeVec   // account
-	BudgetShare       *prometheus.GaugeVec   // account
-	BudgetLimit       *prometheus.GaugeVec   // account
-	BudgetWindow      *prometheus.GaugeVec   // account
-	BudgetPart        *prometheus.GaugeVec   // account
-	BudgetLearned     *prometheus.GaugeVec   // account
-	BudgetUsed        *prometheus.CounterVec // account
-	BlockedSeconds    *prometheus.CounterVec // account, cause
-	ThrottleRemaining *prometheus.GaugeVec   // account
+	CredentialsExpiry *prometheus.GaugeVec     // account, setting
+	CertificateExpiry *prometheus.GaugeVec     // setting
+	FilesRefused      *prometheus.CounterVec   // setting
+	Breaker           *prometheus.GaugeVec     // host
+	BudgetRemaining   *prometheus.GaugeVec     // account
+	BudgetShare       *prometheus.GaugeVec     // account
+	BudgetLimit       *prometheus.GaugeVec     // account
+	BudgetWindow      *prometheus.GaugeVec     // account
+	BudgetPart        *prometheus.GaugeVec     // account
+	BudgetLearned     *prometheus.GaugeVec     // account
+	BudgetUsed        *prometheus.CounterVec   // account
+	BlockedSeconds    *prometheus.CounterVec   // account, cause
+	ThrottleRemaining *prometheus.GaugeVec     // account
 }
 
 // DeadLetter holds the series of writing dead letters.

@@ -22,6 +22,7 @@ func newSet(m *maker) *Set {
 // Labels whose values are known only at run time.
 var (
 	account   = Label{Name: "account", Help: "the id of an account, as in `upstream.accounts`"}
+	file      = Label{Name: "setting", Help: "the setting that names the file, as `upstream.accounts[0].credentials.client_secret_file`"}
 	host      = Label{Name: "host", Help: "a host of the API, with its port where it has one"}
 	topic     = Label{Name: "topic", Help: "a topic of `consumer.topics`"}
 	partition = Label{Name: "partition", Help: "the number of a partition"}
@@ -52,9 +53,9 @@ func newConsumer(m *maker) Consumer {
 		MissingTopics: m.gauge("consumer_missing_topics",
 			"Topics of `consumer.topics` that do not exist, or that the service may not see. The others are read.",
 			"Alert where it lasts above 0; `/status` names them."),
-		FilesRefused: m.counter("consumer_files_refused_total",
+		FilesRefused: m.counters("consumer_files_refused_total",
 			"Readings of certificate, key and password files for Kafka that could not be used: the previous ones stay in use.",
-			"Alert while it grows: a rotation went wrong, and the log says which file and why."),
+			"Alert while it grows: a rotation went wrong, and the log says why.", file),
 		CatchingUp: m.gauge("consumer_catching_up_partitions",
 			"Assigned partitions not yet read up to the end that they had at assignment.", ""),
 		Commits: m.counters("consumer_commits_total",
@@ -97,8 +98,8 @@ func newConsumer(m *maker) Consumer {
 			"When an offset of the partition was last committed by this replica; absent before.",
 			"Where it stands still while the lag is not 0, see `contactsync_consumer_commits_total`.", topic, partition),
 		CertificateExpiry: m.gauges("consumer_certificate_expiry_timestamp_seconds",
-			"When the certificates of files for Kafka end: the service's own, or the last of the roots. Absent where there are no such files.",
-			"Put new ones in their place before; they are taken up without a restart."),
+			"When the certificates of a file for Kafka end: the service's own, or the last of the roots. Absent where there are no such files.",
+			"Put new ones in their place before; they are taken up without a restart.", file),
 		CommittedOffset: m.gauges("consumer_committed_offset",
 			"Last offset committed by this replica; -1 before the first commit.", "", topic, partition),
 		ReadOffset: m.gauges("consumer_read_offset",
@@ -225,13 +226,13 @@ func newUpstream(m *maker) Upstream {
 			"When the credential files in use were read, or last read with other content.", "", account),
 		CredentialsExpiry: m.gauges("upstream_credentials_expiry_timestamp_seconds",
 			"When the token in a static_token_file ends, where it says so.",
-			"Put a new one in its place before.", account),
+			"Put a new one in its place before.", account, file),
 		CertificateExpiry: m.gauges("upstream_certificate_expiry_timestamp_seconds",
-			"When the certificates of files for the API end: the service's own, or the last of the roots. Absent where there are no such files.",
-			"Put new ones in their place before; they are taken up without a restart."),
-		FilesRefused: m.counter("upstream_files_refused_total",
+			"When the certificates of a file for the API end: the service's own, or the last of the roots. Absent where there are no such files.",
+			"Put new ones in their place before; they are taken up without a restart.", file),
+		FilesRefused: m.counters("upstream_files_refused_total",
 			"Readings of credential and certificate files for the API that could not be used: the previous ones stay in use.",
-			"Alert while it grows: a rotation went wrong, and the log says which file and why."),
+			"Alert while it grows: a rotation went wrong, and the log says why.", file),
 		Breaker: m.gauges("upstream_circuit_breaker_state",
 			"State of the circuit breaker of a host: 0 closed, 1 half-open, 2 open.",
 			"Alert on 2 for some minutes: the host is down.", host),

@@ -77,8 +77,8 @@ func New(cfg Config, deps Deps) (*Client, error) {
 		speaker: speaker, answers: newAnswerReader(cfg.Answer, speaker), reading: newReading(int64(cfg.MaxAnswerBytes)),
 	}
 	breakers := map[string]*breaker{}
-	for _, a := range cfg.Accounts {
-		c.addAccount(a, breakers)
+	for i, a := range cfg.Accounts {
+		c.addAccount(i, a, breakers)
 	}
 	return c, nil
 }
@@ -91,7 +91,7 @@ func joined(problems []setting.Error) error {
 	return errors.Join(errs...)
 }
 
-func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
+func (c *Client) addAccount(i int, a Account, breakers map[string]*breaker) {
 	base, _ := parseHost(a.Host, a.AllowPlaintext) // validated
 	host := base.Scheme + "://" + base.Host        // accounts that a gateway tells apart by path share it
 	if breakers[host] == nil {
@@ -111,12 +111,16 @@ func (c *Client) addAccount(a Account, breakers map[string]*breaker) {
 		c.metrics.AnswerIDs.WithLabelValues(a.ID, ids)
 	}
 	tokens := map[string]*tokenSource{}
-	a.each(func(_, app string, credentials Credentials) {
+	a.each(func(key, app string, credentials Credentials) {
+		where := fmt.Sprintf("upstream.accounts[%d].%s", i, key)
+		for file := range credentials.files() {
+			c.metrics.FilesRefused.WithLabelValues(where + "." + file) // as above
+		}
 		log := c.log
 		if app != "" {
 			log = log.With("app", app)
 		}
-		tokens[app] = &tokenSource{account: a.ID, cfg: credentials, log: log, series: c.metrics, issued: c.metrics.TokensIssued.WithLabelValues(a.ID), refused: c.metrics.FilesRefused}
+		tokens[app] = &tokenSource{account: a.ID, where: where, cfg: credentials, log: log, series: c.metrics, issued: c.metrics.TokensIssued.WithLabelValues(a.ID)}
 		tokens[app].reload(time.Now())
 		credentials.logWeakness(log, a.ID)
 	})

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -147,9 +146,8 @@ func (c Credentials) weakness() []setting.Error {
 }
 
 // files returns every file of the credentials.
-func (c Credentials) files() []string {
-	all := []string{c.ClientSecretFile, c.PrivateKeyFile, c.StaticTokenFile, c.ClientIDFile}
-	return slices.DeleteFunc(all, func(name string) bool { return name == "" })
+func (c Credentials) files() keyfile.Files {
+	return keyfile.FilesOf("client_secret_file", c.ClientSecretFile, "private_key_file", c.PrivateKeyFile, "static_token_file", c.StaticTokenFile, "client_id_file", c.ClientIDFile)
 }
 
 // logWeakness logs what is less secret than it should be.

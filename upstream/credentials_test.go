@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -97,8 +98,7 @@ func TestReadKey_FingerprintChangesWithEachFile(t *testing.T) {
 func TestCredentials_EveryFileIsWatched(t *testing.T) {
 	t.Parallel()
 	c := Credentials{ClientIDFile: "id", ClientSecretFile: "secret", PrivateKeyFile: "key", StaticTokenFile: "token"}
-	got := c.files()
-	slices.Sort(got)
+	got := slices.Sorted(maps.Values(c.files()))
 	if want := []string{"id", "key", "secret", "token"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -102,17 +102,23 @@ func TestTokenSource_TellsWhenCredentialsWereLoadedAndEnd(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")
 	writeFile(t, file, token)
 	set := &metrics.New(prometheus.NewRegistry()).Upstream
-	s := &tokenSource{
-		account: "a", cfg: Credentials{StaticTokenFile: file}, series: set, log: slog.New(slog.DiscardHandler),
-		issued: set.TokensIssued.WithLabelValues("a"), refused: set.FilesRefused,
+	source := func(where, file string) *tokenSource {
+		return &tokenSource{
+			account: "a", where: where, cfg: Credentials{StaticTokenFile: file}, series: set, log: slog.New(slog.DiscardHandler),
+			issued: set.TokensIssued.WithLabelValues("a"),
+		}
 	}
+	s := source("upstream.accounts[0].credentials", file)
 	first := time.Unix(1_700_000_000, 0)
 	s.reload(first)
 	s.reload(first.Add(time.Hour)) // the same content
 	if at := testutil.ToFloat64(set.CredentialsLoaded.WithLabelValues("a")); at != 1_700_000_000 {
 		t.Errorf("loaded at %v", at)
 	}
-	if at := testutil.ToFloat64(set.CredentialsExpiry.WithLabelValues("a")); at != 99_999_999_999 {
+	opaque := filepath.Join(t.TempDir(), "token")
+	writeFile(t, opaque, "opaque-token-0123456789")
+	source("upstream.accounts[0].apps[0].credentials", opaque).reload(first) // an app whose token does not say when it ends
+	if at := testutil.ToFloat64(set.CredentialsExpiry.WithLabelValues("a", "upstream.accounts[0].credentials.static_token_file")); at != 99_999_999_999 || testutil.CollectAndCount(set.CredentialsExpiry) != 1 {
 		t.Errorf("the token ends at %v", at)
 	}
 	writeFile(t, file, "a token that says nothing")

@@ -35,12 +35,12 @@ func (c *Client) Run(ctx context.Context) {
 func (c *Client) readFiles(now time.Time) {
 	for _, a := range c.accounts {
 		for _, tokens := range a.tokens {
-			if keyfile.Settled(now, tokens.cfg.files()...) {
+			if tokens.cfg.files().Settled(now) {
 				tokens.reload(now)
 			}
 		}
 	}
-	if keyfile.Settled(now, c.cfg.files().Names()...) {
+	if c.cfg.files().Files().Settled(now) {
 		c.transport.renew(now)
 	}
 }

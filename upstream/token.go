@@ -31,11 +31,11 @@ var errNoToken = errors.New("no token can be signed: see the log for the credent
 // renewal. Safe for concurrent use.
 type tokenSource struct {
 	account string
+	where   string // the credentials in the settings
 	cfg     Credentials
 	log     *slog.Logger
 	series  *metrics.Upstream
 	issued  prometheus.Counter
-	refused prometheus.Counter // readings of files that cannot be used
 
 	mu        sync.Mutex // guards what follows
 	key       *key       // nil until the files could be read
@@ -116,7 +116,9 @@ func (s *tokenSource) reload(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := joined(problems); err != nil {
-		s.refused.Inc()
+		for _, p := range problems {
+			s.series.FilesRefused.WithLabelValues(s.where + "." + p.Key).Inc()
+		}
 		if s.lastError != err.Error() {
 			s.lastError = err.Error()
 			s.log.Error("credentials cannot be used, previous ones stay in use", "account", s.account, "err", err)
@@ -133,10 +135,11 @@ func (s *tokenSource) reload(now time.Time) {
 	}
 	s.key, s.cached = key, Secret{}
 	s.series.CredentialsLoaded.WithLabelValues(s.account).Set(float64(now.Unix()))
+	file := s.where + ".static_token_file"
 	if end, ok := expiry(key.static.reveal()); ok {
-		s.series.CredentialsExpiry.WithLabelValues(s.account).Set(float64(end.Unix()))
+		s.series.CredentialsExpiry.WithLabelValues(s.account, file).Set(float64(end.Unix()))
 	} else {
-		s.series.CredentialsExpiry.DeleteLabelValues(s.account)
+		s.series.CredentialsExpiry.DeleteLabelValues(s.account, file)
 	}
 	if previous != nil {
 		s.log.Info("credentials changed, new tokens are signed with them", "account", s.account)

@@ -41,8 +41,8 @@ func newTestTokens(t *testing.T, adjust func(*Credentials)) (*tokenSource, *logb
 	}
 	log := &logbuffer.Buffer{}
 	s := &tokenSource{
-		account: testAccount, cfg: c, series: &metrics.New(prometheus.NewRegistry()).Upstream, log: slog.New(slog.NewTextHandler(log, nil)),
-		issued: prometheus.NewCounter(prometheus.CounterOpts{Name: "issued"}), refused: prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"}),
+		account: testAccount, where: "upstream.accounts[0].credentials", cfg: c, series: &metrics.New(prometheus.NewRegistry()).Upstream, log: slog.New(slog.NewTextHandler(log, nil)),
+		issued: prometheus.NewCounter(prometheus.CounterOpts{Name: "issued"}),
 	}
 	s.reload(time.Now())
 	return s, log
@@ -197,7 +197,7 @@ func TestReload(t *testing.T) {
 	writeFile(t, s.cfg.ClientSecretFile, "another-canary-secret-0123456789")
 	s.reload(time.Now())
 	claims(t, mustToken(t, s, now), []byte("another-canary-secret-0123456789"), now)
-	if n := testutil.ToFloat64(s.refused); n != 7 {
+	if n := testutil.ToFloat64(s.series.FilesRefused.WithLabelValues("upstream.accounts[0].credentials.client_secret_file")); n != 7 {
 		t.Errorf("%v readings were counted as unusable, want 7", n)
 	}
 	if !strings.Contains(log.String(), "credentials changed") || strings.Contains(log.String(), "canary") {

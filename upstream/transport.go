@@ -57,6 +57,9 @@ func newTransport(cfg Config, deps Deps) (*transport, error) {
 	if t.files, problems = cfg.files().Read(t.since); len(problems) > 0 {
 		return nil, joined(problems)
 	}
+	for key := range cfg.files().Files() {
+		t.metrics.FilesRefused.WithLabelValues("upstream." + key) // starts at zero, so that increase() sees the first
+	}
 	t.current.Store(t.connections())
 	t.showExpiry()
 	return t, nil
@@ -80,7 +83,9 @@ func (t *transport) CloseIdleConnections() { t.current.Load().kept.CloseIdleConn
 func (t *transport) renew(now time.Time) {
 	files, problems := t.cfg.files().Read(now)
 	if err := joined(problems); err != nil {
-		t.metrics.FilesRefused.Inc()
+		for _, p := range problems {
+			t.metrics.FilesRefused.WithLabelValues("upstream." + p.Key).Inc()
+		}
 		if fault := err.Error(); fault != t.fault {
 			t.fault = fault
 			t.log.Error("certificate files cannot be used, previous ones stay in use", "err", err)
@@ -104,10 +109,8 @@ func (t *transport) renew(now time.Time) {
 
 // showExpiry shows when certificates end, if there are any.
 func (t *transport) showExpiry() {
-	if until := t.files.Until; !until.IsZero() {
-		t.metrics.CertificateExpiry.WithLabelValues().Set(float64(until.Unix()))
-	} else {
-		t.metrics.CertificateExpiry.Reset()
+	for key, end := range t.files.Ends {
+		t.metrics.CertificateExpiry.WithLabelValues("upstream." + key).Set(float64(end.Unix()))
 	}
 }
 

@@ -223,36 +223,41 @@ func TestTransport_ClientCertificateIsReplaced(t *testing.T) {
 	put(pair("first", soon))
 	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile, cfg.CertFile, cfg.KeyFile = ca, certFile, keyFile })
 	ends := soon
-	send := func(name string, unusable float64) {
+	if n := testutil.CollectAndCount(c.metrics.FilesRefused); n != 4 {
+		t.Errorf("%d files have a series from the start, want those of the settings", n)
+	}
+	send := func(name string, cert, key float64) {
 		t.Helper()
-		if got := testutil.ToFloat64(c.metrics.CertificateExpiry); got != float64(ends.Unix()) {
+		if got := testutil.ToFloat64(c.metrics.CertificateExpiry.WithLabelValues("upstream.cert_file")); got != float64(ends.Unix()) || testutil.CollectAndCount(c.metrics.CertificateExpiry) != 2 {
 			t.Errorf("%s: the certificates are said to end at %v, want %v", name, got, ends.Unix())
 		}
 		if got := c.Send(t.Context(), batchOf("a")); got.Kind != contactsync.Answered || seen.Load() != name {
 			t.Errorf("%v %s: the API saw %v, want %s", got.Kind, got.Detail, seen.Load(), name)
 		}
-		if got := testutil.ToFloat64(c.metrics.FilesRefused); got != unusable {
-			t.Errorf("%v readings were counted as unusable, want %v", got, unusable)
+		for setting, unusable := range map[string]float64{"upstream.cert_file": cert, "upstream.key_file": key, "upstream.ca_file": 0} {
+			if got := testutil.ToFloat64(c.metrics.FilesRefused.WithLabelValues(setting)); got != unusable {
+				t.Errorf("%s: %v readings of %s were counted as unusable, want %v", name, got, setting, unusable)
+			}
 		}
 	}
-	send("first", 0)
+	send("first", 0, 0)
 	second, _ := pair("second", soon)
 	writeFile(t, certFile, second)
 	c.readFilesNow()
 	c.Close()
-	send("first", 1)
+	send("first", 0, 1)
 	put(pair("expired", time.Now().Add(-time.Minute)))
 	c.readFilesNow()
 	c.readFilesNow()
 	c.Close()
-	send("first", 3)
+	send("first", 2, 1)
 	if n := strings.Count(c.log.String(), "previous ones stay in use"); n != 2 || !strings.Contains(c.log.String(), "expired at") {
 		t.Errorf("%d faults were logged, want one line for each of the two:\n%s", n, c.log)
 	}
 	ends = soon.Add(-20 * time.Minute)
 	put(pair("third", ends))
 	c.readFilesNow() // and the connections are renewed
-	send("third", 3)
+	send("third", 2, 1)
 }
 
 // readFilesNow reads the files as Run does when they have been left alone for a moment.

@@ -76,7 +76,10 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	a.kafka.LimitBatches(cfg.Consumer.MaxBatchBytes)
-	a.kafka.OnUnusableFiles(m.Consumer.FilesRefused.Inc)
+	for _, setting := range cfg.Kafka.Files() {
+		m.Consumer.FilesRefused.WithLabelValues(setting) // starts at zero, so that increase() sees the first
+	}
+	a.kafka.OnUnusableFiles(func(setting string) { m.Consumer.FilesRefused.WithLabelValues(setting).Inc() })
 	if a.upstream, err = upstream.New(cfg.Upstream, upstream.Deps{Log: o.Log, Metrics: &m.Upstream, Version: o.Version}); err != nil {
 		return err
 	}

@@ -134,17 +134,18 @@ const defaultMaxBatch = 64 << 20
 // first fetch.
 func (c *Client) LimitBatches(most setting.Size) { c.decoding = newDecoding(int(most)) }
 
-// CertificateUntil is when the certificates of files end that connections are made with; zero
-// where there are none.
-func CertificateUntil(c *Client) time.Time {
+// CertificateEnds are when the certificates of files end that connections are made with, by the
+// settings of the files.
+func CertificateEnds(c *Client) map[string]time.Time {
 	if id := c.identity.Load(); id != nil {
-		return id.until
+		return id.ends
 	}
-	return time.Time{}
+	return nil
 }
 
-// OnUnusableFiles has a function called at each reading of files that cannot be used.
-func (c *Client) OnUnusableFiles(f func()) { c.renewal.unusable.Store(&f) }
+// OnUnusableFiles has a function called with the setting of each file that cannot be used, at
+// each reading.
+func (c *Client) OnUnusableFiles(f func(setting string)) { c.renewal.unusable.Store(&f) }
 
 // RequestTimeout bounds one request and its answer.
 func (c *Client) RequestTimeout() time.Duration { return c.cfg.RequestTimeout }

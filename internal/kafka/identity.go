@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync/internal/keyfile"
@@ -15,14 +17,14 @@ import (
 type identity struct {
 	tls      *tls.Config // nil where TLS is off
 	password string
-	digest   [sha256.Size]byte // changes with the files
-	until    time.Time         // when certificates end; zero where there are none
+	digest   [sha256.Size]byte    // changes with the files
+	ends     map[string]time.Time // when certificates end, by the settings of their files
 }
 
 // identity reads the files, and returns everything that is wrong with them by their keys.
 func (c Config) identity(now time.Time) (*identity, []setting.Error) {
 	var problems setting.Errors
-	id := &identity{}
+	id := &identity{ends: map[string]time.Time{}}
 	digest := sha256.New()
 	if c.TLS.Enabled {
 		found, errs := c.TLS.files().Read(now)
@@ -30,7 +32,9 @@ func (c Config) identity(now time.Time) (*identity, []setting.Error) {
 			problems.Add("tls."+e.Key, "%s", e.Problem)
 		}
 		id.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName, RootCAs: found.Roots, Certificates: found.Own}
-		id.until = found.Until
+		for key, end := range found.Ends {
+			id.ends["kafka.tls."+key] = end
+		}
 		_, _ = digest.Write(found.Digest[:]) // a hash takes everything
 	}
 	if c.SASL.Mechanism != "" {
@@ -58,14 +62,20 @@ func (t TLS) files() keyfile.TLS {
 	return keyfile.TLS{CA: t.CAFile, Cert: t.CertFile, Key: t.KeyFile}
 }
 
-// files returns the names of all files that connections are made with.
-func (c Config) files() []string {
-	names := c.TLS.files().Names()
-	if c.SASL.Mechanism != "" {
-		names = append(names, c.SASL.PasswordFile)
+// files returns all files that connections are made with.
+func (c Config) files() keyfile.Files {
+	files := keyfile.Files{}
+	for key, name := range c.TLS.files().Files() {
+		files["kafka.tls."+key] = name
 	}
-	return names
+	if c.SASL.Mechanism != "" {
+		files["kafka.sasl.password_file"] = c.SASL.PasswordFile
+	}
+	return files
 }
+
+// Files returns the settings of the files that connections are made with.
+func (c Config) Files() []string { return slices.Sorted(maps.Keys(c.files())) }
 
 // CheckFiles returns everything that is wrong with the files that the settings name. It
 // expects valid settings.

@@ -33,7 +33,7 @@ type renewal struct {
 	current  *atomic.Pointer[identity]              // that connections are made with
 	try      func(context.Context, *identity) error // makes a connection and closes it
 	refused  atomic.Bool                            // Kafka has refused something since the last time
-	unusable atomic.Pointer[func()]                 // told of each reading of files that cannot be used
+	unusable atomic.Pointer[func(string)]           // told of each reading of a file that cannot be used
 
 	// Owned by the goroutine of run.
 	at    time.Time // when the connections were renewed last
@@ -54,7 +54,7 @@ func newRenewal(c *Client) *renewal {
 // run renews the connections until ctx ends.
 func (r *renewal) run(ctx context.Context) {
 	for Sleep(ctx, keyfile.Interval) {
-		if now := time.Now(); keyfile.Settled(now, r.cfg.files()...) {
+		if now := time.Now(); r.cfg.files().Settled(now) {
 			r.check(ctx, now)
 		}
 	}
@@ -98,7 +98,9 @@ func (r *renewal) read(now time.Time) *identity {
 	id, problems := r.cfg.identity(now)
 	if err := joined(problems); err != nil {
 		if told := r.unusable.Load(); told != nil {
-			(*told)()
+			for _, p := range problems {
+				(*told)("kafka." + p.Key)
+			}
 		}
 		if fault := err.Error(); fault != r.fault {
 			r.fault = fault

@@ -4,9 +4,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -191,8 +193,8 @@ func TestClient_KeepsItsConnectionsWhereNewOnesWouldFail(t *testing.T) {
 func TestClient_MakesNewConnectionsWhileItsFilesCannotBeUsed(t *testing.T) {
 	t.Parallel()
 	r := newRenewing(t)
-	unusable := 0
-	r.OnUnusableFiles(func() { unusable++ })
+	unusable := map[string]int{}
+	r.OnUnusableFiles(func(setting string) { unusable[setting]++ })
 	freshen := kafka.Renewals(r.Client)
 	for name, content := range map[string]string{"cert.pem": "", "key.pem": "-----BEGIN PRIVATE KEY-----", "ca.pem": "no certificate"} {
 		file := filepath.Join(r.dir, name)
@@ -213,17 +215,28 @@ func TestClient_MakesNewConnectionsWhileItsFilesCannotBeUsed(t *testing.T) {
 		_ = conn.Close()
 		write(t, r.dir, name, good)
 	}
-	if unusable != 3 {
-		t.Errorf("%d readings were counted, want 3", unusable)
-	}
-	freshen(t.Context(), time.Now())
-	if unusable != 3 {
-		t.Error("good files are counted")
+	freshen(t.Context(), time.Now()) // good ones are not counted
+	if want := map[string]int{"kafka.tls.ca_file": 1, "kafka.tls.cert_file": 1, "kafka.tls.key_file": 1}; !maps.Equal(unusable, want) {
+		t.Errorf("readings were counted as %v, want %v", unusable, want)
 	}
 }
 
-// What the gauge of the certificates' end shows is that of the files in use.
-func TestCertificateUntil_FollowsTheFilesInUse(t *testing.T) {
+// Each file that is in use, so that its series starts at zero, and no other.
+func TestConfig_FilesAreThoseInUse(t *testing.T) {
+	t.Parallel()
+	c := kafka.DefaultConfig()
+	c.TLS.CAFile, c.TLS.CertFile, c.TLS.KeyFile, c.SASL.PasswordFile = "ca", "cert", "key", "password"
+	if got := c.Files(); len(got) != 0 {
+		t.Errorf("without TLS and a login: %v", got)
+	}
+	c.TLS.Enabled, c.SASL.Mechanism = true, "PLAIN"
+	if got := strings.Join(c.Files(), " "); got != "kafka.sasl.password_file kafka.tls.ca_file kafka.tls.cert_file kafka.tls.key_file" {
+		t.Errorf("the files are %s", got)
+	}
+}
+
+// What the gauge of the certificates' end shows is that of the files in use, by their settings.
+func TestCertificateEnds_FollowsTheFilesInUse(t *testing.T) {
 	t.Parallel()
 	r := newRenewing(t)
 	now := time.Now().Truncate(time.Second)
@@ -250,12 +263,12 @@ func TestCertificateUntil_FollowsTheFilesInUse(t *testing.T) {
 	} {
 		put(step.until)
 		r.freshen(now.Add(time.Duration(i+1) * time.Minute))
-		if got := kafka.CertificateUntil(r.Client); !got.Equal(step.want) {
+		if got := kafka.CertificateEnds(r.Client)["kafka.tls.cert_file"]; !got.Equal(step.want) {
 			t.Errorf("%s: the certificates end at %v, want %v", step.name, got, step.want)
 		}
 	}
 	plain := newClient(t, configFor(r.cluster.ListenAddrs()...), "contacts")
-	if got := kafka.CertificateUntil(plain); !got.IsZero() {
+	if got := kafka.CertificateEnds(plain); len(got) != 0 {
 		t.Errorf("without TLS they end at %v", got)
 	}
 }

@@ -61,8 +61,8 @@ func FuzzFiles(f *testing.F) {
 		if signer, err := keyfile.PrivateKey(name); err == nil && (signer == nil || !hasBlock(content, "PRIVATE KEY")) {
 			t.Errorf("%q is taken as a key", content)
 		}
-		if found, problems := (keyfile.TLS{CA: name}).Read(now); len(problems) == 0 && (found.Roots == nil || found.Until.Before(now) || !hasBlock(content, "CERTIFICATE")) {
-			t.Errorf("%q is taken as certificates until %v", content, found.Until)
+		if found, problems := (keyfile.TLS{CA: name}).Read(now); len(problems) == 0 && (found.Roots == nil || found.Ends["ca_file"].Before(now) || !hasBlock(content, "CERTIFICATE")) {
+			t.Errorf("%q is taken as certificates until %v", content, found.Ends["ca_file"])
 		}
 		put([]byte(strings.Map(func(r rune) rune {
 			if unicode.IsLower(r) || unicode.IsDigit(r) {

@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -134,6 +136,23 @@ func Settled(now time.Time, names ...string) bool {
 	}
 	return true
 }
+
+// Files are names of files, by the settings that name them.
+type Files map[string]string
+
+// FilesOf returns those of pairs of a setting and a name whose name is not empty.
+func FilesOf(pairs ...string) Files {
+	files := Files{}
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i+1] != "" {
+			files[pairs[i]] = pairs[i+1]
+		}
+	}
+	return files
+}
+
+// Settled reports whether none of them was written a moment ago; see the function.
+func (f Files) Settled(now time.Time) bool { return Settled(now, slices.Collect(maps.Values(f))...) }
 
 // WorldReadable reports whether every user of the machine can read a file.
 func WorldReadable(name string) bool {

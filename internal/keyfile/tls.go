@@ -21,26 +21,18 @@ type Certificates struct {
 	Roots  *x509.CertPool // nil trusts those of the system
 	Own    []tls.Certificate
 	Digest [sha256.Size]byte // changes with the content of any file
-	// Until is when connections can no longer be made: the own certificate has ended, or the
-	// last of the roots. It is zero where there are none.
-	Until time.Time
+	// Ends are when connections can no longer be made, by ca_file and cert_file: the last of the
+	// roots has ended, or the own certificate.
+	Ends map[string]time.Time
 }
 
-// Names returns the files that there are.
-func (t TLS) Names() []string {
-	var names []string
-	for _, name := range []string{t.CA, t.Cert, t.Key} {
-		if name != "" {
-			names = append(names, name)
-		}
-	}
-	return names
-}
+// Files returns those that there are.
+func (t TLS) Files() Files { return FilesOf("ca_file", t.CA, "cert_file", t.Cert, "key_file", t.Key) }
 
 // Read reads the files, and returns everything that is wrong with them by the keys
 // ca_file, cert_file and key_file.
 func (t TLS) Read(now time.Time) (Certificates, []setting.Error) {
-	var found Certificates
+	found := Certificates{Ends: map[string]time.Time{}}
 	var problems setting.Errors
 	digest := sha256.New()
 	if t.CA != "" {
@@ -54,8 +46,8 @@ func (t TLS) Read(now time.Time) (Certificates, []setting.Error) {
 			found.Roots = x509.NewCertPool()
 			for _, one := range all {
 				found.Roots.AddCert(one)
-				if one.NotAfter.After(found.Until) {
-					found.Until = one.NotAfter
+				if one.NotAfter.After(found.Ends["ca_file"]) {
+					found.Ends["ca_file"] = one.NotAfter
 				}
 			}
 		}
@@ -65,8 +57,8 @@ func (t TLS) Read(now time.Time) (Certificates, []setting.Error) {
 		own, cert, key, errs := t.own(now)
 		problems = append(problems, errs...)
 		found.Own = []tls.Certificate{own}
-		if own.Leaf != nil && (found.Until.IsZero() || own.Leaf.NotAfter.Before(found.Until)) {
-			found.Until = own.Leaf.NotAfter
+		if own.Leaf != nil {
+			found.Ends["cert_file"] = own.Leaf.NotAfter
 		}
 		add(digest, cert)
 		add(digest, key)

@@ -152,22 +152,21 @@ var process = []panel{
 	},
 	{
 		title: "When do certificates and tokens end?", kind: graph, w: 8, h: 8, unit: "s",
-		help: "Time until the certificates of Kafka and of the API end, and a static token of an account. Below the line the alert fires. Put new files in their place: they are taken up without a restart.",
+		help: "Time until the certificates of Kafka and of the API end, and a static token of an account, by the setting that names the file. Below the line the alert fires. Put new files in their place: they are taken up without a restart.",
 		see:  "runbook.md#contactsynccertificateexpiring",
-		queries: []query{
-			{`min(contactsync_consumer_certificate_expiry_timestamp_seconds{@}) - time()`, "Kafka"},
-			{`min(contactsync_upstream_certificate_expiry_timestamp_seconds{@}) - time()`, "API"},
-			{`min by (account) (contactsync_upstream_credentials_expiry_timestamp_seconds{@a}) - time()`, "token of {{account}}"},
-		},
+		queries: []query{{
+			`min by (setting) (contactsync_consumer_certificate_expiry_timestamp_seconds{@} or contactsync_upstream_certificate_expiry_timestamp_seconds{@} or contactsync_upstream_credentials_expiry_timestamp_seconds{@}) - time()`,
+			"{{setting}}",
+		}},
 		steps: []step{{threshold: "expirySeconds", color: green}}, none: "There are none",
 	},
 	{
 		title: "Are changed files refused?", kind: graph, w: 8, h: 8, unit: "none",
-		help: "Readings of changed credential and certificate files that could not be used, within fifteen minutes. What was read before stays in use; the log names the file and what is wrong.",
+		help: "Readings of changed credential and certificate files that could not be used, within fifteen minutes. By the setting that names the file. What was read before stays in use; the log says what is wrong.",
 		see:  "runbook.md#contactsyncfilesrefused",
-		queries: []query{
-			{`sum(increase(contactsync_upstream_files_refused_total{@}[15m]))`, "for the API"},
-			{`sum(increase(contactsync_consumer_files_refused_total{@}[15m]))`, "for Kafka"},
-		},
+		queries: []query{{
+			`sum by (setting) (increase(contactsync_upstream_files_refused_total{@}[15m]) or increase(contactsync_consumer_files_refused_total{@}[15m]))`,
+			"{{setting}}",
+		}},
 	},
 }
