@@ -47,6 +47,8 @@ type fetcher struct {
 	caughtUp  atomic.Bool
 
 	end     atomic.Int64 // high watermark, as Kafka said last; -1 where it is not known
+	first   atomic.Int64 // where the log begins, likewise
+	resumed atomic.Bool  // what is committed is known
 	beat    atomic.Int64 // Unix nanoseconds of the last attempt to read
 	turned  atomic.Int64 // Unix nanoseconds; since when it is read as it is
 	adding  atomic.Int64 // since when the sink blocks, in Unix nanoseconds; 0 where it does not

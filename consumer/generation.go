@@ -80,6 +80,7 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 		claim := contactsync.Claim{TopicPartition: p.TopicPartition, Generation: g.ID}
 		f := &fetcher{c: c, claim: claim, tracker: progress.NewTracker(), decode: c.deps.Decoder.Clone().Decode, assigned: time.Now(), most: most, target: -1, decided: make(chan decision, 1)}
 		f.end.Store(-1)
+		f.first.Store(-1)
 		f.turn()
 		f.feed.init(f)
 		f.again.f = f
@@ -167,6 +168,7 @@ func (g *generation) watchEnds(ctx context.Context) {
 			}
 			switch b, err := g.c.deps.Kafka.Bounds(ctx, f.claim.TopicPartition); {
 			case err == nil:
+				f.first.Store(b.First)
 				f.end.Store(b.End)
 			case f.problem.Load() != nil:
 				f.end.Store(-1)

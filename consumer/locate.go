@@ -47,6 +47,7 @@ func (f *fetcher) locate(ctx context.Context, committed int64) (int64, error) {
 			}
 			continue
 		}
+		f.first.Store(b.First)
 		f.end.Store(b.End)
 		var why loss
 		lost := int64(0)

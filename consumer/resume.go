@@ -22,7 +22,11 @@ func (f *fetcher) resume(from kafka.Committed) {
 		f.c.deps.Log.Warn(err.Error(), "topic", f.claim.Topic, "partition", f.claim.Partition, "committed", from.Offset)
 	}
 	f.log, f.topicID = log, from.TopicID
+	if from.Err != nil {
+		from.Offset = kafka.NoOffset
+	}
 	f.tracker.Resume(from.Offset, ahead)
+	f.resumed.Store(from.Err == nil)
 	f.inherited = ahead
 	f.notBefore = f.c.atWork
 	wait := time.Duration(0)

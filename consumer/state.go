@@ -44,10 +44,10 @@ type Partition struct {
 	State     State     `json:"state"`
 	Reason    string    `json:"reason,omitzero"` // why it is not read
 	Since     time.Time `json:"since"`           // of the state, and of the reason
-	Committed int64     `json:"committed"`       // -1 before the first commit
-	Next      int64     `json:"next"`            // offset to read
+	Committed int64     `json:"committed"`       // -1 before the first commit, and where it is not known
+	Next      int64     `json:"next"`            // offset to read; -1 where it is not known
 	End       int64     `json:"end"`             // of the partition; -1 where it is not known
-	Lag       int64     `json:"lag"`             // records from the first that is not completed to the end; -1 where that is not known
+	Lag       int64     `json:"lag"`             // records from where reading would begin after a restart to the end; -1 where that is not known
 	// Oldest is Kafka's time of the oldest record that was read and is not completed; see ages.
 	Oldest time.Time `json:"oldest,omitzero"`
 	// Parked are records that are not kept, and are read again when their streams are no longer
@@ -87,8 +87,18 @@ func (f *fetcher) status(now time.Time) Partition {
 	case !f.caughtUp.Load():
 		p.State = CatchingUp
 	}
-	if p.End >= 0 {
-		p.Lag = max(p.End-t.Watermark, 0)
+	begin := t.Last // where reading would begin after a restart
+	if begin < 0 || f.halted.Load() {
+		begin = f.first.Load()
+	}
+	switch {
+	case f.halted.Load() || !f.located.Load():
+		p.Next = begin
+	default:
+		begin = min(begin, t.Watermark) // below where a new log has not been committed yet
+	}
+	if p.End >= 0 && begin >= 0 && f.resumed.Load() {
+		p.Lag = max(p.End-begin, 0)
 	}
 	if t.Open > 0 {
 		p.Oldest = f.ages.at(t.Watermark)

@@ -23,6 +23,7 @@ type Tracker struct {
 	next      int64           // the offset to read next
 	ended     int             // events ended since the last commit
 	last      int64           // the offset committed last; -1 before the first
+	again     bool            // it is to be committed once more
 	epoch     int32           // the latest of the leaders that have written what was read; -1 where not known
 	leader    int32           // see Leader
 	inherited *Ahead          // what an earlier owner had ended; nil where nothing is known
@@ -263,7 +264,7 @@ type Commit struct {
 func (t *Tracker) Changed() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.watermark() != t.last || t.ended > 0
+	return t.watermark() != t.last || t.ended > 0 || t.again
 }
 
 // ToCommit returns the offset to commit and what has ended beyond it. It looks at what is
@@ -278,7 +279,7 @@ func (t *Tracker) ToCommit(runs int) Commit {
 func (t *Tracker) Committed(c Commit) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.last = c.Offset
+	t.last, t.again = c.Offset, false
 	t.ended -= c.ended
 }
 
@@ -286,7 +287,7 @@ func (t *Tracker) Committed(c Commit) {
 func (t *Tracker) Recommit() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.last = -1
+	t.again = true
 }
 
 // State is what the gauges show of a partition.

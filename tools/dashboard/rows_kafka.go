@@ -57,7 +57,7 @@ var setAside = []panel{
 var kafka = []panel{
 	{
 		title: "Which partitions are behind?", kind: graph, w: 12, h: 8, unit: "short",
-		help:    "Records between the first that is not completed and the end, of the ten partitions where they are most. A single one behind has a hot contact, or is not read: look at its state. All of them: a stream on hold, whose events stay behind in each partition that has any, or the calls are the limit.",
+		help:    "Records from where reading would begin after a restart to the end, of the ten partitions where they are most. A single one behind has a hot contact, or is not read: look at its state. All of them: a stream on hold, whose events stay behind in each partition that has any, or the calls are the limit; or offsets are not committed.",
 		see:     "operations.md#the-states-of-a-partition",
 		queries: []query{{`topk(10, max by (topic, partition) (contactsync_consumer_lag_records{@}))`, "{{topic}}/{{partition}}"}},
 	},
