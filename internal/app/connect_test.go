@@ -195,6 +195,17 @@ func skewed(by time.Duration) http.HandlerFunc {
 	}
 }
 
+// silent returns the address of a port that accepts connections, and says nothing.
+func silent(t *testing.T) string {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
 // Each of these could not run. Each is refused by the setting to change, or with the right to
 // grant, and nothing that a host sent is repeated.
 func TestCheckConnect_RefusesWhatCannotRun(t *testing.T) {
@@ -226,6 +237,7 @@ func TestCheckConnect_RefusesWhatCannotRun(t *testing.T) {
 		}}, "kafka.tls.ca_file", "authority that is not trusted"},
 		"brokers of another name":    {place{change: func(c *config.Config) { c.Kafka.TLS.ServerName = "kafka.test" }}, "kafka.brokers", "for other names"},
 		"brokers without an address": {place{change: func(c *config.Config) { c.Kafka.Brokers = []string{"kafka.invalid:9092"} }}, "kafka.brokers", "the host's name "},
+		"brokers that say nothing":   {place{plain: true, change: func(c *config.Config) { c.Kafka.Brokers, c.Kafka.DialTimeout = []string{silent(t)}, time.Second }}, "kafka.brokers", "timed out"},
 		"nothing listens":            {place{change: func(c *config.Config) { c.Kafka.Brokers = free }}, "kafka.brokers", "nothing listens"},
 
 		"API: wrong secret":     {place{api: status(401, "application/json")}, "upstream.accounts[0].credentials", "client id and secret"},

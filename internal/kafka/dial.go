@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -24,6 +25,7 @@ type socket struct {
 	net.Conn
 	owner *Client
 	heard atomic.Bool // the broker has said something
+	late  atomic.Bool // it has not in time, so the connection was given up
 }
 
 // Read notes that the broker has said something.
@@ -32,7 +34,16 @@ func (s *socket) Read(b []byte) (int, error) {
 	if n > 0 {
 		s.heard.Store(true)
 	}
+	if err != nil && s.late.Load() {
+		err = fmt.Errorf("no answer: %w", os.ErrDeadlineExceeded) // nobody else has closed it
+	}
 	return n, err
+}
+
+// giveUp closes a connection whose broker is late.
+func (s *socket) giveUp() {
+	s.late.Store(true)
+	_ = s.Close()
 }
 
 // Close closes the connection.
@@ -58,7 +69,7 @@ func (c *Client) dial(ctx context.Context, as *identity, network, address string
 	// A frozen machine accepts connections: it has as long for its first word.
 	time.AfterFunc(c.cfg.DialTimeout/3, func() {
 		if !s.heard.Load() {
-			_ = s.Close()
+			s.giveUp()
 		}
 	})
 	c.mu.Lock()
@@ -76,7 +87,7 @@ func (c *Client) dial(ctx context.Context, as *identity, network, address string
 	// passed deadline closes the socket: success ends ctx too, by cancellation.
 	context.AfterFunc(ctx, func() {
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			_ = s.Close()
+			s.giveUp()
 		}
 	})
 	if as.tls == nil {

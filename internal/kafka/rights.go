@@ -109,7 +109,7 @@ func (c *Client) rights(ctx context.Context, need Need) (int32, error) {
 // the setting to change.
 func Explain(ctx context.Context, c *Client, err error) setting.Error {
 	at := func(key, format string, args ...any) setting.Error {
-		return setting.Error{Key: key, Problem: fmt.Sprintf(format, args...) + ": " + err.Error()}
+		return setting.Error{Key: key, Problem: fmt.Sprintf("%s (%v)", fmt.Sprintf(format, args...), err)}
 	}
 	switch {
 	case errors.Is(err, kafkago.SASLAuthenticationFailed):
