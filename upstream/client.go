@@ -152,8 +152,10 @@ func (c Config) CheckFiles() []setting.Error {
 // Weaknesses returns what works, but is less secret than it should be.
 func (c Config) Weaknesses() []setting.Error {
 	found := setting.Errors(c.ofCredentials(Credentials.weakness))
-	if keyfile.WorldReadable(c.KeyFile) {
-		found.Add("key_file", "%s", keyfile.Readable(c.KeyFile))
+	for _, f := range []struct{ setting, file string }{{"key_file", c.KeyFile}, {"answer.hash_key_file", c.Answer.HashKeyFile}} {
+		if keyfile.WorldReadable(f.file) {
+			found.Add(f.setting, "%s", keyfile.Readable(f.file))
+		}
 	}
 	return found
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -207,10 +208,28 @@ func TestConfig_KnownSentences(t *testing.T) {
 	if got := strings.Join(found, " "); got != "answer.known[1] answer.known[2] answer.known[3] answer.known[4]" {
 		t.Errorf("refused are %s", got)
 	}
-	cfg.Answer.HashKeyFile = filepath.Join(t.TempDir(), "none")
-	problems := cfg.CheckFiles()
-	if len(problems) != 1 || problems[0].Key != "answer.hash_key_file" {
-		t.Errorf("found %+v", problems)
+}
+
+// Whoever guesses the key of the hashes can try names against them.
+func TestConfig_KeyOfHashes(t *testing.T) {
+	t.Parallel()
+	cfg := DefaultConfig()
+	dir := t.TempDir()
+	for name, refused := range map[string]bool{"none": true, "seven77": true, "eight888": false} {
+		cfg.Answer.HashKeyFile = filepath.Join(dir, name)
+		if name != "none" {
+			writeFile(t, cfg.Answer.HashKeyFile, name)
+		}
+		problems := cfg.CheckFiles()
+		if refused != (len(problems) == 1) || refused && problems[0].Key != "answer.hash_key_file" {
+			t.Errorf("%s: found %+v", name, problems)
+		}
+	}
+	cfg.Answer.HashKeyFile = filepath.Join(dir, "eight888")
+	if err := os.Chmod(cfg.Answer.HashKeyFile, 0o644); err == nil {
+		if found := cfg.Weaknesses(); len(found) != 1 || found[0].Key != "answer.hash_key_file" {
+			t.Errorf("found %+v", found)
+		}
 	}
 }
 

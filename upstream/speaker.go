@@ -29,6 +29,9 @@ func newSpeaker(cfg Answer) (*speaker, error) {
 		return s, nil
 	}
 	key, err := keyfile.Secret(cfg.HashKeyFile)
+	if err == nil {
+		err = secretProblem(cfg.HashKeyFile, key) // whoever guesses it finds out what names the hashes stand for
+	}
 	s.key = []byte(key)
 	return s, err
 }
