@@ -97,8 +97,11 @@ func (f *Fetched) batch(ctx context.Context, b *batch.Batch, deliver func(contac
 			Position: contactsync.Position{TopicPartition: f.partition, Offset: rec.Offset},
 			Time:     rec.Time, Key: rec.Key, Value: rec.Value,
 		}
-		for _, h := range rec.Headers {
-			out.Headers = append(out.Headers, contactsync.Header(h))
+		if len(rec.Headers) > 0 {
+			out.Headers = make([]contactsync.Header, len(rec.Headers))
+		}
+		for i, h := range rec.Headers {
+			out.Headers[i] = contactsync.Header(h)
 		}
 		f.Bytes += len(rec.Key) + len(rec.Value)
 		f.Next = rec.Offset + 1

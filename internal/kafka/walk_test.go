@@ -113,6 +113,36 @@ func TestFetched_AnUnreadableBatchLeavesWhatComesBefore(t *testing.T) {
 	}
 }
 
+// TestFetched_ARecordTakesWhatItsBytesTake, and forty for each header, whatever the headers look like: so it is
+// charged. It is not parallel: it counts what the process allocates.
+func TestFetched_ARecordTakesWhatItsBytesTake(t *testing.T) { //nolint:paralleltest // see above
+	const records = 100
+	var all []kmsg.Record
+	for i := range records {
+		rec := kmsg.Record{OffsetDelta: int32(i), Key: []byte("k"), Value: []byte("v")}
+		for range 11 {
+			rec.Headers = append(rec.Headers, kmsg.Header{Key: "trace-id-of-some-length", Value: []byte("x")})
+		}
+		all = append(all, rec)
+	}
+	data := kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20}, all...)
+	d := newDecoding(decodingRoom)
+	allocations := testing.AllocsPerRun(10, func() {
+		f := newFetched(FetchRequest{Offset: 20}, fetchAnswer{records: data}, d)
+		err := f.Each(t.Context(), func(rec contactsync.Record) {
+			if len(rec.Headers) != 11 || cap(rec.Headers) != 11 || cap(rec.Value) != 1 || rec.Headers[10].Key != "trace-id-of-some-length" || string(rec.Headers[10].Value) != "x" {
+				t.Errorf("%+v, room for %d headers", rec, cap(rec.Headers))
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if each := allocations / records; each > 4.5 { // bytes, names, headers as they are read, and as they go on
+		t.Errorf("%.1f allocations for each record", each)
+	}
+}
+
 // TestDecoding_LargeBatchesOneAfterTheOther: each may take as much memory as one may,
 // and not each partition at once.
 func TestDecoding_LargeBatchesOneAfterTheOther(t *testing.T) {

@@ -3,6 +3,7 @@ package batch
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 )
 
 // reader takes values from the front of a batch's records, or of one of them. After a failure it returns
@@ -41,7 +42,8 @@ func (r *reader) bytes() []byte {
 	return nil
 }
 
-// body reads key, value and headers, and copies them: key and value into one allocation.
+// body reads key, value and headers, and copies them: all names into one allocation and all the rest into
+// another, so that what a record takes is what its bytes take, and forty more for each header.
 func (r *reader) body(rec *Record) error {
 	key, value := r.bytes(), r.bytes()
 	count := r.varint()
@@ -51,29 +53,37 @@ func (r *reader) body(rec *Record) error {
 	case count > MaxHeaders:
 		return fmt.Errorf("%w: %d, more than %d", ErrHeaders, count, MaxHeaders)
 	}
-	kept := make([]byte, 0, len(key)+len(value))
-	if kept = append(kept, key...); key != nil {
-		rec.Key = kept[:len(key):len(key)]
-	}
-	if kept = append(kept, value...); value != nil {
-		rec.Value = kept[len(key):]
-	}
-	if count > 0 {
-		rec.Headers = make([]Header, 0, count)
-	}
+	names, rest := 0, len(key)+len(value)
+	ahead := *r
 	for range count {
-		name, value := r.bytes(), r.bytes()
-		if r.failed || name == nil {
+		name, value := ahead.bytes(), ahead.bytes()
+		if ahead.failed || name == nil {
 			return corrupt("its headers are wrong")
 		}
-		h := Header{Key: string(name)}
-		if value != nil {
-			h.Value = append([]byte{}, value...)
-		}
-		rec.Headers = append(rec.Headers, h)
+		names, rest = names+len(name), rest+len(value)
 	}
-	if len(r.data) > 0 {
-		return corrupt("%d bytes behind its headers", len(r.data))
+	if len(ahead.data) > 0 {
+		return corrupt("%d bytes behind its headers", len(ahead.data))
+	}
+	kept := make([]byte, 0, rest)
+	keep := func(part []byte) []byte {
+		if part == nil {
+			return nil
+		}
+		kept = append(kept, part...)
+		return kept[len(kept)-len(part) : len(kept) : len(kept)]
+	}
+	rec.Key, rec.Value = keep(key), keep(value)
+	if count == 0 {
+		return nil
+	}
+	rec.Headers = make([]Header, count)
+	var text strings.Builder
+	text.Grow(names)
+	for i := range rec.Headers {
+		at := text.Len()
+		text.Write(r.bytes())
+		rec.Headers[i] = Header{Key: text.String()[at:], Value: keep(r.bytes())}
 	}
 	return nil
 }
