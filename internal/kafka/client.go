@@ -60,7 +60,7 @@ func New(cfg Config, log *slog.Logger, topics ...string) (*Client, error) {
 	c := newClient(cfg, log)
 	c.identity.Store(id)
 	c.transport = c.newTransport(c.life, topics)
-	c.client.Transport = c.transport
+	c.client.Transport = wordless{c.transport}
 	c.renewal.add(c.transport)
 	c.running.Go(func() { defer crash.Exit(); c.renewal.run(c.life) })
 	return c, nil

@@ -14,6 +14,7 @@ import (
 
 	kafkago "github.com/segmentio/kafka-go"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/contactsync/contactsync/internal/kafka"
 )
@@ -65,6 +66,27 @@ func TestClient_LogsInWithTheFilesAsTheyAre(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A broker may write what it likes beside the code of an error.
+func TestClient_RepeatsNothingOfABroker(t *testing.T) {
+	t.Parallel()
+	cluster := newCluster(t, kfake.EnableSASL(), kfake.Superuser(kafka.Plain, "user", "secret"))
+	cluster.ControlKey(int16(kmsg.SASLAuthenticate), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		res := request.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		res.ErrorCode, res.ErrorMessage = 58, new("Zebulon")
+		return res, nil, true
+	})
+	cfg := configFor(cluster.ListenAddrs()[0])
+	cfg.SASL = kafka.SASL{Mechanism: kafka.Plain, Username: "user", PasswordFile: write(t, t.TempDir(), "password", []byte("secret")), AllowPlaintext: true}
+	c := newClient(t, cfg, "contacts")
+	_, asked := c.Raw().Metadata(t.Context(), &kafkago.MetadataRequest{})
+	for what, err := range map[string]error{"asking": asked, "joining": kafka.Exchange(t.Context(), c, cfg.Brokers[0])} {
+		if !errors.Is(err, kafkago.SASLAuthenticationFailed) || strings.Contains(err.Error(), "Zebulon") {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 }
 

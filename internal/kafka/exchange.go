@@ -38,7 +38,7 @@ func newExchanger(c *Client) *exchanger {
 
 // Exchange implements group.Exchanger.
 func (e *exchanger) Exchange(ctx context.Context, address string, request []byte) ([]byte, error) {
-	res, err := e.transport.RoundTrip(ctx, kafkago.TCP(address), &rawMessage{frame: request})
+	res, err := wordless{e.transport}.RoundTrip(ctx, kafkago.TCP(address), &rawMessage{frame: request})
 	if err != nil {
 		return nil, err
 	}

@@ -29,3 +29,11 @@ func Renewals(c *Client) func(ctx context.Context, now time.Time) {
 func (g *Group) Ended() <-chan struct{} { return g.inner.Ended() }
 
 const RefusalPause, RenewalPause = refusalPause, renewalPause
+
+// Exchange asks a broker as the membership does.
+func Exchange(ctx context.Context, c *Client, address string) error {
+	e := newExchanger(c)
+	defer e.close()
+	_, err := e.Exchange(ctx, address, nil)
+	return err
+}

@@ -44,6 +44,9 @@ const maxIterations = 200_000
 
 var errIterations = errors.New("the broker asks for more rounds of hashing than Kafka allows: whoever answers there is no broker of yours")
 
+// errChallenge is in place of the library's, which quotes what the broker has said.
+var errChallenge = errors.New("the broker refuses the login, or what it answers does not belong to it")
+
 // within are the steps of a login whose costs are bounded.
 type within struct{ sasl.StateMachine }
 
@@ -58,7 +61,10 @@ func (w within) Next(ctx context.Context, challenge []byte) (done bool, answer [
 			return false, nil, errIterations
 		}
 	}
-	return w.StateMachine.Next(ctx, challenge)
+	if done, answer, err = w.StateMachine.Next(ctx, challenge); err != nil {
+		err = errChallenge
+	}
+	return done, answer, err
 }
 
 // with returns the mechanism with a password.
