@@ -26,6 +26,9 @@ var badFiles = map[string][]string{
 		":3: aliases (*) are not supported: write the value where it is used",
 		":5: aliases (*) are not supported: write the value where it is used",
 	},
+	"begins_like_a_block": {
+		":14: not valid YAML: a value that begins with | or > has to stand in quotes",
+	},
 	"binary": {
 		":1: not a text file: a byte here is not UTF-8 or is a control character",
 	},

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -118,7 +119,7 @@ func (r *report) admit(tokens token.Tokens) bool {
 }
 
 // syntax reads the line and the problem off the library's error, which would
-// print an excerpt of the file.
+// print an excerpt of the file, and has one in its message in places.
 func syntax(err error) (int, string) {
 	e, ok := errors.AsType[yaml.Error](err)
 	if !ok {
@@ -128,12 +129,16 @@ func syntax(err error) (int, string) {
 	if t := e.GetToken(); t != nil {
 		line = t.Position.Line
 	}
-	problem := e.GetMessage()
+	problem := quoted.ReplaceAllString(e.GetMessage(), "")
 	if strings.Contains(problem, "\t") {
 		problem = "a tab: indent with spaces"
 	}
-	return line, problem
+	return line, strings.Replace(problem, "invalid header option", "a value that begins with | or > has to stand in quotes", 1)
 }
+
+// quoted is what the library's message quotes of the file, but for single characters: it may be a
+// secret, wherever that stands.
+var quoted = regexp.MustCompile(`:? ?"(?:[^"\\]|\\.){2,}"`)
 
 func lineOf(n ast.Node) int {
 	if t := n.GetToken(); t != nil && t.Position != nil {
