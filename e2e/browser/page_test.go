@@ -203,6 +203,9 @@ func TestPage_OfAReplicaThatHasJustStarted(t *testing.T) {
 	if text := value[string](t, ctx, `document.body.innerText`); !strings.Contains(text, "Nothing waits.") || strings.Contains(text, "NaN") || strings.Contains(text, "undefined") {
 		t.Errorf("the page says:\n%s", text)
 	}
+	if rate := value[string](t, ctx, `points.length = 0, lately(rates((p) => p.read))`); rate != "–" {
+		t.Errorf("from one status it tells a rate of %s", rate)
+	}
 }
 
 // Contacts that are refused alone are on hold though no stream is.

@@ -42,7 +42,6 @@ function span(seconds) {
   return Math.round(seconds / 86400) + ' d';
 }
 
-const rate = (n) => (n >= 10 ? count(Math.round(n)) : n.toFixed(1)) + '/s';
 const since = (s, at) => (at ? span((Date.parse(s.time) - Date.parse(at)) / 1000) : '–');
 const until = (s, at) => (at ? span((Date.parse(at) - Date.parse(s.time)) / 1000) : '–');
 
@@ -131,18 +130,20 @@ function rates(of) {
   return list;
 }
 
-// lately is the mean of the last five seconds.
+// lately is the mean of the last five rates; one status has none.
 function lately(list) {
   const last = list.slice(-5);
-  return last.length ? last.reduce((a, b) => a + b, 0) / last.length : 0;
+  if (!last.length) return '–';
+  const n = last.reduce((a, b) => a + b, 0) / last.length;
+  return (n >= 10 ? count(Math.round(n)) : n.toFixed(1)) + '/s';
 }
 
 function tiles(s, p) {
   const of = { read: rates((x) => x.read), done: rates((x) => x.done), calls: rates((x) => x.calls) };
   const list = [
-    ['Events read', rate(lately(of.read)), of.read],
-    ['Events completed', rate(lately(of.done)), of.done],
-    ['Calls', rate(lately(of.calls)), of.calls],
+    ['Events read', lately(of.read), of.read],
+    ['Events completed', lately(of.done), of.done],
+    ['Calls', lately(of.calls), of.calls],
     ['Oldest event', span(p.age), points.map((x) => x.age)],
     ['Contacts waiting', count(s.window.pending_contacts)],
     ['Requests in flight', count(s.window.in_flight_requests)],
