@@ -34,6 +34,15 @@ func (a *account) signer(app string) *credential {
 // again: it is on hold by itself, or by what signs for it.
 func (st *stream) onHold() bool { return st.health.hold != nil || st.signer.held }
 
+// stalls reports whether the last request of a stream failed, and nothing of it was settled since.
+func (st *stream) stalls() bool { return st.health.failures > 0 }
+
+// doubted reports whether the requests of a stream may fail as those of others do: see trouble.
+func (st *stream) doubted() bool { return st.account.strangers.trouble.doubts(&st.health) }
+
+// withheld reports whether all that waits of a stream counts as on hold: nobody knows when something of it will be settled.
+func (st *stream) withheld() bool { return st.onHold() || st.stalls() || st.doubted() }
+
 // holdKind says why a stream is on hold, and since when that is so.
 func (st *stream) holdKind() (holdKind, time.Time) {
 	switch {

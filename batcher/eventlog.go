@@ -206,25 +206,25 @@ func (l *eventLog) remind(s *snapshot) {
 		kinds := s.holds()
 		all := kinds.all()
 		l.add(slog.LevelError, "streams are on hold; GET /status names them", "unauthorized", kinds[holdUnauthorized].streams,
-			"stream_gone", kinds[holdGone].streams, "contract", kinds[holdContract].streams, "rejecting", kinds[holdRejecting].streams, "contacts", all.contacts,
+			"stream_gone", kinds[holdGone].streams, "contract", kinds[holdContract].streams, "rejecting", kinds[holdRejecting].streams, "contacts", all.contacts-kinds[holdFailing].contacts,
 			"longest", all.longest, "accounts", strings.Join(s.accountsOnHold(), " "))
 	}
 }
 
-// full notes whether the window is full, and mostly of streams on hold: then nothing is read
-// of any partition until somebody decides.
+// full notes whether the window is full, and mostly of streams on hold, or that fail: then nothing is read
+// of any partition until somebody decides, or some of their requests are answered.
 func (l *eventLog) full(s *snapshot) {
 	const topic = "full of holds"
 	holds, window := s.holds(), s.w.bytes()
 	onHold := holds.all().bytes
 	if !s.w.Full() || 2*onHold < window {
 		if c := l.over(topic); c != nil {
-			l.add(slog.LevelInfo, "the window is no longer full of streams on hold: events are read", "lasted", s.now.Sub(c.since))
+			l.add(slog.LevelInfo, "the window is no longer full of streams on hold, or that fail: events are read", "lasted", s.now.Sub(c.since))
 		}
 		return
 	}
 	if c, write := l.goesOn(s.now, topic, ""); write {
-		l.add(slog.LevelError, "the window is full, mostly of streams on hold, so no events are read: end a hold with contactsync hold release, give up what waits in it with contactsync hold set-aside, or raise batcher.window_bytes",
+		l.add(slog.LevelError, "the window is full, mostly of streams on hold, or that fail, so no events are read: end a hold with contactsync hold release, give up what waits in it with contactsync hold set-aside, or raise batcher.window_bytes",
 			"bytes", window, "on_hold", onHold, "streams", len(s.onHold), "largest", s.largest.name, "account", s.largest.account.id, "kind", s.largestKind.String(),
 			"largest_bytes", s.largestBytes, "since", c.since)
 	}
@@ -233,7 +233,7 @@ func (l *eventLog) full(s *snapshot) {
 // parked notes that events of a stream are left to be read again.
 func (l *eventLog) parked(now time.Time, key streamKey, from source) {
 	if l.due(now, "parked streams") {
-		l.add(slog.LevelWarn, "what is on hold has its part of the window: from here on events of the stream are not kept, and are read again when it is no longer on hold, or in turn where only contacts of it are; contactsync_consumer_parked_records counts them",
+		l.add(slog.LevelWarn, "what is on hold has its part of the window: from here on events of the stream are not kept, and are read again when it is no longer on hold, or its requests do not fail any more, or in turn where only contacts of it are; contactsync_consumer_parked_records counts them",
 			"account", key.account, "stream", key.name, "from", from.position().String())
 	}
 }

@@ -20,14 +20,15 @@ const (
 	holdRejecting             // too many rows are refused for all to be at fault
 	holdCredential            // only what signs for it is
 	holdAlone                 // no stream: contacts that wait although they were refused, or failed, alone
+	holdFailing               // it is not on hold, but stalls
 	holdKinds
 )
 
 // allHolds are the kinds of holds.
-var allHolds = []holdKind{holdUnauthorized, holdGone, holdContract, holdRejecting, holdCredential, holdAlone}
+var allHolds = []holdKind{holdUnauthorized, holdGone, holdContract, holdRejecting, holdCredential, holdAlone, holdFailing}
 
 func (k holdKind) String() string {
-	return [...]string{"none", "unauthorized", "stream_gone", "contract", "rejecting", "credential", "alone"}[k]
+	return [...]string{"none", "unauthorized", "stream_gone", "contract", "rejecting", "credential", "alone", "failing"}[k]
 }
 
 // reason is that of dead letters whose hold has lasted too long, or was given up.
@@ -299,7 +300,7 @@ func (h *health) review(now time.Time, st *stream) {
 // resetBackoff ends the wait of a stream: the API has answered for its rows.
 func (h *health) resetBackoff(st *stream) {
 	st.health.failures, st.health.most, st.health.backoff, st.health.alone = 0, 0, time.Time{}, nil
-	h.schedule.touch(st)
+	h.schedule.countHeld(st)
 }
 
 // failing notes that a request of a stream failed. From the second failure in a row on, where
@@ -341,7 +342,7 @@ func (h *health) backOff(now time.Time, st *stream, longest time.Duration) {
 	}
 	st.health.failures++
 	st.health.backoff = now.Add(h.wait(st.health.failures, longest))
-	h.schedule.touch(st)
+	h.schedule.countHeld(st)
 }
 
 // wait is the n-th wait of a row of failures: doubled each time up to the longest, and

@@ -51,7 +51,7 @@ func (s *schedule) keep(c *contact, kept bool) {
 // whenever a contact comes or goes, and which stream a credential on hold is probed with depends on how many there are.
 func (s *schedule) countHeld(st *stream) {
 	s.touch(st)
-	held, on := st.kept, st.onHold()
+	held, on := st.kept, st.withheld()
 	if on {
 		held = st.bytes
 	}

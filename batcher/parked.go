@@ -17,7 +17,7 @@ type parked struct {
 	only   idSet // the contacts of which something is left, where that is not all of them
 	behind idSet // those of which something was left since the latest reading began and that it has passed
 
-	again time.Time // where only contacts are left: when they may be read again
+	again time.Time // where only contacts are left, or the stream stalls: when they may be read again
 	from  int64     // and from which offset on, because before it there was no room for more
 	short bool      // there was none behind that either
 
@@ -28,6 +28,8 @@ type parked struct {
 	// whole is true while nothing was left since that reading began but what it will still
 	// come to.
 	whole bool
+	// sample is how many in 1<<32 of its contacts the reading brings, where the stream stalls: see sample.go.
+	sample uint64
 
 	aside      *hold // for which an operator has decided that its events become dead letters
 	asideBelow int64 // those below this offset
@@ -61,6 +63,7 @@ const (
 	asUsual admission = iota
 	asAside           // to become a dead letter
 	asAlone           // to be tried alone
+	asNext            // to be tried before others of its stream
 )
 
 // leaves reports whether an event is not taken now but left to be read again, which has been
@@ -77,19 +80,24 @@ func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left bool, as a
 			p.due--
 		}
 	}
+	if p != nil && ev.Again && !w.takes(key.stream) {
+		p.whole, p.sample = false, 0
+	}
 	of := key.id // the contact, where it is left for itself, and not with its stream
 	switch {
 	case p == nil:
-		left, of = w.full() && w.onHold(key.stream), ""
+		left, of = w.full() && w.withholds(key.stream) && !st.tells(), ""
 	case p.all && (!ev.Again || p.pass != cl.pass):
 		left, of = true, ""
 	case !ev.Again && p.has(key.id), ev.Again && (p.pass != cl.pass || p.behind.has(key.id)):
 		left = true
 	case !ev.Again:
-		left, of = w.full() && w.onHold(key.stream), ""
+		left, of = w.full() && w.withholds(key.stream), ""
 	case p.givenUp(st) && src.offset < p.asideBelow && !w.stuffed(st):
 		as = asAside
-	case !p.whole || !w.takes(key.stream):
+	case p.samples(cl.pass, key.id):
+		as = asNext
+	case !p.whole:
 		left, of = true, ""
 	case p.only.has(key.id):
 		left, as = w.waits(p, src.offset), asAlone
@@ -226,8 +234,10 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	for key, p := range cl.parked {
 		if p.pass == cl.pass {
 			st := w.schedule.streams[key]
-			p.whole = p.whole && w.takes(key)
-			going = going || p.whole || p.givenUp(st) && !w.stuffed(st)
+			if !w.takes(key) {
+				p.whole, p.sample = false, 0
+			}
+			going = going || p.whole || p.sample > 0 || p.givenUp(st) && !w.stuffed(st)
 		}
 	}
 	if going {
@@ -235,7 +245,7 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	}
 	next := cl.pass + 1
 	for key, p := range cl.parked {
-		if !p.all && w.mayBegin(key, p) {
+		if (!p.all || w.stalls(key)) && w.mayBegin(key, p) {
 			w.makeRoom()
 			break
 		}
@@ -243,6 +253,9 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	for key, p := range cl.parked {
 		if w.mayBegin(key, p) {
 			p.pass, p.whole, p.asideLeft, p.short, going = next, true, false, false, true
+			if p.sample = 0; w.stalls(key) {
+				p.beginSample(w, w.schedule.streams[key])
+			}
 			for id := range p.behind { // of a reading that did not come to its end
 				w.mark(cl, &p.only, id)
 			}
@@ -260,17 +273,26 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 }
 
 // mayBegin reports whether events of a stream may be read again: it is not on hold, or given
-// up, and most of what it has in the window has ended.
+// up, and most of what it has in the window has ended. Of one that stalls a few are, now and then.
 func (w Parking) mayBegin(key streamKey, p *parked) bool {
 	st := w.schedule.streams[key]
-	return (!w.onHold(key) || p.givenUp(st)) && (st == nil || st.bytes-st.kept < w.cfg.holdPart()/2) &&
+	if w.stalls(key) && !p.givenUp(st) {
+		return p.all && !p.again.After(w.now)
+	}
+	return (!w.withholds(key) || p.givenUp(st)) && (st == nil || st.bytes-st.kept < w.cfg.holdPart()/2) &&
 		(p.all || p.givenUp(st) || !p.again.After(w.now))
+}
+
+// tells reports whether a stream has nothing to try, and what is tried of it next would tell whether its requests fail like those of
+// others.
+func (st *stream) tells() bool {
+	return st != nil && !st.onHold() && !st.stalls() && len(st.contacts) == 0
 }
 
 // takes reports whether the window takes more of a stream that is read again, and stuffed
 // whether it has as much of it as of all streams on hold.
 func (w Parking) takes(key streamKey) bool {
-	return !w.stuffed(w.schedule.streams[key]) && (!w.full() || !w.onHold(key))
+	return !w.stuffed(w.schedule.streams[key]) && (!w.full() || !w.withholds(key))
 }
 
 func (w Parking) stuffed(st *stream) bool { return st != nil && st.bytes-st.kept >= w.cfg.holdPart() }
@@ -280,11 +302,10 @@ func (p *parked) givenUp(st *stream) bool {
 	return p.aside != nil && st != nil && p.aside == st.health.hold
 }
 
-// onHold reports whether a stream is on hold, by itself or by what signs for it; one of which
-// nothing is known may be by the latter.
-func (w Parking) onHold(key streamKey) bool {
+// withholds reports whether a stream withholds what comes of it; one of which nothing is known may be on hold by what signs for it.
+func (w Parking) withholds(key streamKey) bool {
 	if st := w.schedule.streams[key]; st != nil {
-		return st.onHold()
+		return st.withheld()
 	}
 	signer := w.schedule.signer(key)
 	return signer != nil && signer.held
@@ -316,6 +337,7 @@ func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 		case !p.whole:
 			w.clearMarks(cl, &p.behind)
 			p.all = true
+			w.tryLater(cl, p)
 		case len(p.behind) > 0:
 			p.only, p.behind, p.all = p.behind, nil, false
 			w.tryLater(cl, p)

@@ -406,27 +406,6 @@ func TestWindow_WhatWasParkedIsSetAside(t *testing.T) {
 	}
 }
 
-// What a request may have applied is not given back: an older state must not follow it.
-func TestWindow_WhatMayBeAppliedIsNotParked(t *testing.T) {
-	t.Parallel()
-	w := parkWindow(t, 6)
-	w.put(contactsOf("dead", 6)...)
-	req := w.send()
-	w.settle(req, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
-	for range 2 {
-		w.settle(w.send(), refusedAsUnknown)
-	}
-	w.noteParked()
-	if len(w.parked) == 0 {
-		t.Fatal("nothing is parked")
-	}
-	for _, c := range req.rows {
-		if w.parked[c.sources[0].offset] {
-			t.Errorf("offset %d is parked", c.sources[0].offset)
-		}
-	}
-}
-
 // An event that had ended under an earlier owner is sent again where this one has sent an
 // older state since.
 func TestWindow_WhatHadEndedIsSentAgainBehindAnOlderState(t *testing.T) {

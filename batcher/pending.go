@@ -49,7 +49,10 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source,
 		if as == asAlone {
 			p.schedule.keep(c, true)
 		}
-		p.enter(now, c)
+		if p.enter(now, c); as == asNext && c.in == &st.queue {
+			st.queue.remove(c)
+			st.queue.pushFront(c)
+		}
 	case c.takes(ev.Contact.ID) && c.last().mergeable(ev.Contact.Body, ev.Contact.Shape, p.schedule.cfg.MaxBytes):
 		p.merge(now, c.last(), ev, src)
 	default:
@@ -218,9 +221,13 @@ func (p *pending) putBack(st *stream, g *group) {
 	p.schedule.touch(st)
 }
 
-// sendApart lets a group wait to be sent.
+// sendApart lets a group wait to be sent. Suspect rows count as on hold: they may wait for long, however many they are.
 func (p *pending) sendApart(st *stream, g *group) {
-	st.retries.add(g)
+	if st.retries.add(g); g != nil && g.suspect {
+		for c := g.head; c != nil; c = c.next {
+			p.schedule.keep(c, true)
+		}
+	}
 	p.schedule.touch(st)
 }
 

@@ -154,7 +154,7 @@ func (s *schedule) touch(st *stream) {
 func (s *schedule) touchAll(a *account) {
 	s.each(func(st *stream) {
 		if st.account == a {
-			s.touch(st)
+			s.countHeld(st)
 		}
 	})
 }

@@ -136,11 +136,10 @@ func (s *settlement) keepAlone() {
 	}
 }
 
-// keepTrying lets rows that were refused, or failed, so many times wait for another try, longer each time. A single row counts as on hold.
+// keepTrying lets rows that were refused, or failed, so many times wait for another try, longer each time.
 func (s *settlement) keepTrying(rows []*contact, tries int, due time.Time) {
 	g := s.setApart(rows, later(due, s.now.Add(s.health.wait(tries, s.cfg.BackoffMax))))
 	if g.tries = tries; len(rows) == 1 {
-		s.pending.schedule.keep(rows[0], true)
 		s.log.alone(s.now, rows[0], s.result)
 	}
 }

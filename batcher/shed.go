@@ -38,8 +38,8 @@ func (w Parking) shed() {
 	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.held, a.held) })
 	kept := map[*credential]int{}
 	for _, st := range streams {
-		if st.onHold() {
-			w.shedOf(st, 1)
+		if st.withheld() {
+			w.shedOf(st, 1, w.room())
 			kept[st.signer] += min(1, len(st.contacts))
 		} else {
 			w.shedKept(st, w.room())
@@ -47,7 +47,7 @@ func (w Parking) shed() {
 	}
 	for _, st := range streams {
 		if st.onHold() && st.health.hold == nil && len(st.contacts) == 1 && kept[st.signer] > probedWith {
-			w.shedOf(st, 0)
+			w.shedOf(st, 0, w.room())
 			kept[st.signer] -= 1 - len(st.contacts)
 		}
 	}
@@ -56,10 +56,10 @@ func (w Parking) shed() {
 // probedWith is how many streams of a credential on hold have a contact at least, to probe it with.
 const probedWith = 3
 
-// shedOf does so for the contacts of one stream on hold, but for some.
-func (w Parking) shedOf(st *stream, but int) {
+// shedOf does so for the contacts of one stream on hold, but for some, until what is on hold takes so much.
+func (w Parking) shedOf(st *stream, but int, most int64) {
 	for c := range st.waiting {
-		if w.schedule.held <= w.room() || len(st.contacts) <= but {
+		if w.schedule.held <= most || len(st.contacts) <= but {
 			return
 		}
 		if c.sheds() {
@@ -69,15 +69,15 @@ func (w Parking) shedOf(st *stream, but int) {
 }
 
 // sheds reports whether a contact may be given back for want of room. What the API may have applied must not be followed by
-// an older state of the contact.
-func (c *contact) sheds() bool { return !c.maybeApplied && c.newer == nil }
+// an older state of the contact: there is none where it came as one event.
+func (c *contact) sheds() bool { return c.newer == nil && (!c.maybeApplied || len(c.sources) == 1) }
 
 // shedKept does so for the contacts of a stream that are kept alone, until what is on hold takes so much.
 func (w Parking) shedKept(st *stream, most int64) {
 	var kept []*contact
-	for _, g := range st.retries.groups {
-		if g.head != nil && g.head.kept {
-			kept = append(kept, g.head)
+	for c := range st.waiting {
+		if c.kept {
+			kept = append(kept, c)
 		}
 	}
 	slices.SortFunc(kept, func(a, b *contact) int { return b.rank.compare(a.rank) })
@@ -91,20 +91,30 @@ func (w Parking) shedKept(st *stream, most int64) {
 	}
 }
 
-// makeRoom has some of the contacts that are kept alone give way to others that were left: an eighth of the room, so that
-// each reading tries some.
+// makeRoom has some of the contacts that are kept alone, or that wait in streams that stall, give way to others that were left: an
+// eighth of the room, so that each reading tries some. Of the latter those go first that failed alone last.
 func (w Parking) makeRoom() {
-	alone := w.schedule.holding(func(st *stream) bool { return !st.onHold() })
-	slices.SortStableFunc(alone, func(a, b *stream) int { return cmp.Compare(b.held, a.held) })
-	for _, st := range alone {
-		w.shedKept(st, w.room()/8*7)
+	streams := w.schedule.holding(func(st *stream) bool { return !st.onHold() })
+	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.held, a.held) })
+	for _, st := range streams {
+		if most := w.room() / 8 * 7; st.stalls() {
+			w.shedOf(st, 1, most)
+		} else {
+			w.shedKept(st, most)
+		}
 	}
 }
 
 // giveBack leaves a contact that is not in flight, and what waits behind it, to be read again.
 func (w Parking) giveBack(c *contact, of string) {
+	w.pending.left(c)
 	w.pending.unlink(c)
 	w.pending.index.drop(c)
+	for _, cl := range w.claims.owned { // what follows it in the log must not come without it
+		if p := cl.parked[c.stream.key()]; p != nil {
+			p.sample = 0
+		}
+	}
 	for state := c; state != nil; state = c.pop() {
 		for _, src := range state.sources {
 			w.leave(c.stream.key(), of, src)

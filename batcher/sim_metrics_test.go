@@ -155,8 +155,8 @@ func (s *simRun) checkGauges(check func(string, prometheus.Collector, float64)) 
 			accounts++
 		}
 		for _, kind := range metrics.HoldKinds {
-			if kind == "alone" {
-				continue // which contacts are kept alone is left open by the model
+			if kind == "alone" || kind == "failing" {
+				continue // which contacts are tried alone, and when a stream stalls, is left open by the model
 			}
 			streams, contacts, longest := 0.0, 0.0, 0.0
 			for _, st := range m.streams {

@@ -102,6 +102,7 @@ type simCell struct {
 	by        time.Time     // when that is over at the latest
 	yields    time.Duration // how long it waits after its account was throttled, where it was so again itself
 	late      time.Time     // until when requests of it may be applied
+	next      bool          // it came of a reading that brings some contacts, and goes before others of its stream, perhaps
 	turn      int           // in its queue, or among those that wait for catch-up: the least goes first
 }
 

@@ -22,6 +22,11 @@ type simParked struct {
 	oldest time.Time // of all that were
 	left   bool      // an event in the present reading: so must all be that follow
 	over   bool      // nothing is left of it any more: it is normal again, or will be with a reading that it takes part in
+	some   bool      // perhaps only of contacts that are tried alone
+	// tried is that its stream stalled when the present reading began, which brings some contacts then, and ids are those of which
+	// an event was left in it.
+	tried bool
+	ids   map[string]bool
 }
 
 func (s *simRun) parking() batcher.Parking { return batcher.Parking{Window: s.window} }
@@ -73,15 +78,18 @@ func (s *simRun) isParked(e *simEvent) (left bool) {
 		switch {
 		case len(offsets) != len(c.events):
 			s.fail("I3", "%v is given back in part: %v", c, offsets)
-		case c.request != nil || !st.onHold() && !older:
+		case c.request != nil || s.model.withheld(st) == simNo && !older && !st.doubted:
 			s.fail("parking", "%v is given back, and its stream is not on hold, or a request has it: %+v, account on hold %v; %+v", c, st, st.account.held, s.window.Status(s.now).Holds)
-		case c.maybe:
-			s.fail("I3", "%v is given back, although the API may hold it", c)
+		case c.maybe && len(offsets) > 1:
+			s.fail("I3", "%v is given back, although the API may hold it, and an older state would follow", c)
 		}
 		for _, r := range c.events {
 			r.claim.park(r.event, true)
+			r.claim.parked[r.event.key.stream].some = st.doubted
 		}
-		delete(s.model.cells, c.key)
+		if delete(s.model.cells, c.key); !c.late.IsZero() {
+			s.model.late[c.key] = c.late
+		}
 	}
 	return left
 }
@@ -103,11 +111,13 @@ func (m *simModel) cellOf(s *simRun, p contactsync.Parked) *simCell {
 func (cl *simClaim) park(e *simEvent, before bool) {
 	p := cl.parked[e.key.stream]
 	if p == nil {
-		p = &simParked{oldest: e.record.Time}
+		p = &simParked{oldest: e.record.Time, ids: map[string]bool{}}
 		cl.parked[e.key.stream] = p
 	}
 	p.oldest = earlier(p.oldest, e.record.Time)
-	p.left, p.over = p.left || before, false
+	if p.left, p.over = p.left || before, false; before {
+		p.ids[e.key.id] = true
+	}
 }
 
 // checkLeft reports whether the Window has left an event, and checks whether it may, and
@@ -118,16 +128,17 @@ func (s *simRun) checkLeft(e *simEvent, cl *simClaim, again bool, full simMaybe)
 	switch e.kind {
 	case event.Update, event.Delete:
 		p := cl.parked[e.key.stream]
-		must = p != nil && !p.over && (!again || p.left)
+		must = p != nil && !p.over && !p.some && (!again || p.left && (!p.tried || p.ids[e.key.id]))
 		may = must || p != nil
 		if p == nil || p.over {
 			st := s.model.byName[e.key.stream]
-			must, may = st.onHold() && full == simYes && !again, may || st.onHold() && full != simNo
+			is := s.model.withheld(st)
+			must, may = is == simYes && full == simYes && !again, may || is != simNo && full != simNo
 		}
 	case event.Tombstone:
 		for stream, p := range cl.parked {
 			if e.key.id != "" && (e.key.stream == "" || e.key.stream == stream) {
-				must, may = must || !p.over && (!again || p.left), true
+				must, may = must || !p.over && !p.some && (!again || p.left), true
 			}
 		}
 	}
@@ -188,8 +199,9 @@ func (s *simRun) readAgain(p, n int) {
 			for o := range a.parked {
 				a.next = min(a.next, o)
 			}
-			for _, parked := range cl.parked {
-				parked.left = false
+			for stream, parked := range cl.parked {
+				parked.left, parked.tried = false, s.model.withheld(s.model.byName[stream]) != simNo
+				clear(parked.ids)
 			}
 		}
 		if a.next >= s.read[p] {
@@ -244,7 +256,7 @@ func (s *simRun) checkShed() {
 	}
 	for _, st := range s.model.streams {
 		cells := s.model.of(st)
-		if !st.onHold() || len(cells) < 2 {
+		if s.model.withheld(st) != simYes || len(cells) < 2 {
 			continue
 		}
 		for _, c := range cells {

@@ -117,7 +117,7 @@ func (m *simModel) first(st *simStream, n int) ([]*simCell, bool) {
 	for _, c := range m.of(st) {
 		switch {
 		case c.request != nil, c.deferred != nil, c.set != nil && !c.set.loose:
-		case c.set != nil, !c.notBefore.IsZero(): // it may be back in the queue or not
+		case c.set != nil, !c.notBefore.IsZero(), c.next: // it may be back in the queue or not
 			return nil, false
 		default:
 			queue = append(queue, c)

@@ -81,7 +81,7 @@ func (s *simRun) started(r *batcher.Request) {
 	s.checkTime(q)
 	s.checkPurpose(q)
 	for _, c := range q.cells {
-		c.request, c.notBefore, c.yields = q, time.Time{}, 0
+		c.request, c.notBefore, c.yields, c.next = q, time.Time{}, 0, false
 		c.sends++
 	}
 	st.requests++

@@ -180,6 +180,9 @@ func (s *simRun) add(e *simEvent, claim contactsync.Claim, again bool) {
 		}
 	}
 	s.model.add(e, claim, fate, again)
+	if c := s.model.cells[e.key]; c != nil && again && cl.parked[e.key.stream] != nil && cl.parked[e.key.stream].tried {
+		c.next = true
+	}
 	if again && cl != nil && int(e.record.Offset) < s.catchEnd[e.record.Partition] {
 		s.overlap = true
 	}

@@ -117,6 +117,8 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, thrott
 		}
 		st.account.strangers.failing(m.now, m.cfg.BackoffMax)
 		st.wait.begin(m.now, m.cfg, m.cfg.BackoffMax)
+		st.failed++
+		st.doubted = st.doubted || r.MayBeRows || r.Status != 0
 		m.again(q, r)
 	}
 }

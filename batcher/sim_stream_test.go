@@ -62,6 +62,8 @@ type simStream struct {
 	account  *simAccount
 	requests int // in flight
 	wait     simWait
+	failed   int  // requests since one was answered
+	doubted  bool // a row may have been the cause of one, ever: then which are tried apart is left open by the model
 	hold     *simHold
 	refused  simMaybe // the last answer refused the credentials
 	strange  simMaybe // it was refused, and never accepted
@@ -222,6 +224,17 @@ func (st *simStream) fails() simMaybe {
 	return simNo
 }
 
+// withheld reports whether all of a stream counts as on hold: it is, or its last request failed, or may be the next to.
+func (m *simModel) withheld(st *simStream) simMaybe {
+	switch {
+	case st.onHold(), st.wait.least > 0 && !st.doubted:
+		return simYes
+	case st.failed > 0, st.account.strangers.mayDoubt(m.now, m.cfg.BackoffMax):
+		return simUnsure
+	}
+	return simNo
+}
+
 // onHold reports whether a stream is on hold, by itself or with its account.
 func (st *simStream) onHold() bool { return st.hold != nil || st.account.held }
 
@@ -242,7 +255,7 @@ func (st *simStream) holdSince() time.Time {
 }
 
 // calm ends a stream's wait.
-func (st *simStream) calm() { st.wait = simWait{} }
+func (st *simStream) calm() { st.wait, st.failed = simWait{}, 0 }
 
 // putOnHold puts a stream on hold, or keeps it there.
 func (m *simModel) putOnHold(st *simStream, kind string, status int) {

@@ -71,16 +71,16 @@ func (w *Window) snapshot() *snapshot {
 			s.consider(c)
 		}
 		if kind, since := st.holdKind(); st.health.hold != nil || kind != noHold && len(st.contacts) > 0 {
-			t := holdTotal{streams: 1, contacts: len(st.contacts), bytes: st.bytes, longest: s.now.Sub(since)}
-			for _, c := range st.contacts {
-				t.events += c.events()
-			}
-			s.add(st, kind, t)
+			s.add(st, kind, holdTotal{streams: 1, contacts: len(st.contacts), events: st.events(), bytes: st.bytes, longest: s.now.Sub(since)})
 			if st.health.hold != nil {
 				s.onHold = append(s.onHold, st)
 			}
+		} else if st.withheld() && len(st.contacts) > 0 {
+			s.add(st, holdFailing, holdTotal{contacts: len(st.contacts), bytes: st.bytes, longest: s.failsFor(st)})
 		} else if st.kept > 0 {
-			s.add(st, holdAlone, s.alone(st))
+			alone, others := s.kept(st)
+			s.add(st, holdAlone, alone)
+			s.add(st, holdFailing, others)
 		}
 	})
 	for req := range w.requests {
@@ -110,17 +110,32 @@ func (s *snapshot) add(st *stream, kind holdKind, t holdTotal) {
 	}
 }
 
-// alone is what a stream has that is not on hold, and that counts so.
-func (s *snapshot) alone(st *stream) holdTotal {
-	t := holdTotal{bytes: st.kept}
-	for c := range st.waiting {
-		if c.kept {
-			t.contacts++
-			t.events += c.events()
-			t.longest = max(t.longest, s.now.Sub(c.since))
-		}
+// failsFor is for how long the requests of a stream fail; 0 where they do not.
+func (s *snapshot) failsFor(st *stream) time.Duration {
+	if st.health.failures == 0 {
+		return 0
 	}
-	return t
+	return s.now.Sub(st.health.failingSince)
+}
+
+// kept is what a stream has that is not on hold, and that counts so: contacts that are tried alone, and those that are tried apart with others.
+func (s *snapshot) kept(st *stream) (alone, others holdTotal) {
+	for c := range st.waiting {
+		if !c.kept {
+			continue
+		}
+		t := holdTotal{contacts: 1, longest: s.now.Sub(c.since)}
+		for state := c; state != nil; state = state.newer {
+			t.bytes += state.charge
+		}
+		if c.in.rows > 1 {
+			others.add(t)
+			continue
+		}
+		t.events = c.events()
+		alone.add(t)
+	}
+	return alone, others
 }
 
 func (s *snapshot) consider(c *contact) {
@@ -129,25 +144,30 @@ func (s *snapshot) consider(c *contact) {
 	}
 	switch {
 	case c == nil:
-	case c.stream.onHold(), c.kept, c.gone != nil:
+	case c.stream.onHold(), c.kept && c.in.rows == 1, c.gone != nil:
 		s.considerAs(waitOnHold, c.sources)
 	default:
 		s.considerAs(waitActive, c.sources)
 	}
 }
 
-// considerParked takes in what is to be read again of a claim: its streams are on hold, or were.
+// considerParked takes in what is to be read again of a claim: its streams are on hold, or fail, or did.
 func (s *snapshot) considerParked(cl *claim) {
 	for key, p := range cl.parked {
 		if p.events <= 0 {
 			continue
 		}
-		s.oldest[waitOnHold] = earlier(s.oldest[waitOnHold], p.oldest)
-		switch st := s.w.schedule.streams[key]; {
+		st, state := s.w.schedule.streams[key], waitOnHold
+		if st != nil && st.withheld() && !st.onHold() {
+			state = waitActive
+		}
+		s.oldest[state] = earlier(s.oldest[state], p.oldest)
+		switch {
 		case st == nil:
 		case st.onHold():
 			kind, _ := st.holdKind()
 			s.held[st.account][kind].events += p.events
+		case st.withheld(): // they are as much of a backlog as what waits of it
 		case !p.all:
 			s.held[st.account][holdAlone].events += p.events
 		}
@@ -265,7 +285,8 @@ type AccountStatus struct {
 	HeldContacts           int       `json:"contacts_on_hold"`
 	AloneContacts          int       `json:"contacts_alone"` // of these, in streams that are not on hold
 	HeldEvents             int       `json:"events_on_hold"`
-	HeldBytes              int64     `json:"bytes_on_hold"`     // of the window
+	HeldBytes              int64     `json:"bytes_on_hold"`     // of the window, with those that fail
+	FailingContacts        int       `json:"contacts_failing"`  // that count as on hold for the window only: requests with them, or of their stream, fail
 	RequestMaxRows         int       `json:"request_max_rows"`  // as configured or as learned
 	RequestMaxBytes        int64     `json:"request_max_bytes"` // likewise
 	Accepted               int       `json:"rows_accepted_last_minute"`
@@ -279,6 +300,9 @@ type FailingStatus struct {
 	Account string    `json:"account"`
 	Stream  string    `json:"stream"`
 	Since   time.Time `json:"since"` // the first of them in a row
+	// Contacts wait in it, and beside those events that are to be read again.
+	Contacts int `json:"contacts"`
+	Parked   int `json:"parked,omitzero"`
 }
 
 // HoldStatus is one stream on hold.
@@ -324,7 +348,7 @@ func (w *Window) Status(now time.Time) Status {
 		return cmp.Or(a.health.failingSince.Compare(b.health.failingSince), compareNames(a, b))
 	})
 	for _, st := range s.failing[:min(len(s.failing), mostStreamsShown)] {
-		status.Failing = append(status.Failing, FailingStatus{st.account.id, st.name, st.health.failingSince})
+		status.Failing = append(status.Failing, FailingStatus{st.account.id, st.name, st.health.failingSince, len(st.contacts), Parking{w}.events(st)})
 	}
 	return status
 }
@@ -332,9 +356,10 @@ func (w *Window) Status(now time.Time) Status {
 func (s *snapshot) account(a *account) AccountStatus {
 	h := a.health
 	h.size.recover(s.now)
-	rows, held := h.answered.at(s.now), s.held[a].all()
+	rows, all, fails := h.answered.at(s.now), s.held[a].all(), s.held[a][holdFailing]
 	status := AccountStatus{
-		Account: a.id, InFlight: a.inFlight, MostInFlight: s.w.schedule.mostInFlight(a), HeldStreams: held.streams, HeldContacts: held.contacts, HeldEvents: held.events, HeldBytes: held.bytes,
+		Account: a.id, InFlight: a.inFlight, MostInFlight: s.w.schedule.mostInFlight(a), HeldStreams: all.streams, HeldContacts: all.contacts - fails.contacts, HeldEvents: all.events,
+		HeldBytes: all.bytes, FailingContacts: fails.contacts,
 		AloneContacts: s.held[a][holdAlone].contacts, RequestMaxRows: int(h.size.rows.limit), RequestMaxBytes: h.size.bytes.limit, Accepted: rows.accepted, Rejected: rows.refused,
 		DeadLetters: h.deadLetters.at(s.now).refused, DeadLetterMaxPerMinute: s.w.cfg.DeadLetterMaxPerMinute,
 	}

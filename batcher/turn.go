@@ -19,7 +19,7 @@ func (s *schedule) standing(st *stream, now time.Time) standing {
 	switch h := &st.health; {
 	case st.troubled(), s.regularDue(st).After(now):
 		return apart
-	case h.strange, !h.accepted && st.account.strangers.first.refused(), st.account.strangers.trouble.doubts(h):
+	case h.strange, !h.accepted && st.account.strangers.first.refused(), st.doubted():
 		return stranger
 	}
 	return regular
@@ -43,11 +43,11 @@ const mostAhead = 4 * othersFirst
 
 // spares reports whether a request of a stream can wait: others have not had their part of the
 // calls since the last one that was no regular work. What the budget has left over is all that it takes
-// then, so that regular work, when it comes, finds a call. The rows of a stream that fails wait for one
+// then, so that regular work, when it comes, finds a call. What was accepted before and is in doubt goes as regular work does: its answer tells. The rows of a stream that fails wait for one
 // of them already, where there are others than the one that fails, and several do not fail alone.
 func (st *stream) spares(is standing) bool {
 	fails := st.fails() && st.health.hold == nil && st.othersWait()
-	return is != regular && !fails && st.account.yields()
+	return is != regular && !fails && (is != stranger || !st.health.accepted) && st.account.yields()
 }
 
 // othersWait reports whether other rows of a stream that fails may wait for those that do.
@@ -79,7 +79,7 @@ type class struct {
 
 func (st *stream) classNow() class {
 	c := class{accepted: st.health.accepted, strange: st.health.strange, onHold: st.health.hold != nil, fails: st.fails()}
-	c.waits, c.doubted = c.fails && st.othersWait(), st.account.strangers.trouble.doubts(&st.health)
+	c.waits, c.doubted = c.fails && st.othersWait(), st.doubted()
 	if st.signer.held {
 		c.held = st.signer
 	}
@@ -91,10 +91,15 @@ func (c class) compare(a, b *stream) int {
 	switch {
 	case c.held != nil:
 		return compareProbes(a, b)
-	case c.doubted: // what fails again and again is old
-		return cmp.Or(b.health.acceptedAt.Compare(a.health.acceptedAt), compareRanks(b, a))
+	case c.doubted:
+		return compareDoubted(a, b)
 	}
 	return compareRanks(a, b)
+}
+
+// compareDoubted compares streams in doubt: what fails again and again is old, and what was accepted is answered again, more likely.
+func compareDoubted(a, b *stream) int {
+	return cmp.Or(b.health.acceptedAt.Compare(a.health.acceptedAt), compareRanks(b, a))
 }
 
 // heads are the first of the ready streams of each class.
@@ -121,17 +126,24 @@ func (s *schedule) turn(a *account, now time.Time) *stream {
 		}
 		return than
 	}
-	var first *stream
+	var first, likeliest *stream // of those in doubt: to be answered
 	doubted := false
 	var oldest [apart + 1]*stream
 	for st := range s.heads(a) {
 		first = older(st, first)
 		is := s.standing(st, now)
-		doubted = doubted || st.class.doubted && is == stranger
-		if st.signer.held || a.spareAgain.After(now) && st.spares(is) {
-			continue // it is probed with, or nothing is left over for it
+		doubts := st.class.doubted && is == stranger
+		doubted = doubted || doubts
+		switch {
+		case st.signer.held, a.spareAgain.After(now) && st.spares(is): // it is probed with, or nothing is left over for it
+		case !doubts:
+			oldest[is] = older(st, oldest[is])
+		case likeliest == nil || compareDoubted(st, likeliest) < 0:
+			likeliest = st
 		}
-		oldest[is] = older(st, oldest[is])
+	}
+	if likeliest != nil {
+		oldest[stranger] = older(likeliest, oldest[stranger])
 	}
 	held := a.onHold() != nil
 	if !held && !doubted && first == oldest[regular] { // of those in doubt there may be older ones

@@ -73,7 +73,7 @@ func (s *snapshot) stream(st *stream) StreamStatus {
 		status.WaitsFor, status.Until = "hold", s.nextProbe(st)
 	case st.health.backoff.After(s.now):
 		status.WaitsFor, status.Until = "backoff", st.health.backoff
-	case st.kept > 0 && s.alone(st).contacts == len(st.contacts):
+	case st.kept > 0 && s.alone(st) == len(st.contacts):
 		if status.WaitsFor = "alone"; st.due.After(s.now) && !st.due.Equal(never) {
 			status.Until = st.due
 		}
@@ -81,6 +81,12 @@ func (s *snapshot) stream(st *stream) StreamStatus {
 		status.WaitsFor, status.Until = "rows", st.due
 	}
 	return status
+}
+
+// alone is how many contacts of a stream are tried alone.
+func (s *snapshot) alone(st *stream) int {
+	alone, _ := s.kept(st)
+	return alone.contacts
 }
 
 // nextProbe is when a stream on hold is tried again.

@@ -132,7 +132,7 @@ var (
 	SkipReasons   = []string{"tombstone", "unnamed_tombstone", "delete", "stale"}
 	IgnoredHints  = []string{"version_unreadable", "occurred_at_unreadable", "occurred_at_ahead"}
 	HoldDecisions = []string{"release", "set_aside"}
-	HoldKinds     = []string{"unauthorized", "stream_gone", "contract", "rejecting", "credential", "alone"}
+	HoldKinds     = []string{"unauthorized", "stream_gone", "contract", "rejecting", "credential", "alone", "failing"}
 	BatchReasons  = []string{"rows", "bytes", "linger", "retry"}
 	RowResults    = []string{"delivered", "failed", "unresolved"}
 	BlockCauses   = []string{"budget", "throttled", "breaker"}

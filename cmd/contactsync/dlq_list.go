@@ -48,11 +48,7 @@ func dlqListCommand(environ []string) *cobra.Command {
 				return err
 			}
 			if len(entries) > 0 && o.output == "table" {
-				what, flag := "", ""
-				if entries[0].Status != 0 { // there is an answer behind it
-					what, flag = ", with the API's words", " --answer"
-				}
-				fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: the first of them%s: %s%s\n", what, contactsync.Commands{Settings: o.file}.ShowDeadLetter(entries[0].Record.Position), flag)
+				fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: the first of them, with the API's words: %s --answer\n", contactsync.Commands{Settings: o.file}.ShowDeadLetter(entries[0].Record.Position))
 			}
 			if older > 0 {
 				fmt.Fprintf(cmd.ErrOrStderr(), "contactsync: %d older dead letters are not shown: raise --limit\n", older)

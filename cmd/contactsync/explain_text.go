@@ -12,7 +12,6 @@ import (
 	"github.com/contactsync/contactsync/internal/app"
 	"github.com/contactsync/contactsync/internal/event"
 	"github.com/contactsync/contactsync/internal/explain"
-	"github.com/contactsync/contactsync/internal/terminal"
 	"github.com/contactsync/contactsync/upstream"
 )
 
@@ -347,6 +346,23 @@ func partitions(owned []consumer.Partition) string {
 // wrap breaks a line at spaces, where it is longer than width. Each begins with an indent, and
 // what follows the first with two more.
 func wrap(line string, indent, width int) string {
-	before := strings.Repeat(" ", indent)
-	return terminal.Wrap(before+line, width, before+"  ") + "\n"
+	var b strings.Builder
+	at := 0
+	for word := range strings.FieldsSeq(line) {
+		n := len([]rune(word))
+		switch {
+		case at == 0:
+			b.WriteString(strings.Repeat(" ", indent))
+			at = indent
+		case width > 0 && at+1+n > width:
+			b.WriteString("\n" + strings.Repeat(" ", indent+2))
+			at = indent + 2
+		default:
+			b.WriteString(" ")
+			at++
+		}
+		b.WriteString(word)
+		at += n
+	}
+	return b.String() + "\n"
 }

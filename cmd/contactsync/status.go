@@ -159,7 +159,7 @@ func statusOf(before, now *app.Status, width, rows int) string {
 	for _, st := range now.Window.Busiest[:min(len(now.Window.Busiest), rows)] {
 		t.row(clean(st.Stream), clean(st.Account), fmt.Sprint(st.Contacts), since(now, st.Oldest), st.WaitsFor, until(now, st.Until))
 	}
-	t.end(0) // how many more there are is not told
+	t.end(now.Window.Streams - rows)
 
 	t = newTable(&b, "DEAD LETTER", "REASON", "EVENTS", "WRITTEN")
 	for _, l := range now.DeadLetters[:min(len(now.DeadLetters), (rows+1)/2)] {

@@ -44,7 +44,8 @@ type bubble struct {
 	note    string        // that each contact of it has besides
 
 	mu      sync.Mutex
-	offset  [2]int64 // next of each partition
+	logs    [2][]contactsync.Record // of each partition, as far as it was read
+	parked  [2]map[int64]bool       // offsets of these that are to be read again
 	opened  map[contactsync.Position]time.Time
 	ages    []aged // of what was not set aside, in the first partition
 	letters []contactsync.DeadLetter
@@ -105,15 +106,20 @@ func (b *bubble) claim(partition int32) contactsync.Claim {
 // add lets the service read an event. Those of the first partition are the healthy ones.
 func (b *bubble) add(partition int32, ev feed.Event) {
 	b.t.Helper()
-	at := contactsync.Position{TopicPartition: b.claim(partition).TopicPartition, Offset: b.offset[partition]}
-	b.offset[partition]++
+	must(b.t, b.batcher.Add(b.t.Context(), []event.Event{b.decoder.Decode(b.append(partition, ev))}))
+}
+
+// append is the record of an event at the end of a log.
+func (b *bubble) append(partition int32, ev feed.Event) contactsync.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := contactsync.Position{TopicPartition: b.claim(partition).TopicPartition, Offset: int64(len(b.logs[partition]))}
 	if partition == 0 {
-		b.mu.Lock()
 		b.opened[at] = time.Now()
-		b.mu.Unlock()
 	}
-	read := b.decoder.Decode(contactsync.Record{Position: at, Generation: 1, Time: time.Now(), Key: ev.Key, Value: ev.Value})
-	must(b.t, b.batcher.Add(b.t.Context(), []event.Event{read}))
+	rec := contactsync.Record{Position: at, Generation: 1, Time: time.Now(), Key: ev.Key, Value: ev.Value}
+	b.logs[partition] = append(b.logs[partition], rec)
+	return rec
 }
 
 // populate makes contacts, of streams in turn, for put.
@@ -127,7 +133,7 @@ func (b *bubble) populate(streams, contacts int) {
 // put lets the service read a state of the n-th contact.
 func (b *bubble) put(n int, seq int64) {
 	b.t.Helper()
-	b.truth.Records = append(b.truth.Records, feed.Record{Offset: b.offset[0], Seq: seq, Contact: int32(n)})
+	b.truth.Records = append(b.truth.Records, feed.Record{Offset: int64(len(b.logs[0])), Seq: seq, Contact: int32(n)})
 	ev := feed.NewUpdate(b.truth.Contacts[n], n, seq, feed.Update)
 	if b.note != "" {
 		ev.Value = fmt.Appendf(bytes.TrimSuffix(ev.Value, []byte("}}")), `,"note":%q}}`, b.note)
@@ -156,8 +162,14 @@ func (b *bubble) Done(ended []contactsync.Ended) {
 
 // Park implements batcher.Acker.
 func (b *bubble) Park(left []contactsync.Parked) {
-	if len(left) > 0 {
-		panic("BUG: the window is never full here")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, e := range left {
+		of := &b.parked[e.Partition]
+		if *of == nil {
+			*of = map[int64]bool{}
+		}
+		(*of)[e.Offset] = true
 	}
 }
 

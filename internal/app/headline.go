@@ -106,7 +106,11 @@ func (s *Status) headline() Headline {
 		note("warn", plural(held, "stream is on hold", "streams are on hold"))
 	}
 	if fails := s.Window.Failing; len(down) == 0 && len(fails) > 0 && s.Time.Sub(fails[0].Since) >= showsAfter {
-		note("warn", fmt.Sprintf("requests of stream %s fail for %v", fails[0].Stream, Span(s.Time.Sub(fails[0].Since))))
+		text := fmt.Sprintf("requests of stream %s fail for %v", fails[0].Stream, Span(s.Time.Sub(fails[0].Since)))
+		if n := fails[0].Parked; n > 0 {
+			text += ", and " + plural(n, "event of it is", "events of it are") + " left in Kafka for later"
+		}
+		note("warn", text)
 	}
 	if alone > 0 {
 		note("warn", plural(alone, "contact is refused alone", "contacts are refused alone"))

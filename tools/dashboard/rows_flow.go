@@ -56,10 +56,10 @@ var flow = []panel{
 	},
 	{
 		title: "How many streams are busy?", kind: graph, w: 8, h: 8, unit: "short",
-		help: "Streams with contacts to send, or of which some were sent within the last minute, those that wait to try again after a failed request, and those on hold. If many back off, see what the API answers.",
+		help: "Streams with contacts to send, those that wait to try again after a failed request, and those on hold. If many back off, see what the API answers.",
 		see:  "metrics.md#batcher",
 		queries: []query{
-			{`sum(contactsync_batcher_active_streams{@})`, "with contacts to send, or just sent"},
+			{`sum(contactsync_batcher_active_streams{@})`, "with contacts to send"},
 			{`sum(contactsync_batcher_streams_backing_off{@})`, "backing off"},
 			{`sum(contactsync_batcher_streams_on_hold{@})`, "on hold"},
 		},

@@ -18,7 +18,7 @@ const intro = `# Metrics
 
 Served at ` + "`/metrics`" + ` of the admin port. Series of the Go runtime and of the process (` + "`go_*`, `process_*`" + `) are there too.
 Counters and gauges are of this replica: sum over replicas. Counters whose labels have known values start at zero, so that
-` + "`rate()`" + ` and ` + "`increase()`" + ` see the first increase. Labels are bounded: no stream, contact or error text is one. What they cost: [operations.md](operations.md#what-watching-costs).
+` + "`rate()`" + ` and ` + "`increase()`" + ` see the first increase. Labels are bounded: no stream, contact or error text is one.
 Where no unit is given, the series counts what its name says. The [dashboard](dashboard.md) shows most of them, with pictures of a service in trouble.
 `
 
