@@ -37,7 +37,8 @@ type place struct {
 	dir      string
 	withheld string // right that the user does not have, as "READ contacts"
 	noTopic  string
-	plain    bool // the cluster without TLS
+	members  string // of which kind the members of the group are; empty where it has none
+	plain    bool   // the cluster without TLS
 	api      http.HandlerFunc
 	apiTLS   func(*tls.Config)
 	change   func(*config.Config)
@@ -148,6 +149,16 @@ func (p *place) cluster() string {
 		p.t.Fatal(err)
 	}
 	p.t.Cleanup(cluster.Close)
+	if p.members != "" {
+		cluster.ControlKey(int16(kmsg.DescribeGroups), func(request kmsg.Request) (kmsg.Response, error, bool) {
+			cluster.KeepControl()
+			res, g := request.ResponseKind().(*kmsg.DescribeGroupsResponse), kmsg.NewDescribeGroupsResponseGroup()
+			g.Group, g.State, g.ProtocolType, g.AuthorizedOperations = "g", "Stable", p.members, 1<<3
+			g.Members = append(g.Members, kmsg.NewDescribeGroupsResponseGroupMember())
+			res.Groups = append(res.Groups, g)
+			return res, nil, true
+		})
+	}
 	return cluster.ListenAddrs()[0]
 }
 
@@ -221,6 +232,7 @@ func TestCheckConnect_RefusesWhatCannotRun(t *testing.T) {
 		"no topic":                          {place{noTopic: "contacts"}, "consumer.topics", `topic "contacts"`},
 		"no dead-letter topic":              {place{noTopic: "dead"}, "deadletter.topic", `topic "dead" does not exist`},
 		"no READ on the topic":              {place{withheld: "READ contacts"}, "consumer.topics", `grant the service's user READ on topic "contacts"`},
+		"a group of others":                 {place{members: "connect"}, "consumer.group", "no consumers"},
 		"no READ on the group":              {place{withheld: "READ g"}, "consumer.group", `grant the service's user READ on`},
 		"no WRITE on the dead-letter topic": {place{withheld: "WRITE dead"}, "deadletter.topic", `grant the service's user WRITE on topic "dead"`},
 		"no WRITE on the progress topic":    {place{withheld: "WRITE progress"}, "consumer.progress_topic", `grant the service's user WRITE on topic "progress"`},
@@ -293,7 +305,7 @@ func TestCheckFiles_ExpiredClientCertificate(t *testing.T) {
 // What could run is not refused, and nothing is left behind.
 func TestCheckConnect_ChangesNothing(t *testing.T) {
 	t.Parallel()
-	p := place{t: t}
+	p := place{t: t, members: "consumer"} // other replicas
 	var methods []string
 	p.api = func(w http.ResponseWriter, r *http.Request) {
 		methods = append(methods, r.Method)

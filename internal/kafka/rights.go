@@ -46,6 +46,8 @@ func CheckRights(ctx context.Context, c *Client, needs []Need) (missing, notes [
 		switch {
 		case errors.Is(err, kafkago.GroupAuthorizationFailed), errors.Is(err, kafkago.TopicAuthorizationFailed):
 			missing = append(missing, setting.Error{Key: need.Key, Problem: fmt.Sprintf("%s may not even be described: grant the service's user %s on it", what, grants)})
+		case errors.Is(err, errOthersGroup):
+			missing = append(missing, setting.Error{Key: need.Key, Problem: fmt.Sprintf("%s %v", what, err)})
 		case errors.Is(err, ErrNoTopic):
 			// It is told with the topics.
 		case err != nil:
@@ -70,6 +72,12 @@ func (n Need) without(allowed int32) (names []string) {
 	return names
 }
 
+// consumers is what members of a consumer group say that they are. Others are not let in beside those of another
+// kind, and keep everybody else out.
+const consumers = "consumer"
+
+var errOthersGroup = errors.New("has members that are no consumers, as those of Kafka Connect, which let none in: name another group")
+
 // rights returns what is allowed, as Kafka's bits.
 func (c *Client) rights(ctx context.Context, need Need) (int32, error) {
 	if need.Group == "" {
@@ -92,10 +100,14 @@ func (c *Client) rights(ctx context.Context, need Need) (int32, error) {
 			if !ok || len(answer.Groups) != 1 {
 				return rightsUnknown, nil
 			}
-			if code := kafkago.Error(answer.Groups[0].ErrorCode); code != 0 {
+			found := answer.Groups[0]
+			switch code := kafkago.Error(found.ErrorCode); {
+			case code != 0:
 				err = code
-			} else {
-				return answer.Groups[0].AuthorizedOperations, nil
+			case len(found.Members) > 0 && found.ProtocolType != consumers:
+				return 0, errOthersGroup
+			default:
+				return found.AuthorizedOperations, nil
 			}
 		}
 		// A coordinator may be moving, or the first group of the cluster be asked for.
