@@ -1,8 +1,10 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/kafka/batch"
@@ -37,6 +39,7 @@ func newFetched(r FetchRequest, a fetchAnswer, d *decoding) *Fetched {
 		partition: r.Partition, records: a.records, decoding: d,
 		First: batch.EpochOf(a.records), Latest: -1, aborted: a.aborted, aborting: map[int64]bool{},
 	}
+	slices.SortFunc(f.aborted, func(a, b abortedTransaction) int { return cmp.Compare(a.first, b.first) })
 	if f.LastStable < 0 { // the broker does not say
 		f.LastStable = f.HighWatermark
 	}
@@ -113,17 +116,12 @@ func (f *Fetched) batch(ctx context.Context, b *batch.Batch, deliver func(contac
 	return err
 }
 
-// begin notes the aborted transactions that start at or before a batch.
+// begin notes the aborted transactions that start at or before a batch. There may be as many
+// as batches: each is looked at once.
 func (f *Fetched) begin(base int64) {
-	kept := f.aborted[:0:0]
-	for _, t := range f.aborted {
-		if t.first <= base {
-			f.aborting[t.producer] = true
-		} else {
-			kept = append(kept, t)
-		}
+	for ; len(f.aborted) > 0 && f.aborted[0].first <= base; f.aborted = f.aborted[1:] {
+		f.aborting[f.aborted[0].producer] = true
 	}
-	f.aborted = kept
 }
 
 // marker steps over a control batch. An abort marker ends its producer's

@@ -13,6 +13,7 @@ import (
 
 	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/kafka/kafkatest"
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 const (
@@ -92,6 +93,28 @@ func TestFetched_TheNextOffsetLiesBehindWhatIsLeftOut(t *testing.T) {
 				t.Errorf("%v delivered, %d aborted, next %d, %v: want %v, %d, %d", got, f.Aborted, f.Next, err, c.delivered, c.aborted, c.next)
 			}
 		})
+	}
+}
+
+// TestFetched_ManyAbortedTransactionsCostLittle: a producer can put thousands into one answer. The broker may list them
+// in any order. It is not parallel: it counts what the process allocates.
+func TestFetched_ManyAbortedTransactionsCostLittle(t *testing.T) { //nolint:paralleltest // see above
+	const transactions = 4000
+	var aborted []abortedTransaction
+	var batches [][]byte
+	for i := range int64(transactions) {
+		first := 20 + 2*i
+		aborted = append(aborted, abortedTransaction{producer: i % 7, first: first})
+		batches = append(batches,
+			kafkatest.Batch(kmsg.RecordBatch{FirstOffset: first, ProducerID: i % 7, Attributes: transactional}, values(1)...),
+			kafkatest.Batch(kmsg.RecordBatch{FirstOffset: first + 1, ProducerID: i % 7, Attributes: control | transactional}, marker(0)))
+	}
+	batches = append(batches, kafkatest.Batch(kmsg.RecordBatch{FirstOffset: 20 + 2*transactions, ProducerID: 3, Attributes: transactional}, values(1)...))
+	slices.Reverse(aborted)
+	defer bounded.Within(t, 16<<20)()
+	f, got, err := walk(t, aborted, batches...)
+	if err != nil || !slices.Equal(got, []int64{20 + 2*transactions}) || f.Aborted != transactions {
+		t.Errorf("delivered %v, %d aborted, %v", got, f.Aborted, err)
 	}
 }
 
