@@ -80,6 +80,15 @@ func (g glob) step(at []bool, letter int) []bool {
 	return g.skipStars(next)
 }
 
+// takes reports whether the pattern takes a name.
+func (g glob) takes(name string) bool {
+	at := g.start()
+	for i := range len(name) {
+		at = g.step(at, strings.IndexByte(nameLetters, name[i]))
+	}
+	return at[len(g)]
+}
+
 func (g glob) skipStars(at []bool) []bool {
 	for i, s := range g {
 		at[i+1] = at[i+1] || at[i] && s.star

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/contactsync/contactsync/internal/lab/bounded"
 )
 
 // own returns patterns of the form owner:text.
@@ -108,5 +110,21 @@ func TestConflicts_AreBounded(t *testing.T) {
 	}
 	if c := conflicts(append(many, own("all:*")...)); len(c) != 0 {
 		t.Errorf("conflicts %+v", c)
+	}
+}
+
+// TestRouter_ManyPatternsAreComparedInNoTime: each is compared with each other one, before the service starts. It is
+// not parallel: it counts the processor time of the process.
+func TestRouter_ManyPatternsAreComparedInNoTime(t *testing.T) { //nolint:paralleltest // see above
+	a, b := Account{ID: "a"}, Account{ID: "b", Streams: []string{"zz*"}}
+	for i := range 400 {
+		a.Streams = append(a.Streams, fmt.Sprintf("*a%d*", i))
+	}
+	defer bounded.Within(t, 1<<30)()
+	if found := conflicts(streamPatterns([]Account{a, b})); len(found) != len(a.Streams) { // zza0 could be of both
+		t.Errorf("%d conflicts", len(found))
+	}
+	if account, ok := NewRouter([]Account{a}).Route("xa399", ""); !ok || account != "a" {
+		t.Errorf("account %q", account)
 	}
 }
