@@ -24,8 +24,11 @@ func TestStates_HaveTheirLines(t *testing.T) {
 	lines := map[string]bool{}
 	for line := range strings.Lines(read("docs/operations.md")) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
-		if name := strings.Trim(cells[0], " `"); len(cells) == 4 && !slices.ContainsFunc(cells, func(c string) bool { return strings.TrimSpace(c) == "" }) {
-			lines[name] = true
+		if len(cells) != 4 || slices.ContainsFunc(cells, func(c string) bool { return strings.TrimSpace(c) == "" }) {
+			continue
+		}
+		for name := range strings.SplitSeq(cells[0], ",") {
+			lines[strings.Trim(name, " `")] = true
 		}
 	}
 	for what, known := range map[string]struct {
@@ -36,7 +39,7 @@ func TestStates_HaveTheirLines(t *testing.T) {
 		"partition":                    {found(read("consumer/state.go"), `(?m)^\t[A-Z]\w+ +(?:State )?= "(\w+)"`), 9},
 		"hold":                         {metrics.HoldKinds, 3},
 		"account":                      {found(read("upstream/gate.go"), `(?m)^\tState\w+ += "(\w+)"`), 5},
-		"stream":                       {found(read("batcher/waiting.go"), `WaitsFor(?:, status\.Until)? = "(\w+)"`, `WaitsFor: "(\w+)"`), 4},
+		"stream":                       {streamWaits(read("batcher/waiting.go"), read("batcher/explain.go")), 12},
 	} {
 		if len(known.names) < known.least {
 			t.Errorf("states of a %s: %v", what, known.names)
@@ -47,6 +50,14 @@ func TestStates_HaveTheirLines(t *testing.T) {
 			}
 		}
 	}
+}
+
+// streamWaits are the names of what the code says that a stream waits for.
+func streamWaits(code, names string) (all []string) {
+	for _, name := range found(code, `(?:return |WaitsFor: )([wW]aitsFor\w+)`) {
+		all = append(all, found(names, name+` += "(\w+)"`)...)
+	}
+	return append(all, found(code, `WaitsFor = "(\w+)"`)...)
 }
 
 // found are the first groups of all matches in the text.

@@ -221,7 +221,7 @@ func (x *explanation) pending(first *contact) {
 				newest.State = EventDeleteAfter
 			}
 		default:
-			newest.WaitsFor, newest.Until = x.waits(c)
+			newest.WaitsFor, newest.Until = x.snapshot.waits(c)
 			for before := c.prev; before != nil; before = before.prev {
 				newest.Ahead++
 			}
@@ -300,55 +300,4 @@ func AllWaits() []string {
 		waitsForState, waitsForCatchUp, WaitsForHold, waitsForAccount, waitsForRelease, waitsForIsolation, waitsForAmbiguous, waitsForRetry,
 		waitsForBackoff, waitsForRows, waitsForRequest, waitsForSlots, WaitsForGate, WaitsForTurn, waitsForLease, WaitsForDeadLetterTopic,
 	}
-}
-
-// waits works out what a contact waits for that is in no request and first of its id: the reason
-// that would remain were the ones below it over.
-func (x *explanation) waits(c *contact) (what string, until time.Time) {
-	st, a := c.stream, c.stream.account
-	g, behind := st.retries.of(c)
-	switch {
-	case c.sources[0].claim.catching:
-		return waitsForCatchUp, time.Time{}
-	case st.health.hold != nil:
-		return WaitsForHold, x.snapshot.nextProbe(st)
-	case st.signer.held:
-		return waitsForAccount, later(st.signer.probe, x.now)
-	case x.draining:
-		return waitsForRelease, time.Time{}
-	case behind:
-		return waitsForIsolation, time.Time{}
-	case g != nil && g.due.After(x.now) && c.lateUntil.After(x.now):
-		return waitsForAmbiguous, g.due
-	case g != nil && g.due.After(x.now):
-		return waitsForRetry, g.due
-	case st.health.backoff.After(x.now):
-		return waitsForBackoff, st.health.backoff
-	case g != nil && g.apart:
-		return waitsForIsolation, time.Time{}
-	case g == nil && !st.full() && x.schedule.collecting:
-		return waitsForCatchUp, time.Time{}
-	case st.troubled() && st.inFlight > 0:
-		return waitsForRequest, time.Time{}
-	case g == nil && x.schedule.queueDue(st).After(x.now):
-		return waitsForRows, x.schedule.queueDue(st)
-	case a.inFlight >= x.schedule.mostInFlight(a):
-		return waitsForSlots, time.Time{}
-	case a.again.After(x.now):
-		return WaitsForGate, a.again
-	}
-	return WaitsForTurn, time.Time{}
-}
-
-// of returns the group of a contact, and whether that waits for another one; nil where the
-// contact is in none.
-func (r *retries) of(c *contact) (g *group, behind bool) {
-	for _, first := range r.groups {
-		for g := first; g != nil; g = g.then {
-			if c.in == &g.list {
-				return g, g != first
-			}
-		}
-	}
-	return nil, false
 }

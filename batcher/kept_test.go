@@ -68,6 +68,34 @@ func TestSnapshot_ContactsThatAreKeptAlone(t *testing.T) {
 	}
 }
 
+// What a stream waits for is what the first contact of its next request does: after a time-out, the answer that may
+// still come, and not rows that fill up a request.
+func TestSnapshot_WhatAStreamWaitsFor(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	waits := func() string { return w.Status(w.now).Busiest[0].WaitsFor }
+	w.add("a")
+	if got := waits(); got != waitsForRows {
+		t.Errorf("a stream with one contact waits for %s", got)
+	}
+	req := w.send()
+	if got := waits(); got != waitsForRequest {
+		t.Errorf("with its only contact in a request it waits for %s", got)
+	}
+	w.settle(req, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
+	if got := waits(); got != waitsForAmbiguous {
+		t.Errorf("after a time-out it waits for %s", got)
+	}
+	w.now = w.now.Add(time.Hour)
+	if got := waits(); got != WaitsForTurn {
+		t.Errorf("when it is due it waits for %s", got)
+	}
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.StreamGone})
+	if got := waits(); got != WaitsForHold {
+		t.Errorf("on hold it waits for %s", got)
+	}
+}
+
 // windowOfKept is a window in which contacts of a stream, which is accepted, are kept alone: more than may be.
 func windowOfKept(t *testing.T, contacts int) *parkingWindow {
 	t.Helper()

@@ -18,11 +18,10 @@ type StreamStatus struct {
 	Contacts int       `json:"contacts"`
 	Oldest   time.Time `json:"oldest,omitzero"` // Kafka's time of the oldest event at its head
 	InFlight int       `json:"in_flight_requests"`
-	// WaitsFor says what its next request waits for: hold, backoff, alone (all its contacts were refused, or
-	// failed, alone, and are tried again), turn (the gate, a slot, or streams with older events), or rows
-	// (linger: the request may fill up).
+	// WaitsFor says what the first contact of its next request waits for, as of an EventStatus, or alone: all its contacts
+	// were refused, or failed, alone, and are tried again.
 	WaitsFor string    `json:"waits_for"`
-	Until    time.Time `json:"until,omitzero"` // of hold, backoff, alone and rows
+	Until    time.Time `json:"until,omitzero"` // at the latest, where it is known
 }
 
 // busiest returns the streams with the most contacts, those with the most first.
@@ -55,7 +54,7 @@ func (st *stream) rotating() iter.Seq[*contact] {
 }
 
 func (s *snapshot) stream(st *stream) StreamStatus {
-	status := StreamStatus{Account: st.account.id, Stream: st.name, Contacts: len(st.contacts), InFlight: st.inFlight, WaitsFor: "turn"}
+	status := StreamStatus{Account: st.account.id, Stream: st.name, Contacts: len(st.contacts), InFlight: st.inFlight, WaitsFor: waitsForRequest}
 	heads := slices.AppendSeq([]*contact{st.queue.head}, st.rotating())
 	for _, g := range st.retries.groups {
 		heads = append(heads, g.head)
@@ -68,19 +67,21 @@ func (s *snapshot) stream(st *stream) StreamStatus {
 			status.Oldest = at
 		}
 	}
-	switch {
-	case st.onHold():
-		status.WaitsFor, status.Until = "hold", s.nextProbe(st)
-	case st.health.backoff.After(s.now):
-		status.WaitsFor, status.Until = "backoff", st.health.backoff
-	case st.kept > 0 && s.alone(st) == len(st.contacts):
-		if status.WaitsFor = "alone"; st.due.After(s.now) && !st.due.Equal(never) {
-			status.Until = st.due
-		}
-	case st.due.After(s.now) && !st.due.Equal(never):
-		status.WaitsFor, status.Until = "rows", st.due
+	if next := st.first(); next != nil {
+		status.WaitsFor, status.Until = s.waits(next)
+	}
+	if st.kept > 0 && s.alone(st) == len(st.contacts) && !st.onHold() {
+		status.WaitsFor = "alone"
 	}
 	return status
+}
+
+// first returns the contact that the next request of a stream begins with, or nil where all are in requests.
+func (st *stream) first() *contact {
+	if st.queue.head != nil || len(st.retries.groups) == 0 {
+		return st.queue.head
+	}
+	return slices.MinFunc(st.retries.groups, func(a, b *group) int { return a.due.Compare(b.due) }).head
 }
 
 // alone is how many contacts of a stream are tried alone.
@@ -96,4 +97,55 @@ func (s *snapshot) nextProbe(st *stream) time.Time {
 		next = later(next, c.probe)
 	}
 	return next
+}
+
+// waits works out what a contact waits for that is in no request and first of its id: the reason
+// that would remain were the ones below it over.
+func (s *snapshot) waits(c *contact) (what string, until time.Time) {
+	st, a := c.stream, c.stream.account
+	g, behind := st.retries.of(c)
+	switch {
+	case c.sources[0].claim.catching:
+		return waitsForCatchUp, time.Time{}
+	case st.health.hold != nil:
+		return WaitsForHold, s.nextProbe(st)
+	case st.signer.held:
+		return waitsForAccount, later(st.signer.probe, s.now)
+	case s.w.draining:
+		return waitsForRelease, time.Time{}
+	case behind:
+		return waitsForIsolation, time.Time{}
+	case g != nil && g.due.After(s.now) && c.lateUntil.After(s.now):
+		return waitsForAmbiguous, g.due
+	case g != nil && g.due.After(s.now):
+		return waitsForRetry, g.due
+	case st.health.backoff.After(s.now):
+		return waitsForBackoff, st.health.backoff
+	case g != nil && g.apart:
+		return waitsForIsolation, time.Time{}
+	case g == nil && !st.full() && s.w.schedule.collecting:
+		return waitsForCatchUp, time.Time{}
+	case st.troubled() && st.inFlight > 0:
+		return waitsForRequest, time.Time{}
+	case g == nil && s.w.schedule.queueDue(st).After(s.now):
+		return waitsForRows, s.w.schedule.queueDue(st)
+	case a.inFlight >= s.w.schedule.mostInFlight(a):
+		return waitsForSlots, time.Time{}
+	case a.again.After(s.now):
+		return WaitsForGate, a.again
+	}
+	return WaitsForTurn, time.Time{}
+}
+
+// of returns the group of a contact, and whether that waits for another one; nil where the
+// contact is in none.
+func (r *retries) of(c *contact) (g *group, behind bool) {
+	for _, first := range r.groups {
+		for g := first; g != nil; g = g.then {
+			if c.in == &g.list {
+				return g, g != first
+			}
+		}
+	}
+	return nil, false
 }

@@ -221,7 +221,10 @@ function waiting(s) {
     ['Contacts', (r) => count(r.contacts), 'number'],
     ['Oldest event', (r) => since(s, r.oldest), 'number'],
     ['In flight', (r) => count(r.in_flight_requests), 'number'],
-    ['Waits for', (r) => ({ hold: 'its hold', backoff: 'its back-off', alone: 'contacts refused alone', turn: 'its turn', rows: 'more rows' })[r.waits_for] || r.waits_for],
+    ['Waits for', (r) => ({
+      hold: 'its hold', account_hold: "its account's hold", backoff: 'its back-off', alone: 'contacts refused alone', turn: 'its turn', gate: 'its account', slots: 'a free request',
+      rows: 'more rows', request: 'its request', retry: 'another try', isolation: 'rows tried apart', ambiguous: 'a lost answer', catch_up: 'catch-up', release: 'another replica',
+    })[r.waits_for] || r.waits_for],
     ['Ends in', (r) => until(s, r.until), 'number'],
   ], s.window.busiest || [], 'Nothing waits.');
   table('letters', [
