@@ -18,6 +18,8 @@ const (
 	// logEventsKept bounds the lines that wait to be written. The metrics count what
 	// is more.
 	logEventsKept = 100
+	// streamsCounted bounds the streams that are told apart for a line about dead letters.
+	streamsCounted = 1000
 )
 
 // LogEvent is one line for the log.
@@ -36,6 +38,7 @@ type eventLog struct {
 	lasting map[string]*condition // what goes on, by topic
 
 	deadLetters map[contactsync.Reason]int // acknowledged since they were last reported
+	streams     map[string]bool            // that these are of, up to streamsCounted
 	newest      contactsync.DeadLetter
 	commands    contactsync.Commands
 }
@@ -51,7 +54,7 @@ type condition struct {
 func newEventLog() eventLog {
 	return eventLog{
 		written: map[string]time.Time{}, lasting: map[string]*condition{},
-		deadLetters: map[contactsync.Reason]int{},
+		deadLetters: map[contactsync.Reason]int{}, streams: map[string]bool{},
 	}
 }
 
@@ -258,12 +261,15 @@ func (l *eventLog) acked(letters []*DeadLetter) {
 	for _, d := range letters {
 		l.deadLetters[d.Reason]++
 		l.newest = d.DeadLetter
+		if len(l.streams) < streamsCounted {
+			l.streams[d.Stream] = true
+		}
 	}
 }
 
 // report writes how many dead letters there were since the last time, once a minute,
-// or at the end whatever the time. The details of a dead letter may be about a person
-// and are not written to the log.
+// or at the end whatever the time, with what tells whether they have one cause: of how many streams
+// they are, and of the newest one what the API's answer comes to, which is in words of our own.
 func (l *eventLog) report(now time.Time, end bool) {
 	if len(l.deadLetters) == 0 || !l.due(now, "dead letters") && !end {
 		return
@@ -274,6 +280,8 @@ func (l *eventLog) report(now time.Time, end bool) {
 		reasons = append(reasons, fmt.Sprintf("%s=%d", r, l.deadLetters[r]))
 	}
 	l.add(slog.LevelWarn, "events were set aside as dead letters; contactsync dlq stats and list show them all, and this command the newest", "dead_letters", all,
-		"reasons", strings.Join(reasons, " "), "stream", l.newest.Stream, "command", l.commands.ShowDeadLetter(l.newest.Record.Position))
+		"reasons", strings.Join(reasons, " "), "streams", len(l.streams),
+		"stream", l.newest.Stream, "reason", l.newest.Reason, "status", l.newest.Status, "detail", l.newest.Detail, "attempts", l.newest.Attempts, "command", l.commands.ShowDeadLetter(l.newest.Record.Position))
 	clear(l.deadLetters)
+	clear(l.streams)
 }

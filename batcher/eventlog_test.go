@@ -197,7 +197,7 @@ func TestEventLog_ReportsDeadLetters(t *testing.T) {
 	t.Parallel()
 	l, now := newEventLog(), time.Unix(1_700_000_000, 0)
 	letter := func(reason contactsync.Reason, offset int64) []*DeadLetter {
-		d := &DeadLetter{DeadLetter: contactsync.DeadLetter{Reason: reason, Stream: "st", Contact: "secret", Detail: "secret"}}
+		d := &DeadLetter{DeadLetter: contactsync.DeadLetter{Reason: reason, Stream: fmt.Sprint("st-", offset/3), Contact: "secret", Status: 400, Attempts: 2, Detail: fmt.Sprint("text=", offset)}}
 		d.Record.Position = contactsync.Position{TopicPartition: testClaim.TopicPartition, Offset: offset}
 		return []*DeadLetter{d}
 	}
@@ -205,14 +205,14 @@ func TestEventLog_ReportsDeadLetters(t *testing.T) {
 	wantLines(t, &l)
 	l.acked(letter(contactsync.ReasonRejected, 1))
 	l.report(now, false)
-	wantLines(t, &l, "WARN events were set aside|letters=1|reasons=rejected=1|stream=st|command=contactsync dlq show contacts/1@1")
+	wantLines(t, &l, "WARN events were set aside|letters=1|reasons=rejected=1|streams=1|stream=st-0|reason=rejected|status=400|detail=text=1|attempts=2|command=contactsync dlq show contacts/1@1")
 	l.acked(letter(contactsync.ReasonRejected, 2))
 	l.acked(letter(contactsync.ReasonInvalid, 3))
 	l.acked(letter(contactsync.ReasonRejected, 4))
 	l.report(now.Add(59*time.Second), false)
 	wantLines(t, &l)
 	l.report(now.Add(time.Minute), false)
-	wantLines(t, &l, "letters=3|reasons=invalid=1 rejected=2|contacts/1@4")
+	wantLines(t, &l, "letters=3|reasons=invalid=1 rejected=2|streams=2|stream=st-1|reason=rejected|status=400|detail=text=4|contacts/1@4")
 	l.acked(letter(contactsync.ReasonInvalid, 5))
 	l.report(now.Add(61*time.Second), true) // the last ones, at the end
 	for _, line := range l.take() {
