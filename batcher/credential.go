@@ -70,13 +70,9 @@ func (w Parking) endEmpty() {
 	if w.claims.parkedBytes == 0 || !slices.ContainsFunc(w.schedule.accounts, held) {
 		return
 	}
-	used := map[*credential]bool{}
-	for _, st := range w.schedule.holding(func(st *stream) bool { return len(st.contacts) > 0 || st.inFlight > 0 }) {
-		used[st.signer] = true
-	}
 	for _, a := range w.schedule.accounts {
 		for _, c := range a.credentials {
-			if c.held && !used[c] {
+			if c.held && c.waiting == 0 && c.inFlight == 0 {
 				w.health.endCredential(c)
 				w.log.add(slog.LevelInfo, "account is no longer on hold: nothing is left in memory to probe it with, and its events are read again", "account", a.id, "app", c.app)
 			}

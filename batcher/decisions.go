@@ -45,6 +45,7 @@ func (w decisions) setAside(now time.Time, account, name, reason string) error {
 	if reason != "" {
 		on.asideBecause += ": " + reason
 	}
+	w.schedule.deciding = append(w.schedule.deciding, st)
 	w.m.HoldDecisions.WithLabelValues("set_aside").Inc()
 	w.log.add(slog.LevelWarn, "an operator has the contacts of a stream on hold set aside as dead letters; when the stream is back: contactsync dlq replay --stream STREAM --reason REASON",
 		"kind", on.kind.String(), "account", st.account.id, "stream", st.name, "contacts", len(st.contacts), "events", st.events(), "because", reason, "dead_letter_reason", string(on.kind.reason()))
@@ -82,10 +83,19 @@ func (w decisions) goOn(st *stream, most int) (n int) {
 	return n
 }
 
+// undone are the streams for which that goes on, by name.
+func (w decisions) undone() []*stream {
+	s := &w.schedule
+	s.deciding = slices.DeleteFunc(s.deciding, func(st *stream) bool { return !st.setsAside() })
+	slices.SortFunc(s.deciding, compareNames)
+	s.deciding = slices.Compact(s.deciding)
+	return s.deciding
+}
+
 // end ends the decisions that were not carried out yet, because the partitions are released: what
 // is left is read again, by whoever has them then, and nobody has decided about that.
 func (w decisions) end() {
-	for _, st := range w.schedule.holding((*stream).setsAside) {
+	for _, st := range w.undone() {
 		on := st.health.hold
 		w.log.add(slog.LevelWarn, "partitions were released before all that an operator has set aside was: the rest is read again and waits; once the stream is on hold again, decide again: contactsync hold set-aside",
 			"kind", on.kind.String(), "account", st.account.id, "stream", st.name, "contacts", len(st.contacts), "parked", Parking(w).events(st))

@@ -111,6 +111,7 @@ type accountHealth struct {
 type credential struct {
 	app      string    // empty for the account's own
 	inFlight int       // requests
+	waiting  int       // streams on hold, by themselves or with it, of which something waits
 	answered time.Time // when the API last looked at rows of any of the streams
 
 	strikes   []string // streams put on hold, or for another cause, since the API last looked at rows

@@ -50,14 +50,21 @@ func (s *schedule) keep(c *contact, kept bool) {
 // countHeld counts a stream among those on hold, and what it takes of the window among what these take. It is called
 // whenever a contact comes or goes, and which stream a credential on hold is probed with depends on how many there are.
 func (s *schedule) countHeld(st *stream) {
-	s.touch(st)
 	held, on := st.kept, st.withheld()
 	if on {
 		held = st.bytes
 	}
 	s.held += held - st.held
-	st.held = held
+	s.givers.count(st, held)
 	s.list(st, on || held > 0)
+	if waits := st.onHold() && st.bytes > 0; waits != st.counted {
+		if st.counted = waits; waits {
+			st.signer.waiting++
+		} else {
+			st.signer.waiting--
+		}
+	}
+	s.touch(st)
 }
 
 // list has a stream among those on hold, or not.

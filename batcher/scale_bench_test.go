@@ -176,3 +176,35 @@ func BenchmarkReady(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkHolds is the processor time of an event that is read, sent and delivered, beside more and more streams on hold, which
+// have one contact each to be probed with and more than their part of the window, and how much more it is with the most than with
+// the fewest; and that of a second which passes beside the most.
+//
+//	go test -run '^$' -bench Holds -benchtime 1x ./batcher
+func BenchmarkHolds(b *testing.B) {
+	const rounds = 2000
+	for b.Loop() {
+		least, most := map[string]time.Duration{}, map[string]time.Duration{}
+		for _, streams := range []int{10, 1000, 100_000} {
+			w := windowOfHolds(b, streams)
+			for kind, of := range map[string]func(i int){
+				"event":  func(i int) { w.deliver(fmt.Sprintf("good/c%d", i)) },
+				"second": func(int) { w.now = w.now.Add(time.Millisecond); w.Expire(w.now) },
+			} {
+				took := leastCPU(b, func() {
+					for i := range rounds {
+						of(i)
+					}
+				}) / rounds
+				if least[kind] == 0 || took < least[kind] {
+					least[kind] = took
+				}
+				most[kind] = max(most[kind], took)
+			}
+		}
+		b.ReportMetric(float64(most["event"].Nanoseconds()), "ns-most-event")
+		b.ReportMetric(float64(most["event"])/float64(least["event"]), "most/least-event")
+		b.ReportMetric(float64(most["second"].Nanoseconds()), "ns-most-second")
+	}
+}

@@ -141,3 +141,83 @@ func TestSchedule_WalksAreCounted(t *testing.T) {
 		t.Errorf("walks: %q, want those of each and dropEmpty: %q", found, want)
 	}
 }
+
+// windowOfHolds is a window with so many streams on hold, which have one contact each to be probed with, and together more than
+// their part of the window.
+func windowOfHolds(tb testing.TB, streams int) *testWindow {
+	tb.Helper()
+	w := newTestWindow(tb, func(c *Config) { c.WindowBytes, c.Linger = 1<<12, 0 })
+	for i := range streams {
+		w.add(fmt.Sprintf("dead-%d/c", i))
+		st := w.schedule.streams[streamKey{"a", fmt.Sprintf("dead-%d", i)}]
+		st.health.hold, st.health.backoff = &hold{kind: holdGone, since: w.now}, w.now.Add(1000*time.Hour)
+		w.schedule.countHeld(st)
+	}
+	w.Expire(w.now)
+	for w.Next(w.now) != nil || w.Wake().Equal(w.now) {
+		continue
+	}
+	if w.schedule.held <= (Parking{w.Window}).room() {
+		tb.Fatal("they have no more than their part")
+	}
+	return w
+}
+
+// deliver has an event read, sent and accepted.
+func (w *testWindow) deliver(id string) {
+	w.add(id)
+	req := w.Next(w.now)
+	if req == nil {
+		w.t.Fatal("no request may start")
+	}
+	w.settle(req, allDelivered(req.Batch))
+	w.TakeEnded()
+}
+
+// However many streams on hold can give nothing more back, an event of another stream looks at few of them, and so does a second
+// that passes.
+func TestParking_LooksAtFewStreams(t *testing.T) {
+	t.Parallel()
+	for name, op := range map[string]func(w *testWindow){
+		"an event":             func(w *testWindow) { w.deliver("good/c") },
+		"a second that passes": func(w *testWindow) { w.now = w.now.Add(time.Second); w.Expire(w.now) },
+		"a delete of the contact of one of them": func(w *testWindow) {
+			w.remove("dead-3/c")
+			w.Expire(w.now)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := windowOfHolds(t, 3000)
+			w.deliver("good/first")
+			w.Expire(w.now)
+			before := w.schedule.visits
+			op(w)
+			if n := w.schedule.visits - before; n > 12 {
+				t.Errorf("%d streams were looked at", n)
+			}
+		})
+	}
+}
+
+// What could give nothing back, because its partition caught up, does when that is over.
+func TestParking_LooksAgainAtWhatHasChanged(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.WindowBytes = 1 << 12 })
+	claim := laterClaims(1)
+	w.Assign(w.now, claim, true)
+	for i := range 20 {
+		w.addTo(claim[0], fmt.Sprintf("dead/c%d", i))
+	}
+	st := w.schedule.streams[streamKey{"a", "dead"}]
+	st.health.hold = &hold{kind: holdGone, since: w.now}
+	w.schedule.countHeld(st)
+	parking := Parking{w.Window}
+	if w.Expire(w.now); len(parking.TakeParked()) > 0 {
+		t.Fatal("something was left of a partition that catches up")
+	}
+	w.CaughtUp(w.now, claim[0])
+	if w.Expire(w.now); len(parking.TakeParked()) == 0 || len(st.contacts) > 1 {
+		t.Errorf("%d contacts are left, of which one is to be probed with", len(st.contacts))
+	}
+}

@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"cmp"
+	"slices"
 	"time"
 )
 
@@ -25,10 +26,13 @@ type stream struct {
 
 	// Of the schedule.
 	holding  int  // its place among those on hold, from 1 on; 0 for none
+	counted  bool // in credential.waiting
 	inFlight int  // requests
 	changed  bool // since it was last placed
 	place
 	waits, ready seat // in account.waiting and account.ready
+	gives        seat // in schedule.givers
+	isLast       bool // in givers.last
 }
 
 // full reports whether the queue makes a request of the largest size.
@@ -68,6 +72,8 @@ type schedule struct {
 	touched    []*stream
 	onHold     []*stream            // by themselves, or by what signs for them, or with contacts that are kept alone
 	quiet      map[*stream]struct{} // those that may be empty: no contact of theirs was pending lately
+	deciding   []*stream            // of these, those whose contacts become dead letters as an operator has decided, and perhaps others
+	givers     givers               // of these, those that may give something back
 	held       int64                // what the window charges for streams on hold, and for contacts that are kept alone
 	collecting bool                 // a partition catches up: its contacts may share a request, so only full ones are sent
 	visits     int                  // streams looked at so far: nothing that happens for each event may look at many
@@ -127,23 +133,29 @@ func (s *schedule) drop(st *stream) {
 	delete(s.streams, st.key())
 	delete(s.quiet, st)
 	s.list(st, false)
+	s.givers.remove(st)
 }
 
-// dropEmpty forgets every stream that is empty.
-func (s *schedule) dropEmpty(now time.Time) {
+// dropEmpty forgets every stream that is empty, and returns those on hold of which nothing is left, by name.
+func (s *schedule) dropEmpty(now time.Time) (idle []*stream) {
 	s.visits += len(s.quiet)
 	for st := range s.quiet {
-		if len(st.contacts) > 0 {
+		switch {
+		case len(st.contacts) > 0:
 			delete(s.quiet, st)
-		} else if st.empty(now) {
+		case st.empty(now):
 			s.drop(st)
+		case st.health.hold != nil && st.health.hold.asideBelow == 0 && st.idle(now):
+			idle = append(idle, st)
 		}
 	}
+	slices.SortFunc(idle, compareNames)
+	return idle
 }
 
 // touch notes that something of a stream has changed that its turn depends on.
 func (s *schedule) touch(st *stream) {
-	if !st.changed {
+	if s.givers.changed(st); !st.changed {
 		st.changed = true
 		s.touched = append(s.touched, st)
 	}

@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"cmp"
+	"container/heap"
 	"slices"
 )
 
@@ -29,28 +30,77 @@ func (w Parking) over() int64 {
 
 // shed leaves contacts to be read again until what is on hold takes no more than its part:
 // those that came last, in the streams that take most. Of streams on hold one contact of each stays, to be probed with;
-// of streams that were not refused themselves, and are many, only as long as there is room.
+// of streams that were not refused themselves, and are many, only as long as there is room. What can give nothing back is looked
+// at again only when something of it has changed: such streams may be many as well.
 func (w Parking) shed() {
-	if w.schedule.held <= w.room() {
-		return
-	}
-	streams := w.schedule.holding(func(st *stream) bool { return !st.setsAside() })
-	slices.SortStableFunc(streams, func(a, b *stream) int { return cmp.Compare(b.held, a.held) })
-	kept := map[*credential]int{}
-	for _, st := range streams {
-		if st.withheld() {
+	g := &w.schedule.givers
+	for w.schedule.held > w.room() && len(g.most.streams) > 0 {
+		st := g.most.streams[0]
+		w.schedule.visits++
+		switch {
+		case st.setsAside():
+		case st.withheld():
 			w.shedOf(st, 1, w.room())
-			kept[st.signer] += min(1, len(st.contacts))
-		} else {
+		default:
 			w.shedKept(st, w.room())
 		}
-	}
-	for _, st := range streams {
-		if st.onHold() && st.health.hold == nil && len(st.contacts) == 1 && kept[st.signer] > probedWith {
-			w.shedOf(st, 0, w.room())
-			kept[st.signer] -= 1 - len(st.contacts)
+		if w.schedule.held > w.room() {
+			g.exhausted(st)
 		}
 	}
+	for w.schedule.held > w.room() && len(g.last) > 0 {
+		st := g.last[0]
+		w.schedule.visits++
+		if g.last, st.isLast = g.last[1:], false; st.lends() && st.signer.waiting > probedWith {
+			w.shedOf(st, 0, w.room())
+		}
+	}
+}
+
+// givers are the streams that may give something back.
+type givers struct {
+	most streamHeap // those first that take most
+	last []*stream  // those with one contact, on hold only with what signs for them
+}
+
+func newGivers() givers {
+	return givers{most: streamHeap{
+		compare: func(a, b *stream) int { return cmp.Or(cmp.Compare(b.held, a.held), compareNames(a, b)) },
+		seat:    func(st *stream) *seat { return &st.gives },
+	}}
+}
+
+// count sets what of a stream counts as on hold.
+func (g *givers) count(st *stream, held int64) {
+	g.remove(st)
+	st.held = held
+	g.changed(st)
+}
+
+// changed notes that something of a stream has, so that it may give something back.
+func (g *givers) changed(st *stream) {
+	if st.held > 0 && st.gives.heap == nil {
+		heap.Push(&g.most, st)
+	}
+}
+
+func (g *givers) remove(st *stream) {
+	if st.gives.heap != nil {
+		heap.Remove(&g.most, st.gives.index)
+	}
+}
+
+// exhausted notes that a stream gives nothing back but its last contact, if that.
+func (g *givers) exhausted(st *stream) {
+	if g.remove(st); st.lends() && !st.isLast {
+		st.isLast = true
+		g.last = append(g.last, st)
+	}
+}
+
+// lends reports whether a stream is on hold only with what signs for it, and has one contact, with which that may be probed.
+func (st *stream) lends() bool {
+	return st.onHold() && st.health.hold == nil && len(st.contacts) == 1
 }
 
 // probedWith is how many streams of a credential on hold have a contact at least, to probe it with.

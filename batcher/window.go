@@ -40,7 +40,7 @@ func NewWindow(cfg Config, gates func(account string) (Gate, bool), m *metrics.B
 		cfg: cfg, m: newSeries(m), claims: newClaims(), seen: newSeen(cfg.RememberContacts), log: newEventLog(),
 		requests: map[*Request]struct{}{},
 	}
-	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[streamKey]*stream{}, quiet: map[*stream]struct{}{}}
+	w.schedule = schedule{cfg: &w.cfg, gates: gates, m: &w.m, streams: map[streamKey]*stream{}, quiet: map[*stream]struct{}{}, givers: newGivers()}
 	w.health = health{cfg: &w.cfg, rand: rand.New(rand.NewPCG(seed, seed)), m: &w.m, log: &w.log, schedule: &w.schedule}
 	w.outbox = outbox{m: &w.m, seen: &w.seen, inFlight: map[*DeadLetter]struct{}{}}
 	w.pending = pending{
@@ -297,24 +297,25 @@ func (w *Window) Forget(now time.Time) {
 func (w *Window) Expire(now time.Time) {
 	w.clock(now)
 	most := expireAtOnce
-	for _, st := range w.schedule.holding(func(st *stream) bool { return w.cfg.HoldMax > 0 && st.kept > 0 || w.health.expired(w.now, st) }) {
-		n := w.pending.expire(w.now, st, most, w.health.lasted(w.now, st))
-		w.health.countExpired(w.now, st, n)
-		most -= n
+	if w.cfg.HoldMax > 0 {
+		for _, st := range w.schedule.holding(func(st *stream) bool { return st.kept > 0 || w.health.expired(w.now, st) }) {
+			n := w.pending.expire(w.now, st, most, w.health.lasted(w.now, st))
+			w.health.countExpired(w.now, st, n)
+			most -= n
+		}
 	}
-	for _, st := range w.schedule.holding((*stream).setsAside) {
+	for _, st := range slices.Clone(decisions{w}.undone()) {
 		most -= decisions{w}.goOn(st, most)
-	}
-	for _, st := range w.schedule.holding(func(st *stream) bool {
-		return st.idle(w.now) && st.health.hold != nil && st.health.hold.asideBelow == 0
-	}) {
-		w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with
 	}
 	Parking{w}.endEmpty()
 	Parking{w}.shed()
 	w.pending.late.expire(w.now)
 	w.pending.alone.expire(w.now)
-	w.schedule.dropEmpty(w.now)
+	for idle := w.schedule.dropEmpty(w.now); len(idle) > 0; idle = w.schedule.dropEmpty(w.now) {
+		for _, st := range idle {
+			w.health.endHold(w.now, st, endedEmpty) // deletes or hold_max have left nothing to probe with
+		}
+	}
 }
 
 // TakeEnded returns the positions that ended since the last call.
