@@ -12,7 +12,7 @@ type account struct {
 	health accountHealth
 	// contradicted are the contacts for which, each sent alone, answers contradicted themselves since rows were
 	// answered for, the first three: see contract.go.
-	contradicted []contactKey
+	contradicted alike[contactKey]
 
 	strangers   strangers
 	credentials map[string]*credential // by the app; empty for the account's own

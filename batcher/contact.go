@@ -57,11 +57,14 @@ type contact struct {
 	// dead letter of it; see seen.forgetUnwritten.
 	refused bool
 
-	aside bool // given up by an operator before it was read again
+	aside  bool // given up by an operator before it was read again
+	beside bool // it was refused beside rows that were accepted
 	// kept contacts wait although they were refused alone: they count as on hold. gone says of those of
 	// which the API said that it does not know them when and how; nil where it did not.
 	kept bool
 	gone *gone
+	// refusedAt is when an answer about rows did not accept it first; nil where none did.
+	refusedAt *time.Time
 
 	prev, next             *contact // in the list where it waits
 	sameIDPrev, sameIDNext *contact // of the same id in other streams: see index

@@ -40,11 +40,11 @@ func (r *Request) noteContradictions(now time.Time, result *contactsync.Result) 
 	result.Detail, result.Text = first.detail, first.text
 	a, c := r.stream.account, r.rows[0]
 	others := !a.strangers.answered.Before(c.contradicted) // were answered for since: it is the contact's fault
-	if key := c.key(); len(r.rows) == 1 && !others && !slices.Contains(a.contradicted, key) && !a.breaksContract() {
-		a.contradicted = append(a.contradicted, key)
+	if key := c.key(); len(r.rows) == 1 && !others {
+		a.contradicted.note(key)
 	}
 	return true
 }
 
 // breaksContract reports whether answers contradict themselves whatever the row.
-func (a *account) breaksContract() bool { return len(a.contradicted) >= aloneAlike }
+func (a *account) breaksContract() bool { return a.contradicted.enough() }

@@ -217,9 +217,8 @@ func TestWindow_ExplainsDeadLetters(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, nil)
 	w.add("c", "c")
-	req := w.send()
-	w.settle(req, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Failed, Reason: "required"}}})
-	const want = "0 merged into 1; 1 dead_letter for dead_letter_topic sends 1 letter rejected of contacts/1@1"
+	w.refuseAlone(contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Failed, Reason: "required"}}})
+	const want = "0 merged into 1; 1 dead_letter for dead_letter_topic sends 2 letter rejected of contacts/1@1"
 	w.wantTold("c", want)
 	letters := w.TakeDeadLetters()
 	w.wantTold("c", want)

@@ -325,6 +325,14 @@ func (w *testWindow) send() *Request {
 	return f
 }
 
+// refuseAlone lets a row be refused alone until it is believed: nothing else is accepted for a minute.
+func (w *testWindow) refuseAlone(r contactsync.Result) {
+	w.t.Helper()
+	for before, tries := w.DeadLettersPending(), 0; w.DeadLettersPending() == before && tries < 2; tries++ {
+		w.settle(w.send(), r)
+	}
+}
+
 // settle answers a request.
 func (w *testWindow) settle(f *Request, r contactsync.Result) { w.Settle(w.now, f, r) }
 

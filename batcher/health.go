@@ -80,16 +80,17 @@ type streamHealth struct {
 	bad                badRate
 	accepts            int // rows of it that were accepted
 
-	failingSince time.Time // the first of the failures in a row
-	failed       time.Time // the last of them
-	besideOthers bool      // other streams of the account were answered between two of them
-	unproven     bool      // one of these requests was larger than any that was answered for
-	most         int       // rows of the next request while it fails; 0 for any number
-	singles      int       // requests of one row that failed
-	alone        []string  // contacts that failed alone since a row was settled, aloneAlike of them at most
-	settled      time.Time // when a row of it was accepted or refused last
-	ordinary     lapse     // of its requests, but those with suspects
-	doubted      bool      // the last of these failed, and a row may be the cause
+	failingSince time.Time     // the first of the failures in a row
+	failed       time.Time     // the last of them
+	besideOthers bool          // other streams of the account were answered between two of them
+	unproven     bool          // one of these requests was larger than any that was answered for
+	most         int           // rows of the next request while it fails; 0 for any number
+	singles      int           // requests of one row that failed
+	alone        alike[string] // contacts that failed alone since a row was settled
+	refused      alike[string] // contacts that were refused alone since a row was accepted, as far as that is remembered
+	settled      time.Time     // when a row of it was accepted or refused last
+	ordinary     lapse         // of its requests, but those with suspects
+	doubted      bool          // the last of these failed, and a row may be the cause
 }
 
 // onHold reports whether the stream is on hold of a kind.
@@ -99,8 +100,8 @@ func (h *streamHealth) onHold(kind holdKind) bool { return h.hold != nil && h.ho
 type accountHealth struct {
 	size        requestSize
 	answered    lastMinute
-	deadLetters lastMinute // of the refused ones those that became dead letters
-	silent      int        // rows that would have been refused without a word of any answer about them, since a row was accepted
+	deadLetters lastMinute        // of the refused ones those that became dead letters
+	refused     alike[contactKey] // that were refused alone since a row was accepted
 
 	suspectsPassed int       // alone, since one failed
 	acquitted      time.Time // when it was seen last that the rows had not been the cause
@@ -162,9 +163,9 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 		h.onRowsAnswered(now, st)
 	}
 	switch {
-	case d.rowsAnswered && r.Kind == contactsync.Answered, slices.ContainsFunc(r.Rows, delivered):
+	case d.rows == settleEach, slices.ContainsFunc(r.Rows, delivered):
 		st.account.strangers.accept(now, st)
-	case d.credentialsRefused, d.hold != noHold, r.Kind == contactsync.BadRequest: // that may be for the stream's name
+	case d.credentialsRefused, d.hold != noHold, d.rowsAnswered && d.rows == halveInTurn, r.Kind == contactsync.BadRequest: // that may be for the stream's name
 		st.account.strangers.refuse(st)
 	}
 	if d.hold != noHold {

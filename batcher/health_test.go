@@ -344,7 +344,7 @@ func TestBatcher_AnyAnswerAboutRowsFreesTheAccount(t *testing.T) {
 			t.Fatal("the account is not on hold")
 		}
 		s.add("fresh/a")
-		s.at(4 * time.Second)
+		s.at(2 * time.Minute)
 		if len(s.deadLetters) != 1 || !s.status().Accounts[0].HeldSince.IsZero() {
 			t.Errorf("%d dead letters, the account is held since %v", len(s.deadLetters), s.status().Accounts[0].HeldSince)
 		}

@@ -91,7 +91,7 @@ func TestWindow_WhatHadEndedIsSentAgainBehindADeadLetterThatMayBeApplied(t *test
 			w.put("x")
 			w.settle(w.send(), contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
 			refused := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"}
-			w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{refused}})
+			w.refuseAlone(contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{refused}})
 			letters := w.TakeDeadLetters()
 			if len(letters) != 1 {
 				t.Fatalf("%d dead letters", len(letters))

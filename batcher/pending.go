@@ -95,7 +95,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 		c.id = newer.id
 		c.body, c.shape, c.merged = newer.body, newer.shape, newer.merged
 		c.rank, c.since, c.attempts, c.sends, c.firstFail = newer.rank, newer.since, 0, 0, time.Time{}
-		c.suspicion, c.gone = suspicion{}, nil // it was not this body that failed
+		c.suspicion, c.gone, c.beside, c.refusedAt = suspicion{}, nil, false, nil // it was not this body that failed
 	} else {
 		p.overlay(now, c, newer.body, newer.shape, newer.merged)
 	}
@@ -111,7 +111,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 // the older state is set aside as a dead letter and the newer one goes on: nothing is
 // lost.
 func (p *pending) overlay(now time.Time, c *contact, body []byte, shape uint64, merged bool) {
-	c.suspicion.alone, c.gone = 0, nil // it was not this body that failed
+	c.suspicion.alone, c.gone, c.beside = 0, nil, false // it was not this body that failed
 	if c.shape == shape {
 		c.body, c.merged = body, merged
 		return
@@ -169,10 +169,19 @@ func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64, reg
 	return req
 }
 
+// first is the next contact of the queue. Of a stream on hold of which nothing is accepted it is the one that came last, if it was never
+// sent, which tells more than those before it: these were refused, and may be many.
+func (st *stream) first() *contact {
+	if tail := st.queue.tail; tail != nil && tail.sends == 0 && st.health.onHold(holdRejecting) && st.health.hold.whole {
+		return tail
+	}
+	return st.queue.head
+}
+
 func (p *pending) takeQueue(st *stream, most int, mostBytes int64) ([]*contact, BatchReason) {
 	rows := make([]*contact, 0, min(most, st.queue.rows))
 	var bytes int64
-	for c := st.queue.head; c != nil; c = st.queue.head {
+	for c := st.first(); c != nil; c = st.first() {
 		if len(rows) == most {
 			return rows, BatchRows
 		}

@@ -527,10 +527,9 @@ func TestPending_DeadLetterHoldsTheWholeState(t *testing.T) {
 		for _, contact := range tt.events {
 			w.update(d, "x", contact)
 		}
-		f := w.send()
-		w.settle(f, contactsync.Result{Kind: contactsync.BadRequest, Status: 400, Detail: "no"})
+		w.refuseAlone(contactsync.Result{Kind: contactsync.BadRequest, Status: 400, Detail: "no"})
 		letters := w.TakeDeadLetters()
-		if len(letters) != 1 || len(letters[0].Positions) != len(tt.events) || letters[0].Attempts != 1 {
+		if len(letters) != 1 || len(letters[0].Positions) != len(tt.events) || letters[0].Attempts != 2 {
 			t.Fatalf("%s: dead letters %+v", tt.name, letters)
 		}
 		var got struct{ Contact map[string]any }
@@ -556,7 +555,7 @@ func TestPending_DeadLetterHoldsWhatWasMergedBehindARequest(t *testing.T) {
 	w.update(d, "x", `"a":2`)
 	w.update(d, "x", `"b":3`)
 	w.settle(f, contactsync.Result{Kind: contactsync.Throttled})
-	w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest, Status: 400, Detail: "no"})
+	w.refuseAlone(contactsync.Result{Kind: contactsync.BadRequest, Status: 400, Detail: "no"})
 	letters := w.TakeDeadLetters()
 	if len(letters) != 1 {
 		t.Fatalf("dead letters %+v", letters)

@@ -53,6 +53,10 @@ type answer struct {
 	trial bool
 	// contradicts: it settles no row and contradicts itself.
 	contradicts bool
+	// refusesAll: it accepts none of several rows, and some would be refused.
+	refusesAll bool
+	// searched: its rows are searched for the one for which requests are refused as a whole.
+	searched bool
 	// alike: so it did for other contacts that were sent alone, or the stream is on hold.
 	alike bool
 	// applied: rows are listed as applied, although the request was refused.
@@ -110,6 +114,8 @@ const (
 	thenTrial = "kept, and smaller requests are sent again"
 )
 
+const thenHalved = "split in two and retried, down to the bad row, the second half when the first is answered"
+
 const thenThrottled = "kept, while the account waits as long as asked and then sends fewer requests"
 
 const thenProbed = "kept, while the stream is put on hold and probed with growing delays, one row at a time, another one each time"
@@ -130,6 +136,10 @@ var policy = []Decision{
 		rows: keepAlone, outcomeUnknown: true, failure: true,
 	},
 	{
+		Kind: contactsync.Answered, When: "accepts none of several rows, and would have one refused that was not refused beside accepted ones before", Then: thenHalved, match: func(a answer) bool { return a.refusesAll },
+		rows: halveInTurn, rowsAnswered: true, size: sizeFits, failure: true,
+	},
+	{
 		Kind: contactsync.Answered, When: "otherwise", Then: "each row is settled as the answer says, see below",
 		rows: settleEach, rowsAnswered: true, size: sizeFits,
 	},
@@ -139,7 +149,7 @@ var policy = []Decision{
 		rows: refuseOnly, reason: contactsync.ReasonBadRequest, rowsAnswered: true, size: sizeFits, failure: true,
 	},
 	{
-		Kind: contactsync.BadRequest, When: "several rows", Then: "split in two and retried, down to the bad row, the second half when the first is answered",
+		Kind: contactsync.BadRequest, When: "several rows", Then: thenHalved,
 		rows: halveInTurn, rowsAnswered: true, size: sizeFits, failure: true,
 	},
 	{
@@ -149,6 +159,10 @@ var policy = []Decision{
 	{
 		Kind: contactsync.TooLarge, When: whenTrial, Then: thenTrial, match: isTrial,
 		rows: keepRows, rowsAnswered: true, size: sizeTooLarge, failure: true,
+	},
+	{
+		Kind: contactsync.TooLarge, When: "several rows of a request that was refused as a whole", Then: thenHalved, match: func(a answer) bool { return a.searched },
+		rows: halveInTurn, rowsAnswered: true, size: sizeTooLarge, failure: true,
 	},
 	{
 		Kind: contactsync.TooLarge, When: "several rows", Then: "both halves are retried, and if both pass, the account's requests get smaller",
@@ -232,8 +246,6 @@ type RowDecision struct {
 	match  func(o contactsync.Outcome, c circumstances) bool
 	action rowAction
 	reason contactsync.Reason // of the dead letter, where the row is refused
-	// maybeApplied: the API may have applied the row.
-	maybeApplied bool
 }
 
 // circumstances is what the decision about a row depends on beside its outcome.
@@ -287,17 +299,17 @@ var rowPolicy = []RowDecision{
 	{
 		When: "contradicted by the answer itself", Then: "retried after a growing delay, apart from the other rows of its stream, however often",
 		match:  func(o contactsync.Outcome, _ circumstances) bool { return contradicted(o) },
-		action: rowRetried, maybeApplied: true,
+		action: rowRetried,
 	},
 	{
 		When: "not accounted for, by the last of `row_attempts` answers", Then: thenRefused,
 		match:  func(_ contactsync.Outcome, c circumstances) bool { return c.last },
-		action: rowRefused, reason: contactsync.ReasonUnresolved, maybeApplied: true,
+		action: rowRefused, reason: contactsync.ReasonUnresolved,
 	},
 	{
 		When: "not accounted for, before that", Then: "retried after a growing delay, apart from the other rows of its stream",
 		match:  func(contactsync.Outcome, circumstances) bool { return true },
-		action: rowRetried, maybeApplied: true,
+		action: rowRetried,
 	},
 }
 
@@ -306,11 +318,8 @@ func rejected(o contactsync.Outcome) bool {
 	return o.Verdict == contactsync.Failed && o.Reason != "" && !o.Transient
 }
 
-// row returns what the outcome of one row leads to.
-func (d *Decision) row(o contactsync.Outcome, c circumstances) *RowDecision {
-	if d.rows == refuseOnly {
-		return &RowDecision{action: rowRefused, reason: d.reason}
-	}
+// decideRow returns what the outcome that an answer gives one row leads to.
+func decideRow(o contactsync.Outcome, c circumstances) *RowDecision {
 	for i := range rowPolicy {
 		if rd := &rowPolicy[i]; rd.match(o, c) {
 			return rd

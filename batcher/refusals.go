@@ -1,6 +1,9 @@
 package batcher
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	minuteSlots = 7
@@ -46,20 +49,22 @@ const holdGrace = time.Minute
 // most dead_letter_max_per_minute, or the refused rows of the stream at most
 // dead_letter_max_ratio of those answered in that minute. Beyond both the cause is more
 // likely in the API than in the rows (I6).
-// About the stream as a whole are refusals that all of its rows get alike: then none of them may. Nor may any of a stream on
+// About the stream or the account as a whole are refusals that all of its rows get alike: then none of them may. Nor may any of a stream on
 // hold while nothing of its account is accepted: one that was would show that the API takes some.
 func (h *health) withinBudget(now time.Time, st *stream, t tally, about bool) bool {
 	st.health.answered.add(now, t)
 	account := &st.account.health
 	account.answered.add(now, t)
 	if t.accepted > 0 {
-		st.account.delivered, account.silent = now, 0
+		st.account.delivered, account.refused = now, nil
+		st.account.strangers.refused.Remove(st.name)
+		st.health.refused = nil
 	}
 	on := st.health.hold
 	trying := st.health.onHold(holdRejecting)
 	if trying {
 		on.tried.add(t)
-		on.whole = on.whole && t.accepted == 0
+		on.whole = t.accepted == 0 && (on.whole || st.health.refused.enough() && on.tried.allRefused())
 	}
 	switch {
 	case t.refused == 0:
@@ -92,6 +97,11 @@ func (t *trial) add(rows tally) {
 		t.refused[t.n%len(t.refused)] = i < rows.refused
 		t.n++
 	}
+}
+
+// allRefused reports whether each of them was.
+func (t *trial) allRefused() bool {
+	return !slices.Contains(t.refused[:min(t.n, len(t.refused))], false)
 }
 
 // passed reports whether refusals are rare again.

@@ -27,6 +27,9 @@ func rejects(bad func(id string) bool) func(context.Context, int, contactsync.Ba
 	}
 }
 
+// mostlyBad is nine contacts of ten.
+func mostlyBad(id string) bool { return !strings.HasSuffix(id, "0") }
+
 func TestBatcher_PoisonWithinTheBudgetIsSetAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0.5 })
@@ -88,15 +91,18 @@ func TestBatcher_OutageOfRowsIsNotPoison(t *testing.T) {
 func TestBatcher_RejectingHoldCountsItsDeadLetters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
-		refuse := rejects(func(id string) bool { return id != "good" })
+		refuse := rejects(mostlyBad)
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(50 * time.Millisecond)
 			return refuse(ctx, n, b)
 		}
 		s.add(names(0, 40)...)
 		for s.at(time.Second); len(s.ended) < 41; s.at(time.Since(s.start) + 90*time.Millisecond) {
-			if len(s.calls) == 1 {
-				s.add("other/good")
+			if s.held("rejecting") == 1 && s.sent("other") == 0 {
+				s.add("other/good0")
+			}
+			if time.Since(s.start) > time.Hour {
+				t.Fatalf("%d ended", len(s.ended))
 			}
 			st := s.status()
 			if len(st.Holds) == 1 && st.Holds[0].NextProbe.Before(time.Now().Add(-time.Second)) {
@@ -104,8 +110,8 @@ func TestBatcher_RejectingHoldCountsItsDeadLetters(t *testing.T) {
 			}
 		}
 		s.at(time.Since(s.start) + time.Hour)
-		probes := len(s.calls) - 2 // all but the request that began it, and the other stream's
-		for _, want := range []string{"dead_letters=40", fmt.Sprintf("probes_refused=%d ", probes)} {
+		probes := len(s.calls) - 3 // all but the two requests that began it, and the other stream's
+		for _, want := range []string{"dead_letters=36", fmt.Sprintf("probes_refused=%d ", probes)} {
 			if !strings.Contains(s.log.String(), want) {
 				t.Errorf("the log lacks %q:\n%s", want, &s.log)
 			}
@@ -121,10 +127,10 @@ func TestBatcher_RejectingHoldCountsItsDeadLetters(t *testing.T) {
 func TestBatcher_HoldOfAnotherKindCountsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
-		s.answer = rejects(func(id string) bool { return id != "good" })
+		s.answer = rejects(mostlyBad)
 		s.add(names(0, 40)...)
 		s.at(time.Minute)
-		s.add("other/good")
+		s.add("other/good0")
 		s.at(3 * time.Minute)
 		if len(s.deadLetters) == 0 || s.held("rejecting") != 1 {
 			t.Fatalf("%d dead letters, %v streams on hold", len(s.deadLetters), s.held("rejecting"))
@@ -166,33 +172,38 @@ func TestBatcher_AnswersThatSayNothingMakeNoDeadLetters(t *testing.T) {
 	}
 }
 
-// A stream of which everything is bad gets rid of it at the pace of the budget,
-// without a hand, and does not slow the others.
-func TestBatcher_AllBadStreamDrainsAtTheBudget(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
-		bad := func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
-			if b.Stream == "bad" {
-				return rejects(func(string) bool { return true })(ctx, n, b)
+// A stream of which most is bad gets rid of it at the pace of the budget, without a hand. One of which everything is stays on hold, for then it
+// need not be the rows. Neither slows the others.
+func TestBatcher_ABadStreamDrainsAtTheBudget(t *testing.T) {
+	for name, tt := range map[string]struct {
+		bad     func(id string) bool
+		letters int
+		ended   int
+	}{"most": {mostlyBad, 36, 130}, "all": {func(string) bool { return true }, 0, 90}} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.BackoffMax = 5, 10*time.Second })
+			s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
+				if b.Stream == "bad" {
+					return rejects(tt.bad)(ctx, n, b)
+				}
+				return allDelivered(b)
 			}
-			return allDelivered(b)
-		}
-		s.answer = bad
-		for _, id := range names(0, 40) {
-			s.add("bad/" + id)
-		}
-		for i := range 90 {
-			s.at(time.Duration(i+1) * 20 * time.Second)
-			s.add("good/" + fmt.Sprint(i))
-		}
-		s.at(time.Hour)
-		if len(s.deadLetters) != 40 || len(s.ended) != 130 {
-			t.Errorf("%d dead letters of 40, %d ended of 130", len(s.deadLetters), len(s.ended))
-		}
-		if n := s.sent("good"); n != 90 {
-			t.Errorf("%d requests of the good stream, want 90", n)
-		}
-	})
+			for _, id := range names(0, 40) {
+				s.add("bad/" + id)
+			}
+			for i := range 90 {
+				s.at(time.Duration(i+1) * 20 * time.Second)
+				s.add("good/" + fmt.Sprint(i))
+			}
+			s.at(time.Hour)
+			if len(s.deadLetters) != tt.letters || len(s.ended) != tt.ended || (s.held("rejecting") == 1) != (tt.letters == 0) {
+				t.Errorf("%s bad: %d dead letters of %d, %d ended of %d, %v streams on hold", name, len(s.deadLetters), tt.letters, len(s.ended), tt.ended, s.held("rejecting"))
+			}
+			if n := s.sent("good"); n != 90 {
+				t.Errorf("%s bad: %d requests of the good stream, want 90", name, n)
+			}
+		})
+	}
 }
 
 // The share of a stream is that of its last minute, also where it has nothing
@@ -205,8 +216,8 @@ func TestBatcher_ShareOfATrickle(t *testing.T) {
 			s.at(time.Duration(i) * 200 * time.Millisecond)
 			s.add(id)
 		}
-		s.at(41 * time.Second)
-		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); s.held("rejecting") != 0 || kept != 0 || len(s.deadLetters) != 20 {
+		s.at(49 * time.Second) // each is sent once more after others were accepted
+		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); s.held("rejecting") != 0 || kept != 20 || len(s.deadLetters) != 20 {
 			t.Errorf("%v streams held, %v rows kept, %d dead letters, want 20", s.held("rejecting"), kept, len(s.deadLetters))
 		}
 		s.at(5 * time.Minute)
@@ -219,12 +230,15 @@ func TestBatcher_ShareOfATrickle(t *testing.T) {
 func TestBatcher_NoMinuteHasMoreThanTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 20, 0 })
-		s.answer = rejects(func(string) bool { return true })
+		s.answer = rejects(func(id string) bool { return id != "good" })
 		slot := 10*time.Second - time.Duration(time.Now().UnixNano()%int64(10*time.Second)) - 100*time.Millisecond
-		s.at(slot) // just before a slot of the count ends
-		s.add(names(0, 20)...)
-		s.at(slot + 59*time.Second)
-		s.add(names(100, 20)...)
+		s.at(slot)                  // just before a slot of the count ends
+		twenty := func(first int) { // that are refused beside one that is not, and once more
+			s.add(append(names(first, 20), "good")...)
+		}
+		twenty(0)
+		s.at(slot + 46*time.Second)
+		twenty(100)
 		s.at(slot + 60*time.Second)
 		if len(s.deadLetters) != 20 {
 			t.Errorf("%d dead letters within a minute, want 20", len(s.deadLetters))
@@ -260,7 +274,7 @@ func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 		}
 		s.add("a", "b")
 		s.addWith(func(ev *event.Event) { ev.Kind = event.Delete }, "a")
-		s.at(1100 * time.Millisecond)
+		s.at(3 * time.Second) // the request is refused, and then each half
 		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); kept != 1 {
 			t.Errorf("%v rows kept, want b alone", kept)
 		}
@@ -272,7 +286,7 @@ func TestBatcher_DeletedRowsAreNotKept(t *testing.T) {
 func TestBatcher_DeletedRowsCostNoDeadLetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.Linger = 2, 0 })
-		refuse := rejects(func(string) bool { return true })
+		refuse := rejects(func(id string) bool { return id != "good" })
 		s.answer = func(ctx context.Context, n int, b contactsync.Batch) contactsync.Result {
 			time.Sleep(time.Second)
 			return refuse(ctx, n, b)
@@ -282,7 +296,9 @@ func TestBatcher_DeletedRowsCostNoDeadLetter(t *testing.T) {
 		s.at(2 * time.Second)
 		s.add("y/a")
 		s.at(4 * time.Second)
-		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); len(s.deadLetters) != 1 || s.deadLetters[0].Stream != "y" || kept != 0 {
+		s.add("z/good") // so that what y/a gets is believed
+		s.at(20 * time.Second)
+		if kept := testutil.ToFloat64(s.m.Batcher.RejectedRowsRetained); len(s.deadLetters) != 1 || s.deadLetters[0].Stream != "y" || kept != 1 {
 			t.Errorf("dead letters %+v, kept %v", s.deadLetters, kept)
 		}
 		if n := s.status().Accounts[0].Rejected; n != 1 {

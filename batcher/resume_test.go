@@ -116,7 +116,7 @@ func TestWindow_ADeadLetterThatIsNotWrittenIsNotStaleWhenItIsReadAgain(t *testin
 			w.settle(f, allDelivered(f.Batch))
 			w.wantEnded(0)
 			read(3, now, contactsync.Open)
-			w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Failed, Reason: "no"}}})
+			w.refuseAlone(contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Failed, Reason: "no"}}})
 			if n := len(w.TakeDeadLetters()); n != 1 {
 				t.Fatalf("%d dead letters", n)
 			}

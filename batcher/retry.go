@@ -85,6 +85,7 @@ type split struct {
 	first  rank // of what was refused first, so that its parts tell the size before others are refused for it
 	open   int  // halves that have not been answered
 	failed bool // one of them was too large as well
+	of     *search
 }
 
 // answered notes the answer to one half, and reports whether the whole is now known to

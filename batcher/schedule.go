@@ -92,6 +92,7 @@ func (s *schedule) stream(name, accountID string) *stream {
 			place: place{due: never, rank: lastRank},
 		}
 		st.health.acceptedAt, st.health.accepted = st.account.strangers.accepted.Peek(name)
+		st.health.refused, _ = st.account.strangers.refused.Peek(name)
 		st.signer = s.signer(key)
 		s.streams[key] = st
 		s.quiet[st] = struct{}{}

@@ -12,10 +12,9 @@ import (
 type search struct {
 	rows     int
 	since    time.Time
-	accepts  int      // rows of the stream that were accepted before
-	flight   int      // its requests in flight
-	refusals int      // requests of several rows that were refused, the first included
-	alone    []string // contacts that were refused alone while no row of the stream was accepted
+	accepts  int // rows of the stream that were accepted before
+	flight   int // its requests in flight
+	refusals int // requests of several rows that were refused, the first included
 }
 
 const (
@@ -45,33 +44,118 @@ func (s *settlement) ofSearch() *search {
 	if s.request.group == nil {
 		return nil
 	}
-	return s.request.group.search
+	return s.request.group.of()
 }
 
-// refusedAlone notes that a row was refused alone. While that may be about its stream it is kept and others
-// are tried; about is true where three were refused alike. What was sent before the first row was accepted says no more than
-// that, whenever the answer comes: the API may have been set right in between.
-func (s *settlement) refusedAlone() (kept, about bool) {
-	c, of, h := s.request.rows[0], s.ofSearch(), &s.stream.health
-	if s.decision.rows != refuseOnly || s.result.Kind != contactsync.BadRequest || !of.undecidedAt(h, s.request.accepts) || !c.owed() {
-		return false, false
+// of is the search that a group is part of. That of parts of a request that was too large is for their size first.
+func (g *group) of() *search {
+	if g.search == nil && g.split != nil {
+		return g.split.of
 	}
-	switch {
-	case !of.undecided(h): // the API may have refused it before it took the others
-	case !slices.Contains(of.alone, c.folded):
-		if of.alone = append(of.alone, c.folded); len(of.alone) >= aloneAlike {
-			return false, true
+	return g.search
+}
+
+// alike is the contacts of which each got the same answer alone, one after the other: the first aloneAlike of them, which are
+// enough to tell that it was not for what they hold.
+type alike[K comparable] []K
+
+func (a *alike[K]) note(id K) {
+	if !a.enough() && !slices.Contains(*a, id) {
+		*a = append(*a, id)
+	}
+}
+
+func (a alike[K]) enough() bool { return len(a) >= aloneAlike }
+
+// scope is what a refusal may be about.
+type scope uint8
+
+const (
+	aboutRow scope = iota
+	aboutStream
+	aboutAccount
+)
+
+// refusesAll reports whether an answer accepts none of several rows and would have one of them refused. It may be for that one, for another, or
+// for the stream. What was refused beside accepted rows before was so for itself.
+func (r *Request) refusesAll(result contactsync.Result, attempts int) bool {
+	if result.Kind != contactsync.Answered || len(r.rows) == 1 || slices.ContainsFunc(result.Rows, delivered) {
+		return false
+	}
+	for i, c := range r.rows {
+		if d := decideRow(outcomeOf(result, i), circumstances{last: c.attempts+1 >= attempts}); d.action == rowRefused && !c.beside {
+			return true
 		}
-	case of.flight == 0: // there are no others to try
-		return false, false
 	}
+	return false
+}
+
+// outcomeOf is what an answer says of the i-th row.
+func outcomeOf(r contactsync.Result, i int) contactsync.Outcome {
+	if i < len(r.Rows) {
+		return r.Rows[i]
+	}
+	return contactsync.Outcome{}
+}
+
+// refusedAlone notes that a row was refused alone, and says what that is about. It is the row where others of its request, or of its account since it
+// was refused first, were accepted; it is the stream where three contacts of it were refused alone and no row of it was accepted in between. Until that is known
+// it is kept, and others are tried. Where nothing else is accepted for a minute it is the row, or the account if there were three. What was
+// sent before the first row of a search was accepted says no more than that, whenever the answer comes: the API may have been set right in between.
+func (s *settlement) refusedAlone() (kept bool, about scope) {
+	c, of, st := s.request.rows[0], s.ofSearch(), s.stream
+	h, account := &st.health, &st.account.health
+	if of != nil && s.request.accepts > of.accepts {
+		return false, aboutRow
+	}
+	undecided, known := of.undecidedAt(h, s.request.accepts), slices.Contains(h.refused, c.folded)
+	if undecided && !of.undecided(h) { // the API may have refused it before it took the others
+		return s.keepSearching(of), aboutRow
+	}
+	h.refused.note(c.folded)
+	account.refused.note(c.key())
+	st.account.strangers.refused.Add(st.name, h.refused)
+	switch {
+	case h.hold != nil: // it has a rule of its own
+		return false, aboutRow
+	case h.refused.enough():
+		return false, aboutStream
+	case undecided && (!known || of.flight > 0): // else there are no others to try
+		return s.keepSearching(of), aboutRow
+	case !st.account.delivered.Before(*c.refusedAt):
+		return false, aboutRow
+	case s.now.Sub(*c.refusedAt) < holdGrace:
+		return s.keepForOthers(), aboutRow
+	case account.refused.enough():
+		return false, aboutAccount
+	}
+	return false, aboutRow
+}
+
+// keepSearching keeps the row of a request that was refused alone, and lets others of its search go first.
+func (s *settlement) keepSearching(of *search) (kept bool) {
 	s.m.RejectedRowsRetained.Inc()
 	if rows := s.reclaim(); len(rows) > 0 {
-		g := s.searchApart(of, rows, true)
-		g.due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
+		s.searchApart(of, rows, true).due = s.now.Add(s.health.wait(1, s.cfg.BackoffMax))
 	}
 	s.releaseRest(false)
-	return true, false
+	return true
+}
+
+// keepForOthers keeps it until others of its account may have been answered.
+func (s *settlement) keepForOthers() (kept bool) {
+	s.m.RejectedRowsRetained.Inc()
+	tries := 0
+	if own := s.request.group; own != nil {
+		tries = own.tries + 1
+	}
+	s.releaseRest(false)
+	if rows := s.reclaim(); len(rows) > 0 {
+		g := newGroup(rows, s.now.Add(s.health.wait(onceMoreWait+tries, s.cfg.BackoffMax)))
+		g.apart, g.tries = true, tries
+		s.pending.sendApart(s.stream, g)
+	}
+	return true
 }
 
 // suspected reports whether the rows of a request are tried apart because they make requests fail, and others of their
@@ -95,9 +179,8 @@ func (r *Request) blame(now time.Time, lately time.Duration) blame {
 		if tried.failed(now); tried.suspect(h.settled) && now.Sub(h.settled) < lately {
 			return blameRow
 		}
-	case own.search.undecided(h):
-		id := r.rows[0].folded
-		if !slices.Contains(own.search.alone, id) && len(own.search.alone) < aloneAlike-1 {
+	case own.of().undecided(h):
+		if id := r.rows[0].folded; !slices.Contains(h.refused, id) && len(h.refused) < aloneAlike-1 {
 			return blameRow
 		}
 	case own.search != nil && h.accepts > own.search.accepts, own.search == nil && r.suspected(now, lately):
@@ -112,7 +195,7 @@ func (s *settlement) keepAlone() {
 	c, of, tries := s.request.rows[0], s.ofSearch(), 1
 	undecided := s.result.Kind == contactsync.StreamGone && of.undecided(&s.stream.health)
 	if undecided && c.owed() {
-		of.alone = append(of.alone, c.folded)
+		s.stream.health.refused.note(c.folded)
 	}
 	if own := s.request.group; own != nil {
 		tries += own.tries
@@ -180,11 +263,14 @@ func (s *settlement) searchApart(of *search, rows []*contact, guilty bool) *grou
 // cut leaves the rows in a group that are sent next. Of a search these are most at most, and half of them where
 // one is known to be bad. The others wait for the answer.
 func (g *group) cut(most int, h *streamHealth) {
-	if g.search == nil {
+	of := g.of()
+	if of == nil {
 		return
 	}
-	n := min(g.rows, most, g.search.piece(h))
-	g.search.flight++
+	n := min(g.rows, most, of.piece(h))
+	if of.flight++; g.search == nil { // parts of a request that was too large tell its size
+		return
+	}
 	if g.guilty && g.rows > 1 {
 		n = min(n, g.rows/2)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,14 +14,45 @@ import (
 
 var refusedWhole = contactsync.Result{Kind: contactsync.BadRequest, Status: 400}
 
-// refusesBad is an API that refuses whole requests with a contact whose name begins with bad.
-func refusesBad(_ time.Time, b contactsync.Batch) contactsync.Result {
-	for _, r := range b.Rows {
-		if strings.HasPrefix(r.ID, "bad") {
-			return refusedWhole
+// wholeRefusals are the answers that refuse a request as a whole, but for 413, which may be for its size.
+var wholeRefusals = map[string]func(rows int) contactsync.Result{
+	"400": func(int) contactsync.Result { return refusedWhole },
+	"each by name": func(rows int) contactsync.Result {
+		return each(rows, contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"})
+	},
+	"each by name and for a reason of its own": func(rows int) contactsync.Result {
+		r := each(rows, contactsync.Outcome{Verdict: contactsync.Failed})
+		for i := range r.Rows {
+			r.Rows[i].Reason = fmt.Sprint("no ", i)
 		}
+		return r
+	},
+	"each for a transient reason": func(rows int) contactsync.Result {
+		return each(rows, contactsync.Outcome{Verdict: contactsync.Failed, Reason: "later", Transient: true})
+	},
+	"without a word of them": func(rows int) contactsync.Result { return each(rows, contactsync.Outcome{}) },
+}
+
+// each is an answer that says the same of each row.
+func each(rows int, o contactsync.Outcome) contactsync.Result {
+	return contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: slices.Repeat([]contactsync.Outcome{o}, rows)}
+}
+
+// refusesBad is an API that refuses whole requests with a contact whose name begins with bad.
+func refusesBad(now time.Time, b contactsync.Batch) contactsync.Result {
+	return refusesBadSo(wholeRefusals["400"])(now, b)
+}
+
+// refusesBadSo is one that does with such an answer.
+func refusesBadSo(whole func(rows int) contactsync.Result) func(time.Time, contactsync.Batch) contactsync.Result {
+	return func(_ time.Time, b contactsync.Batch) contactsync.Result {
+		for _, r := range b.Rows {
+			if strings.HasPrefix(r.ID, "bad") {
+				return whole(len(b.Rows))
+			}
+		}
+		return allDelivered(b)
 	}
-	return allDelivered(b)
 }
 
 // addRows lets rows of a stream wait, of which a share is bad, and returns how many.
@@ -162,16 +194,18 @@ func TestWindow_AFewCallsTellARefusedStreamFromBadRows(t *testing.T) {
 		calls      int
 		letters    int
 		held       bool
-	}{{1, 0, 1, 1, false}, {2, 0, 3, 2, false}, {100, 0, 6, 0, true}, {100, 99, 14, 1, false}} {
-		w := newTestWindow(t, nil)
-		w.addBadAndGood(tt.rows-tt.good, tt.good)
-		calls, st := 0, w.schedule.streams[streamKey{"a", "st"}]
-		for ; len(st.contacts) > 0 && st.health.hold == nil && calls < 100; calls++ {
-			req := w.send()
-			w.settle(req, refusesBad(w.now, req.Batch))
-		}
-		if held := st.health.onHold(holdRejecting); calls > tt.calls || held != tt.held || w.DeadLettersPending() != tt.letters {
-			t.Errorf("%d rows, %d good: %d calls, on hold %v, %d dead letters; want %+v", tt.rows, tt.good, calls, held, w.DeadLettersPending(), tt)
+	}{{1, 0, 2, 1, false}, {2, 0, 5, 2, false}, {2, 1, 4, 1, false}, {100, 0, 6, 0, true}, {100, 99, 14, 1, false}} {
+		for what, whole := range wholeRefusals {
+			w := newTestWindow(t, func(c *Config) { c.RowAttempts = 1 })
+			w.addBadAndGood(tt.rows-tt.good, tt.good)
+			calls, st := 0, w.schedule.streams[streamKey{"a", "st"}]
+			for ; len(st.contacts) > 0 && st.health.hold == nil && calls < 100; calls++ {
+				req := w.send()
+				w.settle(req, refusesBadSo(whole)(w.now, req.Batch))
+			}
+			if held := st.health.onHold(holdRejecting); calls > tt.calls || held != tt.held || w.DeadLettersPending() != tt.letters {
+				t.Errorf("%s, %d rows, %d good: %d calls, on hold %v, %d dead letters; want %+v", what, tt.rows, tt.good, calls, held, w.DeadLettersPending(), tt)
+			}
 		}
 	}
 }

@@ -261,7 +261,7 @@ func TestWindow_RecreatedBeforeTheDeadLetterIsWritten(t *testing.T) {
 			w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
 			w.before("c", contactsync.Open, numbered(9))
 			w.settle(w.send(), contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
-			w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
+			w.refuseAlone(contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
 			letters := w.TakeDeadLetters()
 			if len(letters) != 1 {
 				t.Fatalf("%d dead letters", len(letters))
@@ -367,13 +367,13 @@ func TestBatcher_NothingOlderAfterWhatMayHaveBeenApplied(t *testing.T) {
 					return first
 				}
 				s.addWith(numbered(9), "a")
-				s.at(20 * time.Second)
+				s.at(3 * time.Minute)
 				if len(s.deadLetters) != 1 {
 					t.Fatalf("dead letters %+v", s.deadLetters)
 				}
 				calls := len(s.calls)
 				s.addWith(numbered(8), "a")
-				s.at(40 * time.Second)
+				s.at(4 * time.Minute)
 				if len(s.calls) != calls || s.stale() != 1 {
 					t.Errorf("version 8 was sent after version 9 may have been applied")
 				}

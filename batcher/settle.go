@@ -25,11 +25,16 @@ func (s *settlement) settle() {
 		s.stream.health.ordinary.requests++
 		s.stream.health.doubted = false
 	}
-	for _, c := range s.request.rows {
+	refused := s.decision.rowsAnswered && s.result.Kind != contactsync.Throttled
+	for i, c := range s.request.rows {
 		if s.decision.failure {
 			c.failed(s.now)
 		}
-		c.maybeApplied = c.maybeApplied || s.decision.outcomeUnknown && s.result.Status != 0
+		if refused && c.refusedAt == nil && !delivered(outcomeOf(s.result, i)) {
+			c.refusedAt = new(s.now)
+		}
+		unknown := s.decision.outcomeUnknown && s.result.Status != 0 || s.result.Kind == contactsync.Answered && unsettled(outcomeOf(s.result, i))
+		c.maybeApplied = c.maybeApplied || unknown
 	}
 	//exhaustive:enforce
 	switch s.decision.rows {
@@ -47,19 +52,26 @@ func (s *settlement) settle() {
 // each settles each row by its own outcome.
 func (s *settlement) each() {
 	rows := s.request.rows
-	outcomes := append(slices.Clip(s.result.Rows), make([]contactsync.Outcome, max(0, len(rows)-len(s.result.Rows)))...)
-	if s.decision.rows == refuseOnly {
-		outcomes[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: s.result.Detail, Text: s.result.Text}
-	}
-	kept, about := s.refusedAlone()
-	if kept {
-		return
+	outcomes := make([]contactsync.Outcome, len(rows))
+	for i := range rows {
+		outcomes[i] = outcomeOf(s.result, i)
 	}
 	cut := s.cutShort(outcomes)
-	others := slices.ContainsFunc(outcomes[:len(rows)], delivered)
+	others := slices.ContainsFunc(outcomes, delivered)
 	decision := func(i int) *RowDecision {
 		left := cut && outcomes[i].Verdict == contactsync.Unresolved
-		return s.decision.row(outcomes[i], circumstances{last: !left && rows[i].attempts+1 >= s.cfg.RowAttempts, others: others})
+		return decideRow(outcomes[i], circumstances{last: !left && rows[i].attempts+1 >= s.cfg.RowAttempts, others: others})
+	}
+	if s.decision.rows == refuseOnly {
+		outcomes[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: s.result.Detail, Text: s.result.Text}
+		decision = func(int) *RowDecision { return &RowDecision{action: rowRefused, reason: s.decision.reason} }
+	}
+	alone := len(rows) == 1 && rows[0].owed() && !rows[0].beside && decision(0).action == rowRefused
+	kept, about := false, aboutRow
+	if alone {
+		if kept, about = s.refusedAlone(); kept {
+			return
+		}
 	}
 
 	var t tally
@@ -72,12 +84,21 @@ func (s *settlement) each() {
 		}
 	}
 	// As a whole: of a thousand refusals not even the first becomes a dead letter.
-	retain := !s.health.withinBudget(s.now, s.stream, t, about || s.silent(outcomes[:len(rows)], t.refused))
+	retain := !s.health.withinBudget(s.now, s.stream, t, about != aboutRow)
 
+	vain := t == (tally{}) && s.stream.health.onHold(holdRejecting) // a probe that leaves its row open, which is not taken for it
+	if vain {
+		s.stream.health.hold.tried.add(tally{refused: 1})
+	}
+	if retain || vain {
+		first := firstReason(outcomes)
+		s.result.Detail, s.result.Text = first.detail, first.text
+		s.health.putOnHold(s.now, s.stream, holdRejecting, s.result)
+		s.stream.health.hold.whole = s.stream.health.hold.whole || about == aboutStream
+	}
 	var open, onceMore []*contact
 	for i, c := range rows {
 		d := decision(i)
-		c.maybeApplied = c.maybeApplied || d.maybeApplied
 		switch d.action {
 		case rowDelivered:
 			s.pending.deliver(c)
@@ -98,21 +119,15 @@ func (s *settlement) each() {
 		s.stream.health.settled = s.now
 	}
 	s.stream.health.accepts += t.accepted
-	if s.decision.rows == refuseOnly {
-		s.stream.health.bad.add(t.refused, t.refused)
-	} else {
-		s.stream.health.bad.add(t.accepted+t.refused, 0)
+	bad := 0
+	if alone {
+		bad = t.refused
 	}
-	switch {
-	case retain:
-		first := firstReason(outcomes)
-		s.result.Detail, s.result.Text = first.detail, first.text
-		s.health.putOnHold(s.now, s.stream, holdRejecting, s.result)
-		s.stream.health.hold.whole = s.stream.health.hold.whole || about
-	case t != tally{}:
+	s.stream.health.bad.add(t.accepted+t.refused, bad)
+	if t != (tally{}) && !retain {
 		s.health.resetBackoff(s.stream)
 	}
-	s.releaseRest(s.decision.rows == settleEach)
+	s.releaseRest(others)
 }
 
 // cutShort reports whether an answer settles the first rows and leaves all others open, of a
@@ -122,17 +137,6 @@ func (s *settlement) cutShort(outcomes []contactsync.Outcome) bool {
 	first := slices.IndexFunc(outcomes, unresolved)
 	return first > 0 && !slices.ContainsFunc(outcomes[first:], told) && !slices.ContainsFunc(outcomes, contradicted) &&
 		s.stream.account.health.size.unproven(int64(len(outcomes)), s.request.bytes)
-}
-
-// silent reports whether an answer says nothing of any row, three or more would be refused for such answers, and nothing
-// of the account was accepted since the first of them about these: it is not the rows then.
-func (s *settlement) silent(outcomes []contactsync.Outcome, refused int) bool {
-	account := s.stream.account
-	if slices.ContainsFunc(outcomes, told) || account.delivered.After(s.request.rows[0].firstFail) {
-		return false
-	}
-	account.health.silent += refused
-	return account.health.silent >= aloneAlike
 }
 
 // told reports whether an answer says what became of a row, or contradicts itself about it.
@@ -150,7 +154,7 @@ func firstReason(outcomes []contactsync.Outcome) said {
 }
 
 // refuse makes a dead letter of a row that cannot be delivered. With retain it is kept
-// instead, behind the others, so that the stream tries another one first.
+// instead, and others are tried first.
 func (s *settlement) refuse(c *contact, reason contactsync.Reason, why said, retain bool) {
 	c.failed(s.now)
 	if c.deleted == nil && !retain {
@@ -196,6 +200,9 @@ func (s *settlement) retry(open []*contact, cut bool) {
 // requests, and a call is made for all of them, which has its part of the calls only: most of them are refused again.
 func (s *settlement) onceMore(refused []*contact) {
 	slices.Reverse(refused)
+	for _, c := range refused {
+		c.beside = true
+	}
 	g := s.together(refused)
 	if g == nil {
 		return
@@ -315,15 +322,15 @@ func (s *settlement) putBack(rows []*contact, due time.Time) {
 
 // halve tries the rows of a request that was refused as a whole with fewer beside them.
 func (s *settlement) halve() {
+	of := s.ofSearch()
+	if of == nil {
+		of = &search{rows: len(s.request.rows), since: s.now, accepts: s.stream.health.accepts}
+	}
+	of.refusals++
 	if s.decision.rows == halveInTurn {
-		if s.result.Kind != contactsync.Answered {
+		if !contradicts(s.result) {
 			s.log.halved(s.now, s.request.Batch, s.result)
 		}
-		of := s.ofSearch()
-		if of == nil {
-			of = &search{rows: len(s.request.rows), since: s.now, accepts: s.stream.health.accepts}
-		}
-		of.refusals++
 		if of.undecided(&s.stream.health) { // the other half tells more than parts of this one
 			s.releaseRest(false)
 			s.searchApart(of, s.reclaim(), true)
@@ -336,7 +343,7 @@ func (s *settlement) halve() {
 	rows := s.reclaim()
 	s.releaseRest(false)
 	left, right := halve(rows, s.now)
-	both := &split{rows: len(s.request.rows), bytes: s.request.bytes, first: s.request.rows[0].rank, open: 2}
+	both := &split{rows: len(s.request.rows), bytes: s.request.bytes, first: s.request.rows[0].rank, open: 2, of: of}
 	if own := s.request.group; own != nil && own.split != nil {
 		both.first = own.split.first
 	}

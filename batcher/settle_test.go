@@ -64,7 +64,7 @@ func TestSettle_WhereRowsWait(t *testing.T) {
 		{"a half, ambiguous", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true}, "|ab in 5s then cd"},
 		{"a half, credentials refused", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Unauthorized}, "|ab then cd"},
 		{"a half, bad as well", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|cd|ab"},
-		{"a half, too large now", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.TooLarge}, "|cd|a|b"},
+		{"a half, too large now", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.TooLarge}, "|cd|ab"},
 		{"a half, fine", []contactsync.Kind{inTurn}, contactsync.Result{Kind: contactsync.Answered, Rows: slices.Repeat([]contactsync.Outcome{{Verdict: contactsync.Delivered}}, 2)}, "|cd"},
 		{"the other half, bad as well", []contactsync.Kind{inTurn, inTurn}, contactsync.Result{Kind: contactsync.BadRequest}, "|ab|cd"},
 		{"one of both halves, too large", []contactsync.Kind{both}, contactsync.Result{Kind: contactsync.TooLarge}, "|cd|a|b"},
@@ -131,12 +131,16 @@ func TestSettle_RefusedRowsAreRetained(t *testing.T) {
 		waits   string
 	}{
 		{"within the budget", 2, 2, "e"},
-		{"beyond it", 3, 0, "eabc"},
+		{"beyond it", 3, 0, "ecba"}, // they were sent once more, in reverse
 	} {
-		w := newTestWindow(t, func(c *Config) { c.MaxRows, c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = tt.refused, 2, 0 })
+		w := newTestWindow(t, func(c *Config) { c.MaxRows, c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = tt.refused+1, 2, 0 })
 		w.add([]string{"a", "b", "c"}[:tt.refused]...)
+		w.add("d")
+		refused := slices.Repeat([]contactsync.Outcome{no}, tt.refused)
+		w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: append(slices.Clone(refused), contactsync.Outcome{Verdict: contactsync.Delivered})})
+		again := w.send()
 		w.add("e")
-		w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: slices.Repeat([]contactsync.Outcome{no}, tt.refused)})
+		w.settle(again, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: refused})
 		letters := w.TakeDeadLetters()
 		if len(letters) != tt.letters || w.waits() != tt.waits {
 			t.Errorf("%s: %d dead letters, %q waits; want %d, %q", tt.name, len(letters), w.waits(), tt.letters, tt.waits)
@@ -170,8 +174,8 @@ func TestSettle_ARefusedRowIsSentOnceMoreAfterTheOthers(t *testing.T) {
 		{"a chain that turns", "B C D A", map[string]string{"B": "A", "C": "A", "D": "C"}, "B C D A|D C B|D", ""},
 		{"none of them frees it", "A B", map[string]string{"A": "X"}, "A B|A", "A"},
 		{"one frees it, and another is bad", "bad B A", map[string]string{"B": "A", "bad": "X"}, "bad B A|B bad|bad", "bad"},
-		{"all are bad", "A B", map[string]string{"A": "X", "B": "X"}, "A B", "A B"},
-		{"one row", "A", map[string]string{"A": "X"}, "A", "A"},
+		{"all are bad", "A B", map[string]string{"A": "X", "B": "X"}, "A B|A|B", "A B"},
+		{"one row", "A", map[string]string{"A": "X"}, "A|A", "A"},
 	} {
 		w := newTestWindow(t, nil)
 		w.add(strings.Fields(tt.rows)...)
@@ -331,7 +335,7 @@ func TestSettle_MayHaveBeenApplied(t *testing.T) {
 		w := newTestWindow(t, nil)
 		w.add("x")
 		w.settle(w.send(), tt.r)
-		w.settle(w.send(), contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
+		w.refuseAlone(contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
 		if len(w.TakeDeadLetters()) != 1 {
 			t.Fatalf("%s: no dead letter", name)
 		}
@@ -379,18 +383,17 @@ func TestSettle_RejectingHold(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 0, 0 })
 	w.add("a", "b", "c")
-	no := contactsync.Result{Kind: contactsync.Answered, Status: 200}
-	for range 3 {
-		no.Rows = append(no.Rows, contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"})
+	for range wholeAndHalves + aloneAlike { // all alike
+		f := w.send()
+		w.settle(f, wholeRefusals["each by name"](len(f.rows)))
 	}
-	f := w.send()
-	w.settle(f, no)
 	st := w.schedule.streams[streamKey{"a", "st"}]
 	for left := 3; left > 0; left-- {
 		if !st.health.onHold(holdRejecting) {
 			t.Fatalf("%d rows are left, and the hold has ended", left)
 		}
-		if f = w.send(); len(f.rows) != 1 {
+		f := w.send()
+		if len(f.rows) != 1 {
 			t.Fatalf("%d rows are tried", len(f.rows))
 		}
 		if w.settle(f, allDelivered(f.Batch)); st.health.backoff.After(w.now) || st.health.failures != 0 {

@@ -83,7 +83,12 @@ func TestSim_ADeadLetterThatWasNeverWrittenMakesNothingStale(t *testing.T) {
 	s.pass(time.Minute)
 	s.send(true)
 	refused := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"}
-	s.settle(0, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{refused}})
+	for range 2 { // nothing else is taken for a minute
+		s.settle(0, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{refused}})
+		if s.pass(time.Minute); len(s.model.letters) == 0 {
+			s.send(true)
+		}
+	}
 	s.reassign()
 	s.send(true)
 	s.settle(0, s.answer(s.requests[0]))
@@ -134,7 +139,9 @@ func TestSim_StrikesCountWhateverTheHoldWasBefore(t *testing.T) {
 		s.pass(time.Minute)
 	}
 	refused := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"}
-	answer(contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{refused}})
+	for range 2 { // it is believed after a minute
+		answer(contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{refused}})
+	}
 	for range 2 {
 		answer(contactsync.Result{Kind: contactsync.Unauthorized, Status: 401})
 	}

@@ -89,6 +89,8 @@ type simCell struct {
 	throttled int // requests in a row
 	firstFail time.Time
 	maybe     bool // the API may hold this state or an older one, without having said so
+	beside    bool // it was refused beside rows that were taken
+	refusedAt time.Time
 
 	request *simRequest // that carries it
 	behind  *simCell    // what came while a request carried it
@@ -134,12 +136,12 @@ func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 	}
 	for i := range w.plan.accounts {
 		m.accounts = append(m.accounts, &simAccount{
-			strangers: simStrangers{accepted: map[string]bool{}},
-			name:      fmt.Sprint("a", i), rows: cfg.MaxRows, bytes: int(cfg.MaxBytes), leastRows: cfg.MaxRows, leastBytes: int(cfg.MaxBytes),
+			strangers: simStrangers{accepted: map[string]bool{}}, alone: map[simKey]bool{},
+			name: fmt.Sprint("a", i), rows: cfg.MaxRows, bytes: int(cfg.MaxBytes), leastRows: cfg.MaxRows, leastBytes: int(cfg.MaxBytes),
 		})
 	}
 	for i, name := range w.streams {
-		m.byName[name] = &simStream{name: name, account: m.accounts[i%len(m.accounts)]}
+		m.byName[name] = &simStream{name: name, account: m.accounts[i%len(m.accounts)], alone: map[simKey]bool{}}
 		m.streams = append(m.streams, m.byName[name])
 	}
 	return m
@@ -309,7 +311,7 @@ func (m *simModel) place(c *simCell) {
 
 // lay puts newer events over a cell.
 func (c *simCell) lay(newer *simCell) {
-	c.body, c.order, c.events = merged(c.body, newer.body), newer.order, append(c.events, newer.events...)
+	c.body, c.order, c.events, c.beside = merged(c.body, newer.body), newer.order, append(c.events, newer.events...), false
 }
 
 // remove drops what is pending of a contact because a delete came after it.
@@ -420,7 +422,7 @@ func (m *simModel) land(c *simCell) bool {
 	if behind != nil {
 		if len(c.events) == 0 {
 			c.body, c.rank, c.since, c.oldest = map[string]any{}, behind.rank, behind.since, behind.oldest
-			c.attempts, c.sends, c.firstFail = 0, 0, time.Time{}
+			c.attempts, c.sends, c.firstFail, c.refusedAt = 0, 0, time.Time{}, time.Time{}
 		}
 		c.lay(behind)
 	}

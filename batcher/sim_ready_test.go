@@ -124,6 +124,9 @@ func (m *simModel) first(st *simStream, n int) ([]*simCell, bool) {
 		}
 	}
 	slices.SortFunc(queue, func(a, b *simCell) int { return a.turn - b.turn })
+	if len(queue) > 0 && queue[len(queue)-1].sends == 0 && st.hold != nil && st.hold.kind == "rejecting" {
+		return nil, false // it may be the one that came last
+	}
 	return queue[:min(n, len(queue))], true
 }
 

@@ -224,10 +224,12 @@ func (s *simRun) checkTime(q *simRequest) {
 	if q.set != nil || s.plan.doubt && (q.req.Reason == batcher.BatchRetry || st.hold != nil) {
 		return
 	}
-	rows, size := 0, 0
+	rows, size, first := 0, 0, q.cells[0].since
 	for _, c := range s.model.of(st) {
 		if c.request == nil && c.deferred == nil && (c.set == nil || c.set.loose) {
-			rows++
+			if rows++; st.hold != nil && c.since.Before(first) { // one that came later may go first
+				first = c.since
+			}
 			text, _ := json.Marshal(c.body)
 			size += len(text) + 1
 		}
@@ -235,7 +237,7 @@ func (s *simRun) checkTime(q *simRequest) {
 	if rows >= a.leastRows || size >= a.leastBytes {
 		return
 	}
-	if first := q.cells[0].since; s.now.Before(first.Add(s.cfg.Linger)) {
+	if s.now.Before(first.Add(s.cfg.Linger)) {
 		s.fail("linger", "a request of %d rows of %s %v before its first has lingered", len(q.cells), st.name, first.Add(s.cfg.Linger).Sub(s.now))
 	}
 	if s.model.catching() {

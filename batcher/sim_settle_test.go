@@ -15,9 +15,14 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, thrott
 	st.requests--
 	st.account.requests--
 	st.account.countApart(q, -1)
-	for _, c := range q.cells {
-		if r.Kind != contactsync.Answered && r.Kind != contactsync.Canceled && c.firstFail.IsZero() {
+	all := m.refusesAll(q, r)
+	for i, c := range q.cells {
+		if (r.Kind != contactsync.Answered || all) && r.Kind != contactsync.Canceled && c.firstFail.IsZero() {
 			c.firstFail = m.now
+		}
+		aboutRows := r.Kind == contactsync.Answered || r.Kind == contactsync.BadRequest || r.Kind == contactsync.TooLarge
+		if aboutRows && c.refusedAt.IsZero() && simOutcome(r, i).Verdict != contactsync.Delivered {
+			c.refusedAt = m.now
 		}
 	}
 	apart := m.doubt && q.req.Reason == batcher.BatchRetry // these rows may be suspect: then they say nothing of the credentials
@@ -38,9 +43,16 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, thrott
 	switch r.Kind {
 	case contactsync.Answered:
 		m.rowsAnswered(st)
+		for i, c := range q.cells {
+			c.maybe = c.maybe || simOutcome(r, i).Verdict == contactsync.Unresolved
+		}
+		if all {
+			st.refuse()
+			m.settleRefused(s, q, r, "", retained)
+			break
+		}
 		st.accept(m.now)
 		m.settleRows(s, q, r, retained)
-		m.freeHalf(set, true)
 	case contactsync.BadRequest:
 		m.rowsAnswered(st)
 		st.refuse()
@@ -98,8 +110,11 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, thrott
 			break
 		}
 		of, c := q.search(), q.cells[0]
-		if of != nil && of.taken == st.taken {
-			of.alone[c.key] = true
+		if of != nil && (of.rows < simAlike || of.taken != st.taken) {
+			of = nil // it is the row, which is not searched for any more
+		}
+		if of != nil && !c.dead && c.deleted == "" {
+			st.alone[c.key] = true
 		}
 		m.freeHalf(set, false)
 		if m.land(c) {
@@ -180,11 +195,12 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		case final(c, o) && !c.dead && c.deleted == "":
 			refused++
 		}
-		if verdict(i).Verdict == contactsync.Unresolved {
-			c.maybe = true
-		}
+	}
+	if c := q.cells[0]; len(q.cells) == 1 && refused == 1 && !c.beside && m.keepAlone(s, q, r, retained) {
+		return
 	}
 	keep := m.answered(s, st, taken, refused, retained)
+	st.alike = false
 	var left, more []*simCell
 	for i, c := range q.cells {
 		switch o := verdict(i); {
@@ -244,14 +260,21 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 		set.tooLarge, set.parts = q, 1
 	}
 	slices.Reverse(more)
+	for _, c := range more {
+		c.beside = true
+	}
 	if set := together(more, true); set != nil {
 		st.again = set
 	}
-	if keep {
+	switch {
+	case keep:
 		m.putOnHold(st, "rejecting", r.Status)
-	} else if taken+refused > 0 {
+	case taken+refused > 0:
 		st.calm()
+	default:
+		m.inVain(st, r.Status)
 	}
+	m.freeHalf(q.set, taken > 0)
 }
 
 // joins lets rows that are sent once more wait with others of their stream, if these
@@ -304,34 +327,20 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 		if !c.dead && c.deleted == "" {
 			refused = 1
 		}
-		if of := q.search(); refused == 1 && retained && r.Kind == contactsync.BadRequest && of != nil && s.held(st.name) != "rejecting" {
-			if !of.mayKeep(s, q) {
-				s.fail("I5", "%v was refused alone, and is neither a dead letter nor its stream on hold: %+v, %d rows taken", c, *of, st.taken)
-			}
-			if of.taken == st.taken { // others are tried first
-				of.alone[c.key] = true
-			}
-			m.count["retained"]++
-			m.freeHalf(q.set, false)
-			if m.land(c) {
-				m.count["retried "+r.Kind.String()]++
-				m.apart([]*simCell{c}, &simSet{limit: 1, halves: true, from: m.now, by: m.now.Add(m.cfg.BackoffMax), of: of})
-			}
+		if refused == 1 && !c.beside && m.keepAlone(s, q, r, retained) {
 			return
 		}
-		of := q.search()
-		if refused == 1 && !retained && r.Kind == contactsync.BadRequest && st.hold == nil && !loose(q.set) && !s.plan.doubt && of.mayKeep(s, q) {
-			s.fail("I6", "%v is a dead letter, and was sent before a row of %s was accepted", c, st.name)
-		}
-		st.alike = of != nil && of.rows >= simAlike && of.taken == st.taken && len(of.alone) >= simAlike-1
 		keep := m.answered(s, st, 0, refused, retained)
 		st.alike = false
 		m.refuse(c, reason, r.Status, keep)
 		m.freeHalf(q.set, false)
-		if keep {
+		switch {
+		case keep:
 			m.putOnHold(st, "rejecting", r.Status)
-		} else if refused > 0 {
+		case refused > 0:
 			st.calm()
+		default:
+			m.inVain(st, r.Status)
 		}
 		return
 	}
@@ -343,13 +352,12 @@ func (m *simModel) settleRefused(s *simRun, q *simRequest, r contactsync.Result,
 	}
 	m.count["retried "+r.Kind.String()] += float64(len(rows))
 	m.freeHalf(q.set, false)
-	set := &simSet{limit: (len(rows) + 1) / 2, halves: r.Kind != contactsync.TooLarge, from: m.now, by: m.now, loose: st.hold != nil}
-	if set.of = q.search(); !set.halves {
-		set.of = nil
-	} else if set.of == nil {
-		set.of = &simSearch{rows: len(q.cells), taken: st.taken, alone: map[simKey]bool{}}
+	set := &simSet{limit: (len(rows) + 1) / 2, from: m.now, by: m.now, loose: st.hold != nil}
+	if set.of = q.search(); set.of == nil {
+		set.of = &simSearch{rows: len(q.cells), taken: st.taken}
 	}
-	if r.Kind == contactsync.TooLarge {
+	searched := q.set != nil && q.set.halves && q.req.Reason == batcher.BatchRetry
+	if set.halves = r.Kind != contactsync.TooLarge || searched; !set.halves {
 		set.tooLarge, set.parts, set.again = q, 2, !q.unproven
 	}
 	m.apart(rows, set)

@@ -68,31 +68,16 @@ type simStream struct {
 	refused  simMaybe // the last answer refused the credentials
 	strange  simMaybe // it was refused, and never accepted
 	answers  []simAnswers
-	taken    int     // rows of it, so far
-	alike    bool    // three of its contacts were refused alike, and nothing was taken meanwhile
-	again    *simSet // the last rows that are sent once more
+	taken    int             // rows of it, so far
+	alone    map[simKey]bool // contacts that were refused alone since a row was taken
+	alike    bool            // and what is refused now is so for the stream, or its account
+	again    *simSet         // the last rows that are sent once more
 }
 
 // simSearch is the search for the bad rows of a request that was refused as a whole.
 type simSearch struct {
-	rows  int             // of it
-	taken int             // rows of the stream before it
-	alone map[simKey]bool // contacts that were refused alone and kept, because it may be the stream
-}
-
-// mayKeep reports whether the row of a request that was refused alone is kept, because it may be the stream: it was sent before
-// a row was taken, and is not the third, nor the same one while there are others to try.
-func (of *simSearch) mayKeep(s *simRun, q *simRequest) bool {
-	others := slices.ContainsFunc(s.requests, func(other *simRequest) bool { return other != q && other.search() == of })
-	switch {
-	case of == nil || of.rows < simAlike || of.taken != q.taken:
-		return false
-	case of.taken != q.stream.taken:
-		return true
-	case of.alone[q.cells[0].key]:
-		return others
-	}
-	return len(of.alone) < simAlike-1
+	rows  int // of it
+	taken int // rows of the stream before it
 }
 
 // simAlike is how many contacts are refused alike before it is the stream.
@@ -154,9 +139,11 @@ type simAccount struct {
 	heldSince time.Time
 	probe     simWait
 	letters   []simAnswers
-	others    int // requests since the last one that was no regular work, at most
-	apart     int // requests in flight that are no regular work
-	maybe     int // those that may be none
+	alone     map[simKey]bool // contacts that were refused alone since a row of it was taken
+	takenAt   time.Time       // the last of its rows
+	others    int             // requests since the last one that was no regular work, at most
+	apart     int             // requests in flight that are no regular work
+	maybe     int             // those that may be none
 
 	strangers simStrangers
 	newcomers int // requests of streams that were never accepted since one that is tried apart
@@ -183,6 +170,7 @@ type simSet struct {
 	tooLarge *simRequest // whose halves these are, or whose remainder
 	parts    int         // how many of them
 	of       *simSearch  // nil where they are of none
+	tries    int         // requests of a row that was refused alone, and waits for others of its account
 	passed   int         // that were answered
 	failed   bool        // one of them was too large as well
 }
@@ -363,7 +351,8 @@ func (m *simModel) retains(st *simStream, refused int) simMaybe {
 
 // mayBeStream reports whether refusals may be about a stream, and not about its rows.
 func (m *simModel) mayBeStream(st *simStream) bool {
-	return st.hold != nil && st.hold.kind == "rejecting" && st.taken == st.hold.taken || st.alike
+	rejecting := st.hold != nil && st.hold.kind == "rejecting"
+	return rejecting && (st.taken == st.hold.taken || len(st.alone) >= simAlike && !slices.Contains(st.hold.tried, false)) || st.alike
 }
 
 // answered counts rows that the API took and refused for good, and reports whether the
@@ -378,7 +367,12 @@ func (m *simModel) answered(s *simRun, st *simStream, taken, refused int, retain
 		h.tried = append(h.tried, slices.Repeat([]bool{false}, taken)...)
 		h.tried = h.tried[max(0, len(h.tried)-simTrials):]
 	}
-	if st.taken += taken; refused == 0 {
+	if st.taken += taken; taken > 0 {
+		st.account.takenAt = m.now
+		clear(st.alone)
+		clear(st.account.alone)
+	}
+	if refused == 0 {
 		return false
 	}
 	if must := m.retains(st, refused); must == simNo && retained && m.mayBeStream(st) {

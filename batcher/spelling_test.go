@@ -92,7 +92,8 @@ func TestWindow_SpellingsOfOneIDFailEachForItself(t *testing.T) {
 	if want := `{"id":"` + lower + `","f":0}`; got != want {
 		t.Errorf("sent %s, want %s", got, want)
 	}
-	w.settle(req, contactsync.Result{Kind: contactsync.BadRequest, Status: 400})
+	w.settle(req, refusedWhole)
+	w.settle(w.send(), refusedWhole)
 	if l := w.TakeDeadLetters(); len(l) != 1 || l[0].Contact != lower || len(l[0].Positions) != 1 {
 		t.Errorf("dead letters %+v, want one of what was refused", l)
 	}

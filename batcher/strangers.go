@@ -11,18 +11,20 @@ import (
 // that may never be: it may not know them, or they may belong to somebody else. After a
 // start every stream is a stranger.
 type strangers struct {
-	accepted *simplelru.LRU[string, time.Time] // streams for whose rows, one by one, the API has answered, and when it did last
-	answered time.Time                         // when it last looked at rows of any stream
+	accepted *simplelru.LRU[string, time.Time]     // streams for whose rows, one by one, the API has answered, and when it did last
+	refused  *simplelru.LRU[string, alike[string]] // streams with contacts that were refused alone since a row was accepted
+	answered time.Time                             // when it last looked at rows of any stream
 	first    firstAnswers
 	trouble  trouble
 }
 
-// acceptedStreams bounds the streams that are remembered, at about 100 bytes each.
-const acceptedStreams = 100_000
+// knownStreams bounds the streams that are remembered, at about 100 bytes each, and 200 with contacts that were refused.
+const knownStreams = 100_000
 
 func newStrangers() strangers {
-	lru, _ := simplelru.NewLRU[string, time.Time](acceptedStreams, nil) // it fails only for a size below 1
-	return strangers{accepted: lru}
+	accepted, _ := simplelru.NewLRU[string, time.Time](knownStreams, nil) // it fails only for a size below 1
+	refused, _ := simplelru.NewLRU[string, alike[string]](knownStreams, nil)
+	return strangers{accepted: accepted, refused: refused}
 }
 
 // firstAnswers is how the last strangers were received, a bit each: 1 was refused.

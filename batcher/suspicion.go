@@ -34,7 +34,7 @@ func (st *stream) doubtful() bool {
 	if h.hold != nil {
 		since = h.hold.since
 	}
-	return st.troubled() && !h.onHold(holdRejecting) && h.accepted && len(h.alone) > 0 && len(h.alone) < aloneAlike && st.signer.answered.After(since)
+	return st.troubled() && !h.onHold(holdRejecting) && h.accepted && len(h.alone) > 0 && !h.alone.enough() && st.signer.answered.After(since)
 }
 
 // untried is the first contact in the queue of a doubtful stream that has not failed alone, which tells more than those
@@ -146,9 +146,7 @@ func (s *settlement) suspect(rows []*contact, due time.Time) {
 		if !alone {
 			break
 		}
-		if len(h.alone) < aloneAlike && !slices.Contains(h.alone, others[0].folded) {
-			h.alone = append(h.alone, others[0].folded)
-		}
+		h.alone.note(others[0].folded)
 		if !due.After(s.now) {
 			s.pending.enqueue(others[0]) // another row is tried next
 			return

@@ -242,9 +242,13 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	st.account.throttle(w.now, req.report(w.now, r))
 	w.schedule.settled(req)
 	st.account.latency.note(w.now.Sub(req.started), r.Kind)
-	contradicts := req.noteContradictions(w.now, &r)
+	contradicts, refusesAll := req.noteContradictions(w.now, &r), req.refusesAll(r, w.cfg.RowAttempts)
+	if refusesAll {
+		first := firstReason(r.Rows)
+		r.Detail, r.Text = first.detail, first.text
+	}
 	d := decide(answer{
-		contradicts: contradicts, alike: st.onHold() || len(req.rows) == 1 && st.account.breaksContract(),
+		contradicts: contradicts, refusesAll: refusesAll, searched: req.group != nil && req.group.search != nil, alike: st.onHold() || len(req.rows) == 1 && st.account.breaksContract(),
 		kind: r.Kind, single: len(req.rows) == 1, warned: req.warned || st.signer.held,
 		trial: req.trial && (mayBeRows(r) || r.Kind == contactsync.TooLarge), applied: slices.ContainsFunc(r.Rows, delivered),
 		suspected: req.suspected(w.now, w.cfg.HoldProbeMax), blame: req.blame(w.now, w.cfg.HoldProbeMax),

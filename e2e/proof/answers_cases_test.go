@@ -3,6 +3,7 @@
 package proof
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -202,7 +203,9 @@ func rowCases() []answerCase {
 		{name: "200, one row failed", calls: 2, rows: &stub.Rows{Fail: second, Reason: "Duplicate phone number"}, deadLetters: refused(contactsync.ReasonRejected)},
 		{name: "207, one row failed", calls: 1, answer: &stub.Answer{Status: http.StatusMultiStatus}, rows: &stub.Rows{Fail: second, IDAs: "string", ReasonAs: "none"}, deadLetters: refused(contactsync.ReasonRejected)},
 		{name: "200, one row failed once, for another's sake", times: 1, calls: 2, rows: &stub.Rows{Fail: second, Reason: "Duplicate phone number"}},
-		{name: "200, all rows failed", calls: 1, rows: &stub.Rows{Fail: []string{"*"}, IDAs: "contact._id", ReasonAs: "errors"}, deadLetters: map[int]contactsync.Reason{0: contactsync.ReasonRejected, 1: contactsync.ReasonRejected, 2: contactsync.ReasonRejected}},
+		{name: "200, all rows failed for one of 16", events: 16, match: stub.Match{IDs: []string{"c5"}}, rows: &stub.Rows{Fail: []string{"*"}, IDAs: "contact._id", ReasonAs: "errors"}, deadLetters: map[int]contactsync.Reason{5: contactsync.ReasonRejected}},
+		{name: "200, all rows failed, set right later", events: 16, times: 8, atMost: 24, rows: &stub.Rows{Fail: []string{"*"}, Reason: "Duplicate phone number"}},
+		{name: "200, all rows left out for one of 16", events: 16, match: stub.Match{IDs: []string{"c5"}}, atMost: 14, rows: &stub.Rows{Drop: []string{"*"}}, deadLetters: map[int]contactsync.Reason{5: contactsync.ReasonUnresolved}},
 		{name: "200, one row failed for a while", times: 2, calls: 3, rows: &stub.Rows{Fail: second, Reason: "temporarily unavailable"}},
 		{name: "200, one row left out once", times: 1, calls: 2, rows: &stub.Rows{Drop: second}},
 		{name: "200, one row left out each time", calls: 3, rows: &stub.Rows{Drop: second}, deadLetters: refused(contactsync.ReasonUnresolved)},
@@ -213,7 +216,7 @@ func rowCases() []answerCase {
 	}
 	yes := true
 	for i := range all {
-		all[i].condition, all[i].events = condition, 3
+		all[i].condition, all[i].events = condition, cmp.Or(all[i].events, 3)
 		if all[i].answer != nil {
 			all[i].answer.Apply = &yes
 		}

@@ -27,6 +27,7 @@ type besideFault struct {
 	once    bool
 	strange bool // it is of streams that were never accepted
 	letters int  // dead letters that are due; -1: any number
+	atMost  bool // as many, or fewer
 }
 
 // badRow is the contact that has the fault, in a stream of the healthy traffic.
@@ -73,6 +74,8 @@ func besideFaults() (all []besideFault) {
 	row("refused, and named like the rate limit", 1, stub.Rule{Rows: &stub.Rows{Fail: []string{badRow.ID}, Reason: "Contact Rate limit for this API has a bad phone number"}})
 	answered("400 whose text has the rate limit", 1, stub.Answer{Status: 400, Text: `{"errors":[{"msg":"Contact Rate limit for this API has a bad phone number","code":400}]}`})
 	row("not accounted for", 1, stub.Rule{Rows: &stub.Rows{Drop: []string{badRow.ID}}})
+	silent := stub.Answer{Text: `{"successfulRecords":[],"failedRecords":[]}`, Apply: new(bool)}
+	answered("200 that names no row", 1, silent)
 	row("in both lists", 0, stub.Rule{Rows: &stub.Rows{Both: []string{badRow.ID}}})
 
 	// The same contact changes each minute, so that nothing lasting is ever known of its body.
@@ -84,6 +87,18 @@ func besideFaults() (all []besideFault) {
 			name: "a row that changes: " + a.name, feed: states(badRow), every: 1, letters: -1,
 			rules: []stub.Rule{{Name: "fault", Match: stub.Match{IDs: []string{badRow.ID}}, Answer: &a.answer}},
 		})
+	}
+
+	// Whole streams that were accepted before, whatever the row: at most the first two contacts that come alone are set aside, and then the stream is on hold.
+	whole := func(name string, perMinute float64, r stub.Rule) {
+		r.Name, r.Match = "fault", stub.Match{Streams: []string{"whole*"}}
+		all = append(all, besideFault{name: fmt.Sprintf("whole streams, %v rows a minute: %s", perMinute, name), rules: []stub.Rule{r}, feed: wholeStreams, every: 1 / perMinute, letters: 2 * wholeStreamsCount, atMost: true})
+	}
+	for _, perMinute := range []float64{5, 10} {
+		whole("each refused", perMinute, stub.Rule{Rows: &stub.Rows{Fail: []string{"*"}, Reason: "Duplicate phone number"}})
+		whole("200 that names no row", perMinute, stub.Rule{Answer: &silent})
+		whole("400", perMinute, stub.Rule{Answer: &stub.Answer{Status: 400}})
+		whole("413", perMinute, stub.Rule{Answer: &stub.Answer{Status: 413}})
 	}
 
 	gone := []stub.Rule{{Name: "fault", Match: stub.Match{Streams: []string{"strange*"}}, Answer: &stub.Answer{Status: 404}}}
@@ -108,6 +123,15 @@ func states(c feed.Contact) func(n int) feed.Event {
 	return func(n int) feed.Event {
 		return feed.NewUpdate(c, 0, int64(n), feed.Update)
 	}
+}
+
+// wholeStreamsCount is how many streams there are of which nothing is accepted.
+const wholeStreamsCount = 5
+
+// wholeStreams are contacts of them in turn, each another one.
+func wholeStreams(n int) feed.Event {
+	c := feed.Contact{Stream: fmt.Sprint("whole", n%wholeStreamsCount), ID: fmt.Sprintf("%024x", n)}
+	return feed.NewUpdate(c, 0, 1, feed.Update)
 }
 
 // strangers are streams that the API does not take, each with one contact.

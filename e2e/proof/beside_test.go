@@ -117,7 +117,7 @@ func judgeBeside(to io.Writer, results []besideResult) (faults []string) {
 		if r.delivered < r.events || ratio > 2 {
 			faults = append(faults, fmt.Sprintf("%s: %d of %d healthy events delivered, the age below which 99 of 100 are is %.2f times that without", r.fault.name, r.delivered, r.events, ratio))
 		}
-		if r.fault.letters >= 0 && r.deadLetters != r.fault.letters {
+		if n := r.fault.letters; n >= 0 && (r.deadLetters > n || r.deadLetters < n && !r.fault.atMost) {
 			faults = append(faults, fmt.Sprintf("%s: %d dead letters, %d are due", r.fault.name, r.deadLetters, r.fault.letters))
 		}
 	}

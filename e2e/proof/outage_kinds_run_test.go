@@ -43,7 +43,7 @@ type outageResult struct {
 // playOutage plays one kind.
 func playOutage(t *testing.T, api model, kind outageKind) outageResult {
 	var rules []stub.Rule
-	if kind.rule.Answer != nil {
+	if kind.rule.Answer != nil || kind.rule.Rows != nil {
 		kind.rule.Name, kind.rule.Off = kind.name, true
 		rules = append(rules, kind.rule)
 	}

@@ -42,6 +42,10 @@ func outageKinds() []outageKind {
 		{name: "403 with HTML for everything", lasts: half, rule: answer(html)},
 		{name: "401 for everything", lasts: half, rule: answer(stub.Answer{Status: 401})},
 		{name: "200 that names no row for everything", lasts: half, rule: answer(stub.Answer{Text: `{"successfulRecords":[],"failedRecords":[]}`, Apply: new(bool)})},
+		{name: "400 for everything", lasts: half, rule: answer(stub.Answer{Status: 400})},
+		{name: "413 for everything", lasts: half, rule: answer(stub.Answer{Status: 413})},
+		{name: "each row refused by name", lasts: half, rule: stub.Rule{Rows: &stub.Rows{Fail: []string{"*"}, Reason: "Duplicate phone number"}}},
+		{name: "each row refused by name, of one stream", lasts: hour, rule: stub.Rule{Rows: &stub.Rows{Fail: []string{"*"}, Reason: "Duplicate phone number"}, Match: stub.Match{Streams: []string{outageStream}}}, stream: outageStream},
 		{name: "refused connections", lasts: half},
 		{name: "resets", lasts: half, rule: answer(stub.Answer{Fault: stub.Reset})},
 		{name: "time-outs", lasts: half, rule: answer(stub.Answer{Fault: stub.NoAnswer})},
@@ -95,10 +99,10 @@ func judgeOutages(to io.Writer, results []outageResult) (faults []string) {
 }
 
 func TestOutage_KindsCanFail(t *testing.T) {
-	refused := outageKind{name: "413 for everything", lasts: time.Minute, rule: stub.Rule{Answer: &stub.Answer{Status: 413}}}
+	refused := outageKind{name: "one row in 16 refused by name", lasts: time.Minute, rule: stub.Rule{Rows: &stub.Rows{Fail: []string{"*7"}, Reason: "Duplicate phone number"}}}
 	synctest.Test(t, func(t *testing.T) {
 		if got := playOutage(t, stubAPI, refused); got.letters == 0 || len(judgeOutages(io.Discard, []outageResult{got})) == 0 {
-			t.Errorf("single rows are too large: %d dead letters, and no fault", got.letters)
+			t.Errorf("rows are refused beside others: %d dead letters, and no fault", got.letters)
 		}
 	})
 	for name, got := range map[string]outageResult{
