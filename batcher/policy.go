@@ -264,7 +264,8 @@ const (
 	rowOnceMore                   // it is sent again with the others that were refused
 )
 
-const thenRefused = "refused: it becomes a dead letter; over the dead-letter budget it is kept, and the stream is put on hold as `rejecting`"
+const thenRefused = "refused: it becomes a dead letter, where it is alone not before others of its account are accepted, or nothing is for a minute; " +
+	"over the dead-letter budget, or as the third contact of a stream of which none is accepted, it is kept, and the stream is put on hold as `rejecting`"
 
 // rowPolicy is the decisions for rows. The first line that fits counts.
 var rowPolicy = []RowDecision{
