@@ -110,6 +110,20 @@ func TestWindow_AnOutageThatRefusesRowsMakesNoDeadLetter(t *testing.T) {
 	}
 }
 
+// A row that was refused beside accepted ones, and has a newer state since, has its chance when all of a request are refused.
+func TestWindow_ANewerStateWasNotRefusedBesideOthers(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("a", "b", "c")
+	no := contactsync.Outcome{Verdict: contactsync.Failed, Reason: "no"}
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{no, no, {Verdict: contactsync.Delivered}}})
+	w.add("a", "b")
+	again := w.send()
+	if w.settle(again, each(len(again.rows), no)); w.DeadLettersPending() > 0 {
+		t.Errorf("%d dead letters of %s, sent together", w.DeadLettersPending(), ids(again))
+	}
+}
+
 // A row that is bad comes to its end, be it alone in its stream or in its account.
 func TestWindow_ALoneBadRowIsSetAside(t *testing.T) {
 	t.Parallel()
@@ -124,6 +138,25 @@ func TestWindow_ALoneBadRowIsSetAside(t *testing.T) {
 				t.Errorf("%s beside %d streams: %d dead letters within %v", name, streams, len(l.letters), within)
 			}
 		}
+	}
+}
+
+// What was sent before a row of the stream was accepted counts for nothing, however much of it there is: the API may have been set right.
+func TestWindow_RefusalsSentBeforeARowWasAcceptedHoldNoStream(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.MaxRows = 1 })
+	w.add("a", "b", "c", "d")
+	var sent []*Request
+	for range 4 {
+		sent = append(sent, w.send())
+	}
+	last := len(sent) - 1
+	w.settle(sent[last], allDelivered(sent[last].Batch))
+	for _, req := range sent[:last] {
+		w.settle(req, refusedWhole)
+	}
+	if h := &w.schedule.streams[streamKey{"a", "st"}].health; h.hold != nil || w.DeadLettersPending() > 0 {
+		t.Errorf("on hold %+v, %d dead letters", h.hold, w.DeadLettersPending())
 	}
 }
 

@@ -109,12 +109,11 @@ func (s *settlement) refusedAlone() (kept bool, about scope) {
 		return false, aboutRow
 	}
 	undecided, known := of.undecidedAt(h, s.request.accepts), slices.Contains(h.refused, c.folded)
-	if undecided && !of.undecided(h) { // the API may have refused it before it took the others
-		return s.keepSearching(of), aboutRow
+	if s.request.accepts == h.accepts { // else the API may have refused it before it took the others
+		h.refused.note(c.folded)
+		account.refused.note(c.key())
+		st.account.strangers.refused.Add(st.name, h.refused)
 	}
-	h.refused.note(c.folded)
-	account.refused.note(c.key())
-	st.account.strangers.refused.Add(st.name, h.refused)
 	switch {
 	case h.hold != nil: // it has a rule of its own
 		return false, aboutRow
@@ -122,7 +121,7 @@ func (s *settlement) refusedAlone() (kept bool, about scope) {
 		return false, aboutStream
 	case undecided && (!known || of.flight > 0): // else there are no others to try
 		return s.keepSearching(of), aboutRow
-	case !st.account.delivered.Before(*c.refusedAt):
+	case c.refusedAt.Before(s.now) && !st.account.delivered.Before(*c.refusedAt):
 		return false, aboutRow
 	case s.now.Sub(*c.refusedAt) < holdGrace:
 		return s.keepForOthers(), aboutRow

@@ -52,11 +52,10 @@ func (m *simModel) alone(s *simRun, q *simRequest) simAlone {
 		return simRefused
 	}
 	undecided := of != nil && of.rows >= simAlike && st.hold == nil
-	if undecided && of.taken != st.taken {
-		return simOthers
-	}
 	known := st.alone[c.key]
-	st.alone[c.key], st.account.alone[c.key] = true, true
+	if q.taken == st.taken {
+		st.alone[c.key], st.account.alone[c.key] = true, true
+	}
 	others := slices.ContainsFunc(s.requests, func(other *simRequest) bool { return other != q && other.search() == of })
 	switch {
 	case st.hold != nil:
@@ -65,7 +64,7 @@ func (m *simModel) alone(s *simRun, q *simRequest) simAlone {
 		return simStreams
 	case undecided && (!known || others):
 		return simOthers
-	case !st.account.takenAt.Before(c.refusedAt):
+	case c.refusedAt.Before(m.now) && !st.account.takenAt.Before(c.refusedAt):
 		return simRefused
 	case m.now.Sub(c.refusedAt) < simGrace:
 		return simLater

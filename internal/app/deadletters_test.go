@@ -24,7 +24,7 @@ func TestDeadLetters_TheRunningServiceTakesThemBack(t *testing.T) {
 	l.start()
 	var first, second []event
 	for i := range contacts {
-		first = append(first, event{stream: "st-1", id: fmt.Sprint("c", i), seq: 1})
+		first = append(first, event{stream: "st-1", id: fmt.Sprint("c", i), seq: 1}, event{stream: "st-1", id: fmt.Sprint("fine", i), seq: 1}) // beside others, so that it is not for the stream
 		if i < changed {
 			second = append(second, event{stream: "st-1", id: fmt.Sprint("c", i), seq: 2})
 		}

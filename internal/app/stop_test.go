@@ -21,17 +21,18 @@ import (
 	"github.com/contactsync/contactsync/internal/lab/stub"
 )
 
-// slowLab has a request with a good row and one with a bad row in flight when it returns.
+// slowLab has a request with a good row in flight when it returns, and one with a bad row beside one.
 // Its API takes half a second for an answer.
 func slowLab(t *testing.T) (*lab, *harness.Replica) {
 	t.Helper()
 	l := newLab(t)
 	l.Config.Batcher.RowAttempts = 1
-	if err := l.api.Put(stub.Rule{Name: "slow", Answer: &stub.Answer{Latency: 500 * time.Millisecond}}); err != nil {
+	if err := l.api.Put(stub.Rule{Name: "slow", Answer: &stub.Answer{Latency: 500 * time.Millisecond}, Rows: &stub.Rows{Fail: []string{"bad-*"}, ReasonAs: "none"}}); err != nil {
 		t.Fatal(err)
 	}
 	l.put(
 		event{stream: "st-1", id: "good", seq: 1, key: "k"},
+		event{stream: "st-2", id: "fine", seq: 1, key: "k"},
 		event{stream: "st-2", id: "bad-1", seq: 1, key: "k", class: feed.Rejected},
 	)
 	replica := l.start()
