@@ -141,6 +141,28 @@ func TestWindow_ALoneBadRowIsSetAside(t *testing.T) {
 	}
 }
 
+// What is too large of a stream whatever its size is kept until three contacts tell, also while others of the account are accepted.
+func TestWindow_AStreamThatIsTooLargeWhateverItsSizeMakesNoDeadLetter(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.known("other")
+	w.known("st")
+	w.add("a", "b", "c", "d", "e", "f", "g", "h")
+	h := &w.schedule.streams[streamKey{"a", "st"}].health
+	for calls := 0; h.hold == nil && calls < 40; calls++ {
+		w.add(fmt.Sprint("other/", calls))
+		req := w.send()
+		r := allDelivered(req.Batch)
+		if req.stream.name == "st" {
+			r = contactsync.Result{Kind: contactsync.TooLarge, Status: 413}
+		}
+		w.settle(req, r)
+	}
+	if !h.onHold(holdRejecting) || w.DeadLettersPending() > 0 {
+		t.Errorf("on hold %+v, %d dead letters", h.hold, w.DeadLettersPending())
+	}
+}
+
 // What was sent before a row of the stream was accepted counts for nothing, however much of it there is: the API may have been set right.
 func TestWindow_RefusalsSentBeforeARowWasAcceptedHoldNoStream(t *testing.T) {
 	t.Parallel()

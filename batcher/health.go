@@ -294,7 +294,7 @@ func (h *health) onRowsAnswered(now time.Time, st *stream) {
 
 // review ends the hold of a stream whose rows were refused when that is rare again.
 func (h *health) review(now time.Time, st *stream) {
-	if st.health.onHold(holdRejecting) && st.health.hold.tried.passed(h.cfg.DeadLetterMaxRatio) {
+	if on := st.health.hold; st.health.onHold(holdRejecting) && !on.whole && on.tried.passed(h.cfg.DeadLetterMaxRatio) {
 		h.endHold(now, st, endedRare)
 	}
 }

@@ -169,9 +169,9 @@ func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64, reg
 	return req
 }
 
-// first is the next contact of the queue. Of a stream on hold of which nothing is accepted it is the one that came last, if it was never
+// upNext is the next contact of the queue. Of a stream on hold of which nothing is accepted it is the one that came last, if it was never
 // sent, which tells more than those before it: these were refused, and may be many.
-func (st *stream) first() *contact {
+func (st *stream) upNext() *contact {
 	if tail := st.queue.tail; tail != nil && tail.sends == 0 && st.health.onHold(holdRejecting) && st.health.hold.whole {
 		return tail
 	}
@@ -181,7 +181,7 @@ func (st *stream) first() *contact {
 func (p *pending) takeQueue(st *stream, most int, mostBytes int64) ([]*contact, BatchReason) {
 	rows := make([]*contact, 0, min(most, st.queue.rows))
 	var bytes int64
-	for c := st.first(); c != nil; c = st.first() {
+	for c := st.upNext(); c != nil; c = st.upNext() {
 		if len(rows) == most {
 			return rows, BatchRows
 		}

@@ -24,7 +24,7 @@ import (
 func TestReplay(t *testing.T) {
 	const contacts = 10_000
 	r := newRun(t, startKafka(t, kafka.Options{Nodes: 1}), runOptions{extra: "batcher: {dead_letter_max_per_minute: 1000000}\n"})
-	if err := r.api.Put(stub.Rule{Name: "refusing", Rows: &stub.Rows{Fail: []string{"*"}, Reason: "Unknown salutation"}}); err != nil {
+	if err := r.api.Put(stub.Rule{Name: "refusing", Rows: &stub.Rows{Fail: []string{refusedPrefix + "*"}, Reason: "Unknown salutation"}}); err != nil {
 		t.Fatal(err)
 	}
 	replicas := r.start(2)
@@ -94,18 +94,29 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// states produces a state of each contact from one number up to another.
-func (r *run) states(from, to int, seq int64) []feed.Contact {
+// refusedPrefix begins the ids of the contacts that are refused at first.
+const refusedPrefix = "6964af60"
+
+// states produces a state of each contact from one number up to another, and of others beside them that are never refused: what a stream gets
+// of which nothing is accepted is about the stream.
+func (r *run) states(from, to int, seq int64) (refused []feed.Contact) {
 	r.t.Helper()
-	contacts, events := make([]feed.Contact, to-from), make([]feed.Event, to-from)
+	contacts, events := make([]feed.Contact, 2*(to-from)), make([]feed.Event, 2*(to-from))
 	for i := range contacts {
-		contacts[i] = feed.Contact{Stream: feed.StreamName((from + i) % 20), ID: fmt.Sprintf("6964af60%016x", from+i)}
+		prefix, n := refusedPrefix, from+i/2
+		if i%2 > 0 {
+			prefix = "ce11af60"
+		}
+		contacts[i] = feed.Contact{Stream: feed.StreamName(n % 20), ID: fmt.Sprintf("%s%016x", prefix, n)}
 		events[i] = feed.NewUpdate(contacts[i], i, seq, feed.Update)
 	}
 	if _, err := r.Put(r.t.Context(), contacts, events); err != nil {
 		r.t.Fatal(err)
 	}
-	return contacts
+	for i := range to - from {
+		refused = append(refused, contacts[2*i])
+	}
+	return refused
 }
 
 // replay is the command as a process of its own; it prints its outcomes to the file out.

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,12 +107,19 @@ var plain = []struct {
 }{
 	{"refused-200", func(w http.ResponseWriter, _ said, ids []string, _ *http.Request) {
 		all := leak.Planted()
-		bad := records(ids, func(i int) string {
+		var good []string // so that the others are refused beside accepted ones
+		bad := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return strings.HasPrefix(id, "good") })
+		for _, id := range ids {
+			if !slices.Contains(bad, id) {
+				good = append(good, id)
+			}
+		}
+		refused := records(bad, func(i int) string {
 			var n int
-			_, _ = fmt.Sscanf(ids[i], "c%d", &n) // as the test names them
+			_, _ = fmt.Sscanf(bad[i], "c%d", &n) // as the test names them
 			return reasonOf(n, all[n])
 		})
-		_, _ = io.WriteString(w, answerOf("[]", bad, len(ids), len(ids)))
+		_, _ = io.WriteString(w, answerOf(records(good, func(int) string { return `"status":"ACTIVE"` }), refused, len(ids), len(bad)))
 	}},
 	{"refused-207", func(w http.ResponseWriter, s said, ids []string, _ *http.Request) {
 		w.WriteHeader(http.StatusMultiStatus)

@@ -90,7 +90,7 @@ func (l *leakLab) file(format string) string {
 	l.must(os.WriteFile(ca, l.apis.root.PEM, 0o600))
 	var accounts strings.Builder
 	for _, api := range l.apis.all {
-		fmt.Fprintf(&accounts, "    - {id: %s, host: %q, allow_plaintext: true, streams: [%[1]s], budget: {requests: 0}, credentials: {client_id: %[3]s, client_secret_file: %[4]q}}\n",
+		fmt.Fprintf(&accounts, "    - {id: %s, host: %q, allow_plaintext: true, streams: ['%[1]s*'], budget: {requests: 0}, credentials: {client_id: %[3]s, client_secret_file: %[4]q}}\n",
 			api.name, api.url, stub.LabAppID, secret)
 	}
 	text := fmt.Sprintf(`
@@ -123,7 +123,14 @@ func (l *leakLab) produce() {
 			stream, id, text(0), text(1), text(2), text(3), i, text(4), text(5))}
 	}
 	for i := range planted { // so that each is the reason of one dead letter
-		all = append(all, contact("refused-200", fmt.Sprint("c", i), i))
+		stream := "refused-200"
+		if i > 0 { // each is refused alone
+			stream += fmt.Sprint("-", i)
+		}
+		all = append(all, contact(stream, fmt.Sprint("c", i), i))
+	}
+	for i := range 100 { // and believed to be when others are accepted
+		all = append(all, contact(fmt.Sprint("refused-200-good-", i), fmt.Sprint("good", i), i))
 	}
 	for _, api := range l.apis.all {
 		for i := range 3 {
@@ -235,6 +242,23 @@ func (l *leakLab) until(p *process, what string, ok func() bool) {
 
 // inBrowser returns the page as a browser shows it; nil in tests without one (make page).
 var inBrowser func(t *testing.T, url string) string
+
+// published is how many dead letters were written for a reason.
+func (l *leakLab) published(reason string) (n int) {
+	l.t.Helper()
+	req, err := http.NewRequestWithContext(l.t.Context(), http.MethodGet, "http://"+l.admin+"/metrics", http.NoBody)
+	l.must(err)
+	client := http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
+	l.must(err)
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	l.must(err)
+	_, value, _ := strings.Cut(string(text), fmt.Sprintf("\ncontactsync_deadletter_published_total{reason=%q} ", reason))
+	_, _ = fmt.Sscan(value, &n) // 0 where there is none
+	return n
+}
 
 // pages reads everything that the admin port has.
 func (l *leakLab) pages() {
@@ -388,6 +412,7 @@ func TestProgram_LeaksNothing(t *testing.T) {
 		}
 		return calls > 8*int64(len(l.apis.all))
 	})
+	l.until(p, "each text to be the reason of a dead letter", func() bool { return l.published("rejected") >= len(leak.Planted()) })
 	l.pages()
 	l.commands()
 	l.asPrinted(p.log.String())

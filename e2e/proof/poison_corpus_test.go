@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 
 	"github.com/contactsync/contactsync"
@@ -102,36 +101,14 @@ func (a badAnswer) rule() stub.Rule {
 	return r
 }
 
-// reason is why a row must become a dead letter; empty where it must be delivered.
+// reason is why a row must become a dead letter; empty where it must be delivered: what an answer refuses is sent again, alone or
+// once more, and the API behaves then.
 func (a badAnswer) reason(row int) contactsync.Reason {
 	switch a.Kind {
 	case contactsync.BadRequest.String():
 		return contactsync.ReasonBadRequest
 	case contactsync.TooLarge.String():
 		return contactsync.ReasonTooLarge
-	case contactsync.Answered.String():
-		transient := len(a.Transient) > row && a.Transient[row] == 'T'
-		beside := strings.Contains(a.Verdicts, "D") // then it is sent once more
-		if a.Verdicts[row] == 'F' && !transient && !beside && a.givesReason(a.Rows[row]) {
-			return contactsync.ReasonRejected
-		}
 	}
 	return ""
-}
-
-// givesReason reports whether the answer says why a row failed. The service sends
-// a row that failed without a reason again.
-func (a badAnswer) givesReason(id string) bool {
-	var whole struct{ FailedRecords []json.RawMessage }
-	if json.Unmarshal([]byte(a.Body), &whole) != nil {
-		return false
-	}
-	for _, one := range whole.FailedRecords {
-		var record map[string]any
-		if json.Unmarshal(one, &record) == nil && bytes.Contains(one, []byte(id)) {
-			return len(record) > 1
-		}
-	}
-	// The only row that is left is what a record without an id means.
-	return len(whole.FailedRecords) == 1 && (bytes.Contains(whole.FailedRecords[0], []byte(`"reason"`)) || bytes.Contains(whole.FailedRecords[0], []byte(`"errorMessage"`)))
 }

@@ -33,9 +33,6 @@ func variantCases() []variantCase {
 		never  = "nobody is set aside for a 404"
 	)
 	exceptions := map[string]variantCase{
-		"failed-index":       {letters: contactsync.ReasonUnresolved}, // from 0 or from 1?
-		"failed-null-id":     {letters: contactsync.ReasonUnresolved},
-		"failed-sentence":    {letters: contactsync.ReasonUnresolved},
 		"silent-bad-row":     {letters: contactsync.ReasonUnresolved},
 		"whole-400":          {letters: contactsync.ReasonBadRequest},
 		"whole-412":          {letters: contactsync.ReasonBadRequest},

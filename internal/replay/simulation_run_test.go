@@ -100,7 +100,7 @@ func (sim *simulation) run() {
 func (sim *simulation) finish() {
 	for round := range 5 {
 		if sim.refuse = 0; round == 0 {
-			sim.refuse = 100
+			sim.refuse = 70
 		}
 		sim.service.drain()
 		r := sim.begin(deadletter.Selection{}, replay.Options{MaxReplays: 1 << 20, AllowUnverifiable: true})
