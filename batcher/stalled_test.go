@@ -166,6 +166,10 @@ func TestWindow_StreamsThatMayFailNextDoNotFillTheWindow(t *testing.T) {
 	if len(w.schedule.streams[streamKey{"a", "good"}].contacts) != 1 {
 		t.Fatal("the contact is parked of which the answer would tell")
 	}
+	w.schedule.accounts[0].others = 0 // others go first
+	if good, strange := w.schedule.streams[streamKey{"a", "good"}], w.schedule.streams[streamKey{"a", "bad9"}]; good.spares(stranger) || !strange.spares(stranger) {
+		t.Error("it waits for calls that are left over, or a stream does not that was never accepted")
+	}
 	w.now = w.now.Add(w.cfg.Linger)
 	if first, then := w.Next(w.now), w.Next(w.now); first.stream.fails() && then.Batch.Stream != "good" || !first.stream.fails() && first.Batch.Stream != "good" {
 		t.Errorf("requests of %s and %s go first", first.Batch.Stream, then.Batch.Stream)
