@@ -191,3 +191,19 @@ func TestRetries_PostponeWhatGoesBehindOthers(t *testing.T) {
 		t.Error("others had eight requests, and it waits for more")
 	}
 }
+
+// How often a contact was throttled, and what was contradicted about it, is not known of what comes after a delete of it.
+func TestWindow_WhatComesAfterADeleteWasNotThrottled(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	w.add("a")
+	c := w.schedule.streams[streamKey{"a", "st"}].contacts["a"]
+	c.throttlings.n, c.contradicted = 3, w.now
+	req := w.send()
+	w.remove("a")
+	w.add("a")
+	w.settle(req, contactsync.Result{Kind: contactsync.Throttled, Status: 429})
+	if c.throttlings.n > 0 || !c.contradicted.IsZero() {
+		t.Errorf("after the delete it was throttled %d times, and contradicted since %v", c.throttlings.n, c.contradicted)
+	}
+}
