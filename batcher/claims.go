@@ -27,6 +27,8 @@ type claim struct {
 	next        int64 // behind the last event that was added first
 	began       int64 // the same when the present reading of what was left began
 	beganAt     time.Time
+	inTurn      bool      // it is one of those that come now and then
+	rests       time.Time // until when there is no other one of these
 	parked      map[streamKey]*parked
 	pass        int           // counts how often what was left is read again
 	parkedBytes int64         // what the window charges for it

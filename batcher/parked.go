@@ -243,18 +243,24 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	if going {
 		return cl.pass
 	}
-	next := cl.pass + 1
+	next, turn := cl.pass+1, false
 	for key, p := range cl.parked {
-		if (!p.all || w.stalls(key)) && w.mayBegin(key, p) {
+		if may, inTurn := w.mayBegin(key, p); may && inTurn && !later(p.again, cl.rests).After(w.now) {
+			turn = true
 			w.makeRoom()
 			break
 		}
 	}
+	var sampled []streamKey
 	for key, p := range cl.parked {
-		if w.mayBegin(key, p) {
-			p.pass, p.whole, p.asideLeft, p.short, going = next, true, false, false, true
-			if p.sample = 0; w.stalls(key) {
-				p.beginSample(w, w.schedule.streams[key])
+		// All that wait for their turn have it at once: each reading is of the whole log, for however many it is.
+		if may, inTurn := w.mayBegin(key, p); may && (turn || !inTurn) {
+			p.pass, p.whole, p.sample, p.asideLeft, p.short, going = next, true, 0, false, false, true
+			if inTurn {
+				p.again = w.now.Add(w.cfg.HoldProbeMax)
+			}
+			if inTurn && p.all {
+				sampled = append(sampled, key)
 			}
 			for id := range p.behind { // of a reading that did not come to its end
 				w.mark(cl, &p.only, id)
@@ -262,25 +268,17 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 			w.clearMarks(cl, &p.behind)
 		}
 	}
+	for _, key := range sampled {
+		cl.parked[key].beginSample(w, w.schedule.streams[key], len(sampled))
+	}
 	if !going {
 		return 0
 	}
-	cl.pass, cl.began, cl.beganAt = next, cl.next, w.now
+	cl.pass, cl.inTurn, cl.began, cl.beganAt = next, turn, cl.next, w.now
 	for _, p := range cl.parked {
 		p.due = p.events
 	}
 	return cl.pass
-}
-
-// mayBegin reports whether events of a stream may be read again: it is not on hold, or given
-// up, and most of what it has in the window has ended. Of one that stalls a few are, now and then.
-func (w Parking) mayBegin(key streamKey, p *parked) bool {
-	st := w.schedule.streams[key]
-	if w.stalls(key) && !p.givenUp(st) {
-		return p.all && !p.again.After(w.now)
-	}
-	return (!w.withholds(key) || p.givenUp(st)) && (st == nil || st.bytes-st.kept < w.cfg.holdPart()/2) &&
-		(p.all || p.givenUp(st) || !p.again.After(w.now))
 }
 
 // tells reports whether a stream has nothing to try, and what is tried of it next would tell whether its requests fail like those of
@@ -337,15 +335,18 @@ func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 		case !p.whole:
 			w.clearMarks(cl, &p.behind)
 			p.all = true
-			w.tryLater(cl, p)
+			w.tryLater(p)
 		case len(p.behind) > 0:
 			p.only, p.behind, p.all = p.behind, nil, false
-			w.tryLater(cl, p)
+			w.tryLater(p)
 		default:
 			delete(cl.parked, key)
 			w.charge(cl, -parkedOverhead)
 			w.log.unparked(w.now, key, cl)
 		}
+	}
+	if cl.inTurn {
+		cl.rests = w.now.Add(readingShare * w.now.Sub(cl.beganAt))
 	}
 	if pass == cl.pass { // whatever is still left was left in this reading
 		for at, last := range cl.parkedIn {
@@ -362,16 +363,16 @@ func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 	}
 }
 
-// readingShare is how many times as long as a reading took contacts that are kept alone wait for the next one: what
-// comes of them is not worth more of Kafka's time.
+// readingShare is how many times as long as a reading took what is read in turn waits for the next one: what
+// comes of it is not worth more of Kafka's time.
 const readingShare = 9
 
 // tryLater has contacts that were kept alone wait after a reading, which goes on next time where it had no room.
-func (w Parking) tryLater(cl *claim, p *parked) {
+func (w Parking) tryLater(p *parked) {
 	if !p.short {
 		p.from = 0
 	}
-	p.again = w.now.Add(max(w.cfg.HoldProbeMax, readingShare*w.now.Sub(cl.beganAt)))
+	p.again = w.now.Add(w.cfg.HoldProbeMax)
 }
 
 // setAside has what was left of a stream become dead letters, as an operator has decided.

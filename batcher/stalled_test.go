@@ -180,3 +180,51 @@ func TestWindow_StreamsThatMayFailNextDoNotFillTheWindow(t *testing.T) {
 		t.Errorf("%d bytes of a stream that did not fail are held when that is over", st.held)
 	}
 }
+
+// However many streams stall, and whenever each of them began to, one reading now and then is for all of them: what is left is
+// not read from Kafka once for each.
+func TestWindow_StreamsThatStallAreReadAgainTogether(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 60)
+	const minutes = 120
+	for m := range minutes {
+		w.put(contactsOf(fmt.Sprint("bad", m%10), m/10+1)...)
+		w.now = w.now.Add(time.Minute)
+		w.Expire(w.now)
+		for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
+			w.settle(req, failed500)
+		}
+		w.noteParked()
+		w.readAgain(100_000)
+	}
+	cl := w.claims.of(testClaim)
+	readings, most := cl.pass/2, int(minutes*time.Minute/w.cfg.HoldProbeMax) // a number for the reading, and one for its end
+	if len(cl.parked) < 5 || readings < most/2 || readings > most {
+		t.Errorf("%d streams are parked, and are read again %d times in %d minutes; want at most %d", len(cl.parked), readings, minutes, most)
+	}
+}
+
+// What begins to wait while a reading takes long waits for ten times as long as that took, too.
+func TestWindow_WhatStallsIsNotReadMoreOftenThanItIsWorth(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 30)
+	cl := w.claims.of(testClaim)
+	w.put(contactsOf("bad", 60)...)
+	w.fails(1)
+	w.now = w.now.Add(w.cfg.HoldProbeMax)
+	pass := w.parking().ReadAgain(w.now, testClaim)
+	w.put(contactsOf("other", 60)...)
+	w.fails(2)
+	w.now = w.now.Add(time.Hour)
+	took := w.now.Sub(cl.beganAt)
+	if w.parking().ReadAgainDone(w.now, testClaim, pass, 0); pass == 0 || cl.parked[streamKey{"a", "other"}] == nil {
+		t.Fatal("there was no reading, or only one stream is parked")
+	}
+	over := w.now
+	for w.parking().ReadAgain(w.now, testClaim) == 0 {
+		w.now = w.now.Add(time.Minute)
+	}
+	if rest := w.now.Sub(over); rest < readingShare*took || rest > readingShare*took+time.Minute {
+		t.Errorf("the next reading begins %v after one of %v", rest, took)
+	}
+}
