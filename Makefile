@@ -38,8 +38,8 @@ beside: ## each single fault beside healthy traffic at half of the budget, in vi
 soak: ## hostile records, answers, admin requests and rebalances within the chart's memory, for ten minutes or FOR=; the events add up at every scrape
 	$(GO) test -tags proof -count=1 -timeout 30m -v ./e2e/proof -run '^TestSoak$$' -args -soak.for=$(or $(FOR),10m)
 
-soak-short: ## about a minute of it
-	@$(MAKE) --no-print-directory soak FOR=45s
+soak-short: ## a minute of it
+	@$(MAKE) --no-print-directory soak FOR=60s
 
 SIM := $(GO) test -count=1 -timeout 30m -v ./internal/kafka/group -run '^TestWorld$$' -args
 
