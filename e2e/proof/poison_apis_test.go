@@ -77,7 +77,7 @@ func (r *poisonRun) addHost(api model) host {
 	cfg := stub.DefaultConfig()
 	cfg.RateLimit, cfg.RateWindow = harness.RateLimit(labRequests, 1), labWindow
 	cfg.Latency, cfg.Jitter = 10*time.Millisecond, 10*time.Millisecond
-	cfg.Scenario.Rules = []stub.Rule{{Name: deadStream, Match: stub.Match{Streams: []string{deadStream}}, Answer: &stub.Answer{Status: http.StatusNotFound}}}
+	cfg.Scenario.Rules = []stub.Rule{{Name: slowAPI, Off: true, Answer: &stub.Answer{Latency: 5 * time.Second}}, {Name: deadStream, Match: stub.Match{Streams: []string{deadStream}}, Answer: &stub.Answer{Status: http.StatusNotFound}}}
 	for _, q := range r.refused {
 		rule := stub.Rule{Name: q.prefix, Match: stub.Match{IDs: []string{q.prefix + "*"}}, Rows: q.rows}
 		if q.whole() {

@@ -61,6 +61,10 @@ type poisonRun struct {
 // deadStream is a stream of account a that the API does not know while there is poison.
 const deadStream = "st-dead"
 
+// slowAPI is the rule by which the API takes seconds for each request, so that more waits than a window holds. One that
+// fails would have events left to be read again instead.
+const slowAPI = "slow"
+
 func newPoisonRun(ctx context.Context, t *testing.T, o options, answers []badAnswer) *poisonRun {
 	r := &poisonRun{lab: newLab(t, 6), answers: answers, refused: refusedBy(o.api), reasons: map[contactsync.Position]contactsync.Reason{}}
 	r.host = r.addHost(o.api)

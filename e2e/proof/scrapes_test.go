@@ -116,7 +116,7 @@ func (s *scrapes) judge(f *figures) {
 	}
 }
 
-// comeAndGo has a second replica join and leave, three times at least; each while the API is away and more waits than the window holds. It returns how
+// comeAndGo has a second replica join and leave, three times at least; each while the API is slow and more waits than the window holds. It returns how
 // often that was.
 func (r *poisonRun) comeAndGo(ctx context.Context, o options, d time.Duration, seen *scrapes) (rounds int) {
 	r.t.Helper()
@@ -127,7 +127,7 @@ func (r *poisonRun) comeAndGo(ctx context.Context, o options, d time.Duration, s
 	}
 	for began := time.Now(); rounds < 3 || time.Since(began) < d; rounds++ {
 		r.again += 2 * r.Config.Batcher.MaxRows // for each change of owner those of a request without an answer
-		r.host.Suspend()
+		r.host.Turn(slowAPI, true)
 		r.putMore(ctx, rounds)
 		must(r.t, harness.Wait(ctx, func() bool {
 			return r.replica.Series().Value("batcher_window_full") == 1 && seen.saw("batcher_window_full")
@@ -137,7 +137,7 @@ func (r *poisonRun) comeAndGo(ctx context.Context, o options, d time.Duration, s
 		var asks sync.WaitGroup
 		asks.Go(func() { seen.ask(asking, client, second.Addr) })
 		must(r.t, harness.Wait(ctx, owns(second, 3)))
-		must(r.t, r.host.Resume())
+		r.host.Turn(slowAPI, false)
 		must(r.t, harness.Wait(ctx, func() bool { return second.Series().Value("batcher_events_completed_total{delivered}") > 0 }))
 		must(r.t, second.Stop())
 		stop()
