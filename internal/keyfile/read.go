@@ -10,9 +10,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 	"unicode/utf8"
@@ -124,19 +122,6 @@ func reason(err error) error {
 	return err
 }
 
-// Settled reports whether no file was written within the last moment, so that what
-// belongs together is not read while it is being replaced.
-func Settled(now time.Time, names ...string) bool {
-	for _, name := range names {
-		if info, err := os.Stat(name); err == nil {
-			if age := now.Sub(info.ModTime()); age >= 0 && age < settleTime {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // Files are names of files, by the settings that name them.
 type Files map[string]string
 
@@ -151,8 +136,18 @@ func FilesOf(pairs ...string) Files {
 	return files
 }
 
-// Settled reports whether none of them was written a moment ago; see the function.
-func (f Files) Settled(now time.Time) bool { return Settled(now, slices.Collect(maps.Values(f))...) }
+// Settled reports whether none of them was written within the last moment, so that what
+// belongs together is not read while it is being replaced.
+func (f Files) Settled(now time.Time) bool {
+	for _, name := range f {
+		if info, err := os.Stat(name); err == nil {
+			if age := now.Sub(info.ModTime()); age >= 0 && age < settleTime {
+				return false
+			}
+		}
+	}
+	return true
+}
 
 // WorldReadable reports whether every user of the machine can read a file.
 func WorldReadable(name string) bool {
