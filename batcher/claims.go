@@ -22,6 +22,8 @@ type claim struct {
 	assigned time.Time
 	caughtUp time.Time
 	ranked   time.Time // the latest rank of an event of catch-up
+	// passed is by stream the last update that an earlier owner had ended, of streams of which older ones were left open.
+	passed map[streamKey]int64
 
 	// Of parking.
 	next        int64 // behind the last event that was added first

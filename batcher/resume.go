@@ -22,10 +22,34 @@ func (w *Window) resume(ev *event.Event, src source) bool {
 	case w.pending.find(keyOf(ev)) != nil, w.seen.sentOlder(ev, src.claim.first):
 		return false
 	default:
-		w.seen.noteNewer(keyOf(ev), versionOf(ev))
+		if key := keyOf(ev); w.seen.newer(key, versionOf(ev)) {
+			w.seen.note(key, versionOf(ev))
+			if st := w.schedule.streams[key.stream]; ev.Kind == event.Update && st != nil && len(st.contacts) > 0 {
+				src.claim.goPast(key.stream, src.offset)
+			}
+		}
 	}
 	w.outbox.endAs(src, metrics.Before, ev.Before == contactsync.SetAside)
 	return true
+}
+
+// goPast notes that an earlier owner went past the events of a stream that are pending, and ended a newer one.
+func (cl *claim) goPast(key streamKey, offset int64) {
+	if cl.passed == nil {
+		cl.passed = map[streamKey]int64{}
+	}
+	cl.passed[key] = offset
+}
+
+// besideAccepted reports whether others of its stream were accepted where the contact was refused: in its request, or after it by
+// an earlier owner, who left it open. What is left of a stream after a restart is bad rows mostly, and would look like a stream
+// of which all are refused.
+func (c *contact) besideAccepted() bool {
+	if c.beside || len(c.sources) == 0 {
+		return c.beside
+	}
+	oldest := c.sources[0]
+	return oldest.claim.passed[c.stream.key()] > oldest.offset
 }
 
 // mayApply notes that the API may apply a request until then, although nobody waits for

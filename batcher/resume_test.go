@@ -1,7 +1,9 @@
 package batcher
 
 import (
+	"fmt"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -171,5 +173,47 @@ func TestWindow_KnowsUntilWhenACallMayBeApplied(t *testing.T) {
 	w.settle(f, contactsync.Result{Kind: contactsync.Unavailable, Ambiguous: true})
 	if got, want := w.AtWorkUntil(), w.now.Add(w.cfg.AmbiguousRetryDelay); !got.Equal(want) {
 		t.Errorf("until %v, want %v", got, want)
+	}
+}
+
+// What a restart finds above the committed offsets are the rows that the API refused, mostly. Where an earlier owner has delivered newer events of
+// their stream they were refused for what they hold, and are set aside, however many there are and whatever is accepted now. Where it has not,
+// the stream may be refused as a whole, and nothing is.
+func TestWindow_BadRowsThatAnEarlierOwnerPassedAreSetAside(t *testing.T) {
+	t.Parallel()
+	later := func(w *testWindow, id string) { w.before(id, contactsync.Completed) }
+	for name, tt := range map[string]struct {
+		before, after func(w *testWindow, id string)
+		want          bool
+	}{
+		"delivered after them":            {nil, later, true},
+		"delivered before them":           {later, nil, false},
+		"delivered after them, elsewhere": {nil, func(w *testWindow, _ string) { later(w, "other/c9") }, false},
+		"set aside after them":            {nil, func(w *testWindow, id string) { w.before(id, contactsync.SetAside) }, false},
+		"deleted after them": {nil, func(w *testWindow, id string) {
+			w.before(id, contactsync.Completed, func(ev *event.Event) { ev.Kind = event.Delete })
+		}, false},
+		"delivered after them in another log": {nil, func(w *testWindow, id string) {
+			w.before(id, contactsync.Completed, func(ev *event.Event) { ev.Record.Partition = laterClaims(1)[0].Partition })
+		}, false},
+	} {
+		for answer, whole := range wholly() {
+			l := newLifetime(t, 0, nil)
+			l.Assign(l.now, laterClaims(1), false)
+			l.answer, l.budget = refusesStreams(whole), time.Second
+			if tt.before != nil {
+				tt.before(l.testWindow, "bad/c8")
+			}
+			for i := range 4 {
+				l.change("bad", fmt.Sprint("c", i))
+			}
+			if tt.after != nil {
+				tt.after(l.testWindow, "bad/c9")
+			}
+			l.live(10*time.Minute, false)
+			if want := map[bool]int{true: 4}[tt.want]; len(l.letters) != want || l.pending.contacts != 4-want {
+				t.Errorf("%s, %s: %d dead letters, want %d; %d contacts wait", name, answer, len(l.letters), want, l.pending.contacts)
+			}
+		}
 	}
 }

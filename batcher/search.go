@@ -77,13 +77,13 @@ const (
 )
 
 // refusesAll reports whether an answer accepts none of several rows and would have one of them refused. It may be for that one, for another, or
-// for the stream. What was refused beside accepted rows before was so for itself.
+// for the stream. What was refused beside accepted rows was so for itself.
 func (r *Request) refusesAll(result contactsync.Result, attempts int) bool {
 	if result.Kind != contactsync.Answered || len(r.rows) == 1 || slices.ContainsFunc(result.Rows, delivered) {
 		return false
 	}
 	for i, c := range r.rows {
-		if d := decideRow(outcomeOf(result, i), circumstances{last: c.attempts+1 >= attempts}); d.action == rowRefused && !c.beside {
+		if d := decideRow(outcomeOf(result, i), circumstances{last: c.attempts+1 >= attempts}); d.action == rowRefused && !c.besideAccepted() {
 			return true
 		}
 	}

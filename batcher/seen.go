@@ -206,13 +206,7 @@ func (s *seen) written(key contactKey, r remembered) {
 	}
 }
 
-// noteNewer remembers a state unless a newer one of its contact is known.
-func (s *seen) noteNewer(key contactKey, v version) {
-	if s.newer(key, v) {
-		s.note(key, v)
-	}
-}
-
+// newer reports whether a state is no older than what is known of its contact.
 func (s *seen) newer(key contactKey, v version) bool {
 	known, ok := s.find(key)
 	return !ok || !v.olderThan(known) || s.deletedSince(key, v)

@@ -66,7 +66,7 @@ func (s *settlement) each() {
 		outcomes[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: s.result.Detail, Text: s.result.Text}
 		decision = func(int) *RowDecision { return &RowDecision{action: rowRefused, reason: s.decision.reason} }
 	}
-	alone := len(rows) == 1 && rows[0].owed() && !rows[0].beside && decision(0).action == rowRefused
+	alone := len(rows) == 1 && rows[0].owed() && !rows[0].besideAccepted() && decision(0).action == rowRefused
 	kept, about := false, aboutRow
 	if alone {
 		if kept, about = s.refusedAlone(); kept {
