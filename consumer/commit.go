@@ -123,8 +123,10 @@ func failedAs(err error) string {
 // observe brings the gauges of the owned partitions up to date.
 func (g *generation) observe() {
 	m := g.c.deps.Metrics
-	for setting, end := range kafka.CertificateEnds(g.c.deps.Kafka) {
-		m.CertificateExpiry.WithLabelValues(setting).Set(float64(end.Unix()))
+	for _, file := range kafka.Files(g.c.deps.Kafka) {
+		if !file.Ends.IsZero() {
+			m.CertificateExpiry.WithLabelValues(file.Setting).Set(float64(file.Ends.Unix()))
+		}
 	}
 	for _, f := range g.fetchers {
 		partition := strconv.Itoa(int(f.claim.Partition))

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -200,6 +201,18 @@ func (c *Client) SetShare(now time.Time, owned, all int) {
 	for _, a := range c.accounts {
 		a.gate.SetShare(now, owned, all)
 	}
+}
+
+// Files returns what is known of the files of credentials and certificates, sorted by their settings.
+func (c *Client) Files() []keyfile.Report {
+	all := c.transport.refused.Reports("upstream", *c.transport.ends.Load())
+	for _, a := range c.accounts {
+		for _, tokens := range a.tokens {
+			all = append(all, tokens.files()...)
+		}
+	}
+	slices.SortFunc(all, func(a, b keyfile.Report) int { return cmp.Compare(a.Setting, b.Setting) })
+	return all
 }
 
 // Close closes idle connections.

@@ -11,6 +11,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/metrics"
 )
 
@@ -37,11 +38,12 @@ type tokenSource struct {
 	series  *metrics.Upstream
 	issued  prometheus.Counter
 
-	mu        sync.Mutex // guards what follows
-	key       *key       // nil until the files could be read
-	cached    Secret     // zero if a new token has to be signed
-	renewAt   time.Time
-	lastError string // of reload, so that each error is logged once
+	refused keyfile.Refused
+
+	mu      sync.Mutex // guards what follows
+	key     *key       // nil until the files could be read
+	cached  Secret     // zero if a new token has to be signed
+	renewAt time.Time
 }
 
 // token returns the token for one request that starts now.
@@ -113,20 +115,19 @@ func (s *tokenSource) invalidate(refused string) {
 // stays in use, and the error is logged once.
 func (s *tokenSource) reload(now time.Time) {
 	key, problems := readKey(s.cfg, now)
+	told := !s.refused.Note(now, s.where, problems)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := joined(problems); err != nil {
+	switch err := joined(problems); {
+	case err != nil:
 		for _, p := range problems {
 			s.series.FilesRefused.WithLabelValues(s.where + "." + p.Key).Inc()
 		}
-		if s.lastError != err.Error() {
-			s.lastError = err.Error()
+		if !told {
 			s.log.Error("credentials cannot be used, previous ones stay in use", "account", s.account, "err", err)
 		}
 		return
-	}
-	if s.lastError != "" {
-		s.lastError = ""
+	case !told:
 		s.log.Info("credentials can be used again", "account", s.account)
 	}
 	previous := s.key
@@ -145,6 +146,19 @@ func (s *tokenSource) reload(now time.Time) {
 		s.log.Info("credentials changed, new tokens are signed with them", "account", s.account)
 		s.cfg.logWeakness(s.log, s.account)
 	}
+}
+
+// files returns what is known of the credential files.
+func (s *tokenSource) files() []keyfile.Report {
+	ends := map[string]time.Time{}
+	s.mu.Lock()
+	if s.key != nil {
+		if end, ok := expiry(s.key.static.reveal()); ok {
+			ends["static_token_file"] = end
+		}
+	}
+	s.mu.Unlock()
+	return s.refused.Reports(s.where, ends)
 }
 
 // secrets returns what must not be quoted from an answer to a request with token.

@@ -38,10 +38,12 @@ type transport struct {
 	dial    func(ctx context.Context, network, addr string) (net.Conn, error)
 	current atomic.Pointer[connections]
 
+	refused keyfile.Refused
+	ends    atomic.Pointer[map[string]time.Time] // of the certificates in use
+
 	// Owned by the goroutine of Client.Run.
 	files keyfile.Certificates
 	since time.Time
-	fault string // why the files could not be used when they were read last
 }
 
 // connections are those that are kept for further requests, and those that are made for one
@@ -82,17 +84,17 @@ func (t *transport) CloseIdleConnections() { t.current.Load().kept.CloseIdleConn
 // change nothing.
 func (t *transport) renew(now time.Time) {
 	files, problems := t.cfg.files().Read(now)
-	if err := joined(problems); err != nil {
+	told := !t.refused.Note(now, "upstream", problems)
+	switch err := joined(problems); {
+	case err != nil:
 		for _, p := range problems {
 			t.metrics.FilesRefused.WithLabelValues("upstream." + p.Key).Inc()
 		}
-		if fault := err.Error(); fault != t.fault {
-			t.fault = fault
+		if !told {
 			t.log.Error("certificate files cannot be used, previous ones stay in use", "err", err)
 		}
 		files = t.files
-	} else if t.fault != "" {
-		t.fault = ""
+	case !told:
 		t.log.Info("certificate files can be used again")
 	}
 	changed := files.Digest != t.files.Digest
@@ -109,6 +111,7 @@ func (t *transport) renew(now time.Time) {
 
 // showExpiry shows when certificates end, if there are any.
 func (t *transport) showExpiry() {
+	t.ends.Store(&t.files.Ends)
 	for key, end := range t.files.Ends {
 		t.metrics.CertificateExpiry.WithLabelValues("upstream." + key).Set(float64(end.Unix()))
 	}

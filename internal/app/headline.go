@@ -22,8 +22,11 @@ type Headline struct {
 // showsAfter is from when on something shows that a retry may mend.
 const showsAfter = 10 * time.Second
 
-// mostAccountsNamed bounds how many accounts the headline names.
-const mostAccountsNamed = 3
+// endsSoon is how long before its end a certificate or token shows, as the alert has it.
+const endsSoon = 7 * 24 * time.Hour
+
+// mostNamed bounds how many accounts, or files, the headline names.
+const mostNamed = 3
 
 var gateWords = map[string]string{
 	upstream.StateBudgetExhausted: "uses its whole budget",
@@ -50,6 +53,14 @@ func (s *Status) headline() Headline {
 			h.Level = level
 		}
 	}
+	some := func(level string, texts []string, one, many string) {
+		for _, text := range texts[:min(len(texts), mostNamed)] {
+			note(level, text)
+		}
+		if more := len(texts) - mostNamed; more > 0 {
+			note(level, plural(more, one, many))
+		}
+	}
 	var unread []string
 	for i := range s.Partitions {
 		if p := &s.Partitions[i]; !p.State.Read() {
@@ -74,22 +85,13 @@ func (s *Status) headline() Headline {
 		switch state := s.Gates[account].State; state {
 		case upstream.StateReady:
 		case upstream.StateBreakerOpen:
-			down = append(down, account+" "+gateWords[state])
+			down = append(down, "account "+account+" "+gateWords[state])
 		default:
-			busy = append(busy, account+" "+gateWords[state])
+			busy = append(busy, "account "+account+" "+gateWords[state])
 		}
 	}
-	for _, gates := range []struct {
-		level string
-		list  []string
-	}{{"bad", down}, {"warn", busy}} {
-		for _, text := range gates.list[:min(len(gates.list), mostAccountsNamed)] {
-			note(gates.level, "account "+text)
-		}
-		if more := len(gates.list) - mostAccountsNamed; more > 0 {
-			note(gates.level, plural(more, "more account likewise", "more accounts likewise"))
-		}
-	}
+	some("bad", down, "more account likewise", "more accounts likewise")
+	some("warn", busy, "more account likewise", "more accounts likewise")
 	held, alone := 0, 0
 	for i := range s.Window.Accounts {
 		a := &s.Window.Accounts[i]
@@ -121,8 +123,26 @@ func (s *Status) headline() Headline {
 	if n := s.Window.DeadLettersPending; n > 0 {
 		note("warn", plural(n, "dead letter waits for Kafka", "dead letters wait for Kafka"))
 	}
+	some("warn", s.filesInTheWay(), "more file likewise", "more files likewise")
 	h.Text = strings.Join(says, "; ")
 	return h
+}
+
+// filesInTheWay says which files cannot be used, or will not for long.
+func (s *Status) filesInTheWay() (texts []string) {
+	for _, f := range s.Files {
+		left := f.Ends.Sub(s.Time)
+		switch {
+		case !f.RefusedSince.IsZero():
+			texts = append(texts, fmt.Sprintf("the file of %s cannot be used for %v", f.Setting, Span(s.Time.Sub(f.RefusedSince))))
+		case f.Ends.IsZero(), left >= endsSoon:
+		case left > 0:
+			texts = append(texts, fmt.Sprintf("the file of %s ends in %v", f.Setting, Span(left)))
+		default:
+			texts = append(texts, fmt.Sprintf("the file of %s has ended", f.Setting))
+		}
+	}
+	return texts
 }
 
 // inOneLine is a reason with the first of its details.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/upstream"
 )
 
@@ -57,6 +58,17 @@ func TestHeadline(t *testing.T) {
 		"slots that are used": {func(s *Status) {
 			s.Window.PendingContacts, s.Window.Accounts = 4, []batcher.AccountStatus{{Account: "a", InFlight: 4, MostInFlight: 4}}
 		}, "4 contacts wait", "good"},
+		"a file": {func(s *Status) {
+			s.Files = []keyfile.Report{
+				{Setting: "kafka.tls.ca_file", Ends: now.Add(8 * 24 * time.Hour)}, {Setting: "upstream.ca_file", Ends: now.Add(6 * 24 * time.Hour)},
+				{Setting: "upstream.cert_file", Ends: now}, {Setting: "upstream.key_file", RefusedSince: now.Add(-5 * time.Minute)},
+			}
+		}, "nothing waits; the file of upstream.ca_file ends in 6 d; the file of upstream.cert_file has ended; the file of upstream.key_file cannot be used for 5 min", "warn"},
+		"files": {func(s *Status) {
+			for range 5 {
+				s.Files = append(s.Files, keyfile.Report{Setting: "a", RefusedSince: now})
+			}
+		}, "nothing waits; the file of a cannot be used for 0.0 s; the file of a cannot be used for 0.0 s; the file of a cannot be used for 0.0 s; 2 more files likewise", "warn"},
 		"commits":              {func(s *Status) { s.CommitsFailSince = now.Add(-75 * time.Second) }, "nothing waits; offsets are not committed for 75 s", "bad"},
 		"a commit that failed": {func(s *Status) { s.CommitsFailSince = now.Add(-time.Second) }, "nothing waits", "good"},
 		"a feed that is skipped is read": {func(s *Status) {

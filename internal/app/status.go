@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/config"
 	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/internal/kafka"
+	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/upstream"
 )
 
@@ -28,7 +31,9 @@ type Status struct {
 	// CommitsFailSince is when the first of the last commits failed, of which none was taken.
 	CommitsFailSince time.Time      `json:"commits_fail_since,omitzero"`
 	Window           batcher.Status `json:"window"`
-	Flow             Flow           `json:"flow"`
+	// Files are those of credentials and certificates that cannot be used, or of which something ends.
+	Files []keyfile.Report `json:"files"`
+	Flow  Flow             `json:"flow"`
 	// DeadLetters are the last ones that were written, the newest first.
 	DeadLetters []deadletter.Written `json:"dead_letters"`
 	// Settings are those in force, without what may be secret.
@@ -53,6 +58,7 @@ func (a *App) status() any {
 		Version: a.version, Time: time.Now(), Started: a.started, NotReady: a.NotReady(), Stuck: a.Stuck(),
 		Gates: map[string]Gate{}, Partitions: a.consumer.Partitions(), MissingTopics: a.consumer.MissingTopics(), CommitsFailSince: a.consumer.CommitsFailSince(),
 		Flow: flowOf(a.metrics), DeadLetters: a.deadLetters.Recent(), Settings: a.settings,
+		Files: slices.Concat(kafka.Files(a.kafka), a.upstream.Files()),
 	}
 	if s.Stuck == "" { // a stuck loop would not answer
 		s.window(a.batcher)

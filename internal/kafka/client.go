@@ -11,6 +11,7 @@ import (
 	kafkago "github.com/segmentio/kafka-go"
 
 	"github.com/contactsync/contactsync/internal/crash"
+	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/internal/setting"
 )
 
@@ -134,13 +135,13 @@ const defaultMaxBatch = 64 << 20
 // first fetch.
 func (c *Client) LimitBatches(most setting.Size) { c.decoding = newDecoding(int(most)) }
 
-// CertificateEnds are when the certificates of files end that connections are made with, by the
-// settings of the files.
-func CertificateEnds(c *Client) map[string]time.Time {
+// Files returns what is known of the files that connections are made with: of certificates, those in use.
+func Files(c *Client) []keyfile.Report {
+	var ends map[string]time.Time
 	if id := c.identity.Load(); id != nil {
-		return id.ends
+		ends = id.ends
 	}
-	return nil
+	return c.renewal.files.Reports("kafka", ends)
 }
 
 // OnUnusableFiles has a function called with the setting of each file that cannot be used, at

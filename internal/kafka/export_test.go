@@ -15,7 +15,7 @@ func (c *Client) Raw() *kafkago.Client    { return c.client }
 // Renewals returns a check of the connections, for tests that decide when it is made.
 func Renewals(c *Client) func(ctx context.Context, now time.Time) {
 	r := newRenewal(c)
-	r.transports = c.renewal.transports
+	r.transports, r.files = c.renewal.transports, c.renewal.files
 	if told := c.renewal.unusable.Load(); told != nil {
 		r.unusable.Store(told)
 	}

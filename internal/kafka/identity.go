@@ -18,7 +18,7 @@ type identity struct {
 	tls      *tls.Config // nil where TLS is off
 	password string
 	digest   [sha256.Size]byte    // changes with the files
-	ends     map[string]time.Time // when certificates end, by the settings of their files
+	ends     map[string]time.Time // when certificates end, by the keys of their files
 }
 
 // identity reads the files, and returns everything that is wrong with them by their keys.
@@ -33,7 +33,7 @@ func (c Config) identity(now time.Time) (*identity, []setting.Error) {
 		}
 		id.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.TLS.ServerName, RootCAs: found.Roots, Certificates: found.Own}
 		for key, end := range found.Ends {
-			id.ends["kafka.tls."+key] = end
+			id.ends["tls."+key] = end
 		}
 		_, _ = digest.Write(found.Digest[:]) // a hash takes everything
 	}

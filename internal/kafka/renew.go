@@ -34,11 +34,11 @@ type renewal struct {
 	try      func(context.Context, *identity) error // makes a connection and closes it
 	refused  atomic.Bool                            // Kafka has refused something since the last time
 	unusable atomic.Pointer[func(string)]           // told of each reading of a file that cannot be used
+	files    *keyfile.Refused
 
 	// Owned by the goroutine of run.
 	at    time.Time // when the connections were renewed last
 	tried time.Time
-	fault string // why the files could not be read when they were looked at last
 
 	mu         sync.Mutex
 	transports map[*kafkago.Transport]struct{} // guarded by mu
@@ -46,7 +46,7 @@ type renewal struct {
 
 func newRenewal(c *Client) *renewal {
 	return &renewal{
-		cfg: c.cfg, log: c.log, current: &c.identity, at: time.Now(), transports: map[*kafkago.Transport]struct{}{},
+		cfg: c.cfg, log: c.log, current: &c.identity, files: &keyfile.Refused{}, at: time.Now(), transports: map[*kafkago.Transport]struct{}{},
 		try: func(ctx context.Context, as *identity) error { return checkBootstrap(ctx, c, as) },
 	}
 }
@@ -96,20 +96,19 @@ func (r *renewal) check(ctx context.Context, now time.Time) {
 // read reads the files again. The identity stays as it is where one cannot be used.
 func (r *renewal) read(now time.Time) *identity {
 	id, problems := r.cfg.identity(now)
-	if err := joined(problems); err != nil {
-		if told := r.unusable.Load(); told != nil {
+	told := !r.files.Note(now, "kafka", problems)
+	switch err := joined(problems); {
+	case err != nil:
+		if count := r.unusable.Load(); count != nil {
 			for _, p := range problems {
-				(*told)("kafka." + p.Key)
+				(*count)("kafka." + p.Key)
 			}
 		}
-		if fault := err.Error(); fault != r.fault {
-			r.fault = fault
+		if !told {
 			r.log.Error("the files to connect to kafka with cannot be used, previous ones stay in use", "err", err)
 		}
 		return r.current.Load()
-	}
-	if r.fault != "" {
-		r.fault = ""
+	case !told:
 		r.log.Info("the files to connect to kafka with can be used again")
 	}
 	return id

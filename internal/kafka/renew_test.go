@@ -235,8 +235,8 @@ func TestConfig_FilesAreThoseInUse(t *testing.T) {
 	}
 }
 
-// What the gauge of the certificates' end shows is that of the files in use, by their settings.
-func TestCertificateEnds_FollowsTheFilesInUse(t *testing.T) {
+// The end of a certificate is that of the file in use, also while what the file holds cannot be used.
+func TestClientFiles_SayWhatIsInUseAndWhatIsRefused(t *testing.T) {
 	t.Parallel()
 	r := newRenewing(t)
 	now := time.Now().Truncate(time.Second)
@@ -263,13 +263,20 @@ func TestCertificateEnds_FollowsTheFilesInUse(t *testing.T) {
 	} {
 		put(step.until)
 		r.freshen(now.Add(time.Duration(i+1) * time.Minute))
-		if got := kafka.CertificateEnds(r.Client)["kafka.tls.cert_file"]; !got.Equal(step.want) {
-			t.Errorf("%s: the certificates end at %v, want %v", step.name, got, step.want)
+		found := false
+		for _, f := range kafka.Files(r.Client) {
+			refused := step.until.Before(now)
+			if found = found || f.Setting == "kafka.tls.cert_file"; f.Setting == "kafka.tls.cert_file" && (!f.Ends.Equal(step.want) || f.RefusedSince.IsZero() == refused || (f.Because == "") == refused) {
+				t.Errorf("%s: %+v, want one that ends at %v, refused %v", step.name, f, step.want, refused)
+			}
+		}
+		if !found {
+			t.Errorf("%s: nothing is known of the certificate: %+v", step.name, kafka.Files(r.Client))
 		}
 	}
 	plain := newClient(t, configFor(r.cluster.ListenAddrs()...), "contacts")
-	if got := kafka.CertificateEnds(plain); len(got) != 0 {
-		t.Errorf("without TLS they end at %v", got)
+	if got := kafka.Files(plain); len(got) != 0 {
+		t.Errorf("without TLS there are %v", got)
 	}
 }
 
