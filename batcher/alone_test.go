@@ -258,3 +258,50 @@ func TestHealth_AHoldBecomesOneOfTheWholeStream(t *testing.T) {
 		}
 	}
 }
+
+// Contacts that are refused each time that they change say nothing of their stream, when nothing else of it comes between: they are set
+// aside, though three came last. Where one was accepted meanwhile, what it is refused for may be its stream.
+func TestWindow_ContactsThatAreBadAgainSayNothingOfTheirStream(t *testing.T) {
+	t.Parallel()
+	for name, whole := range wholeRefusals {
+		for _, once := range []bool{false, true} { // whether the first states of them end before the next ones come
+			l := newLifetime(t, 0, nil)
+			l.answer, l.budget = refusesBadSo(whole), time.Second
+			if name == "each by name" {
+				l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result {
+					return rejects(func(id string) bool { return strings.HasPrefix(id, "bad") })(t.Context(), 0, b)
+				}
+			}
+			bad := func(n int) {
+				for i := range n {
+					l.change("s", fmt.Sprint("bad", i))
+				}
+			}
+			bad(5)
+			for i := range 20 {
+				l.change("s", fmt.Sprint("c", i))
+			}
+			l.live(3*time.Second, false)
+			if once {
+				l.live(time.Minute, false)
+			}
+			for range 3 {
+				bad(5)
+				l.live(30*time.Second, false)
+			}
+			l.live(3*time.Minute, false)
+			if l.pending.contacts > 0 || l.schedule.streams[streamKey{"a", "s"}] != nil && l.schedule.streams[streamKey{"a", "s"}].health.hold != nil {
+				t.Errorf("%s, ended before %v: %d contacts wait, %d dead letters", name, once, l.pending.contacts, len(l.letters))
+			}
+			l.answer = acceptsAll
+			bad(5)
+			l.live(time.Minute, false)
+			l.answer = func(_ time.Time, b contactsync.Batch) contactsync.Result { return whole(len(b.Rows)) }
+			letters := len(l.letters)
+			bad(5)
+			if l.live(time.Hour, false); len(l.letters) > letters || l.pending.contacts != 5 {
+				t.Errorf("%s: accepted once, and refused with all others then: %d dead letters, %d contacts wait", name, len(l.letters)-letters, l.pending.contacts)
+			}
+		}
+	}
+}

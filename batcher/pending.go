@@ -287,6 +287,9 @@ func (p *pending) deliver(c *contact) {
 	case !c.refused: // else older states are read again
 		p.seen.noteSent(c.key(), c.version, -1, c.request)
 	}
+	if misfits := c.stream.account.strangers.misfits; misfits.Len() > 0 {
+		misfits.Remove(c.key())
+	}
 	p.end(c)
 }
 

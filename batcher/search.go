@@ -108,8 +108,10 @@ func (s *settlement) refusedAlone() (kept bool, about scope) {
 	if of != nil && s.request.accepts > of.accepts {
 		return false, aboutRow
 	}
-	undecided, known := of.undecidedAt(h, s.request.accepts), slices.Contains(h.refused, c.folded)
-	if s.request.accepts == h.accepts { // else the API may have refused it before it took the others
+	// What an older state of it was refused for, it may well hold still, which says nothing of the others.
+	misfit := st.account.strangers.misfits.Contains(c.key())
+	undecided, known := of.undecidedAt(h, s.request.accepts), misfit || slices.Contains(h.refused, c.folded)
+	if s.request.accepts == h.accepts && !misfit { // else the API may have refused it before it took the others
 		h.refused.note(c.folded)
 		account.refused.note(c.key())
 		st.account.strangers.refused.Add(st.name, h.refused)

@@ -161,6 +161,9 @@ func (s *settlement) refuse(c *contact, reason contactsync.Reason, why said, ret
 		if on := s.stream.health.hold; on != nil {
 			on.deadLetters++
 		}
+		if account := s.stream.account; c.refusedAt != nil && !account.delivered.Before(*c.refusedAt) {
+			account.strangers.misfits.Add(c.key(), struct{}{})
+		}
 		s.pending.deadLetter(s.now, c, reason, why, s.result.Status)
 		return
 	}
@@ -202,6 +205,7 @@ func (s *settlement) onceMore(refused []*contact) {
 	slices.Reverse(refused)
 	for _, c := range refused {
 		c.beside = true
+		s.stream.account.strangers.misfits.Add(c.key(), struct{}{})
 	}
 	g := s.together(refused)
 	if g == nil {

@@ -52,8 +52,9 @@ func (m *simModel) alone(s *simRun, q *simRequest) simAlone {
 		return simRefused
 	}
 	undecided := of != nil && of.rows >= simAlike && st.hold == nil
-	known := st.alone[c.key]
-	if q.taken == st.taken {
+	misfit := st.account.misfits[c.key]
+	known := misfit || st.alone[c.key]
+	if q.taken == st.taken && !misfit {
 		st.alone[c.key], st.account.alone[c.key] = true, true
 	}
 	others := slices.ContainsFunc(s.requests, func(other *simRequest) bool { return other != q && other.search() == of })

@@ -136,7 +136,7 @@ func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 	}
 	for i := range w.plan.accounts {
 		m.accounts = append(m.accounts, &simAccount{
-			strangers: simStrangers{accepted: map[string]bool{}}, alone: map[simKey]bool{},
+			strangers: simStrangers{accepted: map[string]bool{}}, alone: map[simKey]bool{}, misfits: map[simKey]bool{},
 			name: fmt.Sprint("a", i), rows: cfg.MaxRows, bytes: int(cfg.MaxBytes), leastRows: cfg.MaxRows, leastBytes: int(cfg.MaxBytes),
 		})
 	}
@@ -356,6 +356,7 @@ func (m *simModel) delivered(c *simCell) {
 	if c.deleted == "" && (!c.dead || !c.refused) {
 		m.remember(c.key, c.order)
 	}
+	delete(m.byName[c.key.stream].account.misfits, c.key)
 	m.replace(c)
 }
 
@@ -422,7 +423,7 @@ func (m *simModel) land(c *simCell) bool {
 	if behind != nil {
 		if len(c.events) == 0 {
 			c.body, c.rank, c.since, c.oldest = map[string]any{}, behind.rank, behind.since, behind.oldest
-			c.attempts, c.sends, c.firstFail, c.refusedAt = 0, 0, time.Time{}, time.Time{}
+			c.attempts, c.sends, c.throttled, c.firstFail, c.refusedAt = 0, 0, 0, time.Time{}, time.Time{}
 		}
 		c.lay(behind)
 	}

@@ -261,7 +261,7 @@ func (m *simModel) settleRows(s *simRun, q *simRequest, r contactsync.Result, re
 	}
 	slices.Reverse(more)
 	for _, c := range more {
-		c.beside = true
+		c.beside, st.account.misfits[c.key] = true, true
 	}
 	if set := together(more, true); set != nil {
 		st.again = set
@@ -307,6 +307,9 @@ func (m *simModel) refuse(c *simCell, reason contactsync.Reason, status int, kee
 		c.firstFail = m.now
 	}
 	if c.deleted == "" && !keep {
+		if a := m.byName[c.key.stream].account; !c.refusedAt.IsZero() && !a.takenAt.Before(c.refusedAt) {
+			a.misfits[c.key] = true
+		}
 		m.letterOf(c, reason, status)
 		return
 	}

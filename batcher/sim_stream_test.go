@@ -140,6 +140,7 @@ type simAccount struct {
 	probe     simWait
 	letters   []simAnswers
 	alone     map[simKey]bool // contacts that were refused alone since a row of it was taken
+	misfits   map[simKey]bool // that were refused while others were taken, and were not taken since
 	takenAt   time.Time       // the last of its rows
 	others    int             // requests since the last one that was no regular work, at most
 	apart     int             // requests in flight that are no regular work

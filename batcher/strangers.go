@@ -13,6 +13,7 @@ import (
 type strangers struct {
 	accepted *simplelru.LRU[string, time.Time]     // streams for whose rows, one by one, the API has answered, and when it did last
 	refused  *simplelru.LRU[string, alike[string]] // streams with contacts that were refused alone since a row was accepted
+	misfits  *simplelru.LRU[contactKey, struct{}]  // contacts that were refused while others were accepted, and were not accepted since
 	answered time.Time                             // when it last looked at rows of any stream
 	first    firstAnswers
 	trouble  trouble
@@ -21,10 +22,14 @@ type strangers struct {
 // knownStreams bounds the streams that are remembered, at about 100 bytes each, and 200 with contacts that were refused.
 const knownStreams = 100_000
 
+// knownMisfits bounds the contacts of an account that are remembered as refused for what they hold, at about 200 bytes each.
+const knownMisfits = 10_000
+
 func newStrangers() strangers {
 	accepted, _ := simplelru.NewLRU[string, time.Time](knownStreams, nil) // it fails only for a size below 1
 	refused, _ := simplelru.NewLRU[string, alike[string]](knownStreams, nil)
-	return strangers{accepted: accepted, refused: refused}
+	misfits, _ := simplelru.NewLRU[contactKey, struct{}](knownMisfits, nil)
+	return strangers{accepted: accepted, refused: refused, misfits: misfits}
 }
 
 // firstAnswers is how the last strangers were received, a bit each: 1 was refused.

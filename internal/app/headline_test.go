@@ -60,8 +60,10 @@ func TestHeadline(t *testing.T) {
 		}, "4 contacts wait", "good"},
 		"a file": {func(s *Status) {
 			s.Files = []keyfile.Report{
-				{Setting: "kafka.tls.ca_file", Ends: now.Add(8 * 24 * time.Hour)}, {Setting: "upstream.ca_file", Ends: now.Add(6 * 24 * time.Hour)},
-				{Setting: "upstream.cert_file", Ends: now}, {Setting: "upstream.key_file", RefusedSince: now.Add(-5 * time.Minute)},
+				{Setting: "kafka.tls.ca_file", Ends: now.Add(8 * 24 * time.Hour)},
+				{Setting: "upstream.ca_file", Ends: now.Add(6 * 24 * time.Hour)},
+				{Setting: "upstream.cert_file", Ends: now},
+				{Setting: "upstream.key_file", RefusedSince: now.Add(-5 * time.Minute)},
 			}
 		}, "nothing waits; the file of upstream.ca_file ends in 6 d; the file of upstream.cert_file has ended; the file of upstream.key_file cannot be used for 5 min", "warn"},
 		"files": {func(s *Status) {
