@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"strings"
@@ -26,24 +27,40 @@ func render() string {
 	var b strings.Builder
 	b.WriteString(`# What each answer means, and what it leads to
 
-Generated from the tables in the code by ` + "`go run ./tools/answersdoc`" + `. The first row that fits counts. What is not known is kept
-and retried. A kind is what the metrics count (` + "`contactsync_upstream_requests_total`" + `); only ` + "`unavailable` and `unknown`" + `
-count against the circuit breaker. If a row is ambiguous, the API may still apply the request: its contacts wait for
-` + "`batcher.ambiguous_retry_delay`" + ` before they are retried, with their newest state. Holds and the dead-letter budget are described in
-[holds.md](holds.md).
+Generated from the tables in the code by ` + "`go run ./tools/answersdoc`" + `. In each of them the first row that fits counts. What is not
+known is kept and retried. Holds and the dead-letter budget are described in [holds.md](holds.md).
 
-| what came back | kind | what happens to the request | why | ambiguous |
-| --- | --- | --- | --- | --- |
+## What came back
+
+The kind is what the metrics count (` + "`contactsync_upstream_requests_total`" + `); only ` + "`unavailable` and `unknown`" + `
+count against the circuit breaker. If a row is ambiguous, the API may still apply the request: its contacts wait for
+` + "`batcher.ambiguous_retry_delay`" + ` before they are retried, with their newest state.
+
+| what came back | kind | why | ambiguous |
+| --- | --- | --- | --- |
 `)
 	for _, r := range upstream.Table() {
 		ambiguous := ""
 		if r.Ambiguous {
 			ambiguous = "yes"
 		}
-		fmt.Fprintf(&b, "| %s | %v | %s | %s | %s |\n", cell(r.Condition), r.Kind, cell(then(r.Kind)), cell(r.Why), ambiguous)
+		fmt.Fprintf(&b, "| %s | %v | %s | %s |\n", cell(r.Condition), r.Kind, cell(r.Why), ambiguous)
 	}
 	b.WriteString(`
-## Rows
+## What happens to the request
+
+| kind | where the request, or its answer, is or has | what happens |
+| --- | --- | --- |
+`)
+	for _, kind := range contactsync.Kinds() {
+		for _, d := range batcher.Policy() {
+			if d.Kind == kind {
+				fmt.Fprintf(&b, "| %v | %s | %s |\n", kind, cell(cmp.Or(d.When, "always")), cell(d.Then))
+			}
+		}
+	}
+	b.WriteString(`
+## What happens to each row
 
 An answer of the kind ` + "`answered`" + ` settles each row. ` + "`row_attempts`" + ` is a setting of the batcher.
 
@@ -54,21 +71,6 @@ An answer of the kind ` + "`answered`" + ` settles each row. ` + "`row_attempts`
 		fmt.Fprintf(&b, "| %s | %s |\n", cell(d.When), cell(d.Then))
 	}
 	return b.String()
-}
-
-// then is what the answers of a kind lead to.
-func then(kind contactsync.Kind) string {
-	var lines []string
-	for _, d := range batcher.Policy() {
-		switch {
-		case d.Kind != kind:
-		case d.When == "":
-			lines = append(lines, d.Then)
-		default:
-			lines = append(lines, d.When+": "+d.Then)
-		}
-	}
-	return strings.Join(lines, "; ")
 }
 
 func cell(text string) string { return strings.ReplaceAll(text, "|", `\|`) }
