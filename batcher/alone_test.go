@@ -245,15 +245,15 @@ func TestHealth_AHoldBecomesOneOfTheWholeStream(t *testing.T) {
 		on := &hold{kind: holdRejecting, since: w.now.Add(-time.Hour)}
 		st.health.hold = on
 		for _, rows := range tt.tried {
-			w.health.withinBudget(w.now, st, rows, false)
+			w.health.withinBudget(w.now, st, rows, aboutRow)
 		}
 		for i := range tt.refused {
 			st.health.refused.note(fmt.Sprint(i))
 		}
-		if w.health.withinBudget(w.now, st, tally{refused: 1}, false); on.whole != tt.want {
+		if w.health.withinBudget(w.now, st, tally{refused: 1}, aboutRow); on.whole != tt.want {
 			t.Errorf("%s: of the whole stream %v, want %v", tt.name, on.whole, tt.want)
 		}
-		if w.health.withinBudget(w.now, st, tally{accepted: 1}, false); on.whole || len(st.health.refused) > 0 {
+		if w.health.withinBudget(w.now, st, tally{accepted: 1}, aboutRow); on.whole || len(st.health.refused) > 0 {
 			t.Errorf("%s: %+v after a row was accepted, %q", tt.name, on, st.health.refused)
 		}
 	}
@@ -302,6 +302,28 @@ func TestWindow_ContactsThatAreBadAgainSayNothingOfTheirStream(t *testing.T) {
 			if l.live(time.Hour, false); len(l.letters) > letters || l.pending.contacts != 5 {
 				t.Errorf("%s: accepted once, and refused with all others then: %d dead letters, %d contacts wait", name, len(l.letters)-letters, l.pending.contacts)
 			}
+		}
+	}
+}
+
+// Where such a contact changes while its stream is on hold for others, it is set aside, and they are not.
+func TestWindow_AContactThatWasBadBeforeDoesNotWaitForItsStream(t *testing.T) {
+	t.Parallel()
+	for name, whole := range wholeRefusals {
+		l := newLifetime(t, 0, nil)
+		l.answer, l.budget = refusesBadSo(whole), time.Second
+		for _, id := range []string{"bad0", "c0", "c1"} {
+			l.change("s", id)
+		}
+		l.live(time.Minute, false)
+		before := len(l.letters)
+		for i := range 3 {
+			l.change("s", fmt.Sprint("bad", i+1))
+		}
+		l.live(time.Minute, false)
+		l.change("s", "bad0")
+		if l.live(5*time.Minute, false); before != 1 || len(l.letters) != 2 || l.letters[1].Contact != "bad0" || l.pending.contacts != 3 {
+			t.Errorf("%s: %d dead letters first, then %d; %d contacts wait", name, before, len(l.letters), l.pending.contacts)
 		}
 	}
 }

@@ -71,12 +71,12 @@ func TestHealth_RejectingHoldEndsWhenRefusalsAreRare(t *testing.T) {
 		t.Error("ended by an answer")
 	}
 	for range 9 {
-		w.health.withinBudget(w.now, st, tally{accepted: 1}, false)
+		w.health.withinBudget(w.now, st, tally{accepted: 1}, aboutRow)
 	}
 	if w.health.review(w.now, st); st.kind() != holdRejecting {
 		t.Error("ended after nine rows")
 	}
-	w.health.withinBudget(w.now, st, tally{accepted: 1}, false)
+	w.health.withinBudget(w.now, st, tally{accepted: 1}, aboutRow)
 	if w.health.review(w.now, st); st.kind() != noHold {
 		t.Error("not ended after ten good rows")
 	}

@@ -50,8 +50,9 @@ const holdGrace = time.Minute
 // dead_letter_max_ratio of those answered in that minute. Beyond both the cause is more
 // likely in the API than in the rows (I6).
 // About the stream or the account as a whole are refusals that all of its rows get alike: then none of them may. Nor may any of a stream on
-// hold while nothing of its account is accepted: one that was would show that the API takes some.
-func (h *health) withinBudget(now time.Time, st *stream, t tally, about bool) bool {
+// hold while nothing of its account is accepted: one that was would show that the API takes some. That is known already of one that was refused beside
+// accepted rows.
+func (h *health) withinBudget(now time.Time, st *stream, t tally, about scope) bool {
 	st.health.answered.add(now, t)
 	account := &st.account.health
 	account.answered.add(now, t)
@@ -69,7 +70,8 @@ func (h *health) withinBudget(now time.Time, st *stream, t tally, about bool) bo
 	switch {
 	case t.refused == 0:
 		return true
-	case about, trying && (on.whole || !st.account.delivered.After(on.since)):
+	case about == aboutItself:
+	case about != aboutRow, trying && (on.whole || !st.account.delivered.After(on.since)):
 		return false
 	}
 	minute := st.health.answered.at(now)

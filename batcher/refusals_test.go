@@ -365,11 +365,11 @@ func TestHealth_DeadLetterBudget(t *testing.T) {
 		if tt.trying > 0 {
 			st.health.hold = &hold{kind: holdRejecting, since: w.now.Add(-tt.trying)}
 		}
-		w.health.withinBudget(w.now, other, tally{refused: tt.other}, false)
+		w.health.withinBudget(w.now, other, tally{refused: tt.other}, aboutRow)
 		for _, rows := range tt.before {
-			w.health.withinBudget(w.now, st, rows, false)
+			w.health.withinBudget(w.now, st, rows, aboutRow)
 		}
-		if got := w.health.withinBudget(w.now, st, tt.rows, false); got != tt.want {
+		if got := w.health.withinBudget(w.now, st, tt.rows, aboutRow); got != tt.want {
 			t.Errorf("%s: within the budget %v, want %v", tt.name, got, tt.want)
 		}
 	}
@@ -379,8 +379,8 @@ func TestHealth_DeadLetterBudget(t *testing.T) {
 func TestHealth_DeadLetterBudgetOfAnotherAccount(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0 })
-	w.health.withinBudget(w.now, w.schedule.stream("b/1", "b"), tally{refused: 5}, false)
-	if !w.health.withinBudget(w.now, w.schedule.stream("a/1", "a"), tally{refused: 5}, false) {
+	w.health.withinBudget(w.now, w.schedule.stream("b/1", "b"), tally{refused: 5}, aboutRow)
+	if !w.health.withinBudget(w.now, w.schedule.stream("a/1", "a"), tally{refused: 5}, aboutRow) {
 		t.Error("one account's dead letters used up the budget of another")
 	}
 }

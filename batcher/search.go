@@ -71,7 +71,8 @@ func (a alike[K]) enough() bool { return len(a) >= aloneAlike }
 type scope uint8
 
 const (
-	aboutRow scope = iota
+	aboutRow    scope = iota
+	aboutItself       // the row, beyond doubt
 	aboutStream
 	aboutAccount
 )
@@ -117,6 +118,8 @@ func (s *settlement) refusedAlone() (kept bool, about scope) {
 		st.account.strangers.refused.Add(st.name, h.refused)
 	}
 	switch {
+	case misfit && s.now.Sub(*c.refusedAt) >= holdGrace:
+		return false, aboutItself
 	case h.hold != nil: // it has a rule of its own
 		return false, aboutRow
 	case h.refused.enough():

@@ -66,9 +66,12 @@ func (s *settlement) each() {
 		outcomes[0] = contactsync.Outcome{Verdict: contactsync.Failed, Reason: s.result.Detail, Text: s.result.Text}
 		decision = func(int) *RowDecision { return &RowDecision{action: rowRefused, reason: s.decision.reason} }
 	}
-	alone := len(rows) == 1 && rows[0].owed() && !rows[0].besideAccepted() && decision(0).action == rowRefused
+	alone := len(rows) == 1 && rows[0].owed() && decision(0).action == rowRefused
 	kept, about := false, aboutRow
-	if alone {
+	switch {
+	case alone && rows[0].besideAccepted():
+		alone, about = false, aboutItself
+	case alone:
 		if kept, about = s.refusedAlone(); kept {
 			return
 		}
@@ -84,7 +87,7 @@ func (s *settlement) each() {
 		}
 	}
 	// As a whole: of a thousand refusals not even the first becomes a dead letter.
-	retain := !s.health.withinBudget(s.now, s.stream, t, about != aboutRow)
+	retain := !s.health.withinBudget(s.now, s.stream, t, about)
 
 	vain := t == (tally{}) && s.stream.health.onHold(holdRejecting) // a probe that leaves its row open, which is not taken for it
 	if vain {
@@ -306,7 +309,7 @@ func (s *settlement) endApplied() {
 	if s.request.rows = rest; n == 0 {
 		return
 	}
-	s.health.withinBudget(s.now, s.stream, tally{accepted: n}, false)
+	s.health.withinBudget(s.now, s.stream, tally{accepted: n}, aboutRow)
 	s.stream.health.settled = s.now
 	s.stream.health.accepts += n
 	s.stream.health.bad.add(n, 0)

@@ -187,7 +187,7 @@ func (s *settlement) convict() bool {
 		return false
 	}
 	c.suspicion.failedAlone(s.now, h)
-	if !c.suspicion.convicted(s.now, h, &s.cfg) || !s.health.withinBudget(s.now, s.stream, tally{refused: 1}, false) {
+	if !c.suspicion.convicted(s.now, h, &s.cfg) || !s.health.withinBudget(s.now, s.stream, tally{refused: 1}, aboutRow) {
 		return false
 	}
 	s.pending.alone.put(c.key(), s.now.Add(aloneFor))
