@@ -14,9 +14,8 @@ import (
 const (
 	// suspectAfter is how many failed requests make a row suspect.
 	suspectAfter = 3
-	// othersMayFail is how large a share of the stream's other requests may fail meanwhile
-	// for a row to be set aside: above it, the API fails whatever the rows.
-	othersMayFail = 0.05
+	// byChance is how small the chance must be that a row has failed each time although the API fails whatever the rows.
+	byChance = 1e-6
 	// acquitAfter is how many suspect rows of an account must pass alone, one after the other and
 	// none of them fail, for all that were suspect before to be believed: what failed was the API.
 	acquitAfter = 6
@@ -119,11 +118,16 @@ func (s *suspicion) failedAlone(now time.Time, h *streamHealth) {
 	s.aloneLast = now
 }
 
-// convicted reports whether the row is the cause beyond reasonable doubt.
+// convicted reports whether the row is the cause beyond reasonable doubt. Where the API fails whatever the rows, each set of requests is as
+// likely to be the one that failed: of the tries of the row and the stream's other requests, the chance that all tries are in
+// it is a matter of counting. So nobody has to know how often the API fails, and where there were few others it is large.
 func (s *suspicion) convicted(now time.Time, h *streamHealth, c *Config) bool {
 	requests, failed := h.ordinary.requests-s.others.requests, h.ordinary.failed-s.others.failed
-	return s.alone >= c.UnansweredAttempts && now.Sub(s.aloneSince) >= c.UnansweredAfter &&
-		float64(failed) <= othersMayFail*float64(requests)
+	chance := 1.0
+	for n := range s.alone {
+		chance *= float64(failed+n+1) / float64(requests+n+1)
+	}
+	return s.alone >= c.UnansweredAttempts && now.Sub(s.aloneSince) >= c.UnansweredAfter && chance < byChance
 }
 
 // suspect puts the rows of a request that failed back, but for those that are suspect:
@@ -131,6 +135,8 @@ func (s *suspicion) convicted(now time.Time, h *streamHealth, c *Config) bool {
 func (s *settlement) suspect(rows []*contact, due time.Time) {
 	h := &s.stream.health
 	h.doubted = h.accepted
+	h.ordinary.requests++
+	h.ordinary.failed++
 	var suspects, others []*contact
 	for _, c := range rows {
 		if h.hold == nil && c.suspicion.suspect(h.settled) {
@@ -141,8 +147,6 @@ func (s *settlement) suspect(rows []*contact, due time.Time) {
 	}
 	switch alone := len(s.request.rows) == 1 && len(others) == 1; len(suspects) {
 	case 0:
-		h.ordinary.requests++
-		h.ordinary.failed++
 		if !alone {
 			break
 		}
