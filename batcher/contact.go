@@ -29,10 +29,10 @@ type contact struct {
 	shape   uint64             // see event.Contact.Shape
 	merged  bool               // body holds more than the record's own contact
 	copied  bool               // body, or one before it, was no part of its record
-	account string             // as the newest event names it
 	version version            // of the newest event
 
 	sources []source  // every event behind it, in the order of arrival
+	first   [1]source // what sources lies in until a second one comes: most contacts have no other memory to look at
 	rank    rank      // of its oldest event
 	since   time.Time // when it began to wait: arrival of its oldest event, or the end of catch-up
 	charge  int64     // what the window charges for it
@@ -42,8 +42,7 @@ type contact struct {
 	attempts     int       // readable answers about rows that left this one open
 	firstFail    time.Time // first failure of a request with it
 	contradicted time.Time // first answer that contradicted itself about it
-	maybeApplied bool      // a request carrying it ended without a usable answer
-	lateUntil    time.Time // until when such a request may still be applied; zero where there is none
+	lateUntil    time.Time // until when a request that ended so may still be applied; zero where there is none
 	suspicion    suspicion // whether it is the cause of requests that fail
 	throttlings  throttlings
 
@@ -57,8 +56,9 @@ type contact struct {
 	// dead letter of it; see seen.forgetUnwritten.
 	refused bool
 
-	aside  bool // given up by an operator before it was read again
-	beside bool // it was refused beside rows that were accepted
+	maybeApplied bool // a request carrying it ended without a usable answer
+	aside        bool // given up by an operator before it was read again
+	beside       bool // it was refused beside rows that were accepted
 	// kept contacts wait although they were refused alone: they count as on hold. gone says of those of
 	// which the API said that it does not know them when and how; nil where it did not.
 	kept bool

@@ -66,9 +66,10 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source,
 func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *contact {
 	c := &contact{
 		id: ev.Contact.ID, folded: keyOf(ev).id, stream: st, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape, copied: ev.Contact.Copied,
-		account: ev.Contact.Account, version: versionOf(ev), sources: []source{src},
+		version: versionOf(ev), first: [1]source{src},
 		rank: rank{src.claim.rank(now, ev), p.arrived}, since: now,
 	}
+	c.sources = c.first[:]
 	p.arrived++
 	p.contacts++
 	p.recharge(c)
@@ -79,7 +80,7 @@ func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *c
 func (p *pending) merge(now time.Time, c *contact, ev *event.Event, src source) {
 	before := rowBytes(c)
 	p.overlay(now, c, ev.Contact.Body, ev.Contact.Shape, false)
-	c.record, c.account, c.version = ev.Record, ev.Contact.Account, versionOf(ev)
+	c.record, c.version = ev.Record, versionOf(ev)
 	c.copied = c.copied || ev.Contact.Copied
 	c.sources = append(c.sources, src)
 	if c.in != nil {
@@ -99,7 +100,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 	} else {
 		p.overlay(now, c, newer.body, newer.shape, newer.merged)
 	}
-	c.record, c.account, c.version = newer.record, newer.account, newer.version
+	c.record, c.version = newer.record, newer.version
 	c.sources = append(c.sources, newer.sources...)
 	c.copied = c.copied || newer.copied
 	c.aside = c.aside || newer.aside
@@ -314,7 +315,7 @@ func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason,
 	if c.merged {
 		// The newest event alone would not bring back what older ones had set.
 		record.Value = event.Native(event.Contact{
-			Stream: c.stream.name, ID: c.id, Body: c.body, Account: c.account,
+			Stream: c.stream.name, ID: c.id, Body: c.body, Account: c.stream.account.id,
 			Version: c.version.Number, HasVersion: c.version.HasNumber, OccurredAt: c.version.OccurredAt,
 		})
 	}

@@ -221,3 +221,13 @@ func TestParking_LooksAgainAtWhatHasChanged(t *testing.T) {
 		t.Errorf("%d contacts are left, of which one is to be probed with", len(st.contacts))
 	}
 }
+
+// An event of a new contact takes one piece of memory: each costs where there are many.
+func TestPending_ANewContactIsOnePieceOfMemory(t *testing.T) { //nolint:paralleltest // it counts what the process allocates
+	w := newTestWindow(t, nil)
+	w.add("a")
+	ev, st, src := w.event("b"), w.schedule.streams[streamKey{"a", "st"}], source{claim: w.claims.last}
+	if n := testing.AllocsPerRun(100, func() { w.pending.add(w.now, st, ev, src) }); n != 1 {
+		t.Errorf("a contact is %v pieces of memory", n)
+	}
+}
