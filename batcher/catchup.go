@@ -13,7 +13,7 @@ type catchUp struct {
 // keeps holds a contact back until the partition of its oldest event has caught
 // up, and reports whether it has to. The contact must not wait anywhere else.
 func (u *catchUp) keeps(c *contact) bool {
-	cl := c.sources[0].claim
+	cl := c.sources.first.claim
 	if cl.catching {
 		cl.deferred.pushBack(c)
 	}

@@ -56,15 +56,64 @@ type source struct {
 	at     int64 // Kafka timestamp in milliseconds
 }
 
+// live reports whether there is an event, of the present generation.
+func (s source) live() bool { return s.claim != nil && s.claim.live }
+
 func (s source) time() time.Time { return time.UnixMilli(s.at) }
 
 func (s source) position() contactsync.Position {
 	return contactsync.Position{TopicPartition: s.claim.TopicPartition, Offset: s.offset}
 }
 
+// sources are the events behind a contact. Only the first lies in the contact, and what comes later in memory of its own: an
+// array that grows would have to be looked up and written to, and among many contacts that misses every cache.
+type sources struct {
+	first source
+	later *link // the newest of the others
+	n     int
+}
+
+// link is an event that came behind others of its contact.
+type link struct {
+	source
+	before *link // nil where that is the first
+}
+
+func (s *sources) add(src source) {
+	if s.n++; s.n == 1 {
+		s.first = src
+		return
+	}
+	s.later = &link{src, s.later}
+}
+
+// all returns them in the order of arrival.
+func (s *sources) all() []source {
+	all := make([]source, s.n)
+	at := s.n - 1
+	for l := s.later; l != nil; l = l.before {
+		all[at] = l.source
+		at--
+	}
+	if s.n > 0 {
+		all[0] = s.first
+	}
+	return all
+}
+
+// newest is the last of them; the zero source where there is none.
+func (s *sources) newest() source {
+	if s.later != nil {
+		return s.later.source
+	}
+	return s.first
+}
+
+func (s *sources) live() bool { return s.first.live() }
+
 // live reports whether events are of the present generation. Those of one contact or
 // dead letter are all of the same one, because a generation ends as a whole.
-func live(sources []source) bool { return len(sources) > 0 && sources[0].claim.live }
+func live(sources []source) bool { return len(sources) > 0 && sources[0].live() }
 
 // claims are the partitions owned in the present generation.
 type claims struct {

@@ -13,7 +13,7 @@ const (
 	contactOverhead = 790  // for a pending contact or a dead letter, besides its bytes
 	streamOverhead  = 1000 // for a stream that has any
 	keyedOverhead   = 200  // for the version of a dead letter that the API may have applied, or a deadline
-	sourceBytes     = 24   // for each event that a contact comes from
+	sourceBytes     = 32   // for each event that a contact comes from
 	positionBytes   = 32   // for each event that a dead letter ends, besides
 )
 
@@ -31,8 +31,7 @@ type contact struct {
 	copied  bool               // body, or one before it, was no part of its record
 	version version            // of the newest event
 
-	sources []source  // every event behind it, in the order of arrival
-	first   [1]source // what sources lies in until a second one comes: most contacts have no other memory to look at
+	sources sources   // every event behind it
 	rank    rank      // of its oldest event
 	since   time.Time // when it began to wait: arrival of its oldest event, or the end of catch-up
 	charge  int64     // what the window charges for it
@@ -95,20 +94,20 @@ func (c *contact) inFlight() bool { return c.in == nil }
 
 // owed reports whether an answer about the contact still matters: no delete came after
 // it, and its partitions are still owned.
-func (c *contact) owed() bool { return c.deleted == nil && live(c.sources) }
+func (c *contact) owed() bool { return c.deleted == nil && c.sources.live() }
 
-// oldest is the Kafka timestamp of the oldest event of those that count, if there are any.
-func oldest(sources []source) (at time.Time, ok bool) {
-	if !live(sources) {
+// oldest is the Kafka timestamp of the first of some events, if there is one and it counts.
+func oldest(first source) (at time.Time, ok bool) {
+	if !first.live() {
 		return time.Time{}, false
 	}
-	return sources[0].time(), true
+	return first.time(), true
 }
 
 // before reports whether all that is pending of the contact came before an event of its partition.
 func (c *contact) before(src source) bool {
-	n := c.last().sources
-	return len(n) > 0 && n[len(n)-1].claim == src.claim && n[len(n)-1].offset < src.offset
+	newest := c.last().sources.newest()
+	return newest.claim == src.claim && newest.offset < src.offset
 }
 
 // failed notes a request with the contact that failed.
@@ -167,7 +166,7 @@ func (c *contact) mergeable(body []byte, shape uint64, most setting.Size) bool {
 // fail, nobody sends it again.
 func (c *contact) known() (version, bool) {
 	switch {
-	case c == nil, c.newer == nil && (c.deleted != nil || !live(c.sources)):
+	case c == nil, c.newer == nil && (c.deleted != nil || !c.sources.live()):
 		return version{}, false
 	}
 	return c.last().version, true
@@ -176,7 +175,7 @@ func (c *contact) known() (version, bool) {
 // events is how many events are behind a contact.
 func (c *contact) events() (n int) {
 	for ; c != nil; c = c.newer {
-		n += len(c.sources)
+		n += c.sources.n
 	}
 	return n
 }

@@ -45,7 +45,7 @@ func (p *pending) discard(c *contact, reason counter) {
 }
 
 func (p *pending) skipAll(c *contact, reason counter) {
-	for _, src := range c.sources {
+	for _, src := range c.sources.all() {
 		p.outbox.skip(src, reason)
 	}
 }

@@ -157,7 +157,7 @@ func (l *eventLog) halved(now time.Time, b contactsync.Batch, r contactsync.Resu
 func (l *eventLog) alone(now time.Time, c *contact, r contactsync.Result) {
 	if l.due(now, "contacts kept alone") {
 		l.add(slog.LevelWarn, "a contact was refused, or failed, in a request of its own: it is kept and tried again, and the others of its stream go on; contactsync_batcher_contacts_on_hold counts such contacts (alone)",
-			"account", c.stream.account.id, "stream", c.stream.name, "record", c.sources[0].position().String(), "kind", r.Kind.String(), "status", r.Status, "detail", r.Detail)
+			"account", c.stream.account.id, "stream", c.stream.name, "record", c.sources.first.position().String(), "kind", r.Kind.String(), "status", r.Status, "detail", r.Detail)
 	}
 }
 

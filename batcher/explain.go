@@ -204,7 +204,7 @@ func (x *explanation) request(number uint32) *RequestStatus {
 // pending adds the events of a contact and of what arrived behind it.
 func (x *explanation) pending(first *contact) {
 	for c := first; c != nil; c = c.newer {
-		if len(c.sources) == 0 {
+		if c.sources.n == 0 {
 			continue
 		}
 		newest := EventStatus{Account: c.stream.account.id, Kind: "update", Sends: c.sends, MaybeApplied: c.maybeApplied, State: EventWaiting}
@@ -226,7 +226,7 @@ func (x *explanation) pending(first *contact) {
 				newest.Ahead++
 			}
 		}
-		x.merged(c.sources, newest)
+		x.merged(c.sources.all(), newest)
 		x.add(newest)
 	}
 }

@@ -66,10 +66,9 @@ func (p *pending) update(now time.Time, c *contact, ev *event.Event, src source,
 func (p *pending) add(now time.Time, st *stream, ev *event.Event, src source) *contact {
 	c := &contact{
 		id: ev.Contact.ID, folded: keyOf(ev).id, stream: st, record: ev.Record, body: ev.Contact.Body, shape: ev.Contact.Shape, copied: ev.Contact.Copied,
-		version: versionOf(ev), first: [1]source{src},
+		version: versionOf(ev), sources: sources{first: src, n: 1},
 		rank: rank{src.claim.rank(now, ev), p.arrived}, since: now,
 	}
-	c.sources = c.first[:]
 	p.arrived++
 	p.contacts++
 	p.recharge(c)
@@ -82,7 +81,7 @@ func (p *pending) merge(now time.Time, c *contact, ev *event.Event, src source) 
 	p.overlay(now, c, ev.Contact.Body, ev.Contact.Shape, false)
 	c.record, c.version = ev.Record, versionOf(ev)
 	c.copied = c.copied || ev.Contact.Copied
-	c.sources = append(c.sources, src)
+	c.sources.add(src)
 	if c.in != nil {
 		c.in.bytes += rowBytes(c) - before
 		p.schedule.touch(c.stream)
@@ -92,7 +91,7 @@ func (p *pending) merge(now time.Time, c *contact, ev *event.Event, src source) 
 
 // mergeNewer lays the state that arrived behind a request over its contact.
 func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
-	if len(c.sources) == 0 {
+	if c.sources.n == 0 {
 		c.id = newer.id
 		c.body, c.shape, c.merged = newer.body, newer.shape, newer.merged
 		c.rank, c.since, c.attempts, c.sends, c.firstFail, c.contradicted = newer.rank, newer.since, 0, 0, time.Time{}, time.Time{}
@@ -101,7 +100,9 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 		p.overlay(now, c, newer.body, newer.shape, newer.merged)
 	}
 	c.record, c.version = newer.record, newer.version
-	c.sources = append(c.sources, newer.sources...)
+	for _, src := range newer.sources.all() {
+		c.sources.add(src)
+	}
 	c.copied = c.copied || newer.copied
 	c.aside = c.aside || newer.aside
 	p.free(newer)
@@ -120,7 +121,7 @@ func (p *pending) overlay(now time.Time, c *contact, body []byte, shape uint64, 
 	both, bothShape, err := event.Merge(c.body, body)
 	if err != nil {
 		p.setAside(now, c, contactsync.ReasonUndecodable, said{detail: "a newer event of the contact cannot be merged into it"}, 0)
-		c.sources = nil
+		c.sources = sources{}
 		c.body, c.shape, c.merged = body, shape, merged
 		return
 	}
@@ -204,15 +205,15 @@ func (p *pending) takeQueue(st *stream, most int, mostBytes int64) ([]*contact, 
 func (p *pending) reclaim(now time.Time, c *contact) bool {
 	if c.deleted != nil {
 		p.skipAll(c, c.deleted)
-		c.sources, c.deleted = nil, nil
+		c.sources, c.deleted = sources{}, nil
 	}
-	if !live(c.sources) {
-		c.sources = nil
+	if !c.sources.live() {
+		c.sources = sources{}
 	}
-	if newer := c.newer; newer != nil && (len(c.sources) == 0 || newer.id == c.id && c.mergeable(newer.body, newer.shape, p.schedule.cfg.MaxBytes)) {
+	if newer := c.newer; newer != nil && (c.sources.n == 0 || newer.id == c.id && c.mergeable(newer.body, newer.shape, p.schedule.cfg.MaxBytes)) {
 		p.mergeNewer(now, c, c.pop())
 	}
-	if len(c.sources) == 0 {
+	if c.sources.n == 0 {
 		p.left(c)
 		p.index.drop(c)
 		p.free(c)
@@ -271,20 +272,20 @@ func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
 // deliver ends a row that the API has accepted. All but the last of its events were
 // superseded before they were sent.
 func (p *pending) deliver(c *contact) {
-	if !live(c.sources) {
+	if !c.sources.live() {
 		p.m.Late.Inc()
 	}
-	for i, src := range c.sources {
+	for i, src := range c.sources.all() {
 		outcome := metrics.Superseded
-		if i == len(c.sources)-1 {
+		if i == c.sources.n-1 {
 			outcome = metrics.Delivered
 		}
 		p.outbox.end(src, outcome)
 	}
 	switch {
 	case c.deleted != nil: // what came after it is known already
-	case live(c.sources):
-		p.seen.noteSent(c.key(), c.version, c.sources[len(c.sources)-1].claim.Generation, c.request)
+	case c.sources.live():
+		p.seen.noteSent(c.key(), c.version, c.sources.newest().claim.Generation, c.request)
 	case !c.refused: // else older states are read again
 		p.seen.noteSent(c.key(), c.version, -1, c.request)
 	}
@@ -307,8 +308,8 @@ func (p *pending) deadLetter(now time.Time, c *contact, reason contactsync.Reaso
 // it. The contact itself is left to the caller.
 func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason, why said, status int) {
 	var applied *remembered
-	if c.maybeApplied && live(c.sources) { // whatever the API says now: nothing older may come after it
-		r := p.seen.noteUnwritten(c.key(), c.version, c.sources[0].claim.Generation)
+	if c.maybeApplied && c.sources.live() { // whatever the API says now: nothing older may come after it
+		r := p.seen.noteUnwritten(c.key(), c.version, c.sources.first.claim.Generation)
 		applied = &r
 	}
 	record := c.record
@@ -328,7 +329,7 @@ func (p *pending) setAside(now time.Time, c *contact, reason contactsync.Reason,
 			Record: record, Stream: c.stream.name, Contact: c.id, Reason: reason, Detail: why.detail, Answer: why.text,
 			Status: status, Attempts: c.sends, First: first, Last: now,
 		},
-		sources: c.sources, key: c.key(), applied: applied,
+		sources: c.sources.all(), key: c.key(), applied: applied,
 	})
 }
 
@@ -384,7 +385,7 @@ func (p *pending) free(c *contact) {
 
 // recharge brings what the window charges for a contact up to date.
 func (p *pending) recharge(c *contact) {
-	n := contactOverhead + int64(len(c.id)) + recordBytes(&c.record) + sourceBytes*int64(cap(c.sources))
+	n := contactOverhead + int64(len(c.id)) + recordBytes(&c.record) + sourceBytes*int64(c.sources.n)
 	if c.merged || c.copied {
 		n += int64(len(c.body))
 	}

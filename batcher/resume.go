@@ -45,10 +45,10 @@ func (cl *claim) goPast(key streamKey, offset int64) {
 // an earlier owner, who left it open. What is left of a stream after a restart is bad rows mostly, and would look like a stream
 // of which all are refused.
 func (c *contact) besideAccepted() bool {
-	if c.beside || len(c.sources) == 0 {
+	if c.beside || c.sources.n == 0 {
 		return c.beside
 	}
-	oldest := c.sources[0]
+	oldest := c.sources.first
 	return oldest.claim.passed[c.stream.key()] > oldest.offset
 }
 

@@ -120,7 +120,7 @@ func (w Parking) shedOf(st *stream, but int, most int64) {
 
 // sheds reports whether a contact may be given back for want of room. What the API may have applied must not be followed by
 // an older state of the contact: there is none where it came as one event.
-func (c *contact) sheds() bool { return c.newer == nil && (!c.maybeApplied || len(c.sources) == 1) }
+func (c *contact) sheds() bool { return c.newer == nil && (!c.maybeApplied || c.sources.n == 1) }
 
 // shedKept does so for the contacts of a stream that are kept alone, until what is on hold takes so much.
 func (w Parking) shedKept(st *stream, most int64) {
@@ -166,7 +166,7 @@ func (w Parking) giveBack(c *contact, of string) {
 		}
 	}
 	for state := c; state != nil; state = c.pop() {
-		for _, src := range state.sources {
+		for _, src := range state.sources.all() {
 			w.leave(c.stream.key(), of, src)
 		}
 		w.pending.free(state)

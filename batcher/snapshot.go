@@ -90,15 +90,15 @@ func (w *Window) snapshot() *snapshot {
 	for _, cl := range w.claims.owned {
 		s.consider(cl.deferred.head)
 		for _, d := range cl.letters {
-			s.considerAs(waitDeadLetter, d.sources)
+			s.considerAs(waitDeadLetter, d.sources[0])
 		}
 		s.considerParked(cl)
 	}
 	for _, d := range w.outbox.waiting {
-		s.considerAs(waitDeadLetter, d.sources)
+		s.considerAs(waitDeadLetter, d.sources[0])
 	}
 	for d := range w.outbox.inFlight {
-		s.considerAs(waitDeadLetter, d.sources)
+		s.considerAs(waitDeadLetter, d.sources[0])
 	}
 	return s
 }
@@ -139,15 +139,15 @@ func (s *snapshot) kept(st *stream) (alone, others holdTotal) {
 }
 
 func (s *snapshot) consider(c *contact) {
-	for c != nil && !live(c.sources) { // in a request of a generation that is over
+	for c != nil && !c.sources.live() { // in a request of a generation that is over
 		c = c.newer
 	}
 	switch {
 	case c == nil:
 	case c.stream.onHold(), c.kept && c.in.rows == 1, c.gone != nil:
-		s.considerAs(waitOnHold, c.sources)
+		s.considerAs(waitOnHold, c.sources.first)
 	default:
-		s.considerAs(waitActive, c.sources)
+		s.considerAs(waitActive, c.sources.first)
 	}
 }
 
@@ -174,8 +174,8 @@ func (s *snapshot) considerParked(cl *claim) {
 	}
 }
 
-func (s *snapshot) considerAs(state int, sources []source) {
-	if at, ok := oldest(sources); ok {
+func (s *snapshot) considerAs(state int, first source) {
+	if at, ok := oldest(first); ok {
 		s.oldest[state] = earlier(s.oldest[state], at)
 	}
 }

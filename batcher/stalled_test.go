@@ -80,9 +80,9 @@ func TestWindow_WhatMayBeAppliedIsParkedAsOneEventOnly(t *testing.T) {
 	parked := 0
 	for _, c := range req.rows {
 		switch {
-		case len(c.sources) > 1 && w.parked[c.sources[0].offset]:
-			t.Errorf("%s came as %d events, and is parked", c.id, len(c.sources))
-		case w.parked[c.sources[0].offset]:
+		case c.sources.n > 1 && w.parked[c.sources.first.offset]:
+			t.Errorf("%s came as %d events, and is parked", c.id, c.sources.n)
+		case w.parked[c.sources.first.offset]:
 			parked++
 		}
 	}
@@ -125,7 +125,7 @@ func TestWindow_AStreamThatStallsIsTriedWithWhatIsParked(t *testing.T) {
 			w.Expire(w.now)
 			for req := w.Next(w.now); req != nil; req = w.Next(w.now) {
 				if !slices.ContainsFunc(req.Batch.Rows, func(r contactsync.Row) bool { return isBad(r.ID) }) {
-					if first := req.rows[0].sources[0].offset; first != 60 {
+					if first := req.rows[0].sources.first.offset; first != 60 {
 						t.Errorf("the contact is sent from offset %d on, want its first event", first)
 					}
 					return

@@ -140,7 +140,7 @@ func TestWindow_NobodyStarvesWhereManyRequestsAreThrottled(t *testing.T) {
 				continue
 			}
 			for _, c := range req.rows {
-				oldest = max(oldest, w.now.Sub(c.sources[0].time()))
+				oldest = max(oldest, w.now.Sub(c.sources.first.time()))
 			}
 			w.settle(req, allDelivered(req.Batch))
 		}

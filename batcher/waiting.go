@@ -63,7 +63,7 @@ func (s *snapshot) stream(st *stream) StreamStatus {
 		if head == nil {
 			continue
 		}
-		if at, ok := oldest(head.sources); ok && (status.Oldest.IsZero() || at.Before(status.Oldest)) {
+		if at, ok := oldest(head.sources.first); ok && (status.Oldest.IsZero() || at.Before(status.Oldest)) {
 			status.Oldest = at
 		}
 	}
@@ -105,7 +105,7 @@ func (s *snapshot) waits(c *contact) (what string, until time.Time) {
 	st, a := c.stream, c.stream.account
 	g, behind := st.retries.of(c)
 	switch {
-	case c.sources[0].claim.catching:
+	case c.sources.first.claim.catching:
 		return waitsForCatchUp, time.Time{}
 	case st.health.hold != nil:
 		return WaitsForHold, s.nextProbe(st)

@@ -247,7 +247,7 @@ func TestWindow_LateAnswerDoesNotEndCatchUp(t *testing.T) {
 				}
 				w.Settle(w.now, old, answer(old.Batch))
 				for id, c := range w.schedule.streams[streamKey{"a", "st"}].contacts {
-					if c.in == nil || c.in != &c.sources[0].claim.deferred {
+					if c.in == nil || c.in != &c.sources.first.claim.deferred {
 						t.Errorf("contact %s could be sent although its partition catches up", id)
 					}
 				}
