@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus/testutil"
 	"pgregory.net/rapid"
 )
 
@@ -174,7 +173,7 @@ func (s *simRun) finish() {
 			s.fail("size", "the request size of %s is %d rows, %d bytes a day later", a.name, a.rows, a.bytes)
 		}
 	}
-	if n := testutil.ToFloat64(s.metrics.Batcher.ActiveStreams); n != 0 {
+	if n := s.window.RememberedStreams(); n != 0 {
 		s.fail("I8", "%v streams are remembered a day after the last of their contacts", n)
 	}
 }

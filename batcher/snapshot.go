@@ -12,6 +12,7 @@ type snapshot struct {
 	w            *Window
 	now          time.Time
 	oldest       [waitStates]time.Time // Kafka timestamps of the oldest events; now where there is none
+	busy         int                   // streams with contacts
 	backingOff   int                   // streams
 	rowsInFlight int
 	onHold       []*stream // by themselves
@@ -57,6 +58,9 @@ func (w *Window) snapshot() *snapshot {
 		s.held[a] = &holdTotals{}
 	}
 	w.schedule.each(func(st *stream) {
+		if len(st.contacts) > 0 {
+			s.busy++
+		}
 		if st.health.backoff.After(s.now) {
 			s.backingOff++
 		}
@@ -218,7 +222,7 @@ func (w *Window) Observe(now time.Time) *snapshot {
 	w.observed = s.now
 	m.Bytes.Set(float64(w.bytes()))
 	m.PendingContacts.Set(float64(w.pending.contacts))
-	m.ActiveStreams.Set(float64(len(w.schedule.streams)))
+	m.ActiveStreams.Set(float64(s.busy))
 	m.InFlightRequests.Set(float64(len(w.requests)))
 	m.InFlightRows.Set(float64(s.rowsInFlight))
 	m.Events.Set(&w.outbox.total)
@@ -263,7 +267,7 @@ type Status struct {
 	BytesLimit         int64           `json:"bytes_limit"`
 	Full               bool            `json:"full"` // reading pauses
 	PendingContacts    int             `json:"pending_contacts"`
-	Streams            int             `json:"streams"`
+	Streams            int             `json:"streams"` // that have some
 	InFlightRequests   int             `json:"in_flight_requests"`
 	DeadLettersPending int             `json:"dead_letters_pending"`
 	Oldest             time.Time       `json:"oldest,omitzero"` // Kafka's time of the oldest event that is not completed
@@ -327,7 +331,7 @@ func (w *Window) Status(now time.Time) Status {
 	w.clock(now)
 	s := w.snapshot()
 	status := Status{
-		Bytes: w.bytes(), BytesLimit: int64(w.cfg.WindowBytes), Full: w.Full(), PendingContacts: w.pending.contacts, Streams: len(w.schedule.streams),
+		Bytes: w.bytes(), BytesLimit: int64(w.cfg.WindowBytes), Full: w.Full(), PendingContacts: w.pending.contacts, Streams: s.busy,
 		InFlightRequests: len(w.requests), DeadLettersPending: w.outbox.pending(), Accounts: []AccountStatus{}, Holds: []HoldStatus{}, Failing: []FailingStatus{}, Busiest: s.busiest(),
 	}
 	if at := earlier(s.oldest[waitActive], s.oldest[waitOnHold]); at.Before(s.now) {

@@ -238,6 +238,18 @@ func TestSnapshot_Status(t *testing.T) {
 	}
 }
 
+// A stream that was answered is remembered for a while, and waits for nothing.
+func TestSnapshot_CountsStreamsThatHaveContacts(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.MaxRows = 1 })
+	w.deliver("done/a")
+	w.add("waits/a")
+	w.Observe(w.now)
+	if s := w.Status(w.now); s.Streams != 1 || testutil.ToFloat64(w.set.Batcher.ActiveStreams) != 1 || w.RememberedStreams() != 2 {
+		t.Errorf("%d streams in the status, %v in the series, of %d", s.Streams, testutil.ToFloat64(w.set.Batcher.ActiveStreams), w.RememberedStreams())
+	}
+}
+
 // However many streams are on hold, /status shows the oldest hundred and counts the
 // others.
 func TestSnapshot_StatusIsBounded(t *testing.T) {

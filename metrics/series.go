@@ -129,7 +129,7 @@ func newBatcher(m *maker) Batcher {
 			"Age of the oldest event not yet completed, by its Kafka timestamp and by what it waits for: to be sent (active), in a stream on hold, or as a dead letter that Kafka does not have yet; 0 without any.",
 			"The delay of delivery is `active`. Alert when it exceeds what your users accept; keep the others well below the retention of the topic.", Label{Name: "state", Values: WaitStates}),
 		ActiveStreams: m.gauge("batcher_active_streams",
-			"Streams that are known: with contacts pending or in flight, on hold, or answered lately.", ""),
+			"Streams with contacts that are not delivered yet, those in flight included.", ""),
 		StreamsBackingOff: m.gauge("batcher_streams_backing_off",
 			"Streams waiting to retry after a failed request.", ""),
 		InFlightRequests: m.gauge("batcher_in_flight_requests",
