@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/upstream"
 )
 
@@ -107,9 +108,10 @@ func (s *Status) headline() Headline {
 	case held > 0:
 		note("warn", plural(held, "stream is on hold", "streams are on hold"))
 	}
-	if fails := s.Window.Failing; len(down) == 0 && len(fails) > 0 && s.Time.Sub(fails[0].Since) >= showsAfter {
-		text := fmt.Sprintf("requests of stream %s fail for %v", fails[0].Stream, Span(s.Time.Sub(fails[0].Since)))
-		if n := fails[0].Parked; n > 0 {
+	if i := slices.IndexFunc(s.Window.Failing, s.failsByItself); i >= 0 {
+		f := &s.Window.Failing[i]
+		text := fmt.Sprintf("requests of stream %s fail for %v", f.Stream, Span(s.Time.Sub(f.Since)))
+		if n := f.Parked; n > 0 {
 			text += ", and " + plural(n, "event of it is", "events of it are") + " left in Kafka for later"
 		}
 		note("warn", text)
@@ -126,6 +128,16 @@ func (s *Status) headline() Headline {
 	some("warn", s.filesInTheWay(), "more file likewise", "more files likewise")
 	h.Text = strings.Join(says, "; ")
 	return h
+}
+
+// failsByItself reports whether the requests of a stream fail for long while the API is not
+// known to be down: else it says so of the whole account.
+func (s *Status) failsByItself(f batcher.FailingStatus) bool {
+	switch s.Gates[f.Account].State {
+	case upstream.StateBreakerOpen, upstream.StateBreakerHalfOpen:
+		return false
+	}
+	return s.Time.Sub(f.Since) >= showsAfter
 }
 
 // filesInTheWay says which files cannot be used, or will not for long.

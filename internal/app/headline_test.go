@@ -50,8 +50,15 @@ func TestHeadline(t *testing.T) {
 			s.Window.Failing = []batcher.FailingStatus{{Stream: "st-7", Since: now.Add(-9 * time.Second)}}
 		}, "nothing waits", "good"},
 		"a stream fails in an outage": {func(s *Status) {
-			s.Gates["a"], s.Window.Failing = Gate{State: upstream.StateBreakerOpen}, []batcher.FailingStatus{{Stream: "st-7", Since: now.Add(-time.Minute)}}
+			s.Gates["a"], s.Window.Failing = Gate{State: upstream.StateBreakerOpen}, []batcher.FailingStatus{{Account: "a", Stream: "st-7", Since: now.Add(-time.Minute)}}
 		}, "nothing waits; account a waits for the API, which is down", "bad"},
+		"a stream fails in an outage whose end is tried": {func(s *Status) {
+			s.Gates["a"], s.Window.Failing = Gate{State: upstream.StateBreakerHalfOpen}, []batcher.FailingStatus{{Account: "a", Stream: "st-7", Since: now.Add(-time.Minute)}}
+		}, "nothing waits; account a waits for a first answer of the API", "warn"},
+		"a stream fails beside the outage of another account": {func(s *Status) {
+			s.Gates["b"] = Gate{State: upstream.StateBreakerOpen}
+			s.Window.Failing = []batcher.FailingStatus{{Account: "b", Stream: "st-7", Since: now.Add(-2 * time.Minute)}, {Account: "a", Stream: "st-8", Since: now.Add(-time.Minute)}}
+		}, "nothing waits; account b waits for the API, which is down; requests of stream st-8 fail for 60 s", "bad"},
 		"a slow API": {func(s *Status) {
 			s.Window.PendingContacts, s.Window.Accounts = 100, []batcher.AccountStatus{{Account: "a", InFlight: 4, MostInFlight: 4}}
 		}, "100 contacts wait; account a has 4 of 4 requests in flight", "warn"},
