@@ -60,7 +60,7 @@ func TestAlerts(t *testing.T) {
 	status := statusOf(t)
 	checkSigns(t, status, worlds, targets)
 	if *drill != "" {
-		writeDrill(t, p, status, worlds, targets, seen, began)
+		writeDrill(t, p, scaledBoard(t, rules), status, worlds, targets, seen, began)
 	}
 }
 

@@ -54,6 +54,15 @@ func readBoard(t *testing.T, path string) (b board) {
 	return b
 }
 
+// scaledBoard is the dashboard with the thresholds of such rules.
+func scaledBoard(t *testing.T, rules []byte) board {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "rules.yaml"), rules, 0o600))
+	generate(t, "-rules", filepath.Join(dir, "rules.yaml"), "-dashboard", filepath.Join(dir, "dashboard.json"))
+	return readBoard(t, filepath.Join(dir, "dashboard.json"))
+}
+
 // series is one of an answer to a query over time.
 type series struct {
 	Metric map[string]string `json:"metric"`
@@ -104,10 +113,7 @@ var plot = map[string][]stub.Rule{
 // down as the rules are, and fails where one has no answer.
 func TestDashboard(t *testing.T) {
 	rules, _ := scaled(t)
-	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "rules.yaml"), rules, 0o600))
-	generate(t, "-rules", filepath.Join(dir, "rules.yaml"), "-dashboard", filepath.Join(dir, "dashboard.json"))
-	b := readBoard(t, filepath.Join(dir, "dashboard.json"))
+	b := scaledBoard(t, rules)
 
 	ctx, cancel := context.WithTimeoutCause(t.Context(), act+time.Minute, errors.New("not over in time"))
 	defer cancel()

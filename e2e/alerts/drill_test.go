@@ -19,11 +19,40 @@ import (
 
 var drill = flag.String("drill", "", "folder that TestAlerts leaves in what somebody on call sees of each replica, and the key to it")
 
+// drawn is how many of the last values of a series are left.
+const drawn = 12
+
+// legend is what a panel calls the series.
+func (s series) legend(format string) string {
+	for label, value := range s.Metric {
+		format = strings.ReplaceAll(format, "{{"+label+"}}", value)
+	}
+	return format
+}
+
+// drawn has the last values in their places, so that what has ended does not look as if it went on.
+func (s series) drawn(now time.Time) string {
+	at := map[int64]any{}
+	for _, v := range s.Values {
+		seconds, _ := v[0].(float64)
+		at[int64(seconds)] = v[1]
+	}
+	var b strings.Builder
+	for i := now.Unix() - drawn*step; i <= now.Unix(); i += step {
+		if value, ok := at[i]; ok {
+			fmt.Fprintf(&b, " %.5v", value)
+		} else {
+			b.WriteString(" -")
+		}
+	}
+	return b.String()
+}
+
 // writeDrill leaves what somebody on call sees of each replica in a folder with a number. Which
 // fault has which number is drawn anew each time, and stands in a file of its own.
-func writeDrill(t *testing.T, p prometheus, status statusCommand, worlds map[string]*world, addrs map[string]string, seen map[string]map[string]fired, began time.Time) {
+func writeDrill(t *testing.T, p prometheus, b board, status statusCommand, worlds map[string]*world, addrs map[string]string, seen map[string]map[string]fired, began time.Time) {
 	t.Helper()
-	b := readBoard(t, "../../helm/contactsync/files/dashboard.json")
+	now := time.Now()
 	var key strings.Builder
 	for i, nth := range rand.Perm(len(faults)) {
 		name, number := faults[nth].name, fmt.Sprintf("%02d", i+1)
@@ -39,15 +68,10 @@ func writeDrill(t *testing.T, p prometheus, status statusCommand, worlds map[str
 		for _, panel := range b.Panels {
 			fmt.Fprintf(&panels, "\n%s\n", panel.Title)
 			for _, target := range panel.Targets {
-				answers, err := p.over(t.Context(), target.Expr, regexp.QuoteMeta(name), began, time.Now())
+				answers, err := p.over(t.Context(), target.Expr, regexp.QuoteMeta(name), now.Add(-drawn*step*time.Second), now)
 				must(t, err)
 				for _, s := range answers {
-					delete(s.Metric, "job")
-					fmt.Fprintf(&panels, "  %s %v:", target.LegendFormat, s.Metric)
-					for _, v := range s.Values[max(0, len(s.Values)-12):] {
-						fmt.Fprintf(&panels, " %.5v", v[1])
-					}
-					panels.WriteString("\n")
+					fmt.Fprintf(&panels, "  %s:%s\n", s.legend(target.LegendFormat), s.drawn(now))
 				}
 			}
 		}
@@ -57,7 +81,6 @@ func writeDrill(t *testing.T, p prometheus, status statusCommand, worlds map[str
 			"alerts.txt": alerts.String(), "panels.txt": panels.String(),
 			"status.txt": string(status(addrs[name], "text")), "log.txt": worlds[name].log.String(),
 		} {
-			text = strings.NewReplacer(`job="`+name+`"`, `job="`+number+`"`, name, "replica "+number).Replace(text)
 			must(t, os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600))
 		}
 	}
