@@ -185,7 +185,7 @@ var faults = []fault{
 			b, c := &w.Config.Batcher, &w.Config.Consumer
 			w.Config.Event.MaxEventBytes, b.MaxBytes, b.WindowBytes = 4<<10, 64<<10, 256<<10
 			c.FetchMinBytes, c.FetchMaxBytes = 4<<10, 16<<10
-			w.requests, b.MaxRows = 5, 5
+			w.requests = 3 // enough, were the requests full: the window has too few contacts of each stream
 			w.produce(5000)
 		},
 	},
