@@ -31,6 +31,7 @@ type claim struct {
 	beganAt     time.Time
 	inTurn      bool      // it is one of those that come now and then
 	rests       time.Time // until when there is no other one of these
+	readAt      time.Time // when the last one of what is no longer on hold began
 	parked      map[streamKey]*parked
 	pass        int           // counts how often what was left is read again
 	parkedBytes int64         // what the window charges for it

@@ -17,8 +17,8 @@ type parked struct {
 	only   idSet // the contacts of which something is left, where that is not all of them
 	behind idSet // those of which something was left since the latest reading began and that it has passed
 
-	again time.Time // where only contacts are left, or the stream stalls: when they may be read again
-	from  int64     // and from which offset on, because before it there was no room for more
+	read  time.Time // when it took part in a reading last, or else when something was left first
+	from  int64     // from which offset on contacts that were kept alone are read again, because before it there was no room for more
 	short bool      // there was none behind that either
 
 	events int       // that were left and are not handed over again yet
@@ -152,7 +152,7 @@ func (w Parking) leave(key streamKey, of string, src source) {
 	cl := src.claim
 	p := cl.parked[key]
 	if p == nil {
-		p = &parked{pass: -1, again: w.now.Add(w.cfg.HoldProbeMax)}
+		p = &parked{pass: -1, read: w.now}
 		if cl.parked == nil {
 			cl.parked = map[streamKey]*parked{}
 		}
@@ -243,38 +243,26 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	if going {
 		return cl.pass
 	}
-	next, turn := cl.pass+1, false
-	for key, p := range cl.parked {
-		if may, inTurn := w.mayBegin(key, p); may && inTurn && !later(p.again, cl.rests).After(w.now) {
-			turn = true
-			w.makeRoom()
-			break
-		}
+	begin, turn := reading{w, cl}.begins()
+	if len(begin) == 0 {
+		return 0
 	}
+	cl.pass, cl.inTurn, cl.began, cl.beganAt = cl.pass+1, turn, cl.next, w.now
 	var sampled []streamKey
-	for key, p := range cl.parked {
-		// All that wait for their turn have it at once: each reading is of the whole log, for however many it is.
-		if may, inTurn := w.mayBegin(key, p); may && (turn || !inTurn) {
-			p.pass, p.whole, p.sample, p.asideLeft, p.short, going = next, true, 0, false, false, true
-			if inTurn {
-				p.again = w.now.Add(w.cfg.HoldProbeMax)
-			}
-			if inTurn && p.all {
-				sampled = append(sampled, key)
-			}
-			for id := range p.behind { // of a reading that did not come to its end
-				w.mark(cl, &p.only, id)
-			}
-			w.clearMarks(cl, &p.behind)
+	for _, key := range begin {
+		p := cl.parked[key]
+		p.pass, p.whole, p.sample, p.asideLeft, p.short, p.read = cl.pass, true, 0, false, false, w.now
+		if p.all && w.stalls(key) {
+			sampled = append(sampled, key)
 		}
+		for id := range p.behind { // of a reading that did not come to its end
+			w.mark(cl, &p.only, id)
+		}
+		w.clearMarks(cl, &p.behind)
 	}
 	for _, key := range sampled {
 		cl.parked[key].beginSample(w, w.schedule.streams[key], len(sampled))
 	}
-	if !going {
-		return 0
-	}
-	cl.pass, cl.inTurn, cl.began, cl.beganAt = next, turn, cl.next, w.now
 	for _, p := range cl.parked {
 		p.due = p.events
 	}
@@ -372,7 +360,7 @@ func (w Parking) tryLater(p *parked) {
 	if !p.short {
 		p.from = 0
 	}
-	p.again = w.now.Add(w.cfg.HoldProbeMax)
+	p.read = w.now
 }
 
 // setAside has what was left of a stream become dead letters, as an operator has decided.

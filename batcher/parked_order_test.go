@@ -142,6 +142,7 @@ func TestWindow_WhatIsLeftOverAndOverIsChargedOnce(t *testing.T) {
 				w.settle(req, refusedAsUnknown)
 			}
 		}
+		w.now = w.now.Add(w.cfg.HoldProbeMax)
 		w.readAgain(100_000)
 		one = w.hold("flapping")
 	}

@@ -61,9 +61,12 @@ func (w *Window) clock(now time.Time) {
 // Full reports whether the window holds what it may. Fetching pauses then.
 // However much is charged for events to be read again, contacts may take a quarter, or these
 // could not be.
-func (w *Window) Full() bool {
+func (w *Window) Full() bool { return free(w) <= 0 }
+
+// free is how much more it may hold.
+func free(w *Window) int64 {
 	most := int64(w.cfg.WindowBytes)
-	return charged(&w.pending)-Parking{w}.over()+w.outbox.bytes >= max(most-w.claims.parkedBytes, most/4)
+	return max(most-w.claims.parkedBytes, most/4) - (charged(&w.pending) - Parking{w}.over() + w.outbox.bytes)
 }
 
 func (w *Window) bytes() int64 { return charged(&w.pending) + w.outbox.bytes + w.claims.parkedBytes }

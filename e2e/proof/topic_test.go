@@ -19,10 +19,14 @@ type topic struct {
 	arrived  [2]chan contactsync.Record
 	decoders [2]*event.Decoder
 	readers  sync.WaitGroup
+	reread   [2]map[int64]int // how often each offset was handed over again
 }
 
 // fetchWait is how long a fetch of new events waits for some.
 const fetchWait = 500 * time.Millisecond
+
+// fetchEvents is how many events are read again in that time: what a fetch holds, of small ones.
+const fetchEvents = 4096
 
 // newTopic begins to read. It must be closed.
 func newTopic(b *bubble) *topic {
@@ -30,7 +34,7 @@ func newTopic(b *bubble) *topic {
 	for p := range t.arrived {
 		decoder, err := event.NewDecoder(config.DefaultConfig().Event, b.client.Route) // it is not safe for concurrent use
 		must(b.t, err)
-		t.decoders[p] = decoder
+		t.decoders[p], t.reread[p] = decoder, map[int64]int{}
 		t.arrived[p] = make(chan contactsync.Record, 1<<16)
 		t.readers.Go(func() { t.read(int32(p)) })
 	}
@@ -84,9 +88,10 @@ func (t *topic) readAgain(partition int32, pass int, next, end int64) (int64, in
 	}
 	var events []event.Event
 	t.mu.Lock()
-	for ; next < end && len(events) < 256; next++ {
+	for ; next < end && len(events) < fetchEvents; next++ {
 		if t.parked[partition][next] {
 			delete(t.parked[partition], next)
+			t.reread[partition][next]++
 			ev := t.decoders[partition].Decode(t.logs[partition][next])
 			ev.Again = true
 			events = append(events, ev)
@@ -108,4 +113,14 @@ func (t *topic) left(partition int32) int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.parked[partition])
+}
+
+// mostReread is how often an event of a partition was read again at most.
+func (t *topic) mostReread(partition int32) (most int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, n := range t.reread[partition] {
+		most = max(most, n)
+	}
+	return most
 }
