@@ -22,8 +22,8 @@ func (w decisions) release(now time.Time, account, name string) error {
 	if err != nil {
 		return err
 	}
+	st.released = true
 	w.health.endHold(w.now, st, endedByOperator)
-	st.signer.probe = time.Time{}
 	w.m.HoldDecisions.WithLabelValues("release").Inc()
 	return nil
 }

@@ -75,6 +75,45 @@ func TestWindow_AReleasedStreamProbesForItsAccount(t *testing.T) {
 	}
 }
 
+// Although others of an account on hold would be tried first, the stream that is released is, also where another one is being
+// tried.
+func TestWindow_AReleasedStreamGoesFirstInItsAccount(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	for _, stream := range []string{"x", "y", "z"} {
+		w.add(stream + "/a")
+		w.heard(stream, contactsync.StreamGone)
+	}
+	for _, stream := range []string{"new1", "new2"} {
+		w.add(stream+"/a", stream+"/b", stream+"/c")
+		w.schedule.stream(stream, "a").health.strange = true // as the one that is released
+	}
+	w.now = w.now.Add(time.Minute)
+	first := w.Next(w.now)
+	if first == nil || first.Batch.Stream == "y" || w.Next(w.now) != nil {
+		t.Fatalf("the account is probed with %+v", first)
+	}
+	if err := (decisions{w.Window}.release(w.now, "", "y")); err != nil {
+		t.Fatal(err)
+	}
+	if w.Next(w.now) != nil {
+		t.Error("two requests try one credential")
+	}
+	w.settle(first, refusedAsUnknown)
+	account := w.schedule.account("a").signer("")
+	account.probe = time.Time{} // any of them may be tried
+	if !w.Wake().Equal(w.now) {
+		t.Errorf("the window wakes at %v, want now", w.Wake())
+	}
+	req := w.Next(w.now)
+	if req == nil || req.Batch.Stream != "y" {
+		t.Fatalf("request %+v", req)
+	}
+	if w.settle(req, refusedAsUnknown); req.stream.released {
+		t.Error("the release lasts for more than one request")
+	}
+}
+
 // What waits when the operator decides becomes dead letters, a thousand at a time; what
 // comes later waits, and is sent at once when they are gone.
 func TestWindow_AHoldIsSetAside(t *testing.T) {
@@ -100,6 +139,10 @@ func TestWindow_AHoldIsSetAside(t *testing.T) {
 	if next := w.Next(w.now); next != nil && next.Batch.Stream == "dead" {
 		t.Error("a probe before all are set aside")
 	}
+	if w.Expire(w.now); len(w.TakeDeadLetters()) > 0 {
+		t.Error("more are set aside before Kafka has any of the first ones")
+	}
+	w.DeadLettersAcked(w.now, letters)
 	w.Expire(w.now)
 	if letters := w.TakeDeadLetters(); len(letters) != n-expireAtOnce {
 		t.Errorf("%d dead letters with the next turn", len(letters))

@@ -10,11 +10,17 @@ import (
 // many does not double the window's memory.
 const expireAtOnce = 1000
 
+// crowded reports whether Kafka has so many dead letters to acknowledge that what is given up waits where it is: on hold
+// it has a part of the window, and is read again in its turn, where letters that nobody takes would fill all of it.
+func (o *outbox) crowded(c *Config) bool {
+	return o.pending() >= expireAtOnce || o.bytes >= c.holdPart()/2
+}
+
 // expire makes dead letters of contacts that wait in a stream and are due, of most at most, and returns
 // of how many. They say what is known of the hold that they were in.
 func (p *pending) expire(now time.Time, st *stream, most int, on func(*contact) (why expiry, due bool)) (n int) {
 	for _, c := range slices.Backward(slices.Collect(st.waiting)) {
-		if n == most {
+		if n == most || p.outbox.crowded(p.schedule.cfg) {
 			break
 		}
 		why, due := on(c)

@@ -123,8 +123,11 @@ type credential struct {
 	probe     time.Time // the next one, while held
 }
 
-// probeDue reports whether a credential on hold may be tried.
-func (c *credential) probeDue(now time.Time) bool { return c.inFlight == 0 && !c.probe.After(now) }
+// probeDue reports whether a stream may be sent to try its credential, which is on hold. What an operator has released does
+// not wait for the time of the next one.
+func (st *stream) probeDue(now time.Time) bool {
+	return st.signer.inFlight == 0 && (st.released || !st.signer.probe.After(now))
+}
 
 // accountStrikes is how many streams with one credential must be put on hold, with no
 // answer about rows in between, before all of its streams are.

@@ -377,7 +377,7 @@ func (w Parking) setAside(st *stream) {
 func (w Parking) asides(on *hold) bool {
 	for _, cl := range w.claims.owned {
 		for _, p := range cl.parked {
-			if p.aside == on {
+			if p.aside == on && p.events > 0 {
 				return true
 			}
 		}

@@ -29,6 +29,7 @@ type stream struct {
 	counted  bool // in credential.waiting
 	inFlight int  // requests
 	changed  bool // since it was last placed
+	released bool // by an operator, and no request of it was made since
 	place
 	waits, ready seat // in account.waiting and account.ready
 	gives        seat // in schedule.givers
@@ -189,6 +190,7 @@ func (s *schedule) collect(collecting bool) {
 func (s *schedule) started(req *Request, as standing) {
 	st, a := req.stream, req.stream.account
 	req.apart = req.group != nil && req.group.apart || st.troubled()
+	st.released = false
 	st.inFlight++
 	st.signer.inFlight++
 	a.inFlight++

@@ -462,7 +462,8 @@ func (m *simModel) expired(gone func(*simCell) bool) {
 			m.now.Sub(h.since) < m.cfg.HoldMax || m.now.Sub(c.since) < m.cfg.HoldMax {
 			continue
 		}
-		if sure := c.set == nil && c.notBefore.IsZero() && !m.doubt; !sure && !gone(c) {
+		small := m.cfg.WindowBytes < 1<<20 // it has room for a few dead letters only
+		if sure := c.set == nil && c.notBefore.IsZero() && !m.doubt && !small; !sure && !gone(c) {
 			continue
 		}
 		if c.firstFail.IsZero() {

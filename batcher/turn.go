@@ -75,10 +75,11 @@ type class struct {
 	waits                            bool // of one that fails, other rows wait for those that do
 	doubted                          bool // it may be the next to fail; see trouble
 	lingers                          bool // only its rows that are tried apart are due
+	released                         bool // by an operator
 }
 
 func (st *stream) classNow() class {
-	c := class{accepted: st.health.accepted, strange: st.health.strange, onHold: st.health.hold != nil, fails: st.fails()}
+	c := class{accepted: st.health.accepted, strange: st.health.strange, onHold: st.health.hold != nil, fails: st.fails(), released: st.released}
 	c.waits, c.doubted = c.fails && st.othersWait(), st.doubted()
 	if st.signer.held {
 		c.held = st.signer
@@ -168,12 +169,14 @@ func (s *schedule) turn(a *account, now time.Time) *stream {
 }
 
 // probe is the ready stream of a credential on hold that may be tried whose answer says the most of it, or nil: one
-// that was accepted before and was not refused yet. Then streams that were accepted before
+// that an operator has released, or else that was accepted before and was not refused yet. Then streams that were accepted before
 // and are on hold, and strangers that were not refused yet, go by turns, so that no number
 // of either keeps the others from being tried.
 func (s *schedule) probe(a *account, now time.Time) *stream {
 	promise := func(st *stream) int {
 		switch held := st.health.hold != nil; {
+		case st.released:
+			return 4
 		case st.health.accepted && !held:
 			return 3
 		case held && !st.health.accepted:
@@ -185,7 +188,7 @@ func (s *schedule) probe(a *account, now time.Time) *stream {
 	}
 	var best *stream
 	for st := range s.heads(a) {
-		if st.signer.held && st.signer.probeDue(now) &&
+		if st.signer.held && st.probeDue(now) &&
 			(best == nil || cmp.Or(cmp.Compare(promise(best), promise(st)), compareProbes(st, best)) < 0) {
 			best = st
 		}
