@@ -112,7 +112,17 @@ func (w decisions) held(account, name string) (*stream, error) {
 		return found[0], nil
 	case len(found) > 1:
 		return nil, fmt.Errorf("stream %q is on hold in several accounts: name one of %s", name, listed(found, func(st *stream) string { return st.account.id }))
-	case len(all) == 0:
+	}
+	for _, a := range w.schedule.accounts {
+		switch st := w.schedule.streams[streamKey{a.id, name}]; {
+		case st == nil, account != "" && a.id != account:
+		case st.signer.held:
+			return nil, fmt.Errorf("stream %q is on hold only with what signs for it: that ends when its credentials are accepted, and streams that are on hold by themselves may be released to try them", name)
+		case st.stalls():
+			return nil, fmt.Errorf("stream %q is not on hold: its requests fail, and are retried until they pass; failing in /status says since when, and contactsync explain what was answered", name)
+		}
+	}
+	if len(all) == 0 {
 		return nil, errors.New("no stream is on hold in this replica: ask the one whose /status lists it")
 	}
 	return nil, fmt.Errorf("stream %q is not on hold in this replica: on hold are %s", name, listed(all, func(st *stream) string { return st.name }))

@@ -230,6 +230,13 @@ func TestWindow_DecisionsAboutHoldsAreChecked(t *testing.T) {
 	if got := decide("", "x", ""); !strings.HasPrefix(got, "no stream is on hold in this replica") {
 		t.Error(got)
 	}
+	failing, signed := w.schedule.stream("failing", "a"), w.schedule.stream("signed", "z")
+	failing.health.failures, signed.signer.held = 1, true
+	for name, want := range map[string]string{"failing": "its requests fail, and are retried", "signed": "on hold only with what signs for it"} {
+		if got := decide("", name, ""); !strings.Contains(got, want) {
+			t.Error(got)
+		}
+	}
 	for i := range 12 {
 		st := w.schedule.stream(fmt.Sprintf("dead%02d", i), "a")
 		w.health.putOnHold(w.now, st, holdGone, refusedAsUnknown)

@@ -97,17 +97,21 @@ func TestReplay(t *testing.T) {
 // refusedPrefix begins the ids of the contacts that are refused at first.
 const refusedPrefix = "6964af60"
 
-// states produces a state of each contact from one number up to another, and of others beside them that are never refused: what a stream gets
-// of which nothing is accepted is about the stream.
+// states produces a state of each contact from one number up to another, and of others beside and behind them that are never refused: what a stream gets
+// of which nothing is accepted is about the stream, and half of these contacts are refused, so a few of them alone could come last.
 func (r *run) states(from, to int, seq int64) (refused []feed.Contact) {
 	r.t.Helper()
-	contacts, events := make([]feed.Contact, 2*(to-from)), make([]feed.Event, 2*(to-from))
+	const streams, behind = 20, 10 // of each stream
+	all := 2*(to-from) + streams*behind
+	contacts, events := make([]feed.Contact, all), make([]feed.Event, all)
 	for i := range contacts {
 		prefix, n := refusedPrefix, from+i/2
-		if i%2 > 0 {
+		if i >= 2*(to-from) {
+			prefix, n = "1a57af60", i
+		} else if i%2 > 0 {
 			prefix = "ce11af60"
 		}
-		contacts[i] = feed.Contact{Stream: feed.StreamName(n % 20), ID: fmt.Sprintf("%s%016x", prefix, n)}
+		contacts[i] = feed.Contact{Stream: feed.StreamName(n % streams), ID: fmt.Sprintf("%s%016x", prefix, n)}
 		events[i] = feed.NewUpdate(contacts[i], i, seq, feed.Update)
 	}
 	if _, err := r.Put(r.t.Context(), contacts, events); err != nil {
