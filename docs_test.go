@@ -59,6 +59,17 @@ func TestDocuments_NameFilesThatExist(t *testing.T) {
 	}
 }
 
+// A merge that was not ended would leave both of its sides in a document, which no compiler reads.
+func TestDocuments_HaveNoConflicts(t *testing.T) {
+	t.Parallel()
+	conflict := regexp.MustCompile(`(?m)^(<{7}|>{7}|={7}$)`)
+	for doc, text := range documents(t) {
+		if at := conflict.FindString(text); at != "" {
+			t.Errorf("%s has a line that begins with %s", doc, at)
+		}
+	}
+}
+
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
