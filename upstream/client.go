@@ -205,7 +205,7 @@ func (c *Client) SetShare(now time.Time, owned, all int) {
 
 // Files returns what is known of the files of credentials and certificates, sorted by their settings.
 func (c *Client) Files() []keyfile.Report {
-	all := c.transport.refused.Reports("upstream", *c.transport.ends.Load())
+	all := c.transport.refused.Reports("upstream", c.transport.current.Load().ends)
 	for _, a := range c.accounts {
 		for _, tokens := range a.tokens {
 			all = append(all, tokens.files()...)

@@ -115,7 +115,7 @@ func (s *tokenSource) invalidate(refused string) {
 // stays in use, and the error is logged once.
 func (s *tokenSource) reload(now time.Time) {
 	key, problems := readKey(s.cfg, now)
-	told := !s.refused.Note(now, s.where, problems)
+	news := s.refused.Note(now, s.where, problems)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch err := joined(problems); {
@@ -123,11 +123,11 @@ func (s *tokenSource) reload(now time.Time) {
 		for _, p := range problems {
 			s.series.FilesRefused.WithLabelValues(s.where + "." + p.Key).Inc()
 		}
-		if !told {
+		if news {
 			s.log.Error("credentials cannot be used, previous ones stay in use", "account", s.account, "err", err)
 		}
 		return
-	case !told:
+	case news:
 		s.log.Info("credentials can be used again", "account", s.account)
 	}
 	previous := s.key

@@ -39,7 +39,6 @@ type transport struct {
 	current atomic.Pointer[connections]
 
 	refused keyfile.Refused
-	ends    atomic.Pointer[map[string]time.Time] // of the certificates in use
 
 	// Owned by the goroutine of Client.Run.
 	files keyfile.Certificates
@@ -48,7 +47,10 @@ type transport struct {
 
 // connections are those that are kept for further requests, and those that are made for one
 // request each, alike in everything else.
-type connections struct{ kept, alone *http.Transport }
+type connections struct {
+	kept, alone *http.Transport
+	ends        map[string]time.Time // of the certificates that they are made with
+}
 
 func newTransport(cfg Config, deps Deps) (*transport, error) {
 	t := &transport{cfg: cfg, log: deps.Log, metrics: deps.Metrics, dial: deps.Dial, since: time.Now()}
@@ -84,17 +86,17 @@ func (t *transport) CloseIdleConnections() { t.current.Load().kept.CloseIdleConn
 // change nothing.
 func (t *transport) renew(now time.Time) {
 	files, problems := t.cfg.files().Read(now)
-	told := !t.refused.Note(now, "upstream", problems)
+	news := t.refused.Note(now, "upstream", problems)
 	switch err := joined(problems); {
 	case err != nil:
 		for _, p := range problems {
 			t.metrics.FilesRefused.WithLabelValues("upstream." + p.Key).Inc()
 		}
-		if !told {
+		if news {
 			t.log.Error("certificate files cannot be used, previous ones stay in use", "err", err)
 		}
 		files = t.files
-	case !told:
+	case news:
 		t.log.Info("certificate files can be used again")
 	}
 	changed := files.Digest != t.files.Digest
@@ -111,7 +113,6 @@ func (t *transport) renew(now time.Time) {
 
 // showExpiry shows when certificates end, if there are any.
 func (t *transport) showExpiry() {
-	t.ends.Store(&t.files.Ends)
 	for key, end := range t.files.Ends {
 		t.metrics.CertificateExpiry.WithLabelValues("upstream." + key).Set(float64(end.Unix()))
 	}
@@ -140,5 +141,5 @@ func (t *transport) connections() *connections {
 	}
 	alone := kept.Clone()
 	alone.DisableKeepAlives = true
-	return &connections{kept, alone}
+	return &connections{kept, alone, t.files.Ends}
 }

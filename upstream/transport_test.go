@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/contactsync/contactsync"
+	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/internal/lab/authority"
 	"github.com/contactsync/contactsync/metrics"
 )
@@ -230,6 +232,10 @@ func TestTransport_ClientCertificateIsReplaced(t *testing.T) {
 		t.Helper()
 		if got := testutil.ToFloat64(c.metrics.CertificateExpiry.WithLabelValues("upstream.cert_file")); got != float64(ends.Unix()) || testutil.CollectAndCount(c.metrics.CertificateExpiry) != 2 {
 			t.Errorf("%s: the certificates are said to end at %v, want %v", name, got, ends.Unix())
+		}
+		used := func(f keyfile.Report) bool { return f.Setting == "upstream.cert_file" && f.Ends.Unix() == ends.Unix() }
+		if files := c.Files(); !slices.ContainsFunc(files, used) {
+			t.Errorf("%s: %+v, want a certificate that ends at %v", name, files, ends)
 		}
 		if got := c.Send(t.Context(), batchOf("a")); got.Kind != contactsync.Answered || seen.Load() != name {
 			t.Errorf("%v %s: the API saw %v, want %s", got.Kind, got.Detail, seen.Load(), name)

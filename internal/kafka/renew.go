@@ -96,7 +96,7 @@ func (r *renewal) check(ctx context.Context, now time.Time) {
 // read reads the files again. The identity stays as it is where one cannot be used.
 func (r *renewal) read(now time.Time) *identity {
 	id, problems := r.cfg.identity(now)
-	told := !r.files.Note(now, "kafka", problems)
+	news := r.files.Note(now, "kafka", problems)
 	switch err := joined(problems); {
 	case err != nil:
 		if count := r.unusable.Load(); count != nil {
@@ -104,11 +104,11 @@ func (r *renewal) read(now time.Time) *identity {
 				(*count)("kafka." + p.Key)
 			}
 		}
-		if !told {
+		if news {
 			r.log.Error("the files to connect to kafka with cannot be used, previous ones stay in use", "err", err)
 		}
 		return r.current.Load()
-	case !told:
+	case news:
 		r.log.Info("the files to connect to kafka with can be used again")
 	}
 	return id

@@ -25,9 +25,9 @@ type Refused struct {
 	files map[string]Report // by setting
 }
 
-// Note takes in what is wrong with the files, of which the settings begin with where, as they were read now. changed is
-// false where the same was wrong when they were read last.
-func (r *Refused) Note(now time.Time, where string, problems []setting.Error) (changed bool) {
+// Note takes in what is wrong with the files, of which the settings begin with where, as they were read now. It reports
+// whether that is news: something else was wrong, or nothing, when they were read last.
+func (r *Refused) Note(now time.Time, where string, problems []setting.Error) (news bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before := r.files
@@ -35,13 +35,13 @@ func (r *Refused) Note(now time.Time, where string, problems []setting.Error) (c
 	for _, p := range problems {
 		name := where + "." + p.Key
 		was, known := before[name]
-		changed = changed || !known || was.Because != p.Problem
+		news = news || !known || was.Because != p.Problem
 		if !known {
 			was.RefusedSince = now
 		}
 		r.files[name] = Report{Setting: name, RefusedSince: was.RefusedSince, Because: p.Problem}
 	}
-	return changed || len(before) != len(r.files)
+	return news || len(before) != len(r.files)
 }
 
 // Reports are those of the files that are refused, or of which something ends.
