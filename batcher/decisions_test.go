@@ -49,16 +49,21 @@ func TestWindow_AReleasedStreamIsTriedAtOnce(t *testing.T) {
 	w.wantLogged("no longer on hold", "an operator has released it")
 }
 
-// A stream that is still refused is on hold again with the next answer.
-func TestWindow_AReleasedStreamProbesForItsAccount(t *testing.T) {
-	t.Parallel()
-	w := newTestWindow(t, nil)
+// holdAccount has the API refuse the streams x, y and z of an account, which is on hold then.
+func (w *testWindow) holdAccount() *credential {
 	for _, stream := range []string{"x", "y", "z"} {
 		w.add(stream + "/a")
 		w.heard(stream, contactsync.StreamGone)
 	}
+	return w.schedule.account("a").signer("")
+}
+
+// A stream that is still refused is on hold again with the next answer.
+func TestWindow_AReleasedStreamProbesForItsAccount(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	account := w.holdAccount()
 	w.now = w.now.Add(time.Minute)
-	account := w.schedule.account("a").signer("")
 	account.probe = w.now.Add(time.Hour)
 	if !account.held || w.Next(w.now) != nil {
 		t.Fatal("the account is not on hold")
@@ -80,10 +85,7 @@ func TestWindow_AReleasedStreamProbesForItsAccount(t *testing.T) {
 func TestWindow_AReleasedStreamGoesFirstInItsAccount(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, nil)
-	for _, stream := range []string{"x", "y", "z"} {
-		w.add(stream + "/a")
-		w.heard(stream, contactsync.StreamGone)
-	}
+	account := w.holdAccount()
 	for _, stream := range []string{"new1", "new2"} {
 		w.add(stream+"/a", stream+"/b", stream+"/c")
 		w.schedule.stream(stream, "a").health.strange = true // as the one that is released
@@ -100,7 +102,6 @@ func TestWindow_AReleasedStreamGoesFirstInItsAccount(t *testing.T) {
 		t.Error("two requests try one credential")
 	}
 	w.settle(first, refusedAsUnknown)
-	account := w.schedule.account("a").signer("")
 	account.probe = time.Time{} // any of them may be tried
 	if !w.Wake().Equal(w.now) {
 		t.Errorf("the window wakes at %v, want now", w.Wake())
