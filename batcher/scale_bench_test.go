@@ -49,8 +49,29 @@ func crowd(b *testing.B, streams, contacts int) *testWindow {
 	return w
 }
 
+// mapCPU is the processor time of finding so many of a map's contacts, each when the one before was found, and of a change to
+// each.
+func mapCPU(b *testing.B, contacts, finds int) time.Duration {
+	b.Helper()
+	all := make(map[string]*contact, contacts)
+	ids := make([]string, contacts)
+	for i := range ids {
+		ids[i] = fmt.Sprint("c", i)
+		all[ids[i]] = &contact{sends: 1}
+	}
+	return leastCPU(b, func() {
+		at := 0
+		for range finds {
+			c := all[ids[at]]
+			at = (at + c.sends*7919) % contacts
+			c.newest, c.charge = nil, 1
+		}
+	})
+}
+
 // BenchmarkScale is the processor time of an event, with all that becomes of it, beside more and more streams
-// and contacts, and how much more it is with the most than with the fewest.
+// and contacts, and how much more it is with the most than with the fewest. Beside it bare-map is the
+// same of a program that does nothing else, see mapCPU: so much of what an event costs more with the most is memory that no cache holds.
 //
 //	go test -run '^$' -bench Scale -benchtime 1x ./batcher
 func BenchmarkScale(b *testing.B) {
@@ -59,6 +80,7 @@ func BenchmarkScale(b *testing.B) {
 		"streams":  {{10, 100_000}, {1000, 100_000}, {100_000, 100_000}},
 		"contacts": {{10, 1000}, {10, 30_000}, {10, 1_000_000}},
 	}
+	const bareMap = "bare-map"
 	kinds := map[string]func(w *testWindow, i, streams, contacts int) []*event.Event{
 		"merge": func(w *testWindow, i, streams, contacts int) []*event.Event {
 			i = i * 7919 % contacts
@@ -80,7 +102,14 @@ func BenchmarkScale(b *testing.B) {
 		b.Run(grows, func(b *testing.B) {
 			for b.Loop() {
 				least, most := map[string]time.Duration{}, map[string]time.Duration{}
+				note := func(kind string, took time.Duration) {
+					if least[kind] == 0 || took < least[kind] {
+						least[kind] = took
+					}
+					most[kind] = max(most[kind], took)
+				}
 				for _, n := range sizes {
+					note(bareMap, mapCPU(b, n.contacts, rounds)/rounds)
 					w := crowd(b, n.streams, n.contacts)
 					for kind, events := range kinds {
 						took := leastCPU(b, func() {
@@ -93,14 +122,12 @@ func BenchmarkScale(b *testing.B) {
 								}
 								w.TakeEnded()
 							}
-						}) / rounds
-						if least[kind] == 0 || took < least[kind] {
-							least[kind] = took
-						}
-						most[kind] = max(most[kind], took)
+						})
+						note(kind, took/rounds)
 					}
 				}
-				for kind := range kinds {
+				for kind := range most {
+					b.ReportMetric(float64((most[kind] - least[kind]).Nanoseconds()), "ns-more-"+kind)
 					b.ReportMetric(float64(most[kind].Nanoseconds()), "ns-most-"+kind)
 					b.ReportMetric(float64(most[kind])/float64(least[kind]), "most/least-"+kind)
 				}
