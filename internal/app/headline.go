@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/contactsync/contactsync/batcher"
+	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/upstream"
 )
 
@@ -25,6 +26,9 @@ const showsAfter = 10 * time.Second
 
 // endsSoon is how long before its end a certificate or token shows, as the alert has it.
 const endsSoon = 7 * 24 * time.Hour
+
+// lettersShow is how long dead letters show, as the alert has it.
+const lettersShow = 15 * time.Minute
 
 // mostNamed bounds how many accounts, or files, the headline names.
 const mostNamed = 3
@@ -125,6 +129,9 @@ func (s *Status) headline() Headline {
 	if n := s.Window.DeadLettersPending; n > 0 {
 		note("warn", plural(n, "dead letter waits for Kafka", "dead letters wait for Kafka"))
 	}
+	if text := s.lettersOfLate(); text != "" {
+		note("warn", text)
+	}
 	some("warn", s.filesInTheWay(), "more file likewise", "more files likewise")
 	h.Text = strings.Join(says, "; ")
 	return h
@@ -138,6 +145,22 @@ func (s *Status) failsByItself(f batcher.FailingStatus) bool {
 		return false
 	}
 	return s.Time.Sub(f.Since) >= showsAfter
+}
+
+// lettersOfLate says how many of the dead letters that are remembered were written lately, and why the newest was.
+func (s *Status) lettersOfLate() string {
+	n := 0
+	for n < len(s.DeadLetters) && s.Time.Sub(s.DeadLetters[n].At) < lettersShow {
+		n++
+	}
+	if n == 0 {
+		return ""
+	}
+	more := ""
+	if n == deadletter.MostRecent {
+		more = " or more"
+	}
+	return plural(n, "dead letter", "dead letters") + fmt.Sprintf("%s in %v, the last as %s", more, Span(lettersShow), s.DeadLetters[0].Reason)
 }
 
 // filesInTheWay says which files cannot be used, or will not for long.

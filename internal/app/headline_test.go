@@ -6,6 +6,7 @@ import (
 
 	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/consumer"
+	"github.com/contactsync/contactsync/internal/deadletter"
 	"github.com/contactsync/contactsync/internal/keyfile"
 	"github.com/contactsync/contactsync/upstream"
 )
@@ -65,6 +66,17 @@ func TestHeadline(t *testing.T) {
 		"slots that are used": {func(s *Status) {
 			s.Window.PendingContacts, s.Window.Accounts = 4, []batcher.AccountStatus{{Account: "a", InFlight: 4, MostInFlight: 4}}
 		}, "4 contacts wait", "good"},
+		"dead letters": {func(s *Status) {
+			s.DeadLetters = []deadletter.Written{{At: now, Reason: "rejected"}, {At: now.Add(-14 * time.Minute), Reason: "unanswered"}, {At: now.Add(-15 * time.Minute)}}
+		}, "nothing waits; 2 dead letters in 15 min, the last as rejected", "warn"},
+		"more dead letters than are remembered": {func(s *Status) {
+			for range deadletter.MostRecent {
+				s.DeadLetters = append(s.DeadLetters, deadletter.Written{At: now, Reason: "rejected"})
+			}
+		}, "nothing waits; 50 dead letters or more in 15 min, the last as rejected", "warn"},
+		"old dead letters": {func(s *Status) {
+			s.DeadLetters = []deadletter.Written{{At: now.Add(-time.Hour), Reason: "rejected"}}
+		}, "nothing waits", "good"},
 		"a file": {func(s *Status) {
 			s.Files = []keyfile.Report{
 				{Setting: "kafka.tls.ca_file", Ends: now.Add(8 * 24 * time.Hour)},

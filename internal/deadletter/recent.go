@@ -8,8 +8,8 @@ import (
 	"github.com/contactsync/contactsync"
 )
 
-// mostRecent bounds what is remembered of the dead letters that were written.
-const mostRecent = 50
+// MostRecent bounds what is remembered of the dead letters that were written.
+const MostRecent = 50
 
 // Written is what is remembered of a dead letter: no word of the API and nothing of the
 // contact but its id, which is not shown.
@@ -39,7 +39,7 @@ type recent struct {
 func (r *recent) add(l contactsync.DeadLetter, command string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if len(r.list) == mostRecent {
+	if len(r.list) == MostRecent {
 		r.list = slices.Delete(r.list, 0, 1)
 	}
 	r.list = append(r.list, Written{
