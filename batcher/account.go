@@ -25,6 +25,7 @@ type account struct {
 	busy       counter               // seconds for which all slots were busy while something was ready
 	busySince  time.Time             // zero while they are not
 	delivered  time.Time             // the last contact
+	misfitAt   time.Time             // the last answer that did not fit its request; zero where all did
 
 	met            met
 	throttledUntil time.Time     // by its gate; not later than now if it is not

@@ -20,6 +20,10 @@ func contradicts(r contactsync.Result) bool {
 
 func contradicted(o contactsync.Outcome) bool { return o.Verdict == contactsync.Contradicted }
 
+// misfits reports whether an answer does not fit its request: contacts are missing, named twice, or were not asked for, or
+// it contradicts itself.
+func misfits(r contactsync.Result) bool { return r.Kind == contactsync.Answered && r.Detail != "" }
+
 // unsettled reports whether an answer leaves it open what became of a row.
 func unsettled(o contactsync.Outcome) bool {
 	return o.Verdict == contactsync.Unresolved || o.Verdict == contactsync.Contradicted

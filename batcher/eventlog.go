@@ -163,7 +163,7 @@ func (l *eventLog) alone(now time.Time, c *contact, r contactsync.Result) {
 
 // answer notes whether requests of an account are answered.
 func (l *eventLog) answer(now time.Time, b contactsync.Batch, d *Decision, r contactsync.Result) {
-	if r.Kind == contactsync.Answered && r.Detail != "" && l.due(now, "answers that do not fit, of "+b.Account) {
+	if misfits(r) && l.due(now, "answers that do not fit, of "+b.Account) {
 		l.add(slog.LevelWarn, "the API's answer does not fit the request; contactsync_upstream_answer_ids_total counts how, and upstream.answer says where ids are looked for",
 			"account", b.Account, "stream", b.Stream, "rows", len(b.Rows), "status", r.Status, "detail", r.Detail)
 	}

@@ -283,8 +283,9 @@ type AccountStatus struct {
 	Account                string    `json:"account"`
 	HeldSince              time.Time `json:"held_since,omitzero"` // as a whole
 	NextProbe              time.Time `json:"next_probe,omitzero"`
-	InFlight               int       `json:"in_flight"`       // requests
-	MostInFlight           int       `json:"in_flight_limit"` // as configured, or by the budget
+	MisfitAt               time.Time `json:"misfit_at,omitzero"` // the last answer that did not fit its request
+	InFlight               int       `json:"in_flight"`          // requests
+	MostInFlight           int       `json:"in_flight_limit"`    // as configured, or by the budget
 	HeldStreams            int       `json:"streams_on_hold"`
 	HeldContacts           int       `json:"contacts_on_hold"`
 	AloneContacts          int       `json:"contacts_alone"` // of these, in streams that are not on hold
@@ -362,7 +363,7 @@ func (s *snapshot) account(a *account) AccountStatus {
 	h.size.recover(s.now)
 	rows, all, fails := h.answered.at(s.now), s.held[a].all(), s.held[a][holdFailing]
 	status := AccountStatus{
-		Account: a.id, InFlight: a.inFlight, MostInFlight: s.w.schedule.mostInFlight(a), HeldStreams: all.streams, HeldContacts: all.contacts - fails.contacts, HeldEvents: all.events,
+		Account: a.id, MisfitAt: a.misfitAt, InFlight: a.inFlight, MostInFlight: s.w.schedule.mostInFlight(a), HeldStreams: all.streams, HeldContacts: all.contacts - fails.contacts, HeldEvents: all.events,
 		HeldBytes: all.bytes, FailingContacts: fails.contacts,
 		AloneContacts: s.held[a][holdAlone].contacts, RequestMaxRows: int(h.size.rows.limit), RequestMaxBytes: h.size.bytes.limit, Accepted: rows.accepted, Rejected: rows.refused,
 		DeadLetters: h.deadLetters.at(s.now).refused, DeadLetterMaxPerMinute: s.w.cfg.DeadLetterMaxPerMinute,

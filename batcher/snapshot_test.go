@@ -252,6 +252,30 @@ func TestSnapshot_CountsStreamsThatHaveContacts(t *testing.T) {
 
 // However many streams are on hold, /status shows the oldest hundred and counts the
 // others.
+// The status of an account says when an answer did not fit its request last.
+func TestSnapshot_AnswersThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, nil)
+	answer := func(change func(*contactsync.Result)) time.Time {
+		w.add("c")
+		req := w.send()
+		r := allDelivered(req.Batch)
+		change(&r)
+		w.settle(req, r)
+		return w.Status(w.now).Accounts[0].MisfitAt
+	}
+	if at := answer(func(*contactsync.Result) {}); !at.IsZero() {
+		t.Errorf("%v, and it fits", at)
+	}
+	first := answer(func(r *contactsync.Result) { r.Detail = "ids_unknown=1" })
+	if !first.Equal(w.now) {
+		t.Errorf("%v, not %v", first, w.now)
+	}
+	if at := answer(func(r *contactsync.Result) { r.Kind, r.Rows, r.Detail = contactsync.Unavailable, nil, "no answer" }); !at.Equal(first) {
+		t.Errorf("%v for one that failed, not %v", at, first)
+	}
+}
+
 func TestSnapshot_StatusIsBounded(t *testing.T) {
 	t.Parallel()
 	w := newTestWindow(t, nil)

@@ -256,6 +256,9 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 		trial: req.trial && (mayBeRows(r) || r.Kind == contactsync.TooLarge), applied: slices.ContainsFunc(r.Rows, delivered),
 		suspected: req.suspected(w.now, w.cfg.HoldProbeMax), blame: req.blame(w.now, w.cfg.HoldProbeMax),
 	})
+	if misfits(r) {
+		st.account.misfitAt = w.now
+	}
 	w.log.answer(w.now, req.Batch, d, r)
 	w.health.onAnswer(w.now, req, d, r)
 	(&settlement{Window: w, request: req, stream: st, decision: d, result: r}).settle()

@@ -27,8 +27,8 @@ const showsAfter = 10 * time.Second
 // endsSoon is how long before its end a certificate or token shows, as the alert has it.
 const endsSoon = 7 * 24 * time.Hour
 
-// lettersShow is how long dead letters show, as the alert has it.
-const lettersShow = 15 * time.Minute
+// newsFor is how long a dead letter shows, and an answer that does not fit its request, as their alerts have it.
+const newsFor = 15 * time.Minute
 
 // mostNamed bounds how many accounts, or files, the headline names.
 const mostNamed = 3
@@ -98,6 +98,7 @@ func (s *Status) headline() Headline {
 	some("bad", down, "more account likewise", "more accounts likewise")
 	some("warn", busy, "more account likewise", "more accounts likewise")
 	held, alone := 0, 0
+	var misfits []string
 	for i := range s.Window.Accounts {
 		a := &s.Window.Accounts[i]
 		held += a.HeldStreams
@@ -105,7 +106,11 @@ func (s *Status) headline() Headline {
 		if a.InFlight > 0 && a.InFlight >= a.MostInFlight && s.Gates[a.Account].State == upstream.StateReady && s.Window.PendingContacts > a.InFlight {
 			note("warn", fmt.Sprintf("account %s has %d of %d requests in flight", a.Account, a.InFlight, a.MostInFlight))
 		}
+		if at := a.MisfitAt; !at.IsZero() && s.Time.Sub(at) < newsFor {
+			misfits = append(misfits, "answers for account "+a.Account+" do not fit the requests")
+		}
 	}
+	some("warn", misfits, "more account likewise", "more accounts likewise")
 	switch on := s.Window.Holds; {
 	case held == 1 && len(on) == 1:
 		note("warn", fmt.Sprintf("stream %s is on hold as %s", on[0].Stream, on[0].Kind))
@@ -150,7 +155,7 @@ func (s *Status) failsByItself(f batcher.FailingStatus) bool {
 // lettersOfLate says how many of the dead letters that are remembered were written lately, and why the newest was.
 func (s *Status) lettersOfLate() string {
 	n := 0
-	for n < len(s.DeadLetters) && s.Time.Sub(s.DeadLetters[n].At) < lettersShow {
+	for n < len(s.DeadLetters) && s.Time.Sub(s.DeadLetters[n].At) < newsFor {
 		n++
 	}
 	if n == 0 {
@@ -160,7 +165,7 @@ func (s *Status) lettersOfLate() string {
 	if n == deadletter.MostRecent {
 		more = " or more"
 	}
-	return plural(n, "dead letter", "dead letters") + fmt.Sprintf("%s in %v, the last as %s", more, Span(lettersShow), s.DeadLetters[0].Reason)
+	return plural(n, "dead letter", "dead letters") + fmt.Sprintf("%s in %v, the last as %s", more, Span(newsFor), s.DeadLetters[0].Reason)
 }
 
 // filesInTheWay says which files cannot be used, or will not for long.

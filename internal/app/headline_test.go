@@ -66,6 +66,9 @@ func TestHeadline(t *testing.T) {
 		"slots that are used": {func(s *Status) {
 			s.Window.PendingContacts, s.Window.Accounts = 4, []batcher.AccountStatus{{Account: "a", InFlight: 4, MostInFlight: 4}}
 		}, "4 contacts wait", "good"},
+		"answers that do not fit": {func(s *Status) {
+			s.Window.Accounts = []batcher.AccountStatus{{Account: "a", MisfitAt: now.Add(-time.Minute)}, {Account: "b", MisfitAt: now.Add(-15 * time.Minute)}, {Account: "c"}}
+		}, "nothing waits; answers for account a do not fit the requests", "warn"},
 		"dead letters": {func(s *Status) {
 			s.DeadLetters = []deadletter.Written{{At: now, Reason: "rejected"}, {At: now.Add(-14 * time.Minute), Reason: "unanswered"}, {At: now.Add(-15 * time.Minute)}}
 		}, "nothing waits; 2 dead letters in 15 min, the last as rejected", "warn"},
