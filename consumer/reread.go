@@ -27,13 +27,13 @@ type rereading struct {
 }
 
 // readAgain reads what may be read again of what lies before an offset, for as long as a
-// fetch of new events may take. Where the partition is not read otherwise, it goes on to the end.
+// fetch of new events may take. Where the partition waits, it goes on until that may end.
 func (a *rereading) readAgain(ctx context.Context, end int64) {
 	until := time.Now().Add(a.f.c.cfg.FetchMaxWait)
 	for ctx.Err() == nil {
 		now := time.Now()
 		a.f.beat.Store(now.UnixNano())
-		if now.Before(a.waits) || a.f.problem.Load() == nil && now.After(until) {
+		if now.Before(a.waits) || a.givesWay(now.After(until), end) {
 			return
 		}
 		n, _ := a.f.tracker.Parked(0)
@@ -56,6 +56,18 @@ func (a *rereading) readAgain(ctx context.Context, end int64) {
 			*a = rereading{f: a.f}
 		}
 	}
+}
+
+// givesWay reports whether something else comes next that lies at an offset: new events, those by which a feed that waits is judged, or an
+// operator's decision, which must not wait for all that is to be read again.
+func (a *rereading) givesWay(longEnough bool, offset int64) bool {
+	switch feed, bad := &a.f.feed, a.f.bad.Load(); {
+	case feed.fuse.holds(offset):
+		return len(feed.resumed) > 0 || feed.fuse.left > 0 && longEnough
+	case bad != nil && bad.First == offset:
+		return len(a.f.decided) > 0
+	}
+	return longEnough
 }
 
 // parkedFrom is the first offset that is to be read again and not below another one; end where
