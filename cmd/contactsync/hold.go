@@ -6,11 +6,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"github.com/contactsync/contactsync/batcher"
 	"github.com/contactsync/contactsync/internal/admin"
 	"github.com/contactsync/contactsync/internal/app"
 )
@@ -44,7 +44,7 @@ func holdListCommand(environ []string) *cobra.Command {
 			if err := json.Unmarshal(text, &s); err != nil {
 				return fmt.Errorf("read the replica's /status: %w", err)
 			}
-			if err := printHolds(cmd.OutOrStdout(), output, s.Window.Holds); err != nil {
+			if err := printHolds(cmd.OutOrStdout(), output, &s); err != nil {
 				return err
 			}
 			if len(s.Window.Holds) == 0 {
@@ -61,7 +61,9 @@ func holdListCommand(environ []string) *cobra.Command {
 	return cmd
 }
 
-func printHolds(w io.Writer, output string, holds []batcher.HoldStatus) error {
+// printHolds writes a line of numbers for each hold, which fits a terminal, and what the API said below it.
+func printHolds(w io.Writer, output string, s *app.Status) error {
+	holds := s.Window.Holds
 	if output == "json" {
 		for i := range holds {
 			if err := printJSON(w, holds[i]); err != nil {
@@ -70,14 +72,23 @@ func printHolds(w io.Writer, output string, holds []batcher.HoldStatus) error {
 		}
 		return nil
 	}
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "SINCE\tKIND\tACCOUNT\tSTREAM\tCONTACTS\tEVENTS\tPROBES\tNEXT PROBE\tSTATUS\tDETAIL")
+	var table strings.Builder
+	t := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "STREAM\tACCOUNT\tKIND\tFOR\tCONTACTS\tEVENTS\tPARKED\tPROBE IN")
 	for i := range holds {
 		h := &holds[i]
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\t%d\t%s\n", stamp(h.Since), clean(h.Kind), clean(h.Account), clean(h.Stream),
-			h.Contacts, h.Events, h.Probes, stamp(h.NextProbe), h.Status, clean(h.Detail))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%d\t%d\t%d\t%s\n", clean(h.Stream), clean(h.Account), clean(h.Kind), since(s, h.Since), h.Contacts, h.Events, h.Parked, until(s, h.NextProbe))
 	}
-	return t.Flush()
+	_ = t.Flush() // into a strings.Builder
+	head, rows, _ := strings.Cut(table.String(), "\n")
+	fmt.Fprintln(w, head)
+	for i, row := range strings.Split(strings.TrimSuffix(rows, "\n"), "\n")[:len(holds)] {
+		h := &holds[i]
+		if _, err := fmt.Fprintf(w, "%s\n  status %d, %d probes refused: %s\n", row, h.Status, h.Probes, clean(h.Detail)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const holdHelp = `

@@ -9,8 +9,8 @@ import (
 func TestHold_AsksTheReplica(t *testing.T) {
 	t.Parallel()
 	const (
-		held = `{"window": {"holds": [{"kind": "stream_gone", "account": "a", "stream": "st\n1", "since": "2026-03-04T05:06:07Z",
-			"next_probe": "2026-03-04T05:16:07Z", "probes_refused": 4, "contacts": 5, "events": 6, "status": 404, "detail": "no such stream"}], "holds_left": 7}}`
+		held = `{"time": "2026-03-04T07:36:07Z", "window": {"holds": [{"kind": "stream_gone", "account": "a", "stream": "st\n1", "since": "2026-03-04T05:06:07Z",
+			"next_probe": "2026-03-04T07:40:07Z", "probes_refused": 4, "contacts": 50000, "events": 60000, "parked": 1234567, "status": 404, "detail": "no such stream"}], "holds_left": 7}}`
 		release, aside = "POST /hold/release", "POST /hold/set-aside"
 	)
 	for _, test := range []struct {
@@ -22,8 +22,8 @@ func TestHold_AsksTheReplica(t *testing.T) {
 		want   string // in the output
 		asked  string
 	}{
-		{"list", []string{"list"}, http.StatusOK, held, 0, "2026-03-04T05:06:07Z  stream_gone  a        \"st\\n1\"  5         6       4       2026-03-04T05:16:07Z  404     no such stream\ncontactsync: 7 younger holds", "GET /status?"},
-		{"list of none", []string{"list"}, http.StatusOK, `{"window": {"holds": []}}`, 0, "DETAIL\ncontactsync: this replica has no stream on hold\n", "GET /status?"},
+		{"list", []string{"list"}, http.StatusOK, held, 0, "PARKED   PROBE IN\n\"st\\n1\"  a        stream_gone  2 h  50000     60000   1234567  4 min\n  status 404, 4 probes refused: no such stream\ncontactsync: 7 younger holds", "GET /status?"},
+		{"list of none", []string{"list"}, http.StatusOK, `{"window": {"holds": []}}`, 0, "PROBE IN\ncontactsync: this replica has no stream on hold\n", "GET /status?"},
 		{"list as JSON", []string{"list", "-o", "json"}, http.StatusOK, held, 0, `"kind":"stream_gone","account":"a","stream":"st\n1",`, "GET /status?"},
 		{"list of what is no status", []string{"list"}, http.StatusOK, "ok", 1, "read the replica's /status", "GET /status?"},
 		{"list otherwise", []string{"list", "-o", "xml"}, 0, "", 2, "table or json", ""},

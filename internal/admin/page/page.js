@@ -211,6 +211,7 @@ function waiting(s) {
     ['Kind', (r) => r.kind],
     ['For', (r) => since(s, r.since), 'number'],
     ['Contacts', (r) => count(r.contacts), 'number'],
+    ['Parked events', (r) => count(r.parked || 0), 'number'],
     ['Next probe in', (r) => until(s, r.next_probe), 'number'],
     ['Status', (r) => r.status || '–', 'number'],
     ['The API said', (r) => (r.detail ? foreign(r.detail) : '–')],
