@@ -128,6 +128,12 @@ func (b *Batcher) SetHoldAside(account, stream, reason string) error {
 	return err
 }
 
+// CredentialRenewed says that what signs for an account is another one now, or for one of its apps, so that streams on hold
+// for it are tried at once.
+func (b *Batcher) CredentialRenewed(account, app string) {
+	b.do(func(now time.Time) { decisions{b.window}.credentialRenewed(now, account, app) })
+}
+
 // Status reports what is pending, and what is on hold and why. It fails where ctx ends before the loop has answered, and
 // after a stop.
 func (b *Batcher) Status(ctx context.Context) (Status, error) {

@@ -89,3 +89,24 @@ func (h *health) endCredential(c *credential) {
 		}
 	})
 }
+
+// credentialRenewed says that what signs for an account is another one now; app is empty for the account's own.
+func (w decisions) credentialRenewed(now time.Time, account, app string) {
+	w.clock(now)
+	for _, a := range w.schedule.accounts {
+		if c := a.credentials[app]; a.id == account && c != nil {
+			w.health.renewed(c)
+		}
+	}
+}
+
+// renewed has the streams on hold for a credential that is another one now probe for it immediately. Their waits begin anew,
+// because a probe in flight is signed with the one before.
+func (h *health) renewed(c *credential) {
+	c.probes, c.probe = 0, time.Time{}
+	h.signedBy(c, func(st *stream) {
+		if c.held || st.health.onHold(holdUnauthorized) {
+			h.resetBackoff(st)
+		}
+	})
+}

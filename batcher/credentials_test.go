@@ -73,3 +73,51 @@ func TestWindow_StrikesOfOneCredentialCount(t *testing.T) {
 		t.Errorf("%+v is on hold", c)
 	}
 }
+
+// A new secret is tried at once, by the streams that wait for it; the others have nothing to do with it.
+func TestWindow_ARenewedCredentialIsTriedAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
+	w.schedule.credential = func(_, stream string) string { return stream[:1] }
+	w.add("r1/c", "g1/c", "r2/c")
+	for range 2 {
+		w.heard("g1", contactsync.Unauthorized)
+	}
+	refused := w.heard("r1", contactsync.Unauthorized)
+	w.heard("r1", contactsync.Unauthorized)
+	gone := w.heard("r2", contactsync.StreamGone)
+	for _, st := range []*stream{refused, gone, w.schedule.stream("g1", "a")} {
+		st.health.backoff, st.health.failures = w.now.Add(time.Hour), 12
+		w.schedule.touch(st)
+	}
+	decisions{w.Window}.credentialRenewed(w.now, "a", "r")
+	decisions{w.Window}.credentialRenewed(w.now, "b", "g")
+	probe := w.Next(w.now)
+	if probe == nil || probe.Batch.Stream != "r1" || probe.Batch.Purpose != contactsync.Probe || w.Next(w.now) != nil {
+		t.Fatalf("a request of %+v, want a probe of the stream that was refused for this credential", probe)
+	}
+	decisions{w.Window}.credentialRenewed(w.now, "a", "r") // the probe was made before
+	w.settle(probe, contactsync.Result{Kind: contactsync.Unauthorized})
+	if wait := refused.health.backoff.Sub(w.now); wait <= 0 || wait > w.cfg.BackoffMin {
+		t.Errorf("after a probe with the one before, the next is made in %v", wait)
+	}
+}
+
+func TestWindow_ARenewedCredentialIsTriedForItsAccount(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
+	account := w.holdAccount()
+	w.now = w.now.Add(time.Minute)
+	account.probe, account.probes = w.now.Add(time.Hour), 12
+	w.schedule.each(func(st *stream) {
+		st.health.backoff = w.now.Add(time.Hour)
+		w.schedule.touch(st)
+	})
+	if !account.held || w.Next(w.now) != nil {
+		t.Fatal("the account is not on hold")
+	}
+	decisions{w.Window}.credentialRenewed(w.now, "a", "")
+	if probe := w.Next(w.now); probe == nil || probe.Batch.Purpose != contactsync.Probe || w.Next(w.now) != nil {
+		t.Fatalf("%+v, want one probe", probe)
+	}
+}

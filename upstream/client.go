@@ -23,6 +23,8 @@ type Deps struct {
 	Log     *slog.Logger
 	Metrics *metrics.Upstream
 	Version string // of the service, for the User-Agent header
+	// Renewed is called when the credentials of an account have changed, or those of one of its apps; nil where nobody asks.
+	Renewed func(account, app string)
 	// Dial replaces the network, in tests.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
@@ -33,6 +35,7 @@ type Client struct {
 	log       *slog.Logger
 	metrics   *metrics.Upstream
 	agent     string
+	renewed   func(account, app string)
 	transport *transport
 	accounts  map[string]*account
 	router    *Router
@@ -72,10 +75,13 @@ func New(cfg Config, deps Deps) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		cfg: cfg, log: deps.Log, metrics: deps.Metrics, agent: "contactsync/" + deps.Version,
+		cfg: cfg, log: deps.Log, metrics: deps.Metrics, agent: "contactsync/" + deps.Version, renewed: deps.Renewed,
 		transport: transport, accounts: map[string]*account{},
 		router: NewRouter(cfg.Accounts), table: Table(),
 		speaker: speaker, answers: newAnswerReader(cfg.Answer, speaker), reading: newReading(int64(cfg.MaxAnswerBytes)),
+	}
+	if c.renewed == nil {
+		c.renewed = func(string, string) {}
 	}
 	breakers := map[string]*breaker{}
 	for i, a := range cfg.Accounts {

@@ -31,16 +31,15 @@ func (c *Client) Run(ctx context.Context) {
 	}
 }
 
-// readFiles takes up what has changed of the files, except what is being written.
+// readFiles takes up what has changed of the files, except what is being written. A certificate of our own is a credential
+// of every account.
 func (c *Client) readFiles(now time.Time) {
-	for _, a := range c.accounts {
-		for _, tokens := range a.tokens {
-			if tokens.cfg.files().Settled(now) {
-				tokens.reload(now)
+	certificate := c.cfg.files().Files().Settled(now) && c.transport.renew(now)
+	for id, a := range c.accounts {
+		for app, tokens := range a.tokens {
+			if tokens.cfg.files().Settled(now) && tokens.reload(now) || certificate {
+				c.renewed(id, app)
 			}
 		}
-	}
-	if c.cfg.files().Files().Settled(now) {
-		c.transport.renew(now)
 	}
 }

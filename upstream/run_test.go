@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -33,10 +34,13 @@ func TestRun_SecretIsSwapped(t *testing.T) {
 	}
 	link("..1", "..data")
 	link("..data/secret", "secret")
-	c := newTestClient(t, "http://api.test", func(cfg *Config, _ *Deps) {
+	var renewed []string
+	c := newTestClient(t, "http://api.test", func(cfg *Config, deps *Deps) {
 		cfg.Accounts[0].Credentials.ClientSecretFile = filepath.Join(dir, "secret")
+		deps.Renewed = func(account, app string) { renewed = append(renewed, account+"/"+app) }
 	})
 	now := time.Now()
+	c.readFilesNow()
 	source := c.accounts[testAccount].tokens[""]
 	if !signedWith(mustToken(t, source, now), testSecret) {
 		t.Fatal("the first secret is not used")
@@ -48,6 +52,11 @@ func TestRun_SecretIsSwapped(t *testing.T) {
 	c.readFilesNow()
 	if !signedWith(mustToken(t, source, now), "another-canary-secret") {
 		t.Error("the swap is not seen")
+	}
+	writeFile(t, filepath.Join(dir, "..2", "secret"), "short") // it cannot be used, so the one before stays
+	c.readFilesNow()
+	if want := []string{testAccount + "/"}; !slices.Equal(renewed, want) {
+		t.Errorf("renewed are %q, want %q", renewed, want)
 	}
 }
 

@@ -112,8 +112,8 @@ func (s *tokenSource) invalidate(refused string) {
 }
 
 // reload reads the credential files again. If they are unusable the previous key
-// stays in use, and the error is logged once.
-func (s *tokenSource) reload(now time.Time) {
+// stays in use, and the error is logged once. It reports whether another key has taken the place of one.
+func (s *tokenSource) reload(now time.Time) (renewed bool) {
 	key, problems := readKey(s.cfg, now)
 	news := s.refused.Note(now, s.where, problems)
 	s.mu.Lock()
@@ -126,13 +126,13 @@ func (s *tokenSource) reload(now time.Time) {
 		if news {
 			s.log.Error("credentials cannot be used, previous ones stay in use", "account", s.account, "err", err)
 		}
-		return
+		return false
 	case news:
 		s.log.Info("credentials can be used again", "account", s.account)
 	}
 	previous := s.key
 	if previous != nil && previous.fingerprint == key.fingerprint {
-		return
+		return false
 	}
 	s.key, s.cached = key, Secret{}
 	s.series.CredentialsLoaded.WithLabelValues(s.account).Set(float64(now.Unix()))
@@ -146,6 +146,7 @@ func (s *tokenSource) reload(now time.Time) {
 		s.log.Info("credentials changed, new tokens are signed with them", "account", s.account)
 		s.cfg.logWeakness(s.log, s.account)
 	}
+	return previous != nil
 }
 
 // files returns what is known of the credential files.

@@ -83,8 +83,8 @@ func (t *transport) roundTripAlone(r *http.Request) (*http.Response, error) {
 func (t *transport) CloseIdleConnections() { t.current.Load().kept.CloseIdleConnections() }
 
 // renew takes up new connections where they are due. Files that cannot be used
-// change nothing.
-func (t *transport) renew(now time.Time) {
+// change nothing. It reports whether the files have changed.
+func (t *transport) renew(now time.Time) (changed bool) {
 	files, problems := t.cfg.files().Read(now)
 	news := t.refused.Note(now, "upstream", problems)
 	switch err := joined(problems); {
@@ -99,9 +99,9 @@ func (t *transport) renew(now time.Time) {
 	case news:
 		t.log.Info("certificate files can be used again")
 	}
-	changed := files.Digest != t.files.Digest
+	changed = files.Digest != t.files.Digest
 	if !changed && now.Sub(t.since) < connectionMaxAge {
-		return
+		return false
 	}
 	if changed {
 		t.log.Info("certificate files changed, new connections are made with them")
@@ -109,6 +109,7 @@ func (t *transport) renew(now time.Time) {
 	t.files, t.since = files, now
 	t.showExpiry()
 	t.current.Swap(t.connections()).kept.CloseIdleConnections() // one in use becomes idle, and times out
+	return changed
 }
 
 // showExpiry shows when certificates end, if there are any.

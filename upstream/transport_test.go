@@ -223,7 +223,11 @@ func TestTransport_ClientCertificateIsReplaced(t *testing.T) {
 	}
 	soon := time.Now().Add(time.Hour)
 	put(pair("first", soon))
-	c := newTestClient(t, s.URL, func(cfg *Config, _ *Deps) { cfg.CAFile, cfg.CertFile, cfg.KeyFile = ca, certFile, keyFile })
+	renewed := 0
+	c := newTestClient(t, s.URL, func(cfg *Config, deps *Deps) {
+		cfg.CAFile, cfg.CertFile, cfg.KeyFile = ca, certFile, keyFile
+		deps.Renewed = func(string, string) { renewed++ }
+	})
 	ends := soon
 	if n := testutil.CollectAndCount(c.metrics.FilesRefused); n != 4 {
 		t.Errorf("%d files have a series from the start, want those of the settings", n)
@@ -264,6 +268,9 @@ func TestTransport_ClientCertificateIsReplaced(t *testing.T) {
 	put(pair("third", ends))
 	c.readFilesNow() // and the connections are renewed
 	send("third", 2, 1)
+	if c.readFilesNow(); renewed != 1 {
+		t.Errorf("the account was told of %d new certificates, want one", renewed)
+	}
 }
 
 // readFilesNow reads the files as Run does when they have been left alone for a moment.

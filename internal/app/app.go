@@ -80,7 +80,9 @@ func (a *App) wire(ctx context.Context, o Options) (err error) {
 		m.Consumer.FilesRefused.WithLabelValues(setting) // starts at zero, so that increase() sees the first
 	}
 	a.kafka.OnUnusableFiles(func(setting string) { m.Consumer.FilesRefused.WithLabelValues(setting).Inc() })
-	if a.upstream, err = upstream.New(cfg.Upstream, upstream.Deps{Log: o.Log, Metrics: &m.Upstream, Version: o.Version}); err != nil {
+	if a.upstream, err = upstream.New(cfg.Upstream, upstream.Deps{
+		Log: o.Log, Metrics: &m.Upstream, Version: o.Version, Renewed: func(account, app string) { a.batcher.CredentialRenewed(account, app) },
+	}); err != nil {
 		return err
 	}
 	decoder, err := event.NewDecoder(cfg.Event, a.upstream.Route)
