@@ -152,12 +152,7 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	}
 	b.writeLog()
 	b.deps.DeadLetters.Pending.Set(float64(w.DeadLettersPending()))
-	if ended := w.TakeEnded(); len(ended) > 0 {
-		b.deps.Acker.Done(ended)
-	}
-	if left := (Parking{w}).TakeParked(); len(left) > 0 {
-		b.deps.Acker.Park(left)
-	}
+	b.passOn()
 	b.finishRelease(now) // after what has ended is known: a final commit follows
 	w.m.Events.Set(&w.outbox.total)
 	wake := w.Wake()
@@ -171,6 +166,16 @@ func (b *Batcher) round(ctx context.Context, timer *time.Timer) {
 	}
 	timer.Reset(max(wake.Sub(now), 0))
 	b.noteIdle(now)
+}
+
+// passOn tells what has ended, and what was left to be read again.
+func (b *Batcher) passOn() {
+	if ended := b.window.TakeEnded(); len(ended) > 0 {
+		b.deps.Acker.Done(ended)
+	}
+	if left := (Parking{b.window}).TakeParked(); len(left) > 0 {
+		b.deps.Acker.Park(left)
+	}
 }
 
 // stuck reports whether contacts wait that nothing would ever send: no request is in

@@ -34,9 +34,13 @@ func (b *Batcher) CaughtUp(c contactsync.Claim) {
 }
 
 // ReadAgain says whether events of a claim that were left may be handed over again. See
-// Parking.ReadAgain. Whatever was added before was passed to the Acker when it returns.
+// Parking.ReadAgain. When it returns, all that was left before the reading begins was passed to the Acker, and so was what is left to make room
+// for it: it is where the reading begins, or an event would be handed over before an older one of its contact.
 func (b *Batcher) ReadAgain(c contactsync.Claim) (pass int) {
-	b.do(func(now time.Time) { pass = Parking{b.window}.ReadAgain(now, c) })
+	b.do(func(now time.Time) {
+		pass = Parking{b.window}.ReadAgain(now, c)
+		b.passOn()
+	})
 	return pass
 }
 

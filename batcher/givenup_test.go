@@ -98,3 +98,45 @@ func TestWindow_AHoldIsSetAsideTwice(t *testing.T) {
 		t.Errorf("the stream is on hold: %+v; %d events are open", st.health.hold, w.outbox.total.Waiting)
 	}
 }
+
+// Where an event that was given up finds no room, those behind it are left as well: the hold may end before it is read again, and
+// then it would follow a newer one of its contact.
+func TestWindow_WhatIsGivenUpKeepsItsOrder(t *testing.T) {
+	t.Parallel()
+	w := parkWindow(t, 40)
+	st := w.hold("dead")
+	w.put(contactsOf("dead", 60)...)
+	w.put("dead/a", "dead/a")
+	first, second := int64(len(w.log)-2), int64(len(w.log)-1)
+	if !w.parked[first] || !w.parked[second] {
+		t.Fatal("the contact is not parked")
+	}
+	if err := (decisions{w.Window}.setAside(w.now, "", "dead", "")); err != nil {
+		t.Fatal(err)
+	}
+	hand := func(offset int64) {
+		delete(w.parked, offset)
+		ev := *w.log[offset]
+		ev.Again = true
+		w.Add(w.now, &ev)
+		w.noteParked()
+	}
+	for tries := 0; w.parking().ReadAgain(w.now, testClaim) == 0; tries++ {
+		if tries == 10 {
+			t.Fatal("nothing is read again")
+		}
+		w.DeadLettersAcked(w.now, w.TakeDeadLetters())
+		w.Expire(w.now)
+	}
+	st.bytes += w.cfg.holdPart()
+	hand(first)
+	st.bytes -= w.cfg.holdPart()
+	hand(second)
+	if !w.parked[first] || !w.parked[second] {
+		t.Errorf("of the contact's events the first is parked: %v, the second: %v", w.parked[first], w.parked[second])
+	}
+	w.expire(60)
+	if n := w.outbox.total.Waiting; n != 0 {
+		t.Errorf("%d events are open", n)
+	}
+}

@@ -51,7 +51,8 @@ type harness struct {
 	notBefore atomic.Int64 // since start, in nanoseconds
 	lease     atomic.Int64 // for how long requests may start, from the start
 
-	asked, refuseStart atomic.Int64 // questions whether a request may start, and the one that is answered no
+	pause              atomic.Pointer[chan struct{}] // closed when the loop may go on; nil where nothing stops it
+	asked, refuseStart atomic.Int64                  // questions whether a request may start, and the one that is answered no
 
 	mu          sync.Mutex
 	calls       []call
@@ -108,6 +109,9 @@ func newHarness(t *testing.T, change func(*Config)) *harness {
 
 // mayStart lets requests start while the lease lasts, but for the one in refuseStart.
 func (s *harness) mayStart(now time.Time) bool {
+	if pause := s.pause.Load(); pause != nil {
+		<-*pause
+	}
 	return s.asked.Add(1) != s.refuseStart.Load() && now.Sub(s.start) < time.Duration(s.lease.Load())
 }
 

@@ -33,7 +33,7 @@ type parked struct {
 
 	aside      *hold // for which an operator has decided that its events become dead letters
 	asideBelow int64 // those below this offset
-	asideLeft  bool  // some of those were left since the reading began
+	asideLeft  bool  // some of those were left since the reading began, and so are all behind them: an older one must not follow a newer
 }
 
 // What the window charges for what is left: a stream in a partition, and the part of the
@@ -93,7 +93,7 @@ func (w Parking) leaves(cl *claim, ev *event.Event, src source) (left bool, as a
 		left = true
 	case !ev.Again:
 		left, of = w.full() && w.withholds(key.stream), ""
-	case p.givenUp(st) && src.offset < p.asideBelow && !w.stuffed(st):
+	case p.givenUp(st) && !p.asideLeft && src.offset < p.asideBelow && !w.stuffed(st):
 		as = asAside
 	case p.samples(cl.pass, key.id):
 		as = asNext
@@ -237,7 +237,7 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 			if !w.takes(key) {
 				p.whole, p.sample = false, 0
 			}
-			going = going || p.whole || p.sample > 0 || p.givenUp(st) && !w.stuffed(st)
+			going = going || p.whole || p.sample > 0 || p.givenUp(st) && !p.asideLeft && !w.stuffed(st)
 		}
 	}
 	if going {
