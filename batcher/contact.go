@@ -205,7 +205,8 @@ func recordBytes(r *contactsync.Record) int64 {
 type list struct {
 	head, tail *contact
 	rows       int
-	bytes      int64 // of the rows
+	bytes      int64  // of the rows
+	group      *group // whose rows they are; nil for those of a queue
 }
 
 func (l *list) pushBack(c *contact) {

@@ -81,9 +81,9 @@ func (s *schedule) list(st *stream, on bool) {
 }
 
 // waiting walks over the contacts that wait to be sent, those that are tried apart first, and then those
-// that came last.
+// that came last. None may be removed meanwhile.
 func (st *stream) waiting(yield func(*contact) bool) {
-	for _, g := range st.retries.groups {
+	for g := range st.retries.all() {
 		for ; g != nil; g = g.then {
 			if !g.backward(yield) {
 				return

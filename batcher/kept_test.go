@@ -299,11 +299,11 @@ func TestWindow_WhatWaitsApartInAHoldIsOfTheHold(t *testing.T) {
 			t.Parallel()
 			w := windowOfKept(t, 10)
 			st := w.schedule.streams[streamKey{"a", "st"}]
-			for _, g := range st.retries.groups {
+			for g := range st.retries.all() {
 				g.due = w.now.Add(time.Hour)
 			}
-			if w.health.putOnHold(w.now, st, holdGone, refusedAsUnknown); len(st.retries.groups) != 10 {
-				t.Fatalf("%d groups wait, want 10", len(st.retries.groups))
+			if w.health.putOnHold(w.now, st, holdGone, refusedAsUnknown); st.retries.waiting() != 10 {
+				t.Fatalf("%d groups wait, want 10", st.retries.waiting())
 			}
 			if left := do(w, st); left > 0 {
 				t.Errorf("%d contacts are left in the window", left)

@@ -153,7 +153,7 @@ func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64, reg
 		req.group.cut(most, &st.health)
 		req.rows, req.Reason = req.group.takeAll(), BatchRetry
 		if req.group.suspect {
-			st.retries.suspects++
+			st.retries.inFlight++
 		}
 	} else {
 		req.rows, req.Reason = p.takeQueue(st, most, mostBytes)
@@ -246,10 +246,13 @@ func (p *pending) sendApart(st *stream, g *group) {
 // with all, of every one that is due: suspect ones behind the others then. It reports whether there were any, or some that are not due any more.
 func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
 	h := &st.account.health
-	if any = st.retries.postpone(now, st.account); any {
-		p.schedule.touch(st)
+	next := func() *group {
+		if st.retries.postpone(now, st.account) {
+			p.schedule.touch(st)
+			any = true
+		}
+		return st.retries.dissolve(now, &h.size, h.acquitted, all)
 	}
-	next := func() *group { return st.retries.dissolve(now, &h.size, h.acquitted, all) }
 	for g := next(); g != nil; g = next() {
 		acquitted := g.rows > 0 && g.acquitted(h.acquitted)
 		for c := g.head; c != nil; c = c.next {
@@ -339,7 +342,7 @@ func (p *pending) forget(inFlight map[*Request]struct{}, refused map[contactKey]
 	p.catchUp.caught, p.bytes, p.contacts = nil, 0, 0
 	p.index.byID = map[string]*contact{}
 	p.schedule.each(func(st *stream) {
-		st.contacts, st.queue, st.retries = map[string]*contact{}, list{}, retries{suspects: st.retries.suspects}
+		st.contacts, st.queue, st.retries = map[string]*contact{}, list{}, retries{inFlight: st.retries.inFlight}
 		st.bytes, st.kept = 0, 0
 		p.schedule.countHeld(st)
 		p.schedule.quiet[st] = struct{}{}
@@ -347,7 +350,7 @@ func (p *pending) forget(inFlight map[*Request]struct{}, refused map[contactKey]
 	})
 	for req := range inFlight {
 		for g := req.group; g != nil; g = g.then {
-			g.list = list{}
+			g.list = list{group: g}
 		}
 		for _, c := range req.rows {
 			c.newer, c.newest, c.charge = nil, nil, 0
@@ -361,7 +364,10 @@ func (p *pending) forget(inFlight map[*Request]struct{}, refused map[contactKey]
 
 // unlink takes a contact that is not in flight out of where it waits.
 func (p *pending) unlink(c *contact) {
-	c.in.remove(c)
+	in := c.in
+	if in.remove(c); in.rows == 0 && in.group != nil {
+		c.stream.retries.emptied(in.group)
+	}
 	p.schedule.touch(c.stream)
 }
 

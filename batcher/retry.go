@@ -1,6 +1,8 @@
 package batcher
 
 import (
+	"container/heap"
+	"iter"
 	"slices"
 	"time"
 )
@@ -29,10 +31,13 @@ type group struct {
 	// behind is for how long the account had been throttled when others were given time to go first; 0 where they were not.
 	behind time.Duration
 	since  time.Time // when it was made, or failed last
+
+	seat int // its place in the heap in which it waits, from 1
 }
 
 func newGroup(rows []*contact, due time.Time) *group {
 	g := &group{}
+	g.group = g
 	g.fill(rows, due)
 	return g
 }
@@ -96,27 +101,116 @@ func (s *split) answered(passed bool) (tooLarge bool) {
 	return !s.failed && s.open == 0
 }
 
-// retries are the groups of one stream that wait to be sent, in no order; rarely more
-// than a few.
+// retries are the groups of one stream that wait to be sent. Suspect and loose ones may be as many as its contacts.
 type retries struct {
-	groups   []*group
-	suspects int // suspect groups in flight
+	few      []*group  // those that are neither, in no order
+	suspects groupHeap // of which one is in flight at a time: they may take as long as requests can
+	loose    groupHeap
+	inFlight int // suspect groups
 }
+
+// groupHeap is groups, of which the first is the one that falls due soonest.
+type groupHeap []*group
+
+func (h *groupHeap) Len() int           { return len(*h) }
+func (h *groupHeap) Less(i, j int) bool { return (*h)[i].due.Before((*h)[j].due) }
+func (h *groupHeap) Swap(i, j int) {
+	(*h)[i], (*h)[j] = (*h)[j], (*h)[i]
+	(*h)[i].seat, (*h)[j].seat = i+1, j+1
+}
+
+// Push and Pop are for package heap.
+func (h *groupHeap) Push(x any) {
+	g := x.(*group)
+	*h = append(*h, g)
+	g.seat = len(*h)
+}
+
+func (h *groupHeap) Pop() any {
+	last := len(*h) - 1
+	g := (*h)[last]
+	(*h)[last], g.seat = nil, 0
+	*h = (*h)[:last]
+	return g
+}
+
+// first is the group that falls due soonest, and due the same if it is due by now; nil where there is none.
+func (h *groupHeap) first() *group {
+	if len(*h) == 0 {
+		return nil
+	}
+	return (*h)[0]
+}
+
+func (h *groupHeap) due(now time.Time) *group {
+	if g := h.first(); g != nil && !g.due.After(now) {
+		return g
+	}
+	return nil
+}
+
+// heap is the one in which a group waits; nil for one of the few.
+func (r *retries) heap(g *group) *groupHeap {
+	switch {
+	case g.suspect:
+		return &r.suspects
+	case g.loose:
+		return &r.loose
+	}
+	return nil
+}
+
+// all are the groups that wait.
+func (r *retries) all() iter.Seq[*group] {
+	return func(yield func(*group) bool) {
+		for _, of := range [][]*group{r.few, r.suspects, r.loose} {
+			for _, g := range of {
+				if !yield(g) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func (r *retries) waiting() int { return len(r.few) + len(r.suspects) + len(r.loose) }
 
 // add lets a group wait. One that is empty, because all of its rows have ended, is left
 // out, and its other half takes its place.
 func (r *retries) add(g *group) {
 	for ; g != nil; g = g.then {
-		if g.rows > 0 {
-			r.groups = append(r.groups, g)
-			return
+		if g.rows == 0 {
+			continue
 		}
+		if h := r.heap(g); h != nil {
+			heap.Push(h, g)
+		} else {
+			r.few = append(r.few, g)
+		}
+		return
+	}
+}
+
+func (r *retries) remove(g *group) {
+	if h := r.heap(g); h != nil {
+		heap.Remove(h, g.seat-1)
+	} else {
+		i := slices.Index(r.few, g)
+		r.few = slices.Delete(r.few, i, i+1)
+	}
+}
+
+// emptied takes a group out all of whose rows have ended while it waited. Its other half takes its place.
+func (r *retries) emptied(g *group) {
+	if g.seat > 0 || slices.Contains(r.few, g) { // else it waits for the answer to others
+		r.remove(g)
+		r.add(g.then)
 	}
 }
 
 // onceMore returns the last group that waits to be sent once more, or nil.
 func (r *retries) onceMore() *group {
-	for _, g := range slices.Backward(r.groups) {
+	for _, g := range slices.Backward(r.few) {
 		if g.onceMore {
 			return g
 		}
@@ -125,46 +219,64 @@ func (r *retries) onceMore() *group {
 }
 
 // soonest returns when the first group falls due that is apart or is not, and the first rank
-// of those that they begin with; never and lastRank where there is none.
+// of those that they begin with; never and lastRank where there is none. Of the many that are suspect or loose it is that of the one
+// that falls due first.
 func (r *retries) soonest(apart bool) (due time.Time, first rank) {
 	due, first = never, lastRank
-	for _, g := range r.groups {
-		if g.apart != apart || g.suspect && r.suspects > 0 {
-			continue
-		}
+	consider := func(g *group) {
 		due = earlier(due, g.due)
-		if g.head != nil && g.rank().compare(first) < 0 {
+		if g.rank().compare(first) < 0 {
 			first = g.rank()
 		}
+	}
+	for _, g := range r.few {
+		if g.apart == apart {
+			consider(g)
+		}
+	}
+	if g := r.suspects.first(); g != nil && apart && r.inFlight == 0 {
+		consider(g)
+	}
+	if g := r.loose.first(); g != nil && !apart {
+		consider(g)
 	}
 	return due, first
 }
 
 // take removes and returns the group that fell due first, or nil; with regular of those that
-// are not apart. Of suspect groups there is one in flight at a time: they may take as long as
-// requests can.
+// are not apart.
 func (r *retries) take(now time.Time, regular bool) *group {
-	best := -1
-	for i, g := range r.groups {
-		if regular && g.apart || g.suspect && r.suspects > 0 {
-			continue
-		}
-		if !g.due.After(now) && (best < 0 || g.before(r.groups[best])) {
-			best = i
+	best := r.suspects.due(now)
+	if regular || r.inFlight > 0 {
+		best = nil
+	}
+	for _, g := range r.few {
+		if (!regular || !g.apart) && !g.due.After(now) && (best == nil || g.before(best)) {
+			best = g
 		}
 	}
-	if best < 0 {
-		return nil
+	if best != nil {
+		r.remove(best)
 	}
-	return r.remove(best)
+	return best
 }
 
-// postpone lets the groups wait on that fall due and go behind others for longer, because their account was throttled while these were to go
-// first, unless they had enough requests. It reports whether there were any.
+// postpone lets groups wait on that fall due and go behind others for longer, because their account was throttled while these were to go
+// first, unless they had enough requests: of the suspect and the loose ones those that are next. It reports whether there were any.
 func (r *retries) postpone(now time.Time, a *account) (any bool) {
-	for _, g := range r.groups {
-		if g.behind > 0 && g.behind < a.throttledFor && !g.due.After(now) && !g.wentBehind(a.met) {
-			g.due, g.behind, any = g.due.Add(a.throttledFor-g.behind), a.throttledFor, true
+	longer := func(g *group) bool {
+		if g == nil || g.due.After(now) || g.behind == 0 || g.behind >= a.throttledFor || g.wentBehind(a.met) {
+			return false
+		}
+		g.due, g.behind, any = g.due.Add(a.throttledFor-g.behind), a.throttledFor, true
+		return true
+	}
+	for _, g := range r.few {
+		longer(g)
+	}
+	for _, h := range []*groupHeap{&r.suspects, &r.loose} {
+		for longer(h.first()) {
+			heap.Fix(h, 0)
 		}
 	}
 	return any
@@ -181,21 +293,23 @@ func (g *group) wentBehind(all met) bool {
 }
 
 // dissolve removes and returns a group that is due and need not stay together: a loose
-// one, an empty one, a suspect one or a part of one that was too large, of more rows than requests may have by now or that was acquitted, or with all
+// one, a suspect one or a part of one that was too large, of more rows than requests may have by now or that was acquitted, or with all
 // any. It returns nil where there is none.
 func (r *retries) dissolve(now time.Time, size *requestSize, acquitted time.Time, all bool) *group {
-	for i, g := range r.groups {
-		if g.rows == 0 || !g.due.After(now) && (g.loose || g.exceeds(size) || g.acquitted(acquitted) || all) {
-			return r.remove(i)
+	needNot := func(g *group) bool { return all || g.exceeds(size) || g.acquitted(acquitted) }
+	found := r.loose.due(now)
+	if g := r.suspects.due(now); found == nil && g != nil && needNot(g) {
+		found = g
+	}
+	for _, g := range r.few {
+		if found == nil && !g.due.After(now) && needNot(g) {
+			found = g
 		}
 	}
-	return nil
-}
-
-func (r *retries) remove(i int) *group {
-	g := r.groups[i]
-	r.groups = slices.Delete(r.groups, i, i+1)
-	return g
+	if found != nil {
+		r.remove(found)
+	}
+	return found
 }
 
 // enter lets a contact wait that is new, or whose partition has caught up: behind the others

@@ -2,6 +2,7 @@ package batcher
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -67,7 +68,7 @@ func TestRetries_AnEmptyGroupGivesItsPlaceToItsOtherHalf(t *testing.T) {
 		var r retries
 		r.add(tt.group)
 		got := ""
-		for _, g := range r.groups {
+		for g := range r.all() {
 			got += g.ids()
 		}
 		if got != tt.want {
@@ -84,22 +85,116 @@ func TestRetries_Dissolve(t *testing.T) {
 		g.loose = true
 		return g
 	}
-	emptied := groupOf(now.Add(time.Hour), "a")
-	emptied.remove(emptied.head)
+	suspect := func(due time.Time) *group {
+		g := groupOf(due, "a")
+		g.suspect = true
+		return g
+	}
 	for name, tt := range map[string]struct {
 		group     *group
 		all, want bool
 	}{
-		"loose and due":                {loose(now), false, true},
-		"loose and not yet due":        {loose(now.Add(1)), false, false},
-		"a set of its own":             {groupOf(now, "a"), false, false},
-		"a set of a stream on hold":    {groupOf(now, "a"), true, true},
-		"not yet due, on hold":         {groupOf(now.Add(1), "a"), true, false},
-		"whose rows have ended, early": {emptied, false, true},
+		"loose and due":             {loose(now), false, true},
+		"loose and not yet due":     {loose(now.Add(1)), false, false},
+		"a set of its own":          {groupOf(now, "a"), false, false},
+		"a set of a stream on hold": {groupOf(now, "a"), true, true},
+		"not yet due, on hold":      {groupOf(now.Add(1), "a"), true, false},
+		"suspect":                   {suspect(now), false, false},
+		"suspect, on hold":          {suspect(now), true, true},
+		"suspect, not yet due":      {suspect(now.Add(1)), true, false},
 	} {
-		r := retries{groups: []*group{tt.group}}
-		if got := r.dissolve(now, &requestSize{rows: dimension{limit: 100}}, time.Time{}, tt.all) != nil; got != tt.want || len(r.groups) != 1 && !tt.want {
+		var r retries
+		r.add(tt.group)
+		if got := r.dissolve(now, &requestSize{rows: dimension{limit: 100}}, time.Time{}, tt.all) != nil; got != tt.want || (r.waiting() == 0) != tt.want {
 			t.Errorf("%s: dissolved %v, want %v", name, got, tt.want)
+		}
+	}
+}
+
+// However many groups come and go, and are suspect or loose, what is next is the same as by a look at all of them.
+func TestRetries_ManyGroups(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(1, 2))
+	now := time.Unix(1_700_000_000, 0)
+	var r retries
+	all := map[*group]bool{}
+	next := func(may func(*group) bool) (due time.Time) {
+		due = never
+		for g := range all {
+			if may(g) {
+				due = earlier(due, g.due)
+			}
+		}
+		return due
+	}
+	for n := range 20_000 {
+		now = now.Add(time.Duration(random.IntN(20)) * time.Millisecond)
+		r.inFlight = random.IntN(2)
+		switch random.IntN(4) {
+		case 0, 1:
+			g := groupOf(now.Add(time.Duration(random.IntN(2000))*time.Millisecond), fmt.Sprint(n))
+			g.suspect, g.loose = n%3 == 1, n%3 == 2
+			g.apart = g.suspect || n%2 == 1 && !g.loose
+			r.add(g)
+			all[g] = true
+		case 2:
+			regular := random.IntN(2) == 0
+			want := next(func(g *group) bool {
+				return !g.loose && !g.due.After(now) && (!regular || !g.apart) && (!g.suspect || r.inFlight == 0)
+			})
+			g := r.take(now, regular)
+			if g == nil && want != never || g != nil && !g.due.Equal(want) {
+				t.Fatalf("step %d: took %+v, and what is next falls due at %v", n, g, want)
+			}
+			delete(all, g)
+		default:
+			for g := range all { // any
+				c := g.head
+				g.remove(c)
+				r.emptied(g)
+				delete(all, g)
+				break
+			}
+		}
+		for _, apart := range []bool{false, true} {
+			want := next(func(g *group) bool { return g.apart == apart && (!g.suspect || r.inFlight == 0) })
+			if due, _ := r.soonest(apart); !due.Equal(want) {
+				t.Fatalf("step %d: %v is next, want %v", n, due, want)
+			}
+		}
+		if r.waiting() != len(all) {
+			t.Fatalf("step %d: %d groups wait, want %d", n, r.waiting(), len(all))
+		}
+	}
+	if len(all) < 500 {
+		t.Errorf("no more than %d groups waited", len(all))
+	}
+}
+
+// A group all of whose rows were deleted while it waited is gone, and what waited for the answer to it takes its place.
+func TestRetries_WhatIsEmptiedGoes(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*group){
+		"one of few": func(*group) {},
+		"suspect":    func(g *group) { g.suspect, g.apart = true, true },
+		"loose":      func(g *group) { g.loose = true },
+		"followed":   func(g *group) { g.apart, g.then = true, groupOf(g.due, "b") },
+	} {
+		w := newTestWindow(t, nil)
+		w.add("x", "a")
+		st := w.schedule.streams[streamKey{"a", "st"}]
+		c := st.contacts["a"]
+		w.pending.unlink(c)
+		g := newGroup([]*contact{c}, w.now.Add(time.Hour))
+		change(g)
+		w.pending.sendApart(st, g)
+		w.remove("a")
+		left := ""
+		for g := range st.retries.all() {
+			left += g.ids()
+		}
+		if want := map[string]string{"followed": "b"}[name]; left != want {
+			t.Errorf("%s: %q waits, want %q", name, left, want)
 		}
 	}
 }

@@ -204,6 +204,42 @@ func BenchmarkReady(b *testing.B) {
 	}
 }
 
+// BenchmarkKept is the processor time of an event that is read, sent and delivered, beside more and more contacts of its stream that
+// are tried alone, and how much more it is with the most than with the fewest.
+//
+//	go test -run '^$' -bench Kept -benchtime 1x ./batcher
+func BenchmarkKept(b *testing.B) {
+	const rounds = 2000
+	for b.Loop() {
+		var least, most time.Duration
+		for _, contacts := range []int{10, 1000, 100_000} {
+			w := newTestWindow(b, func(c *Config) { c.WindowBytes, c.Linger = 1<<40, 0 })
+			w.deliver("st/first")
+			st := w.schedule.stream("st", "a")
+			for i := range contacts {
+				id := fmt.Sprint("kept", i)
+				w.add("st/" + id)
+				c := st.contacts[id]
+				w.pending.unlink(c)
+				g := newGroup([]*contact{c}, w.now.Add(time.Hour))
+				g.apart, g.suspect = true, true
+				w.pending.sendApart(st, g)
+			}
+			took := leastCPU(b, func() {
+				for i := range rounds {
+					w.deliver(fmt.Sprint("st/", i))
+				}
+			}) / rounds
+			if least == 0 || took < least {
+				least = took
+			}
+			most = max(most, took)
+		}
+		b.ReportMetric(float64(most.Nanoseconds()), "ns-most")
+		b.ReportMetric(float64(most)/float64(least), "most/least")
+	}
+}
+
 // BenchmarkHolds is the processor time of an event that is read, sent and delivered, beside more and more streams on hold, which
 // have one contact each to be probed with and more than their part of the window, and how much more it is with the most than with
 // the fewest; and that of a second which passes beside the most.

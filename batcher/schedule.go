@@ -221,7 +221,7 @@ func (s *schedule) settled(req *Request) {
 		a.apart--
 	}
 	if req.group != nil && req.group.suspect {
-		st.retries.suspects--
+		st.retries.inFlight--
 	}
 	s.touch(st)
 }

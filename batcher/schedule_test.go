@@ -308,11 +308,8 @@ func TestSchedule_MovesWhatWasTouched(t *testing.T) {
 		{"older", func() { st.queue.head.since, st.queue.head.rank.at = s.now.Add(-2*time.Hour), s.now.Add(-2*time.Hour) }, "st"},
 		{"gone", func() { st.queue.remove(st.queue.head) }, "other"},
 		{"back", func() { st.queue.pushBack(newWaiting(st, s.now.Add(-time.Hour))) }, "st"},
-		{"dropped with what is left of a group", func() {
+		{"dropped", func() {
 			st.queue.remove(st.queue.head)
-			g := groupOf(s.now, "x")
-			st.retries.add(g)
-			g.remove(g.head)
 			s.touch(st)
 			s.drop(st)
 			other := s.streams[streamKey{"a", "other"}]

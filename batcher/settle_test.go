@@ -20,7 +20,7 @@ func (w *testWindow) waits() string {
 		return ""
 	}
 	parts := []string{st.queue.ids()}
-	for _, g := range st.retries.groups {
+	for g := range st.retries.all() {
 		part := g.ids()
 		if d := g.due.Sub(w.now); d > 0 {
 			part += fmt.Sprint(" in ", d)
@@ -99,10 +99,10 @@ func TestSettle_TheRemainderIsSentApart(t *testing.T) {
 	w.add("d")
 	w.settle(f, contactsync.Result{Kind: contactsync.Answered, Status: 200, Rows: []contactsync.Outcome{{Verdict: contactsync.Delivered}}})
 	st := w.schedule.streams[streamKey{"a", "st"}]
-	if st.queue.ids() != "db" || len(st.retries.groups) != 1 || st.retries.groups[0].ids() != "c" {
+	if st.queue.ids() != "db" || st.retries.waiting() != 1 || st.retries.few[0].ids() != "c" {
 		t.Fatalf("%q waits", w.waits())
 	}
-	if d := st.retries.groups[0].due.Sub(w.now); d < time.Second || d > 2*time.Second {
+	if d := st.retries.few[0].due.Sub(w.now); d < time.Second || d > 2*time.Second {
 		t.Errorf("sent again in %v", d)
 	}
 	if n := testutil.ToFloat64(w.m.retried[contactsync.Answered]); n != 1 {

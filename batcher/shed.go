@@ -108,12 +108,25 @@ const probedWith = 3
 
 // shedOf does so for the contacts of one stream on hold, but for some, until what is on hold takes so much.
 func (w Parking) shedOf(st *stream, but int, most int64) {
-	for c := range st.waiting {
-		if w.schedule.held <= most || len(st.contacts) <= but {
+	const atOnce = 16
+	over := func() bool { return w.schedule.held > most && len(st.contacts) > but }
+	for over() {
+		var some []*contact
+		for c := range st.waiting {
+			if c.sheds() {
+				some = append(some, c)
+			}
+			if len(some) == atOnce {
+				break
+			}
+		}
+		if len(some) == 0 {
 			return
 		}
-		if c.sheds() {
-			w.giveBack(c, "")
+		for _, c := range some {
+			if over() {
+				w.giveBack(c, "")
+			}
 		}
 	}
 }

@@ -65,7 +65,7 @@ func (w *Window) snapshot() *snapshot {
 			s.backingOff++
 		}
 		s.consider(st.queue.head)
-		for _, g := range st.retries.groups {
+		for g := range st.retries.all() {
 			s.consider(g.head)
 		}
 		if st.health.failures > 0 && st.health.hold == nil {

@@ -195,7 +195,7 @@ func TestSnapshot_LooksOnly(t *testing.T) {
 		out := fmt.Sprintf("%d contacts, %d bytes, wake %v, %d lines\n", w.pending.contacts, w.bytes(), w.Wake(), len(w.log.lines))
 		for _, st := range slices.SortedFunc(maps.Values(w.schedule.streams), compareNames) {
 			out += fmt.Sprintf("%s: %d contacts, %q, %d groups, %+v, %v, %v, account %+v\n",
-				st.name, len(st.contacts), st.queue.ids(), len(st.retries.groups), st.health, st.due, st.rank, st.account.health)
+				st.name, len(st.contacts), st.queue.ids(), st.retries.waiting(), st.health, st.due, st.rank, st.account.health)
 		}
 		return out
 	}

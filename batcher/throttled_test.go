@@ -172,23 +172,37 @@ func TestWindow_AThrottledProbeThatHasAppliedARowEndsTheHold(t *testing.T) {
 // was; other groups fall due as before.
 func TestRetries_PostponeWhatGoesBehindOthers(t *testing.T) {
 	t.Parallel()
-	now := time.Unix(1_700_000_000, 0)
-	row := func() []*contact { return []*contact{{throttlings: throttlings{n: 2}}} }
-	behind, other, early := newGroup(row(), now), newGroup(row(), now), newGroup(row(), now.Add(time.Second))
-	behind.behind, early.behind = time.Minute, time.Minute
-	r, a := retries{groups: []*group{behind, other, early}}, &account{throttledFor: time.Minute}
-	if r.postpone(now, a) {
-		t.Error("the account was not throttled since, and it is postponed")
-	}
-	if a.throttledFor += 30 * time.Second; !r.postpone(now, a) || !behind.due.Equal(now.Add(30*time.Second)) || !other.due.Equal(now) || !early.due.Equal(now.Add(time.Second)) {
-		t.Errorf("they fall due %v, %v and %v after now", behind.due.Sub(now), other.due.Sub(now), early.due.Sub(now))
-	}
-	if now = behind.due; r.postpone(now, a) && behind.due.After(now) {
-		t.Error("others had their time, and it is postponed again")
-	}
-	a.throttledFor, a.met = a.throttledFor+time.Minute, met{answered: 5, throttled: 4}
-	if r.postpone(now, a); behind.due.After(now) {
-		t.Error("others had eight requests, and it waits for more")
+	for name, change := range map[string]func(*group){
+		"a few":   func(*group) {},
+		"suspect": func(g *group) { g.suspect, g.apart = true, true },
+		"loose":   func(g *group) { g.loose = true },
+	} {
+		now := time.Unix(1_700_000_000, 0)
+		row := func() []*contact { return []*contact{{throttlings: throttlings{n: 2}}} }
+		behind, other, early := newGroup(row(), now), newGroup(row(), now), newGroup(row(), now.Add(time.Second))
+		behind.behind, early.behind = time.Minute, time.Minute
+		change(behind)
+		change(early)
+		r, a := retries{}, &account{throttledFor: time.Minute}
+		for _, g := range []*group{behind, other, early} {
+			r.add(g)
+		}
+		if r.postpone(now, a) {
+			t.Errorf("%s: the account was not throttled since, and it is postponed", name)
+		}
+		if a.throttledFor += 30 * time.Second; !r.postpone(now, a) || !behind.due.Equal(now.Add(30*time.Second)) || !other.due.Equal(now) || !early.due.Equal(now.Add(time.Second)) {
+			t.Errorf("%s: they fall due %v, %v and %v after now", name, behind.due.Sub(now), other.due.Sub(now), early.due.Sub(now))
+		}
+		if due, _ := r.soonest(behind.apart); name != "a few" && !due.Equal(map[bool]time.Time{true: early.due, false: other.due}[behind.apart]) {
+			t.Errorf("%s: what is next falls due %v after now", name, due.Sub(now))
+		}
+		if now = behind.due; r.postpone(now, a) && behind.due.After(now) {
+			t.Errorf("%s: others had their time, and it is postponed again", name)
+		}
+		a.throttledFor, a.met = a.throttledFor+time.Minute, met{answered: 5, throttled: 4}
+		if r.postpone(now, a); behind.due.After(now) {
+			t.Errorf("%s: others had eight requests, and it waits for more", name)
+		}
 	}
 }
 

@@ -56,7 +56,7 @@ func (st *stream) rotating() iter.Seq[*contact] {
 func (s *snapshot) stream(st *stream) StreamStatus {
 	status := StreamStatus{Account: st.account.id, Stream: st.name, Contacts: len(st.contacts), InFlight: st.inFlight, WaitsFor: waitsForRequest}
 	heads := slices.AppendSeq([]*contact{st.queue.head}, st.rotating())
-	for _, g := range st.retries.groups {
+	for g := range st.retries.all() {
 		heads = append(heads, g.head)
 	}
 	for _, head := range heads {
@@ -78,10 +78,10 @@ func (s *snapshot) stream(st *stream) StreamStatus {
 
 // first returns the contact that the next request of a stream begins with, or nil where all are in requests.
 func (st *stream) first() *contact {
-	if st.queue.head != nil || len(st.retries.groups) == 0 {
+	if st.queue.head != nil || st.retries.waiting() == 0 {
 		return st.queue.head
 	}
-	return slices.MinFunc(st.retries.groups, func(a, b *group) int { return a.due.Compare(b.due) }).head
+	return slices.MinFunc(slices.Collect(st.retries.all()), func(a, b *group) int { return a.due.Compare(b.due) }).head
 }
 
 // alone is how many contacts of a stream are tried alone.
@@ -140,12 +140,9 @@ func (s *snapshot) waits(c *contact) (what string, until time.Time) {
 // of returns the group of a contact, and whether that waits for another one; nil where the
 // contact is in none.
 func (r *retries) of(c *contact) (g *group, behind bool) {
-	for _, first := range r.groups {
-		for g := first; g != nil; g = g.then {
-			if c.in == &g.list {
-				return g, g != first
-			}
-		}
+	if c.in == nil || c.in.group == nil {
+		return nil, false
 	}
-	return nil, false
+	g = c.in.group
+	return g, g.seat == 0 && !slices.Contains(r.few, g)
 }
