@@ -6,6 +6,32 @@ import (
 	"time"
 )
 
+// credential is what the API's answers say of what signs for streams of an account: all of them, or
+// those of one of its apps.
+type credential struct {
+	app      string    // empty for the account's own
+	inFlight int       // requests
+	waiting  int       // streams on hold, by themselves or with it, of which something waits
+	answered time.Time // when the API last looked at rows of any of the streams
+
+	strikes   []string // streams put on hold, or for another cause, since the API last looked at rows
+	held      bool
+	contract  bool // held, because answers contradict themselves
+	heldSince time.Time
+	probes    int       // refused, while held
+	probe     time.Time // the next one, while held
+}
+
+// probeDue reports whether a stream may be sent to try its credential, which is on hold. What an operator has released does
+// not wait for the time of the next one.
+func (st *stream) probeDue(now time.Time) bool {
+	return st.signer.inFlight == 0 && (st.released || !st.signer.probe.After(now))
+}
+
+// accountStrikes is how many streams with one credential must be put on hold, with no
+// answer about rows in between, before all of its streams are.
+const accountStrikes = 3
+
 // signer returns what signs for a stream, whether that is known or not; nil where its account is not.
 func (s *schedule) signer(key streamKey) *credential {
 	app := ""
@@ -61,6 +87,35 @@ func (h *health) signedBy(c *credential, f func(*stream)) {
 			f(st)
 		}
 	})
+}
+
+// recordStrike notes one more stream with its credential that was refused, or for another cause
+// than before: what its hold was until then does not matter.
+func (h *health) recordStrike(now time.Time, st *stream) {
+	c := st.signer
+	if c.held || slices.Contains(c.strikes, st.name) || !st.account.strangers.count(now, st, h.cfg.HoldProbeMax) {
+		return
+	}
+	if c.strikes = append(c.strikes, st.name); len(c.strikes) >= accountStrikes {
+		h.holdSigner(now, st, "account is on hold: several of its streams were refused and no answer about rows came in between; one request at a time probes it", "streams", len(c.strikes))
+	}
+}
+
+// holdSigner puts all streams on hold for which the same credential signs.
+func (h *health) holdSigner(now time.Time, st *stream, why string, attrs ...any) {
+	c := st.signer
+	c.held, c.heldSince, c.probes, c.probe = true, now, 0, time.Time{}
+	h.signedBy(c, h.schedule.countHeld)
+	h.log.add(slog.LevelError, why, c.attrs(st, attrs...)...)
+}
+
+// attrs says for the log which account is on hold, or which app of it.
+func (c *credential) attrs(st *stream, more ...any) []any {
+	attrs := []any{"account", st.account.id}
+	if c.app != "" {
+		attrs = append(attrs, "app", c.app)
+	}
+	return append(attrs, more...)
 }
 
 // endEmpty ends the holds of credentials that nothing is left to probe with while events are to be

@@ -7,7 +7,7 @@
 //   - schedule: which stream sends next, and when;
 //   - policy: what each kind of answer leads to, as one table;
 //   - strangers: which streams were accepted, and what that means for the others;
-//   - health: holds, back-off, the dead-letter budget and the size of requests;
+//   - health, recovery: holds, back-off, the dead-letter budget and the size of requests; what of it ends with an outage;
 //   - retry, search, suspicion: sets of rows that are sent apart from the others of their stream;
 //   - held, shed, parked: what counts as on hold, and what of it is read again later for want of room;
 //   - catchup, claims: partitions that are still being read, and the ones owned;

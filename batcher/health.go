@@ -105,33 +105,8 @@ type accountHealth struct {
 
 	suspectsPassed int       // alone, since one failed
 	acquitted      time.Time // when it was seen last that the rows had not been the cause
+	stalledPassed  int       // requests of streams that stalled, since one of any failed
 }
-
-// credential is what the API's answers say of what signs for streams of an account: all of them, or
-// those of one of its apps.
-type credential struct {
-	app      string    // empty for the account's own
-	inFlight int       // requests
-	waiting  int       // streams on hold, by themselves or with it, of which something waits
-	answered time.Time // when the API last looked at rows of any of the streams
-
-	strikes   []string // streams put on hold, or for another cause, since the API last looked at rows
-	held      bool
-	contract  bool // held, because answers contradict themselves
-	heldSince time.Time
-	probes    int       // refused, while held
-	probe     time.Time // the next one, while held
-}
-
-// probeDue reports whether a stream may be sent to try its credential, which is on hold. What an operator has released does
-// not wait for the time of the next one.
-func (st *stream) probeDue(now time.Time) bool {
-	return st.signer.inFlight == 0 && (st.released || !st.signer.probe.After(now))
-}
-
-// accountStrikes is how many streams with one credential must be put on hold, with no
-// answer about rows in between, before all of its streams are.
-const accountStrikes = 3
 
 // health is the rules by which answers change what is known of streams and accounts.
 type health struct {
@@ -163,7 +138,10 @@ func (h *health) onAnswer(now time.Time, req *Request, d *Decision, r contactsyn
 		h.learnSize(now, req, says)
 	}
 	if d.rowsAnswered {
-		h.onRowsAnswered(now, st)
+		stalled := st.stalls() && !st.onHold() && (req.group == nil || !req.group.suspect)
+		if h.onRowsAnswered(now, st); stalled {
+			h.stalledPassed(st.account)
+		}
 	}
 	switch {
 	case d.rows == settleEach, slices.ContainsFunc(r.Rows, delivered):
@@ -226,35 +204,6 @@ func (h *health) countProbe(on *hold) {
 	h.m.probes[on.kind].Inc()
 }
 
-// recordStrike notes one more stream with its credential that was refused, or for another cause
-// than before: what its hold was until then does not matter.
-func (h *health) recordStrike(now time.Time, st *stream) {
-	c := st.signer
-	if c.held || slices.Contains(c.strikes, st.name) || !st.account.strangers.count(now, st, h.cfg.HoldProbeMax) {
-		return
-	}
-	if c.strikes = append(c.strikes, st.name); len(c.strikes) >= accountStrikes {
-		h.holdSigner(now, st, "account is on hold: several of its streams were refused and no answer about rows came in between; one request at a time probes it", "streams", len(c.strikes))
-	}
-}
-
-// holdSigner puts all streams on hold for which the same credential signs.
-func (h *health) holdSigner(now time.Time, st *stream, why string, attrs ...any) {
-	c := st.signer
-	c.held, c.heldSince, c.probes, c.probe = true, now, 0, time.Time{}
-	h.signedBy(c, h.schedule.countHeld)
-	h.log.add(slog.LevelError, why, c.attrs(st, attrs...)...)
-}
-
-// attrs says for the log which account is on hold, or which app of it.
-func (c *credential) attrs(st *stream, more ...any) []any {
-	attrs := []any{"account", st.account.id}
-	if c.app != "" {
-		attrs = append(attrs, "app", c.app)
-	}
-	return append(attrs, more...)
-}
-
 // Why a hold ends, as the log says it.
 const (
 	endedAnswer = "the API answers for its rows again"
@@ -315,6 +264,7 @@ func (h *health) resetBackoff(st *stream) {
 // three rows have failed alone.
 func (h *health) failing(now time.Time, req *Request, r contactsync.Result) {
 	s, rows := &req.stream.health, len(req.rows)
+	req.stream.account.health.stalledPassed = 0
 	if s.failures == 0 {
 		if req.stream.account.strangers.trouble.began(now, h.cfg.BackoffMax) {
 			h.schedule.touchAll(req.stream.account)

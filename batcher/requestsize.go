@@ -150,7 +150,10 @@ func (s *requestSize) recover(now time.Time) (raised bool) {
 		s.bytes = dimension{most: s.bytes.most, limit: s.bytes.most, took: s.bytes.took}
 		return true
 	case age >= sizeKept:
-		s.rows.refused, s.bytes.refused = 0, 0
+		s.retry()
 	}
 	return false
 }
+
+// retry has the full size tried once.
+func (s *requestSize) retry() { s.rows.refused, s.bytes.refused = 0, 0 }

@@ -131,6 +131,9 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, thrott
 			return
 		}
 		st.account.strangers.failing(m.now, m.cfg.BackoffMax)
+		if set == nil && !q.trial {
+			st.account.passed = 0
+		}
 		st.wait.begin(m.now, m.cfg, m.cfg.BackoffMax)
 		st.failed++
 		st.doubted = st.doubted || r.MayBeRows || r.Status != 0

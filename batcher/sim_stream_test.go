@@ -13,6 +13,7 @@ const (
 	simOthersFirst = 3                // requests of others before each probe of a stream on hold
 	simGrace       = time.Minute      // without a dead letter after a stream began to be rejected
 	simTrials      = 10               // rows that are tried before a rejecting hold may end
+	simRecovered   = 6                // streams that pass, for others that fail not to wait
 	simSlack       = 10 * time.Second // by which a minute may be longer
 )
 
@@ -142,6 +143,7 @@ type simAccount struct {
 	alone     map[simKey]bool // contacts that were refused alone since a row of it was taken
 	misfits   map[simKey]bool // that were refused while others were taken, and were not taken since
 	takenAt   time.Time       // the last of its rows
+	passed    int             // requests of streams that failed that were answered, since one failed for certain, at most
 	others    int             // requests since the last one that was no regular work, at most
 	apart     int             // requests in flight that are no regular work
 	maybe     int             // those that may be none
@@ -299,6 +301,9 @@ func (a *simAccount) strike(now time.Time, stream string) {
 func (m *simModel) rowsAnswered(st *simStream) {
 	a := st.account
 	a.strangers.answered = m.now
+	if st.failed > 0 && !st.onHold() {
+		m.passed(a)
+	}
 	switch {
 	case st.hold == nil:
 		st.calm()
@@ -308,6 +313,19 @@ func (m *simModel) rowsAnswered(st *simStream) {
 	}
 	if a.struck = nil; a.held {
 		m.endHold(a)
+	}
+}
+
+// passed notes that rows of a stream that failed were answered for: once several were, and nothing failed in between, the
+// others of the account need not wait.
+func (m *simModel) passed(a *simAccount) {
+	if a.passed++; a.passed < simRecovered {
+		return
+	}
+	for _, other := range m.streams {
+		if other.account == a && other.hold == nil {
+			other.wait.least, other.wait.from = 0, time.Time{}
+		}
 	}
 }
 
