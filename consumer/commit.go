@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/contactsync/contactsync"
 	"github.com/contactsync/contactsync/internal/kafka"
 	"github.com/contactsync/contactsync/internal/progress"
 	"github.com/contactsync/contactsync/metrics"
@@ -99,7 +100,7 @@ func (g *generation) commit(ctx context.Context, last bool) error {
 			of[i].tracker.Committed(commits[i])
 			partition := strconv.Itoa(int(o.Partition))
 			g.c.deps.Metrics.CommittedOffset.WithLabelValues(o.Topic, partition).Set(float64(o.Offset))
-			g.c.deps.Metrics.LastCommit.WithLabelValues(o.Topic, partition).Set(float64(time.Now().Unix()))
+			g.noteCommit(o.TopicPartition, time.Now())
 		case errors.Is(failed[i], kafka.ErrFenced):
 			results.WithLabelValues("refused").Inc()
 		case errors.Is(failed[i], kafka.ErrMetadataTooLarge):
@@ -110,6 +111,11 @@ func (g *generation) commit(ctx context.Context, last bool) error {
 		}
 	}
 	return errors.Join(failed...)
+}
+
+// noteCommit notes when a partition was committed last, or assigned.
+func (g *generation) noteCommit(p contactsync.TopicPartition, at time.Time) {
+	g.c.deps.Metrics.LastCommit.WithLabelValues(p.Topic, strconv.Itoa(int(p.Partition))).Set(float64(at.Unix()))
 }
 
 // failedAs names the result of a commit that failed, and may be tried again.

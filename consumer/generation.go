@@ -86,6 +86,7 @@ func (c *Consumer) newGeneration(assigned *kafka.Generation, stop context.Cancel
 		f.again.f = f
 		f.resume(p)
 		c.trackers.add(claim, f.tracker)
+		g.noteCommit(p.TopicPartition, f.assigned) // or where none is taken, nothing would show for how long
 		g.claims, g.fetchers = append(g.claims, claim), append(g.fetchers, f)
 	}
 	return g

@@ -243,6 +243,9 @@ func TestConsumer_NamesAMissingRight(t *testing.T) {
 		if n := f.value("contactsync_consumer_commits_total", "forbidden"); n < 2 {
 			t.Errorf("%v commits are counted as forbidden", n)
 		}
+		if at := f.value("contactsync_consumer_last_commit_timestamp_seconds", ""); float64(time.Now().Unix())-at != 20 {
+			t.Errorf("nothing was committed since %v, want since the assignment", at)
+		}
 		end(kafka.ErrRebalance)
 		kafka.Sleep(t.Context(), 5*time.Minute)
 		if why := f.consumer.NotReady(); !strings.Contains(why, "grant READ") {

@@ -95,7 +95,7 @@ func newConsumer(m *maker) Consumer {
 			"Records between the read position and the end of the partition.",
 			"With `contactsync_batcher_events_waiting` less `contactsync_batcher_events_on_hold`, summed over replicas, this is the work that is left: autoscaling may use it, where the budget is not the limit. Absent where Kafka does not say where the partition ends.", topic, partition),
 		LastCommit: m.gauges("consumer_last_commit_timestamp_seconds",
-			"When an offset of the partition was last committed by this replica; absent before.",
+			"When an offset of the partition was last committed by this replica; before the first commit, when the partition was assigned to it.",
 			"Where it stands still while the lag is not 0, see `contactsync_consumer_commits_total`.", topic, partition),
 		CertificateExpiry: m.gauges("consumer_certificate_expiry_timestamp_seconds",
 			"When the certificates of a file for Kafka end: the service's own, or the last of the roots. Absent where there are no such files.",

@@ -30,8 +30,8 @@ var setAside = []panel{
 		title: "Why were dead letters written?", kind: graph, w: 8, h: 8, unit: "none", stack: true,
 		help:    "Dead letters written within fifteen minutes, by reason, as the alert counts them. Look at them by contactsync dlq stats, end the cause, then replay them.",
 		see:     "runbook.md#contactsyncdeadletters",
-		queries: []query{{`sum by (reason) (increase(contactsync_deadletter_published_total{@}[15m])) > 0`, "{{reason}}"}},
-		none:    "None",
+		queries: []query{{`sum by (reason) (contactsync:deadletters:increase15m{@}) > 0`, "{{reason}}"}},
+		none:    "None, or files/rules.yaml is not loaded",
 	},
 	{
 		title: "Are dead letters written?", kind: graph, w: 8, h: 8, unit: "none",
@@ -100,7 +100,7 @@ var kafka = []panel{
 	},
 	{
 		title: "How long ago was each partition committed?", kind: graph, w: 8, h: 8, unit: "s",
-		help: "Time since the last commit, of the ten partitions where it is longest and something is not completed. It grows behind a hold or a dead letter that is not written, and where commits fail.",
+		help: "Time since the last commit, or since the assignment where none was taken, of the ten partitions where it is longest and something is not completed. It grows behind a hold or a dead letter that is not written, and where commits fail.",
 		see:  "runbook.md#contactsynccommitsfailing",
 		queries: []query{{
 			`topk(10, (time() - max by (topic, partition) (contactsync_consumer_last_commit_timestamp_seconds{@})) and (max by (topic, partition) (contactsync_consumer_lag_records{@}) > 0))`,
@@ -114,10 +114,11 @@ var kafka = []panel{
 		see:  "runbook.md#contactsyncoffsetslost",
 		queries: []query{
 			{`sum by (reason) (rate(contactsync_consumer_fetch_errors_total{@}[$__rate_interval])) * 60 > 0`, "fetch: {{reason}}"},
-			{`sum(increase(contactsync_consumer_offsets_lost_total{@}[1h]))`, "offsets lost"},
-			{`sum(increase(contactsync_consumer_offsets_set_aside_total{@}[1h]))`, "offsets set aside"},
-			{`sum(increase(contactsync_consumer_unreadable_feeds_total{@}[1h]))`, "unreadable feeds"},
+			{`sum(contactsync:offsets_lost:increase1h{@})`, "offsets lost"},
+			{`sum(contactsync:offsets_set_aside:increase1h{@})`, "offsets set aside"},
+			{`sum(contactsync:unreadable_feeds:increase1h{@})`, "unreadable feeds"},
 		},
+		none: "Load files/rules.yaml",
 	},
 }
 
