@@ -47,8 +47,9 @@ type eventLog struct {
 type condition struct {
 	variant string
 	since   time.Time
-	count   int  // how often it was met
-	written bool // the log has it
+	count   int                 // how often it was met
+	written bool                // the log has it
+	streams map[string]struct{} // that it was met with, or before in another variant
 }
 
 func newEventLog() eventLog {
@@ -85,8 +86,12 @@ func (l *eventLog) due(now time.Time, topic string) bool {
 // goesOn notes that something lasts, and reports whether to write so. Another variant
 // of it is another condition.
 func (l *eventLog) goesOn(now time.Time, topic, variant string) (c *condition, write bool) {
-	if c = l.lasting[topic]; c == nil || c.variant != variant {
-		c = &condition{variant: variant, since: now}
+	before := l.lasting[topic]
+	if c = before; c == nil || c.variant != variant {
+		c = &condition{variant: variant, since: now, streams: map[string]struct{}{}}
+		if before != nil {
+			c.streams = before.streams
+		}
 		l.lasting[topic] = c
 	}
 	c.count++
@@ -161,8 +166,21 @@ func (l *eventLog) alone(now time.Time, c *contact, r contactsync.Result) {
 	}
 }
 
-// answer notes whether requests of an account are answered.
-func (l *eventLog) answer(now time.Time, b contactsync.Batch, d *Decision, r contactsync.Result) {
+// answeredFor notes that a request of a stream was answered, and reports whether one that the condition was met with fails.
+func (c *condition) answeredFor(stream string, fails func(stream string) bool) (another bool) {
+	delete(c.streams, stream)
+	for other := range c.streams {
+		if fails(other) {
+			return true
+		}
+		delete(c.streams, other)
+	}
+	return false
+}
+
+// answer notes whether requests of an account are answered. They are again when they are of each stream: fails tells
+// whether those of another one still fail.
+func (l *eventLog) answer(now time.Time, b contactsync.Batch, d *Decision, r contactsync.Result, fails func(stream string) bool) {
 	if misfits(r) && l.due(now, "answers that do not fit, of "+b.Account) {
 		l.add(slog.LevelWarn, "the API's answer does not fit the request; contactsync_upstream_answer_ids_total counts how, and upstream.answer says where ids are looked for",
 			"account", b.Account, "stream", b.Stream, "rows", len(b.Rows), "status", r.Status, "detail", r.Detail)
@@ -170,12 +188,18 @@ func (l *eventLog) answer(now time.Time, b contactsync.Batch, d *Decision, r con
 	topic := "requests of " + b.Account
 	switch {
 	case d.rowsAnswered:
-		if c := l.over(topic); c != nil {
+		c := l.lasting[topic]
+		if c == nil || c.answeredFor(b.Stream, fails) {
+			return
+		}
+		if l.over(topic) != nil {
 			l.add(slog.LevelInfo, "requests are answered again", "account", b.Account, "stream", b.Stream,
 				"after_kind", c.variant, "requests", c.count, "lasted", now.Sub(c.since))
 		}
 	case d.outage:
-		if c, write := l.goesOn(now, topic, r.Kind.String()); write {
+		c, write := l.goesOn(now, topic, r.Kind.String())
+		c.streams[b.Stream] = struct{}{}
+		if write {
 			l.add(d.level, "requests are not answered; their contacts are kept and sent again",
 				"kind", r.Kind.String(), "account", b.Account, "stream", b.Stream, "status", r.Status, "detail", r.Detail,
 				"requests", c.count, "since", c.since)

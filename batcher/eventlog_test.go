@@ -34,12 +34,50 @@ func wantLines(t *testing.T, l *eventLog, want ...string) {
 	}
 }
 
+func none(string) bool { return false }
+
+// While one stream fails its account is not said to be answered again because others are.
+func TestEventLog_OneStreamFailsOn(t *testing.T) {
+	t.Parallel()
+	l, now, failing := newEventLog(), time.Unix(1_700_000_000, 0), map[string]bool{}
+	hear := func(stream string, kind contactsync.Kind) {
+		now = now.Add(time.Second)
+		d := decide(answer{kind: kind})
+		l.answer(now, contactsync.Batch{Account: "a", Stream: stream}, d, contactsync.Result{Kind: kind}, func(stream string) bool { return failing[stream] })
+		failing[stream] = d.outage
+	}
+	hear("bad", contactsync.Unavailable)
+	hear("gone", contactsync.Unavailable)
+	wantLines(t, &l, "not answered|stream=bad")
+	hear("good", contactsync.Answered)
+	hear("bad", contactsync.Unknown)
+	hear("good", contactsync.Answered)
+	wantLines(t, &l, "not answered|kind=unknown|stream=bad")
+	delete(failing, "gone") // nothing of it waits any more
+	hear("bad", contactsync.Answered)
+	wantLines(t, &l, "answered again|stream=bad|after_kind=unknown|requests=1")
+}
+
+// It is the window that knows which streams fail.
+func TestWindow_SaysThatRequestsAreAnsweredWhenNoStreamFails(t *testing.T) {
+	t.Parallel()
+	w := newTestWindow(t, func(c *Config) { c.Linger = 0 })
+	w.add("bad/a")
+	w.settle(w.send(), contactsync.Result{Kind: contactsync.Unavailable, Status: 503})
+	w.TakeLogEvents()
+	w.deliver("good/a")
+	wantLines(t, &w.log)
+	req := w.send()
+	w.settle(req, allDelivered(req.Batch))
+	w.wantLogged("requests are answered again", "bad")
+}
+
 // An outage is written at once, once a minute while it lasts, and when it is over.
 func TestEventLog_Outage(t *testing.T) {
 	t.Parallel()
 	l, now := newEventLog(), time.Unix(1_700_000_000, 0)
 	hear := func(account string, kind contactsync.Kind) {
-		l.answer(now, contactsync.Batch{Account: account, Stream: "st"}, decide(answer{kind: kind}), contactsync.Result{Kind: kind, Status: 503})
+		l.answer(now, contactsync.Batch{Account: account, Stream: "st"}, decide(answer{kind: kind}), contactsync.Result{Kind: kind, Status: 503}, none)
 	}
 	for range 90 { // a request a second, all in vain
 		hear("a", contactsync.Unavailable)
@@ -66,7 +104,7 @@ func TestEventLog_FlappingDoesNotFloodTheLog(t *testing.T) {
 	kinds := []contactsync.Kind{contactsync.Unavailable, contactsync.Answered, contactsync.Unknown, contactsync.Throttled}
 	for i := range 600 {
 		kind := kinds[i%len(kinds)]
-		l.answer(now, contactsync.Batch{Account: "a"}, decide(answer{kind: kind}), contactsync.Result{Kind: kind})
+		l.answer(now, contactsync.Batch{Account: "a"}, decide(answer{kind: kind}), contactsync.Result{Kind: kind}, none)
 		now = now.Add(time.Second)
 	}
 	if n := len(l.take()); n > 45 || n < 20 {

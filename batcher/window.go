@@ -259,7 +259,10 @@ func (w *Window) Settle(now time.Time, req *Request, r contactsync.Result) {
 	if misfits(r) {
 		st.account.misfitAt = w.now
 	}
-	w.log.answer(w.now, req.Batch, d, r)
+	w.log.answer(w.now, req.Batch, d, r, func(name string) bool {
+		other := w.schedule.streams[streamKey{st.account.id, name}]
+		return other != nil && other.health.failures > 0 && other.health.hold == nil
+	})
 	w.health.onAnswer(w.now, req, d, r)
 	(&settlement{Window: w, request: req, stream: st, decision: d, result: r}).settle()
 	Parking{w}.shed()
