@@ -100,6 +100,7 @@ func (o *outbox) add(d *DeadLetter) {
 		d.charge += keyedOverhead
 	}
 	o.bytes += d.charge
+	o.total.Unwritten += uint64(len(d.sources))
 	if cl := d.sources[0].claim; cl.catching {
 		cl.letters = append(cl.letters, d)
 		o.deferred++
@@ -149,7 +150,9 @@ func (o *outbox) acked(letters []*DeadLetter) {
 			o.seen.written(d.key, *d.applied)
 		}
 		for _, s := range d.sources {
-			o.end(s, metrics.SetAside)
+			if o.end(s, metrics.SetAside) {
+				o.total.Unwritten--
+			}
 		}
 	}
 }
@@ -177,6 +180,7 @@ func (o *outbox) forget() {
 		o.bytes += d.charge
 	}
 	o.deferred, o.waiting, o.staleInFlight = 0, nil, len(o.inFlight)
+	o.total.Unwritten = 0
 }
 
 // pending is the number of dead letters that Kafka has not acknowledged.

@@ -44,6 +44,15 @@ func (s *simRun) checkMetrics() {
 		s.fail("metrics", "events consumed %d, completed %d, released %d and waiting %d; want %v released and %d waiting",
 			total.Consumed, ended, total.Released, total.Waiting, want["released"], open)
 	}
+	unwritten := 0
+	for _, l := range s.model.letters {
+		if !l.dead { // else of a generation that is over
+			unwritten += len(l.reads)
+		}
+	}
+	if total.Unwritten != uint64(unwritten) {
+		s.fail("metrics", "%d events wait for a dead letter to be written, want %d", total.Unwritten, unwritten)
+	}
 	for _, reason := range metrics.SkipReasons {
 		check("events skipped "+reason, b.Skipped.WithLabelValues(reason), want["skipped "+reason])
 	}

@@ -29,10 +29,10 @@ const (
 var Outcomes = []string{Delivered: "delivered", Superseded: "superseded", SetAside: "dead_letter", Skipped: "skipped", Before: "before"}
 
 // EventTotals are what became of the events that were consumed. Consumed is what ended, what
-// was released and what waits, at any moment.
+// was released and what waits, at any moment. Unwritten are those that wait for Kafka to take a dead letter.
 type EventTotals struct {
-	Consumed, Released, Waiting uint64
-	Ended                       [outcomes]Ages
+	Consumed, Released, Waiting, Unwritten uint64
+	Ended                                  [outcomes]Ages
 }
 
 // Ages count events by how old they were when they ended.
@@ -57,7 +57,7 @@ func (a *Ages) Add(age time.Duration) {
 // Events are the series of EventTotals. They are collected together, so that one scrape never
 // shows an event as consumed and not yet as waiting. Safe for concurrent use.
 type Events struct {
-	consumed, released, waiting, completed, age *prometheus.Desc
+	consumed, released, waiting, unwritten, completed, age *prometheus.Desc
 
 	mu     sync.Mutex
 	totals EventTotals
@@ -79,7 +79,7 @@ func (e *Events) Totals() EventTotals {
 
 // Describe implements prometheus.Collector.
 func (e *Events) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{e.consumed, e.released, e.waiting, e.completed, e.age} {
+	for _, d := range []*prometheus.Desc{e.consumed, e.released, e.waiting, e.unwritten, e.completed, e.age} {
 		ch <- d
 	}
 }
@@ -90,6 +90,7 @@ func (e *Events) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(e.consumed, prometheus.CounterValue, float64(t.Consumed))
 	ch <- prometheus.MustNewConstMetric(e.released, prometheus.CounterValue, float64(t.Released))
 	ch <- prometheus.MustNewConstMetric(e.waiting, prometheus.GaugeValue, float64(t.Waiting))
+	ch <- prometheus.MustNewConstMetric(e.unwritten, prometheus.GaugeValue, float64(t.Unwritten))
 	for i, name := range Outcomes {
 		ages := &t.Ended[i]
 		ch <- prometheus.MustNewConstMetric(e.completed, prometheus.CounterValue, float64(ages.Count), name)

@@ -20,7 +20,7 @@ func TestEvents_AgesByBound(t *testing.T) {
 	for _, age := range []time.Duration{-time.Hour, time.Second, time.Second + 1, 5 * time.Minute, 5*time.Minute + 1, 25 * time.Hour} {
 		ages.Add(age)
 	}
-	totals.Consumed, totals.Waiting, totals.Released = 10, 3, 1
+	totals.Consumed, totals.Waiting, totals.Unwritten, totals.Released = 10, 3, 2, 1
 	s.Batcher.Events.Set(&totals)
 	totals.Consumed = 99 // what was published stays as it is
 	want := `
@@ -30,8 +30,11 @@ contactsync_batcher_events_consumed_total 10
 # HELP contactsync_batcher_events_waiting Events taken in and neither completed nor released: those of contacts pending, in flight or on hold, and of dead letters that Kafka does not have yet.
 # TYPE contactsync_batcher_events_waiting gauge
 contactsync_batcher_events_waiting 3
+# HELP contactsync_batcher_events_unwritten Events taken in that wait for Kafka to have a dead letter of theirs.
+# TYPE contactsync_batcher_events_unwritten gauge
+contactsync_batcher_events_unwritten 2
 `
-	if err := testutil.CollectAndCompare(s.Batcher.Events, strings.NewReader(want), "contactsync_batcher_events_consumed_total", "contactsync_batcher_events_waiting"); err != nil {
+	if err := testutil.CollectAndCompare(s.Batcher.Events, strings.NewReader(want), "contactsync_batcher_events_consumed_total", "contactsync_batcher_events_waiting", "contactsync_batcher_events_unwritten"); err != nil {
 		t.Error(err)
 	}
 	text, err := testutil.CollectAndFormat(s.Batcher.Events, expfmt.TypeTextPlain, "contactsync_batcher_event_age_seconds")

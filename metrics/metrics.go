@@ -101,6 +101,7 @@ type Upstream struct {
 	Breaker           *prometheus.GaugeVec     // host
 	BudgetRemaining   *prometheus.GaugeVec     // account
 	BudgetShare       *prometheus.GaugeVec     // account
+	BudgetRefill      *prometheus.GaugeVec     // account
 	BudgetLimit       *prometheus.GaugeVec     // account
 	BudgetWindow      *prometheus.GaugeVec     // account
 	BudgetPart        *prometheus.GaugeVec     // account

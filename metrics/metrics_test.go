@@ -117,7 +117,7 @@ func TestNew_KnownLabelsStartAtZero(t *testing.T) {
 	}{
 		"reasons":  {testutil.CollectAndCount(s.DeadLetter.Published), len(contactsync.Reasons())},
 		"records":  {testutil.CollectAndCount(s.Consumer.Records), len(RecordResults)},
-		"outcomes": {testutil.CollectAndCount(s.Batcher.Events), 3 + 2*len(Outcomes)},
+		"outcomes": {testutil.CollectAndCount(s.Batcher.Events), 4 + 2*len(Outcomes)},
 	} {
 		if want.got != want.want {
 			t.Errorf("%s: %d series at start, want %d", name, want.got, want.want)

@@ -101,6 +101,9 @@ func (b *budget) safeWindow() time.Duration { return b.window + b.window/1000 }
 // perWindow returns how many requests this replica may start in a window.
 func (b *budget) perWindow() float64 { return b.requests * b.share * b.rateFactor }
 
+// refill returns how many of them it may start in every window, with no pause before.
+func (b *budget) refill() float64 { return float64(b.bucket.Limit()) * b.window.Seconds() }
+
 // resize sets the bucket's size and refill from now on. Tokens already in it are
 // kept as far as they fit.
 func (b *budget) resize(now time.Time) {

@@ -20,6 +20,7 @@ type meter struct {
 	throttled                                 prometheus.Gauge
 	blocked                                   map[string]prometheus.Counter
 	limit, window, part, learned, share, left prometheus.Gauge
+	refill                                    prometheus.Gauge
 	used                                      prometheus.Counter
 
 	// What the gate has refused for since then, as long as nothing else is said.
@@ -36,7 +37,7 @@ func newMeter(m *metrics.Upstream, account string, b *budget) *meter {
 		t.limit, t.window = m.BudgetLimit.WithLabelValues(account), m.BudgetWindow.WithLabelValues(account)
 		t.part, t.learned = m.BudgetPart.WithLabelValues(account), m.BudgetLearned.WithLabelValues(account)
 		t.share, t.left = m.BudgetShare.WithLabelValues(account), m.BudgetRemaining.WithLabelValues(account)
-		t.used = m.BudgetUsed.WithLabelValues(account)
+		t.refill, t.used = m.BudgetRefill.WithLabelValues(account), m.BudgetUsed.WithLabelValues(account)
 		t.limit.Set(b.requests)
 		t.window.Set(b.window.Seconds())
 	}
@@ -52,6 +53,7 @@ func (t *meter) show(now time.Time, b *budget) {
 	}
 	t.left.Set(b.remaining(now))
 	t.share.Set(b.perWindow())
+	t.refill.Set(b.refill())
 	t.part.Set(b.share)
 	t.learned.Set(b.rateFactor)
 }

@@ -81,6 +81,31 @@ func TestMeter_BudgetByItsParts(t *testing.T) {
 	}
 }
 
+// While there is more to do than the gate admits, the calls of a window are its refill, however small the
+// budget: that is what tells a budget of which all is used.
+func TestMeter_ARefillIsUsedUp(t *testing.T) {
+	t.Parallel()
+	for _, requests := range []int{1, 3, 60} {
+		synctest.Test(t, func(t *testing.T) {
+			gates, _ := newTestGates(1, requests)
+			g, windows := gates[0], 50
+			for end := time.Now().Add(time.Duration(windows) * g.budget.window); time.Now().Before(end); {
+				report, again := g.Admit(time.Now(), "st", false)
+				if report == nil {
+					time.Sleep(time.Until(again))
+					continue
+				}
+				report(time.Now(), result(contactsync.Answered))
+			}
+			g.updateGauges(time.Now())
+			used, refill := testutil.ToFloat64(g.meter.used)/float64(windows), testutil.ToFloat64(g.meter.refill)
+			if refill <= 0 || used < 0.97*refill || used > 1.03*refill {
+				t.Errorf("of a budget of %d, %v a window are used, and the refill is %v", requests, used, refill)
+			}
+		})
+	}
+}
+
 // A number for what has no limit would be taken for one.
 func TestMeter_NoSeriesWithoutALimit(t *testing.T) {
 	t.Parallel()
@@ -88,7 +113,7 @@ func TestMeter_NoSeriesWithoutALimit(t *testing.T) {
 	newMeter(set, "a", newBudget(testBudget(0, 0, time.Minute, ShareFull), time.Minute, time.Unix(0, 0))).show(time.Unix(0, 0), &budget{})
 	for name, c := range map[string]prometheus.Collector{
 		"limit": set.BudgetLimit, "window": set.BudgetWindow, "part": set.BudgetPart, "learned": set.BudgetLearned,
-		"share": set.BudgetShare, "remaining": set.BudgetRemaining, "used": set.BudgetUsed,
+		"share": set.BudgetShare, "remaining": set.BudgetRemaining, "used": set.BudgetUsed, "refill": set.BudgetRefill,
 	} {
 		if n := testutil.CollectAndCount(c); n != 0 {
 			t.Errorf("%s: %d series", name, n)

@@ -288,6 +288,18 @@ var holders = map[string][]string{
 	"the window is too small":               {"Window full", "Budget"},
 }
 
+// checkBudget: a budget of which all is used looks so, however small it is.
+func checkBudget(t *testing.T, ctx context.Context, p prometheus, b board, from time.Time) {
+	t.Helper()
+	const job = "the budget is too small"
+	i := slices.IndexFunc(b.Panels, func(p boardPanel) bool { return p.Title == "How much of the budget is used?" })
+	got, err := p.over(ctx, b.Panels[i].Targets[0].Expr, regexp.QuoteMeta(job), from, time.Now())
+	must(t, err)
+	if len(got) != 1 || got[0].most() < 0.95 {
+		t.Errorf("%q: not all of the budget is used: %+v", job, got)
+	}
+}
+
 // checkDashboard: every query of the dashboard is answered by a series of some fault, and its
 // timeline names who holds up each replica.
 func checkDashboard(t *testing.T, p prometheus, from time.Time) {
@@ -296,6 +308,7 @@ func checkDashboard(t *testing.T, p prometheus, from time.Time) {
 	defer cancel()
 	b := readBoard(t, "../../helm/contactsync/files/dashboard.json")
 	askAll(t, ctx, p, b, from)
+	checkBudget(t, ctx, p, b, from)
 	i := slices.IndexFunc(b.Panels, func(p boardPanel) bool { return p.Title == "Who is holding us?" })
 	if i < 0 {
 		t.Fatal("there is no such panel")

@@ -74,7 +74,7 @@ max(
 	},
 	{
 		title: "How much is left to do?", kind: stats, w: 4, h: 4, unit: "short",
-		help: "Events not yet read and events that wait to be sent, those on hold left out. If it grows, see what limits the calls; more replicas help only if slots or CPU are the limit.",
+		help: "Events not yet read and events that wait to be sent, those on hold, and of dead letters that are not written, left out. If it grows, see what limits the calls; more replicas help only if slots or CPU are the limit.",
 		see:  "operations.md#freshness-as-an-objective",
 		queries: []query{{
 			`sum(contactsync:backlog_records:sum{@})`, "events",

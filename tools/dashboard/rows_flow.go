@@ -14,12 +14,13 @@ var flow = []panel{
 	},
 	{
 		title: "What waits, and where?", kind: graph, w: 12, h: 8, unit: "short", stack: true,
-		help: "Events not read yet, those that wait to be sent, and those of streams on hold. Unread grows while a window is full or a partition is not read; waiting grows while calls are held up; on hold needs a decision.",
+		help: "Events not read yet, those that wait to be sent, those of streams on hold, and those of dead letters that Kafka does not have yet. Unread grows while a window is full or a partition is not read; waiting grows while calls are held up; on hold needs a decision; as dead letters, the topic for them.",
 		see:  "operations.md#freshness-as-an-objective",
 		queries: []query{
 			{`sum(max by (namespace, job, topic, partition) (contactsync_consumer_unread_records{@}))`, "unread"},
-			{`clamp_min(sum(contactsync_batcher_events_waiting{@}) - (sum(contactsync_batcher_events_on_hold{@}) or 0 * sum(contactsync_batcher_events_waiting{@})), 0)`, "waiting to be sent"},
+			{`clamp_min(sum(contactsync_batcher_events_waiting{@}) - (sum(contactsync_batcher_events_on_hold{@}) or 0 * sum(contactsync_batcher_events_waiting{@})) - sum(contactsync_batcher_events_unwritten{@}), 0)`, "waiting to be sent"},
 			{`sum(contactsync_batcher_events_on_hold{@})`, "on hold"},
+			{`sum(contactsync_batcher_events_unwritten{@})`, "as dead letters not written"},
 		},
 	},
 	{
@@ -103,11 +104,12 @@ var calls = []panel{
 	},
 	{
 		title: "How much of the budget is used?", kind: graph, w: 8, h: 8, unit: "percentunit",
-		help: "Calls of all replicas in a window of the budget, as a share of what is configured. At 1 while work is left, the budget is the limit: raise it if the API allows more. More replicas share the same calls.",
-		see:  "runbook.md#contactsyncbudgetexhausted",
+		help: "Calls of all replicas as a share of those that they may go on making: the budget less what is for a burst after a pause, and less what throttling took. At 1 while work is left, the budget is the limit: raise it if the API allows more. " +
+			"Above 1 it is a burst. More replicas share the same calls.",
+		see: "runbook.md#contactsyncbudgetexhausted",
 		queries: []query{{
 			`sum by (account) (rate(contactsync_upstream_budget_used_requests_total{@a}[$__rate_interval])) * max by (account) (contactsync_upstream_budget_window_seconds{@a})
-  / max by (account) (contactsync_upstream_budget_limit_requests{@a})`, "{{account}}",
+  / (sum by (account) (contactsync_upstream_budget_refill_requests{@a}) > 0)`, "{{account}}",
 		}},
 		steps: []step{{at: 1, color: red}}, none: "No account has a budget",
 	},

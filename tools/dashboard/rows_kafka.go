@@ -44,7 +44,7 @@ var setAside = []panel{
 	},
 	{
 		title: "Are held streams tried again?", kind: graph, w: 8, h: 8, unit: "none",
-		help: "Probes of streams on hold that the API refused, rejections after which rows were kept, and decisions of operators, each within fifteen minutes. Probes that are refused on and on cost calls: decide about the stream.",
+		help: "Probes of streams on hold that the API refused, rejections after which rows were kept for another try, since too many are rejected or to try others first, and decisions of operators, each within fifteen minutes. Probes that are refused on and on cost calls: decide about the stream.",
 		see:  "holds.md#a-stream-on-hold",
 		queries: []query{
 			{`sum by (kind) (increase(contactsync_batcher_hold_probes_refused_total{@}[15m]))`, "probes refused: {{kind}}"},
