@@ -148,7 +148,7 @@ func TestConsumer_NamesMissingTopics(t *testing.T) {
 				if got := f.consumer.MissingTopics(); len(got) != 1 || got[0] != "gone" {
 					t.Errorf("missing topics %q", got)
 				}
-				if why := f.consumer.NotReady(); (why == "") != (others > 0) || others == 0 && !strings.Contains(why, "topic gone does not exist") {
+				if why := f.consumer.NotReady(); (why == "") != (others > 0) || others == 0 && !strings.HasPrefix(why, "there is no partition to read:\ntopic gone does not exist") {
 					t.Errorf("not ready: %q with %d other partitions", why, others)
 				}
 				end(kafka.ErrRebalance) // the topic is there again

@@ -247,7 +247,11 @@ func (c *Consumer) notRead() (why string, halted bool) {
 	for _, t := range g.Missing {
 		reasons = append(reasons, "topic "+t+" does not exist, or DESCRIBE on it is missing")
 	}
-	return "none of the owned partitions is read:\n" + strings.Join(reasons, "\n"), halted
+	what := "none of the owned partitions is read"
+	if len(all) == 0 {
+		what = "there is no partition to read"
+	}
+	return what + ":\n" + strings.Join(reasons, "\n"), halted
 }
 
 // wasRead notes that a partition is read now.

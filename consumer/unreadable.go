@@ -39,7 +39,7 @@ func (f *fetcher) unreadable(ctx context.Context, offset int64, why error, retry
 	if f.fails(Halted, fmt.Sprintf("the batch at offset %d cannot be read", offset)) {
 		f.c.deps.Log.Error("a record batch cannot be read: its partition waits, the others go on", "topic", f.claim.Topic, "partition", f.claim.Partition,
 			"first", bad.First, "last", bad.Last, "bytes", bad.Bytes, "sha256", bad.SHA256, "reason", bad.Reason, "policy", f.c.cfg.OnUnreadableBatch, "err", why,
-			"hint", "raise consumer.max_batch_bytes where it is too large, or set the batch aside: contactsync set-aside")
+			"hint", bad.Hint())
 	}
 	wait := f.c.cfg.PartitionCheckInterval
 	if before == nil || before.First != offset {

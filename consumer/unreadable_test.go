@@ -106,6 +106,9 @@ func TestConsumer_SetsABatchAsideForAnOperator(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Error(err)
 		}
+		if log := f.log.String(); !strings.Contains(log, "contactsync set-aside") || strings.Contains(log, "max_batch_bytes") {
+			t.Errorf("what to do about it: %s", log)
+		}
 	})
 }
 

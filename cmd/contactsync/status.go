@@ -155,6 +155,19 @@ func statusOf(before, now *app.Status, width, rows int) string {
 	}
 	t.end(len(partitions) - rows)
 
+	t = newTable(&b, "UNREADABLE BATCH", "LAST", "REASON", "BYTES", "SHA-256")
+	for i := range partitions[:min(len(partitions), rows)] {
+		p := &partitions[i]
+		if bad := p.Unreadable; bad != nil {
+			last := "unknown"
+			if bad.Last >= 0 {
+				last = fmt.Sprint(bad.Last)
+			}
+			t.row(fmt.Sprintf("%s/%d@%d", clean(p.Topic), p.Partition, bad.First), last, clean(bad.Reason), fmt.Sprint(bad.Bytes), clean(bad.SHA256))
+		}
+	}
+	t.end(0)
+
 	t = newTable(&b, "STREAM", "ACCOUNT", "CONTACTS", "OLDEST", "WAITS FOR", "ENDS IN")
 	for _, st := range now.Window.Busiest[:min(len(now.Window.Busiest), rows)] {
 		t.row(clean(st.Stream), clean(st.Account), fmt.Sprint(st.Contacts), since(now, st.Oldest), st.WaitsFor, until(now, st.Until))

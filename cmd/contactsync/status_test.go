@@ -13,6 +13,7 @@ import (
 	"github.com/contactsync/contactsync/consumer"
 	"github.com/contactsync/contactsync/internal/app"
 	"github.com/contactsync/contactsync/internal/deadletter"
+	"github.com/contactsync/contactsync/internal/kafka"
 )
 
 var statusTime = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -56,6 +57,21 @@ func TestStatusText_SaysWhatTheReplicaDoes(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("it lacks %q:\n%s", want, text)
 		}
+	}
+}
+
+// What contactsync set-aside asks for, and what the batch is told from others by.
+func TestStatusText_SaysWhichBatchCannotBeRead(t *testing.T) {
+	t.Parallel()
+	before, now := twoStatuses()
+	if text := statusText(&before, &now, 0, 0); strings.Contains(text, "UNREADABLE") {
+		t.Errorf("none is unreadable:\n%s", text)
+	}
+	now.Partitions[0].Unreadable = &kafka.Unreadable{Reason: "corrupt", First: 1200, Last: 1249, Bytes: 4096, SHA256: "ab12"}
+	now.Partitions[1].Unreadable = &kafka.Unreadable{Reason: "too_large", First: 7, Last: -1}
+	want := "UNREADABLE BATCH  LAST     REASON     BYTES  SHA-256\ncontacts/2@7      unknown  too_large  0      -\ncontacts/0@1200   1249     corrupt    4096   ab12\n"
+	if text := statusText(&before, &now, 0, 0); !strings.Contains(text, want) {
+		t.Errorf("it lacks %q:\n%s", want, text)
 	}
 }
 

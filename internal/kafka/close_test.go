@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -28,11 +29,22 @@ func TestClient_CloseWaitsForARenewal(t *testing.T) {
 			ended.Store(true)
 			return context.Cause(ctx)
 		}
-		c.renewal.refused.Store(true)
+		c.renewal.refused.Store(new("authorization"))
 		<-trying
 		c.Close()
 		if !ended.Load() {
 			t.Error("it goes on")
 		}
 	})
+}
+
+// The log says why connections are renewed: a topic that was deleted is no missing right.
+func TestRenewal_NotesWhatWasRefused(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]string{ErrDenied: "authorization", ErrNoTopic: "missing topic", errors.Join(ErrNoTopic, ErrDenied): "authorization"} {
+		var r renewal
+		if _ = r.note(err); r.refused.Load() == nil || *r.refused.Load() != want {
+			t.Errorf("%v: %v, want %s", err, r.refused.Load(), want)
+		}
+	}
 }

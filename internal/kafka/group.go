@@ -191,7 +191,7 @@ func (g *Group) observe(e group.Event) {
 		absent := missing(g.cfg.Topics, e)
 		for _, t := range absent {
 			if !slices.Contains(g.absent, t) {
-				log.Error("a topic does not exist, or DESCRIBE on it is missing: the others are read without it", "topic", t)
+				log.Error("a topic does not exist, or DESCRIBE on it is missing: nothing of it is read", "topic", t)
 			}
 		}
 		g.absent = absent

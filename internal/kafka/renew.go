@@ -32,7 +32,7 @@ type renewal struct {
 	log      *slog.Logger
 	current  *atomic.Pointer[identity]              // that connections are made with
 	try      func(context.Context, *identity) error // makes a connection and closes it
-	refused  atomic.Bool                            // Kafka has refused something since the last time
+	refused  atomic.Pointer[string]                 // what Kafka has refused last for since the last time: why to renew
 	unusable atomic.Pointer[func(string)]           // told of each reading of a file that cannot be used
 	files    *keyfile.Refused
 
@@ -69,8 +69,8 @@ func (r *renewal) check(ctx context.Context, now time.Time) {
 	switch {
 	case id.digest != r.current.Load().digest:
 		cause = "files"
-	case r.refused.Load() && now.Sub(r.at) >= refusalPause:
-		cause = "authorization"
+	case r.refused.Load() != nil && now.Sub(r.at) >= refusalPause:
+		cause = *r.refused.Load()
 	case now.Sub(r.at) >= r.cfg.ConnectionMaxAge:
 		cause = "age"
 	default:
@@ -88,7 +88,7 @@ func (r *renewal) check(ctx context.Context, now time.Time) {
 	}
 	r.current.Store(id)
 	r.at = now
-	r.refused.Store(false)
+	r.refused.Store(nil)
 	r.renew()
 	r.log.Info("connections to kafka renewed", "cause", cause)
 }
@@ -137,8 +137,11 @@ func (r *renewal) renew() {
 // behind them. A topic that may not be described seems to be missing.
 func (r *renewal) note(err error) error {
 	code, _ := errors.AsType[group.Code](err)
-	if errors.Is(err, ErrDenied) || errors.Is(err, ErrNoTopic) || code.Forbidden() {
-		r.refused.Store(true)
+	switch {
+	case errors.Is(err, ErrDenied) || code.Forbidden():
+		r.refused.Store(new("authorization"))
+	case errors.Is(err, ErrNoTopic):
+		r.refused.Store(new("missing topic"))
 	}
 	return err
 }

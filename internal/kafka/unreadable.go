@@ -24,6 +24,15 @@ type Unreadable struct {
 	Epoch  int32  `json:"-"`      // of the leader that wrote it; -1 where that is not known
 }
 
+// Hint says what an operator may do about the batch.
+func (u Unreadable) Hint() string {
+	const aside = "set the batch aside: contactsync set-aside"
+	if u.Reason == batchTooLarge {
+		return "raise consumer.max_batch_bytes and restart, or " + aside
+	}
+	return aside
+}
+
 // The reasons for which a batch cannot be read, as metrics name them.
 const (
 	batchCorrupt     = "corrupt"     // not what was written

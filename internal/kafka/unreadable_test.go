@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	kafkago "github.com/segmentio/kafka-go"
@@ -52,6 +53,16 @@ func TestUnreadableReason(t *testing.T) {
 	} {
 		if got := UnreadableReason(fmt.Errorf("%w: %w", ErrUnreadable, err)); got != want {
 			t.Errorf("%v is %q, want %q", err, got, want)
+		}
+	}
+}
+
+// A setting helps only where the batch is larger than it.
+func TestUnreadable_Hint(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[string]bool{batchTooLarge: true, batchCorrupt: false, batchHeaders: false, batchUnsupported: false} {
+		if got := (Unreadable{Reason: reason}).Hint(); strings.Contains(got, "consumer.max_batch_bytes") != want || !strings.Contains(got, "contactsync set-aside") {
+			t.Errorf("%s: %s", reason, got)
 		}
 	}
 }
