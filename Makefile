@@ -205,7 +205,7 @@ rules: ## check the alerts, each against its fault and at its bound; as written 
 alerts: ## each alert fired by its fault, in a real Prometheus that scrapes the real service, scaled down, with what the runbook says of it; needs prometheus
 	$(GO) test -tags alerts -count=1 -timeout 6m -v -run '^TestAlerts$$|^TestSigns_' ./e2e/alerts
 
-drill: ## what is seen of each fault on call, and of some that are none, in an order that is drawn, in .cache/drill, and the key to it; needs prometheus
+drill: ## what is seen of each fault on call, and of some that are none, with times a hundredth as long, in an order that is drawn, in .cache/drill, and the key to it; needs prometheus
 	@rm -rf $(CACHE)/drill && mkdir -p $(CACHE)/drill
 	$(GO) test -tags alerts -count=1 -timeout 6m ./e2e/alerts -run '^TestAlerts$$' -args -drill $(abspath $(CACHE)/drill)
 
