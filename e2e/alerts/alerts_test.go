@@ -82,22 +82,35 @@ func checkNames(t *testing.T, names []string) {
 	}
 }
 
-// fired is an alert that has fired for a fault.
+// instance is one of an alert. With other labels it is another one.
+type instance struct{ name, labels string }
+
+func instanceOf(labels map[string]string) instance {
+	var others []string
+	for _, label := range slices.Sorted(maps.Keys(labels)) {
+		if !slices.Contains([]string{"__name__", "alertname", "alertstate", "job", "severity"}, label) {
+			others = append(others, label+"="+labels[label])
+		}
+	}
+	return instance{strings.TrimPrefix(labels["alertname"], "Contactsync"), strings.Join(others, " ")}
+}
+
+// fired is what has fired for a fault: with what annotations, and after which time first.
 type fired struct {
-	after       time.Duration // the first time
-	annotations map[string]string
+	annotations map[instance]map[string]string
+	after       map[string]time.Duration // by the name of the alert
 }
 
 // await waits until each fault has fired its alerts at some time, and fails the test for
-// any other that fires meanwhile. It returns what has fired, by fault and name.
-func await(t *testing.T, ctx context.Context, p prometheus, faults []fault) (seen map[string]map[string]fired) {
+// any other that fires meanwhile. It returns what has fired, by fault.
+func await(t *testing.T, ctx context.Context, p prometheus, faults []fault) (seen map[string]fired) {
 	t.Helper()
 	began := time.Now()
-	seen = map[string]map[string]fired{}
+	seen = map[string]fired{}
 	missing := func() (all []string) {
 		for _, f := range faults {
 			for _, name := range f.fires {
-				if _, ok := seen[f.name][name]; !ok {
+				if _, ok := seen[f.name].after[name]; !ok {
 					all = append(all, fmt.Sprintf("%q: %s does not fire", f.name, name))
 				}
 			}
@@ -114,12 +127,13 @@ func await(t *testing.T, ctx context.Context, p prometheus, faults []fault) (see
 			continue
 		}
 		for _, a := range fires {
-			job, name := a.Labels["job"], strings.TrimPrefix(a.Labels["alertname"], "Contactsync")
-			if seen[job] == nil {
-				seen[job] = map[string]fired{}
+			job, one := a.Labels["job"], instanceOf(a.Labels)
+			if seen[job].after == nil {
+				seen[job] = fired{map[instance]map[string]string{}, map[string]time.Duration{}}
 			}
-			if _, ok := seen[job][name]; !ok {
-				seen[job][name] = fired{time.Since(began).Round(100 * time.Millisecond), a.Annotations}
+			seen[job].annotations[one] = a.Annotations
+			if _, ok := seen[job].after[one.name]; !ok {
+				seen[job].after[one.name] = time.Since(began).Round(100 * time.Millisecond)
 			}
 		}
 	}
@@ -128,8 +142,8 @@ func await(t *testing.T, ctx context.Context, p prometheus, faults []fault) (see
 	}
 	for _, f := range faults {
 		var list []string
-		for _, name := range slices.Sorted(maps.Keys(seen[f.name])) {
-			list = append(list, fmt.Sprintf("%s (%v)", name, seen[f.name][name].after))
+		for _, name := range slices.Sorted(maps.Keys(seen[f.name].after)) {
+			list = append(list, fmt.Sprintf("%s (%v)", name, seen[f.name].after[name]))
 			if !slices.Contains(f.fires, name) && !slices.Contains(f.also, name) {
 				t.Errorf("%q: %s fires and does not belong to it", f.name, name)
 			}
@@ -163,11 +177,12 @@ func (f fault) start(t *testing.T) (*world, *harness.Replica) {
 	}
 	api, err := lab.AddAPI(w.api)
 	must(t, err)
-	account := lab.Account("lab", api, w.requests, time.Second, "st-*")
+	w.host = api
+	of := lab.Account(account, api, w.requests, time.Second, "st-*")
 	if w.token != "" {
-		account.Credentials = upstream.Credentials{StaticTokenFile: w.token}
+		of.Credentials = upstream.Credentials{StaticTokenFile: w.token}
 	}
-	w.Config.Upstream.Accounts = []upstream.Account{account}
+	w.Config.Upstream.Accounts = []upstream.Account{of}
 	replica, err := lab.Start(ctx, app.Options{Log: slog.New(slog.NewTextHandler(&w.log, nil))})
 	if err != nil {
 		t.Fatalf("%s: %v", f.name, err)

@@ -4,6 +4,7 @@ package alerts
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 // groupAuthorizationFailed is Kafka's code for a right on the group that is missing.
 const groupAuthorizationFailed = 30
 
+// account is the one of each replica.
+const account = "lab"
+
 // fault is one thing that is wrong with a replica of its own, or with what is around it.
 // Those without an alert are no faults: they only look like some.
 type fault struct {
@@ -29,7 +33,7 @@ type fault struct {
 	// what follows from it sooner or later.
 	fires, also []string
 
-	plant func(*world) // before the replica starts
+	plant func(*world) // before the replica starts, and its API
 	later func(*world) // once it is scraped
 }
 
@@ -40,6 +44,7 @@ type world struct {
 	requests int    // of the account a second; 0: no limit
 	token    string // file with a token for the account, instead of the secret
 	feed     feed.Config
+	host     harness.API // once it is started
 	log      logbuffer.Buffer
 	t        *testing.T
 }
@@ -110,9 +115,10 @@ var faults = []fault{
 	},
 	{
 		name: "somebody else uses the limit", fires: []string{"Throttled"}, also: behind,
-		plant: func(w *world) {
-			w.api.RateLimit, w.api.RateWindow, w.api.RetryAfter = 3, time.Second, time.Second
+		plant: func(w *world) { // the replica alone makes fewer calls
+			w.api.RateLimit, w.api.RateWindow, w.api.RetryAfter = 30, time.Second, time.Second
 		},
+		later: func(w *world) { w.callBeside(28) },
 	},
 	{
 		name: "the budget is too small", fires: append([]string{"BudgetExhausted"}, behind...),
@@ -124,7 +130,7 @@ var faults = []fault{
 	},
 	{
 		name: "the topic for dead letters is missing", fires: []string{"DeadLettersNotWritten"},
-		plant: func(w *world) { w.feed.PoisonShare, w.Config.DeadLetter.Topic = 0.02, "missing" },
+		plant: func(w *world) { w.feed.PoisonShare, w.Config.DeadLetter.Topic = 0.02, "contacts-set-aside" },
 	},
 	{
 		name: "the feed has another format", fires: []string{"FeedUnreadable", "PartitionNotRead", "DeadLetters"},
@@ -177,7 +183,7 @@ var faults = []fault{
 	},
 	{
 		name: "the API is slow", fires: []string{"SlowAPI"}, also: behind,
-		plant: func(w *world) { w.api.Latency, w.Config.Batcher.MaxInFlight = 500*time.Millisecond, 1 },
+		plant: func(w *world) { w.api.Latency = 3 * time.Second },
 	},
 	{
 		name: "the window is too small", fires: []string{"WindowFull"}, also: append([]string{"BudgetExhausted"}, behind...),
@@ -192,11 +198,8 @@ var faults = []fault{
 	{
 		name: "a token ends soon", fires: []string{"CertificateExpiring"},
 		plant: func(w *world) {
-			token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
-				"appId": stub.LabAppID, "exp": time.Now().Add(24 * time.Hour).Unix(),
-			}).SignedString([]byte(stub.LabSecret))
-			must(w.t, err)
-			w.token, err = w.Secret("static-token", token)
+			var err error
+			w.token, err = w.Secret("static-token", w.sign())
 			must(w.t, err)
 		},
 	},
@@ -211,6 +214,34 @@ var faults = []fault{
 			must(w.t, err)
 		},
 	},
+}
+
+// sign returns a token for a day.
+func (w *world) sign() string {
+	w.t.Helper()
+	token, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{
+		"appId": stub.LabAppID, "exp": time.Now().Add(24 * time.Hour).Unix(),
+	}).SignedString([]byte(stub.LabSecret))
+	must(w.t, err)
+	return token
+}
+
+// callBeside has somebody else read contacts of the account, so many times a second until the test ends.
+func (w *world) callBeside(times int) {
+	r, err := http.NewRequestWithContext(w.t.Context(), http.MethodGet, w.host.URL()+"/agentassist/api/v1/public/st-0001/contacts", nil)
+	must(w.t, err)
+	r.Header.Set("Accountid", account)
+	r.Header.Set("Auth", w.sign())
+	const callers = 8 // so that a slow answer makes them no fewer
+	for range callers {
+		go func() {
+			for tick := time.Tick(callers * time.Second / time.Duration(times)); w.t.Context().Err() == nil; <-tick {
+				if res, err := http.DefaultClient.Do(r); err == nil {
+					_ = res.Body.Close()
+				}
+			}
+		}()
+	}
 }
 
 // admin does something as an administrator of Kafka.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -99,6 +100,47 @@ func TestSigns_NameWhatThereIs(t *testing.T) {
 	}
 	for name := range found {
 		t.Errorf("%s: no such fault is planted", name)
+	}
+}
+
+// What has ended is not told as if it went on.
+func TestSigns_OfAlertsThatHaveEnded(t *testing.T) {
+	t.Parallel()
+	began := time.Unix(1_700_000_000, 0)
+	at := func(steps ...int) (s series) {
+		for _, n := range steps {
+			s.Values = append(s.Values, [2]any{float64(began.Unix() + int64(n*step)), "1"})
+		}
+		return s
+	}
+	clock := func(n int) string { return began.Add(time.Duration(n*step) * time.Second).Format(time.TimeOnly) }
+	now := began.Add(9 * step * time.Second)
+	if got, want := at(1, 2, 4, 8, 9).times(now), "from "+clock(1)+" until "+clock(2)+", from "+clock(4)+" until "+clock(4)+", from "+clock(8)+" on"; got != want {
+		t.Errorf("it says %q, want %q", got, want)
+	}
+}
+
+// A drill has each fault once, and of those that are none a number that nobody knows.
+func TestSigns_OfADrillAreDrawn(t *testing.T) {
+	t.Parallel()
+	numbers := map[int]bool{}
+	for range 200 {
+		found, alike := map[string]bool{}, 0
+		for _, f := range draw() {
+			if len(f.fires) == 0 {
+				alike++
+			}
+			found[f.name] = true
+		}
+		numbers[alike] = true
+		for _, f := range faults {
+			if len(f.fires) > 0 && !found[f.name] {
+				t.Fatalf("%s is missing", f.name)
+			}
+		}
+	}
+	if len(numbers) < 3 {
+		t.Errorf("of those that are none there are always %v", slices.Sorted(maps.Keys(numbers)))
 	}
 }
 
