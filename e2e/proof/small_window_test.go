@@ -22,7 +22,7 @@ func TestOutage_SmallWindow(t *testing.T) {
 	for _, tt := range []struct {
 		share float64 // of the requests that fail
 		most  int     // times that an event is read again meanwhile
-	}{{1, 20}, {0.5, 80}, {0.7, 80}} {
+	}{{1, 20}, {0.5, 80}, {0.7, 100}} {
 		for seed := range uint64(3) {
 			t.Run(fmt.Sprintf("%.0f %%, seed %d", 100*tt.share, seed), func(t *testing.T) {
 				t.Parallel()
