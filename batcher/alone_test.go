@@ -208,6 +208,34 @@ func TestWindow_ProbesBeginWithTheContactThatCameLast(t *testing.T) {
 	}
 }
 
+// So is every stream of which nothing is accepted, whatever the answers are: one that has a row in each request would wait for all that
+// were refused, or failed, before a good one, however many they are.
+func TestWindow_WhatCameLastIsTriedFirstWhereNothingIsAccepted(t *testing.T) {
+	t.Parallel()
+	for _, answer := range []contactsync.Result{
+		refusedAsUnknown, failed500, {Kind: contactsync.Unauthorized, Status: 401}, {Kind: contactsync.Unavailable},
+	} {
+		t.Run(fmt.Sprint(answer.Kind, answer.Status), func(t *testing.T) {
+			t.Parallel()
+			w := newTestWindow(t, func(c *Config) { c.BackoffMin = time.Millisecond })
+			w.known("st")
+			for i := range 10 {
+				w.add(fmt.Sprint("bad", i))
+				w.settle(w.send(), answer)
+			}
+			w.add("older", "newest")
+			if req := w.send(); mayBeRows(answer) && ids(req) != "newest" || !mayBeRows(answer) && len(req.rows) == 1 {
+				t.Errorf("a request of %s goes first", ids(req))
+			} else {
+				w.settle(req, allDelivered(req.Batch))
+			}
+			if st := w.schedule.streams[streamKey{"a", "st"}]; st.troubled() {
+				t.Error("an answer leaves the stream in trouble")
+			}
+		})
+	}
+}
+
 // A probe that leaves its row open is one in vain: the next waits longer.
 func TestWindow_AProbeThatTellsNothingIsInVain(t *testing.T) {
 	t.Parallel()

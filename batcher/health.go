@@ -96,6 +96,17 @@ type streamHealth struct {
 // onHold reports whether the stream is on hold of a kind.
 func (h *streamHealth) onHold(kind holdKind) bool { return h.hold != nil && h.hold.kind == kind }
 
+// fruitless reports whether nothing of the stream was accepted since single contacts of it were tried, one after the other.
+func (h *streamHealth) fruitless() bool {
+	switch {
+	case h.hold == nil:
+		return h.failures > 0 && h.singles >= suspectAfter
+	case h.hold.kind == holdRejecting:
+		return h.hold.whole
+	}
+	return true
+}
+
 // accountHealth is what the API's answers say of an account.
 type accountHealth struct {
 	size        requestSize

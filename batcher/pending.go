@@ -171,10 +171,10 @@ func (p *pending) take(now time.Time, st *stream, most int, mostBytes int64, reg
 	return req
 }
 
-// upNext is the next contact of the queue. Of a stream on hold of which nothing is accepted it is the one that came last, if it was never
-// sent, which tells more than those before it: these were refused, and may be many.
+// upNext is the next contact of the queue. Of a stream of which nothing is accepted it is the one that came last, if it was never
+// sent, which tells more than those before it: these were refused, or failed, and may be many.
 func (st *stream) upNext() *contact {
-	if tail := st.queue.tail; tail != nil && tail.sends == 0 && st.health.onHold(holdRejecting) && st.health.hold.whole {
+	if tail := st.queue.tail; tail != nil && tail.sends == 0 && st.health.fruitless() {
 		return tail
 	}
 	return st.queue.head

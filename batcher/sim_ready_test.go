@@ -124,8 +124,12 @@ func (m *simModel) first(st *simStream, n int) ([]*simCell, bool) {
 		}
 	}
 	slices.SortFunc(queue, func(a, b *simCell) int { return a.turn - b.turn })
-	if len(queue) > 0 && queue[len(queue)-1].sends == 0 && st.hold != nil && st.hold.kind == "rejecting" {
+	switch newest := len(queue) - 1; {
+	case newest < 0 || queue[newest].sends > 0:
+	case st.hold != nil && st.hold.kind == "rejecting", st.hold == nil && st.failed >= simAlike:
 		return nil, false // it may be the one that came last
+	case st.hold != nil:
+		return queue[newest:], n == 1
 	}
 	return queue[:min(n, len(queue))], true
 }
