@@ -29,7 +29,7 @@ type claim struct {
 	next        int64 // behind the last event that was added first
 	began       int64 // the same when the present reading of what was left began
 	beganAt     time.Time
-	inTurn      bool      // it is one of those that come now and then
+	little      bool      // it may bring little: what comes now and then, or what was left of a few streams that are accepted again
 	rests       time.Time // until when there is no other one of these
 	readAt      time.Time // when the last one of what is no longer on hold began
 	parked      map[streamKey]*parked

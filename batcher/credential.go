@@ -20,6 +20,7 @@ type credential struct {
 	heldSince time.Time
 	probes    int       // refused, while held
 	probe     time.Time // the next one, while held
+	back      time.Time // when a hold of it ended last that was long
 }
 
 // probeDue reports whether a stream may be sent to try its credential, which is on hold. What an operator has released does
@@ -128,7 +129,7 @@ func (w Parking) endEmpty() {
 	for _, a := range w.schedule.accounts {
 		for _, c := range a.credentials {
 			if c.held && c.waiting == 0 && c.inFlight == 0 {
-				w.health.endCredential(c)
+				w.health.endCredential(w.now, c)
 				w.log.add(slog.LevelInfo, "account is no longer on hold: nothing is left in memory to probe it with, and its events are read again", "account", a.id, "app", c.app)
 			}
 		}
@@ -136,7 +137,8 @@ func (w Parking) endEmpty() {
 }
 
 // endCredential ends the hold of a credential: its streams on hold may probe immediately.
-func (h *health) endCredential(c *credential) {
+func (h *health) endCredential(now time.Time, c *credential) {
+	h.noteBack(&c.back, now, c.heldSince)
 	c.held, c.contract, c.probe, c.strikes = false, false, time.Time{}, nil
 	h.signedBy(c, func(st *stream) {
 		if h.schedule.countHeld(st); st.health.hold != nil {

@@ -91,6 +91,7 @@ type streamHealth struct {
 	settled      time.Time     // when a row of it was accepted or refused last
 	ordinary     lapse         // of its requests, but those with suspects
 	doubted      bool          // the last of these failed, and a row may be the cause
+	back         time.Time     // when a hold of it ended last that was long
 }
 
 // onHold reports whether the stream is on hold of a kind.
@@ -228,6 +229,7 @@ const (
 func (h *health) endHold(now time.Time, st *stream, why string) {
 	on := st.health.hold
 	st.health.hold = nil
+	h.noteBack(&st.health.back, now, on.since)
 	h.schedule.countHeld(st)
 	h.resetBackoff(st)
 	h.log.add(slog.LevelInfo, "stream is no longer on hold", "because", why, "kind", on.kind.String(), "account", st.account.id, "stream", st.name,
@@ -251,8 +253,16 @@ func (h *health) onRowsAnswered(now time.Time, st *stream) {
 	if !c.held {
 		return
 	}
-	h.endCredential(c)
+	h.endCredential(now, c)
 	h.log.add(slog.LevelInfo, "account is no longer on hold", c.attrs(st, "lasted", now.Sub(c.heldSince))...)
+}
+
+// noteBack notes when a hold ended that was long: what was left because of it is read again promptly then. What comes and goes waits for a
+// reading that is worth it.
+func (h *health) noteBack(back *time.Time, now, since time.Time) {
+	if now.Sub(since) >= h.cfg.HoldProbeMax {
+		*back = now
+	}
 }
 
 // review ends the hold of a stream whose rows were refused when that is rare again.

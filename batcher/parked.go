@@ -243,11 +243,11 @@ func (w Parking) ReadAgain(now time.Time, c contactsync.Claim) (pass int) {
 	if going {
 		return cl.pass
 	}
-	begin, turn := reading{w, cl}.begins()
+	begin, rest := reading{w, cl}.begins()
 	if len(begin) == 0 {
 		return 0
 	}
-	cl.pass, cl.inTurn, cl.began, cl.beganAt = cl.pass+1, turn, cl.next, w.now
+	cl.pass, cl.little, cl.began, cl.beganAt = cl.pass+1, rest, cl.next, w.now
 	var sampled []streamKey
 	for _, key := range begin {
 		p := cl.parked[key]
@@ -333,7 +333,7 @@ func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 			w.log.unparked(w.now, key, cl)
 		}
 	}
-	if cl.inTurn {
+	if cl.little {
 		cl.rests = w.now.Add(readingShare * w.now.Sub(cl.beganAt))
 	}
 	if pass == cl.pass { // whatever is still left was left in this reading
@@ -351,7 +351,7 @@ func (w Parking) ReadAgainDone(now time.Time, c contactsync.Claim, pass, gone in
 	}
 }
 
-// readingShare is how many times as long as a reading took what is read in turn waits for the next one: what
+// readingShare is how many times as long as a reading took that may bring little there is no other one: what
 // comes of it is not worth more of Kafka's time.
 const readingShare = 9
 

@@ -16,8 +16,8 @@ type reading struct {
 	cl *claim
 }
 
-// begins chooses of which streams events are read again in the next reading, and reports whether it is one of those that come now and then.
-func (r reading) begins() (begin []streamKey, turn bool) {
+// begins chooses of which streams events are read again in the next reading, and reports whether readings that bring little rest after it.
+func (r reading) begins() (begin []streamKey, rest bool) {
 	var waits, inTurn []streamKey
 	events, due := 0, 0 // of those in turn
 	for key, p := range r.cl.parked {
@@ -31,20 +31,37 @@ func (r reading) begins() (begin []streamKey, turn bool) {
 			waits = append(waits, key)
 		}
 	}
-	if turn = due > 0 && due >= events/4 && !r.cl.rests.After(r.now); turn {
+	rested := !r.cl.rests.After(r.now)
+	turn := rested && due > 0 && due >= events/4
+	if turn {
 		r.makeRoom()
 	}
 	begin, worth := r.fitting(waits)
 	switch {
 	case turn: // all that wait for their turn have it at once
-		begin = append(begin, inTurn...)
-	case !worth && r.now.Sub(r.cl.readAt) < r.cfg.HoldProbeMax/2:
+		begin, rest = append(begin, inTurn...), true
+	case worth, r.now.Sub(r.cl.readAt) >= r.cfg.HoldProbeMax/2:
+	case rested && slices.ContainsFunc(begin, r.isBack) && !slices.ContainsFunc(waits[len(begin):], r.isBack): // there is room for all
+		rest = true
+	default:
 		return nil, false
 	}
 	if len(begin) > 0 {
 		r.cl.readAt = r.now
 	}
-	return begin, turn
+	return begin, rest
+}
+
+// isBack reports whether a stream is no longer on hold that was for long, and was not read again since.
+func (r reading) isBack(key streamKey) bool {
+	var back time.Time
+	if signer := r.schedule.signer(key); signer != nil {
+		back = signer.back
+	}
+	if st := r.schedule.streams[key]; st != nil {
+		back = later(back, st.health.back)
+	}
+	return back.After(r.cl.parked[key].read)
 }
 
 // fitting returns those of the streams for which there is room, of which one may be too large, and reports whether a reading is worth it: it brings half of what

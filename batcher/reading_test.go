@@ -41,23 +41,66 @@ func TestReading_IsForTheStreamsThatThereIsRoomFor(t *testing.T) {
 	}
 }
 
-// A reading is of the whole log: for a stream of which little was left beside all others it is made now and then only.
+// littleLeft has little left of each stream, far less than of all, and a reading that is over.
+func littleLeft(t *testing.T) *parkingWindow {
+	t.Helper()
+	w := manyLeft(t, 20, 20, 0)
+	w.haveLittle()
+	w.now = w.now.Add(w.cfg.HoldProbeMax)
+	w.claims.of(testClaim).readAt = w.now
+	return w
+}
+
+// haveLittle leaves a few events of each stream, as if the others were newer states.
+func (w *parkingWindow) haveLittle() {
+	for _, p := range w.claims.of(testClaim).parked {
+		p.events = 5
+	}
+}
+
+// A reading is of the whole log: for a stream of which little was left beside all others it is made now and then only, where the stream comes and goes.
 func TestReading_IsNotMadeForLittle(t *testing.T) {
 	t.Parallel()
-	w := manyLeft(t, 20, 20, 0)
-	w.claims.of(testClaim).readAt = w.now
-	w.health.endHold(w.now, w.schedule.stream("st1", "a"), endedAnswer)
-	cl := w.claims.of(testClaim)
-	for key, p := range cl.parked {
-		if key.name == "st1" {
-			p.events = 5 // as if others were newer states
-		}
-	}
+	w := littleLeft(t)
+	st := w.schedule.stream("st1", "a")
+	st.health.hold.since = w.now.Add(time.Second - w.cfg.HoldProbeMax)
+	w.health.endHold(w.now, st, endedAnswer)
 	if n := w.reading(); n != 0 {
 		t.Errorf("%d streams are read again for a few events just after a reading", n)
 	}
 	if w.now = w.now.Add(w.cfg.HoldProbeMax / 2); w.reading() != 1 {
 		t.Error("the stream is not read again later")
+	}
+}
+
+// A stream that is accepted again after a long hold is read again at once, and others on hold do not matter. A
+// reading of the kind takes a tenth of the time at most.
+func TestReading_OfAStreamThatIsBackIsMadeAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, ends := range map[string]func(w *parkingWindow, st *stream){
+		"it was on hold": func(w *parkingWindow, st *stream) { w.health.endHold(w.now, st, endedAnswer) },
+		"what signs for it was": func(w *parkingWindow, st *stream) {
+			st.signer.held, st.signer.heldSince, st.health.hold = true, st.health.hold.since, nil
+			w.health.endCredential(w.now, st.signer)
+		},
+	} {
+		w := littleLeft(t)
+		ends(w, w.schedule.stream("st1", "a"))
+		if n := w.reading(); n != 1 {
+			t.Errorf("%s: %d streams are read again", name, n)
+		}
+		const took = time.Second
+		w.now = w.now.Add(took)
+		cl := w.claims.of(testClaim)
+		w.parking().ReadAgainDone(w.now, testClaim, cl.pass, 0)
+		w.haveLittle()
+		w.health.endHold(w.now, w.schedule.stream("st2", "a"), endedAnswer)
+		if w.now = w.now.Add(readingShare*took - 1); w.reading() != 0 {
+			t.Errorf("%s: the next one is read again soon after that", name)
+		}
+		if w.now = w.now.Add(1); w.reading() != 1 {
+			t.Errorf("%s: the next one is not read again", name)
+		}
 	}
 }
 
