@@ -276,13 +276,13 @@ func TestHealth_AHoldBecomesOneOfTheWholeStream(t *testing.T) {
 			w.health.withinBudget(w.now, st, rows, aboutRow)
 		}
 		for i := range tt.refused {
-			st.health.refused.note(fmt.Sprint(i))
+			st.health.refused.note(contactKey{st.key(), fmt.Sprint(i)}, badRate{})
 		}
 		if w.health.withinBudget(w.now, st, tally{refused: 1}, aboutRow); on.whole != tt.want {
 			t.Errorf("%s: of the whole stream %v, want %v", tt.name, on.whole, tt.want)
 		}
-		if w.health.withinBudget(w.now, st, tally{accepted: 1}, aboutRow); on.whole || len(st.health.refused) > 0 {
-			t.Errorf("%s: %+v after a row was accepted, %q", tt.name, on, st.health.refused)
+		if w.health.withinBudget(w.now, st, tally{accepted: 1}, aboutRow); on.whole || st.health.refused.n > 0 {
+			t.Errorf("%s: %+v after a row was accepted, %d contacts", tt.name, on, st.health.refused.n)
 		}
 	}
 }

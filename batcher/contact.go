@@ -62,8 +62,8 @@ type contact struct {
 	// which the API said that it does not know them when and how; nil where it did not.
 	kept bool
 	gone *gone
-	// refusedAt is when an answer about rows did not accept it first; nil where none did.
-	refusedAt *time.Time
+	// refusal is the first answer about rows that did not accept it; nil where there was none.
+	refusal *refusal
 
 	prev, next             *contact // in the list where it waits
 	sameIDPrev, sameIDNext *contact // of the same id in other streams: see index
@@ -74,6 +74,12 @@ type gone struct {
 	since  time.Time // of this body
 	status int
 	last   said
+}
+
+// refusal is that a contact was not accepted.
+type refusal struct {
+	at    time.Time
+	alone int // one more than the rows of its stream that were accepted before it was refused alone first; 0 where it was not
 }
 
 // rank is the place of an event among those that want to be sent. No two are equal.

@@ -87,7 +87,9 @@ type streamHealth struct {
 	most         int           // rows of the next request while it fails; 0 for any number
 	singles      int           // requests of one row that failed
 	alone        alike[string] // contacts that failed alone since a row was settled
-	refused      alike[string] // contacts that were refused alone since a row was accepted, as far as that is remembered
+	refused      streak        // contacts that were refused alone since a row was accepted, as far as that is remembered
+	share        badRate       // how many of its last rows were bad, before these
+	trusted      int           // refusals before so many rows were accepted say nothing of a row: all of the stream were refused then
 	settled      time.Time     // when a row of it was accepted or refused last
 	ordinary     lapse         // of its requests, but those with suspects
 	doubted      bool          // the last of these failed, and a row may be the cause
@@ -112,8 +114,8 @@ func (h *streamHealth) fruitless() bool {
 type accountHealth struct {
 	size        requestSize
 	answered    lastMinute
-	deadLetters lastMinute        // of the refused ones those that became dead letters
-	refused     alike[contactKey] // that were refused alone since a row was accepted
+	deadLetters lastMinute // of the refused ones those that became dead letters
+	refused     streak     // contacts that were refused alone since a row was accepted
 
 	suspectsPassed int       // alone, since one failed
 	acquitted      time.Time // when it was seen last that the rows had not been the cause

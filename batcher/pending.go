@@ -95,7 +95,7 @@ func (p *pending) mergeNewer(now time.Time, c, newer *contact) {
 		c.id = newer.id
 		c.body, c.shape, c.merged = newer.body, newer.shape, newer.merged
 		c.rank, c.since, c.attempts, c.sends, c.firstFail, c.contradicted = newer.rank, newer.since, 0, 0, time.Time{}, time.Time{}
-		c.suspicion, c.throttlings, c.gone, c.beside, c.refusedAt = suspicion{}, throttlings{}, nil, false, nil // it was not this body that failed
+		c.suspicion, c.throttlings, c.gone, c.beside, c.refusal = suspicion{}, throttlings{}, nil, false, nil // it was not this body that failed
 	} else {
 		p.overlay(now, c, newer.body, newer.shape, newer.merged)
 	}

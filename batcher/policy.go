@@ -265,7 +265,7 @@ const (
 )
 
 const thenRefused = "refused: it becomes a dead letter, where it is alone not before others of its account are accepted, or nothing is for a minute; " +
-	"over the dead-letter budget, or as the third contact of a stream of which none is accepted, it is kept, and the stream is put on hold as `rejecting`"
+	"over the dead-letter budget, or as the third contact in a row of which none of its stream is accepted (a later one where many of its rows are bad), it is kept, and the stream is put on hold as `rejecting`"
 
 // rowPolicy is the decisions for rows. The first line that fits counts.
 var rowPolicy = []RowDecision{

@@ -49,17 +49,16 @@ const holdGrace = time.Minute
 // most dead_letter_max_per_minute, or the refused rows of the stream at most
 // dead_letter_max_ratio of those answered in that minute. Beyond both the cause is more
 // likely in the API than in the rows (I6).
-// About the stream or the account as a whole are refusals that all of its rows get alike: then none of them may. Nor may any of a stream on
-// hold while nothing of its account is accepted: one that was would show that the API takes some. That is known already of one that was refused beside
-// accepted rows.
+// About the stream or the account as a whole are refusals that all of its rows get alike: then none of them may, until that has lasted for so long that
+// it must be by chance where it can be (see outlasts). One that was refused beside accepted rows may.
 func (h *health) withinBudget(now time.Time, st *stream, t tally, about scope) bool {
 	st.health.answered.add(now, t)
 	account := &st.account.health
 	account.answered.add(now, t)
 	if t.accepted > 0 {
-		st.account.delivered, account.refused = now, nil
-		st.account.strangers.refused.Remove(st.name)
-		st.health.refused = nil
+		st.account.delivered, account.refused = now, streak{}
+		st.health.endStreak(t.accepted)
+		st.account.strangers.remember(st)
 	}
 	on := st.health.hold
 	trying := st.health.onHold(holdRejecting)
@@ -71,7 +70,7 @@ func (h *health) withinBudget(now time.Time, st *stream, t tally, about scope) b
 	case t.refused == 0:
 		return true
 	case about == aboutItself:
-	case about != aboutRow, trying && (on.whole || !st.account.delivered.After(on.since)):
+	case about != aboutRow, trying && (on.whole || account.refused.enough()) && !st.outlasts(now):
 		return false
 	}
 	minute := st.health.answered.at(now)

@@ -342,23 +342,26 @@ func TestHealth_DeadLetterBudget(t *testing.T) {
 		other  int     // dead letters of another stream of the account
 		rows   tally
 		trying time.Duration // on hold for refused rows since; 0: it is not
+		alone  int           // contacts of the account that were refused alone since a row was accepted
 		want   bool
 	}{
-		{"nothing refused", nil, 5, tally{accepted: 1}, 0, true},
-		{"within the number", nil, 0, tally{refused: 5}, 0, true},
-		{"beyond it, all refused", nil, 0, tally{refused: 6}, 0, false},
-		{"beyond it, half refused", nil, 0, tally{6, 6}, 0, true},
-		{"beyond it, more than half refused", nil, 0, tally{5, 6}, 0, false},
-		{"half refused with what came before", []tally{{accepted: 6}}, 0, tally{refused: 6}, 0, true},
-		{"what came before used the number up", []tally{{refused: 5}}, 0, tally{refused: 1}, 0, false},
-		{"another stream used the number up", nil, 5, tally{refused: 1}, 0, false},
-		{"but not for a stream whose rows are mostly accepted", nil, 5, tally{1, 1}, 0, true},
-		{"refusals that were kept use nothing up", []tally{{refused: 6}}, 0, tally{refused: 5}, 0, true},
-		{"on hold, in its first minute", nil, 0, tally{refused: 1}, holdGrace - 1, false},
-		{"on hold, in its first minute, mostly accepted", []tally{{accepted: 1}}, 0, tally{refused: 1}, holdGrace - 1, true},
-		{"on hold, and nothing is accepted", nil, 0, tally{refused: 1}, 2 * holdGrace, false},
-		{"on hold, later", []tally{{accepted: 1}, {refused: 1}}, 0, tally{refused: 1}, holdGrace, true},
-		{"on hold, later, beyond the number", nil, 5, tally{refused: 1}, holdGrace, false},
+		{"nothing refused", nil, 5, tally{accepted: 1}, 0, 0, true},
+		{"within the number", nil, 0, tally{refused: 5}, 0, 0, true},
+		{"beyond it, all refused", nil, 0, tally{refused: 6}, 0, 0, false},
+		{"beyond it, half refused", nil, 0, tally{6, 6}, 0, 0, true},
+		{"beyond it, more than half refused", nil, 0, tally{5, 6}, 0, 0, false},
+		{"half refused with what came before", []tally{{accepted: 6}}, 0, tally{refused: 6}, 0, 0, true},
+		{"what came before used the number up", []tally{{refused: 5}}, 0, tally{refused: 1}, 0, 0, false},
+		{"another stream used the number up", nil, 5, tally{refused: 1}, 0, 0, false},
+		{"but not for a stream whose rows are mostly accepted", nil, 5, tally{1, 1}, 0, 0, true},
+		{"refusals that were kept use nothing up", []tally{{refused: 6}}, 0, tally{refused: 5}, 0, 0, true},
+		{"on hold, in its first minute", nil, 0, tally{refused: 1}, holdGrace - 1, 0, false},
+		{"on hold, in its first minute, mostly accepted", []tally{{accepted: 1}}, 0, tally{refused: 1}, holdGrace - 1, 0, true},
+		{"on hold, and three in a row are refused", nil, 0, tally{refused: 1}, 2 * holdGrace, 3, false},
+		{"on hold, and two in a row are refused", nil, 0, tally{refused: 1}, 2 * holdGrace, 2, true},
+		{"on hold, and three in a row are refused for a day", nil, 0, tally{refused: 1}, chanceGrace, 3, true},
+		{"on hold, later", []tally{{accepted: 1}, {refused: 1}}, 0, tally{refused: 1}, holdGrace, 0, true},
+		{"on hold, later, beyond the number", nil, 5, tally{refused: 1}, holdGrace, 0, false},
 	} {
 		w := newTestWindow(t, func(c *Config) { c.DeadLetterMaxPerMinute, c.DeadLetterMaxRatio = 5, 0.5 })
 		st, other := w.schedule.stream("st", "a"), w.schedule.stream("other", "a")
@@ -368,6 +371,9 @@ func TestHealth_DeadLetterBudget(t *testing.T) {
 		w.health.withinBudget(w.now, other, tally{refused: tt.other}, aboutRow)
 		for _, rows := range tt.before {
 			w.health.withinBudget(w.now, st, rows, aboutRow)
+		}
+		for i := range tt.alone {
+			st.account.health.refused.note(contactKey{st.key(), fmt.Sprint(i)}, badRate{})
 		}
 		if got := w.health.withinBudget(w.now, st, tt.rows, aboutRow); got != tt.want {
 			t.Errorf("%s: within the budget %v, want %v", tt.name, got, tt.want)

@@ -92,8 +92,7 @@ func (s *schedule) stream(name, accountID string) *stream {
 			name: name, account: s.account(accountID), contacts: map[string]*contact{},
 			place: place{due: never, rank: lastRank},
 		}
-		st.health.acceptedAt, st.health.accepted = st.account.strangers.accepted.Peek(name)
-		st.health.refused, _ = st.account.strangers.refused.Peek(name)
+		st.health.recall(&st.account.strangers, name)
 		st.signer = s.signer(key)
 		s.streams[key] = st
 		s.quiet[st] = struct{}{}

@@ -100,25 +100,32 @@ func outcomeOf(r contactsync.Result, i int) contactsync.Outcome {
 }
 
 // refusedAlone notes that a row was refused alone, and says what that is about. It is the row where others of its request, or of its account since it
-// was refused first, were accepted; it is the stream where three contacts of it were refused alone and no row of it was accepted in between. Until that is known
-// it is kept, and others are tried. Where nothing else is accepted for a minute it is the row, or the account if there were three. What was
-// sent before the first row of a search was accepted says no more than that, whenever the answer comes: the API may have been set right in between.
+// was refused first, were accepted; it is the stream where so many contacts of it were refused alone, and no row of it was accepted in between, that chance is
+// no explanation (streak.go). Until that is known it is kept, and others are tried. Where nothing else is accepted for a minute it is the row, or the account if
+// there were as many. What was sent before the first row of a search was accepted says no more than that, whenever the answer comes: the API may have been set right in between.
 func (s *settlement) refusedAlone() (kept bool, about scope) {
 	c, of, st := s.request.rows[0], s.ofSearch(), s.stream
 	h, account := &st.health, &st.account.health
 	if of != nil && s.request.accepts > of.accepts {
 		return false, aboutRow
 	}
+	first := c.refusal
+	if first.again(s.request.accepts, h) {
+		return false, aboutItself
+	}
 	// What an older state of it was refused for, it may well hold still, which says nothing of the others.
 	misfit := st.account.strangers.misfits.Contains(c.key())
-	undecided, known := of.undecidedAt(h, s.request.accepts), misfit || slices.Contains(h.refused, c.folded)
+	undecided, known := of.undecidedAt(h, s.request.accepts), misfit || h.refused.has(c.key())
+	others := first.at.Before(s.now) && !st.account.delivered.Before(first.at)
 	if s.request.accepts == h.accepts && !misfit { // else the API may have refused it before it took the others
-		h.refused.note(c.folded)
-		account.refused.note(c.key())
-		st.account.strangers.refused.Add(st.name, h.refused)
+		h.refused.note(c.key(), h.share)
+		if !others {
+			account.refused.note(c.key(), h.share)
+		}
 	}
+	st.account.strangers.remember(st)
 	switch {
-	case misfit && s.now.Sub(*c.refusedAt) >= holdGrace:
+	case misfit && s.now.Sub(first.at) >= holdGrace:
 		return false, aboutItself
 	case h.hold != nil: // it has a rule of its own
 		return false, aboutRow
@@ -126,9 +133,9 @@ func (s *settlement) refusedAlone() (kept bool, about scope) {
 		return false, aboutStream
 	case undecided && (!known || of.flight > 0): // else there are no others to try
 		return s.keepSearching(of), aboutRow
-	case c.refusedAt.Before(s.now) && !st.account.delivered.Before(*c.refusedAt):
+	case others:
 		return false, aboutRow
-	case s.now.Sub(*c.refusedAt) < holdGrace:
+	case s.now.Sub(first.at) < holdGrace:
 		return s.keepForOthers(), aboutRow
 	case account.refused.enough():
 		return false, aboutAccount
@@ -184,7 +191,7 @@ func (r *Request) blame(now time.Time, lately time.Duration) blame {
 			return blameRow
 		}
 	case own.of().undecided(h):
-		if id := r.rows[0].folded; !slices.Contains(h.refused, id) && len(h.refused) < aloneAlike-1 {
+		if key := r.rows[0].key(); !h.refused.has(key) && !h.refused.completes(key, h.share) {
 			return blameRow
 		}
 	case own.search != nil && h.accepts > own.search.accepts, own.search == nil && r.suspected(now, lately):
@@ -199,7 +206,8 @@ func (s *settlement) keepAlone() {
 	c, of, tries := s.request.rows[0], s.ofSearch(), 1
 	undecided := s.result.Kind == contactsync.StreamGone && of.undecided(&s.stream.health)
 	if undecided && c.owed() {
-		s.stream.health.refused.note(c.folded)
+		s.stream.health.refused.note(c.key(), s.stream.health.share)
+		s.stream.account.strangers.remember(s.stream)
 	}
 	if own := s.request.group; own != nil {
 		tries += own.tries

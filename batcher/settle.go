@@ -30,8 +30,8 @@ func (s *settlement) settle() {
 		if s.decision.failure {
 			c.failed(s.now)
 		}
-		if refused && c.refusedAt == nil && !delivered(outcomeOf(s.result, i)) {
-			c.refusedAt = new(s.now)
+		if refused && c.refusal == nil && !delivered(outcomeOf(s.result, i)) {
+			c.refusal = &refusal{at: s.now}
 		}
 		unknown := s.decision.outcomeUnknown && s.result.Status != 0 || s.result.Kind == contactsync.Answered && unsettled(outcomeOf(s.result, i))
 		c.maybeApplied = c.maybeApplied || unknown
@@ -161,10 +161,15 @@ func firstReason(outcomes []contactsync.Outcome) said {
 func (s *settlement) refuse(c *contact, reason contactsync.Reason, why said, retain bool) {
 	c.failed(s.now)
 	if c.deleted == nil && !retain {
-		if on := s.stream.health.hold; on != nil {
+		h := &s.stream.health
+		if on := h.hold; on != nil {
 			on.deadLetters++
 		}
-		if account := s.stream.account; c.refusedAt != nil && !account.delivered.Before(*c.refusedAt) {
+		if h.accepted && (c.refusal == nil || c.refusal.alone == 0) {
+			h.share.add(1, 1)
+			s.stream.account.strangers.remember(s.stream)
+		}
+		if account := s.stream.account; c.refusal != nil && !account.delivered.Before(c.refusal.at) {
 			account.strangers.misfits.Add(c.key(), struct{}{})
 		}
 		s.pending.deadLetter(s.now, c, reason, why, s.result.Status)

@@ -43,6 +43,7 @@ const (
 	simLater                    // it is kept until others of its account may be taken
 	simStreams                  // it is kept, and its stream is on hold
 	simAccounts                 // likewise, for it may be the account
+	simHeld                     // it is kept, on a hold that is for all of its account
 )
 
 // alone says what must come of the only row of a request, which is refused.
@@ -53,23 +54,34 @@ func (m *simModel) alone(s *simRun, q *simRequest) simAlone {
 	}
 	undecided := of != nil && of.rows >= simAlike && st.hold == nil
 	misfit := st.account.misfits[c.key]
-	known := misfit || st.alone[c.key]
+	known := misfit || st.alone.seen[c.key]
+	if m.wasAlone(q) {
+		return simRefused
+	}
+	accepted := c.refusedAt.Before(m.now) && !st.account.takenAt.Before(c.refusedAt)
 	if q.taken == st.taken && !misfit {
-		st.alone[c.key], st.account.alone[c.key] = true, true
+		st.alone.note(c.key, st.share)
+		if !accepted {
+			st.account.alone.note(c.key, st.share)
+		}
 	}
 	others := slices.ContainsFunc(s.requests, func(other *simRequest) bool { return other != q && other.search() == of })
 	switch {
+	case misfit && m.now.Sub(c.refusedAt) >= simGrace:
+		return simRefused
+	case st.hold != nil && st.hold.kind == "rejecting" && st.account.alone.enough() && m.now.Sub(st.hold.since) < simByChance:
+		return simHeld
 	case st.hold != nil:
 		return simRefused
-	case len(st.alone) >= simAlike:
+	case st.alone.enough():
 		return simStreams
 	case undecided && (!known || others):
 		return simOthers
-	case c.refusedAt.Before(m.now) && !st.account.takenAt.Before(c.refusedAt):
+	case accepted:
 		return simRefused
 	case m.now.Sub(c.refusedAt) < simGrace:
 		return simLater
-	case len(st.account.alone) >= simAlike:
+	case st.account.alone.enough():
 		return simAccounts
 	}
 	return simRefused
@@ -81,10 +93,10 @@ func (m *simModel) keepAlone(s *simRun, q *simRequest, r contactsync.Result, ret
 	must := m.alone(s, q)
 	kept := retained && s.held(st.name) != "rejecting"
 	switch {
-	case (must == simOthers || must == simLater) != kept && sure, (must == simStreams || must == simAccounts) && !retained && sure:
-		s.fail("I6", "%v was refused alone: retained %v, and %s is on hold %q; want %d, %d of the stream and %d of the account were so, %d rows taken", c, retained, st.name, s.held(st.name), must, len(st.alone), len(st.account.alone), st.taken)
+	case (must == simOthers || must == simLater) != kept && sure, must >= simStreams && !retained && (sure || must == simHeld && !m.doubt):
+		s.fail("I6", "%v was refused alone: retained %v, and %s is on hold %q; want %d, %d of the stream and %d of the account were so, %d rows taken", c, retained, st.name, s.held(st.name), must, len(st.alone.seen), len(st.account.alone.seen), st.taken)
 	case !kept:
-		st.alike = must == simStreams || must == simAccounts || !sure
+		st.alike = must >= simStreams || !sure
 		return false
 	}
 	m.count["retained"]++

@@ -91,6 +91,7 @@ type simCell struct {
 	maybe     bool // the API may hold this state or an older one, without having said so
 	beside    bool // it was refused beside rows that were taken
 	refusedAt time.Time
+	alone     int // one more than the rows of its stream that were taken before it was refused alone; 0 where it was not
 
 	request *simRequest // that carries it
 	behind  *simCell    // what came while a request carried it
@@ -136,12 +137,12 @@ func newSimModel(cfg batcher.Config, w *simWorld) *simModel {
 	}
 	for i := range w.plan.accounts {
 		m.accounts = append(m.accounts, &simAccount{
-			strangers: simStrangers{accepted: map[string]bool{}}, alone: map[simKey]bool{}, misfits: map[simKey]bool{},
+			strangers: simStrangers{accepted: map[string]bool{}}, misfits: map[simKey]bool{},
 			name: fmt.Sprint("a", i), rows: cfg.MaxRows, bytes: int(cfg.MaxBytes), leastRows: cfg.MaxRows, leastBytes: int(cfg.MaxBytes),
 		})
 	}
 	for i, name := range w.streams {
-		m.byName[name] = &simStream{name: name, account: m.accounts[i%len(m.accounts)], alone: map[simKey]bool{}}
+		m.byName[name] = &simStream{name: name, account: m.accounts[i%len(m.accounts)]}
 		m.streams = append(m.streams, m.byName[name])
 	}
 	return m
@@ -423,7 +424,7 @@ func (m *simModel) land(c *simCell) bool {
 	if behind != nil {
 		if len(c.events) == 0 {
 			c.body, c.rank, c.since, c.oldest = map[string]any{}, behind.rank, behind.since, behind.oldest
-			c.attempts, c.sends, c.throttled, c.firstFail, c.refusedAt = 0, 0, 0, time.Time{}, time.Time{}
+			c.attempts, c.sends, c.throttled, c.firstFail, c.refusedAt, c.alone = 0, 0, 0, time.Time{}, time.Time{}, 0
 		}
 		c.lay(behind)
 	}

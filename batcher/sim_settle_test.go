@@ -114,7 +114,7 @@ func (m *simModel) settle(s *simRun, q *simRequest, r contactsync.Result, thrott
 			of = nil // it is the row, which is not searched for any more
 		}
 		if of != nil && !c.dead && c.deleted == "" {
-			st.alone[c.key] = true
+			st.alone.note(c.key, st.share)
 		}
 		m.freeHalf(set, false)
 		if m.land(c) {
@@ -312,6 +312,9 @@ func (m *simModel) refuse(c *simCell, reason contactsync.Reason, status int, kee
 	if c.deleted == "" && !keep {
 		if a := m.byName[c.key.stream].account; !c.refusedAt.IsZero() && !a.takenAt.Before(c.refusedAt) {
 			a.misfits[c.key] = true
+		}
+		if st := m.byName[c.key.stream]; c.alone == 0 && st.account.strangers.accepted[st.name] {
+			st.share.add(1, 1)
 		}
 		m.letterOf(c, reason, status)
 		return

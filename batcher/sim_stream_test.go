@@ -69,10 +69,12 @@ type simStream struct {
 	refused  simMaybe // the last answer refused the credentials
 	strange  simMaybe // it was refused, and never accepted
 	answers  []simAnswers
-	taken    int             // rows of it, so far
-	alone    map[simKey]bool // contacts that were refused alone since a row was taken
-	alike    bool            // and what is refused now is so for the stream, or its account
-	again    *simSet         // the last rows that are sent once more
+	taken    int       // rows of it, so far
+	alone    simStreak // contacts that were refused alone since a row was taken
+	share    simShare  // of rows that are bad, before these
+	trusted  int       // what was refused alone before so many rows were taken does not count
+	alike    bool      // and what is refused now is so for the stream, or its account
+	again    *simSet   // the last rows that are sent once more
 }
 
 // simSearch is the search for the bad rows of a request that was refused as a whole.
@@ -81,7 +83,7 @@ type simSearch struct {
 	taken int // rows of the stream before it
 }
 
-// simAlike is how many contacts are refused alike before it is the stream.
+// simAlike is how many contacts are refused alike before it is the stream, at the least.
 const simAlike = 3
 
 // search is the search that a request is part of; nil for none.
@@ -140,7 +142,7 @@ type simAccount struct {
 	heldSince time.Time
 	probe     simWait
 	letters   []simAnswers
-	alone     map[simKey]bool // contacts that were refused alone since a row of it was taken
+	alone     simStreak       // contacts that were refused alone since a row of it was taken
 	misfits   map[simKey]bool // that were refused while others were taken, and were not taken since
 	takenAt   time.Time       // the last of its rows
 	passed    int             // requests of streams that failed that were answered, since one failed for certain, at most
@@ -371,7 +373,7 @@ func (m *simModel) retains(st *simStream, refused int) simMaybe {
 // mayBeStream reports whether refusals may be about a stream, and not about its rows.
 func (m *simModel) mayBeStream(st *simStream) bool {
 	rejecting := st.hold != nil && st.hold.kind == "rejecting"
-	return rejecting && (st.taken == st.hold.taken || len(st.alone) >= simAlike && !slices.Contains(st.hold.tried, false)) || st.alike
+	return rejecting && (st.taken == st.hold.taken || st.account.alone.enough() || st.alone.enough() && !slices.Contains(st.hold.tried, false)) || st.alike
 }
 
 // answered counts rows that the API took and refused for good, and reports whether the
@@ -386,11 +388,11 @@ func (m *simModel) answered(s *simRun, st *simStream, taken, refused int, retain
 		h.tried = append(h.tried, slices.Repeat([]bool{false}, taken)...)
 		h.tried = h.tried[max(0, len(h.tried)-simTrials):]
 	}
-	if st.taken += taken; taken > 0 {
-		st.account.takenAt = m.now
-		clear(st.alone)
-		clear(st.account.alone)
+	if taken > 0 {
+		st.account.takenAt, st.account.alone = m.now, simStreak{}
+		st.endStreak(taken)
 	}
+	st.taken += taken
 	if refused == 0 {
 		return false
 	}

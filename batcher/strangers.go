@@ -11,23 +11,29 @@ import (
 // that may never be: it may not know them, or they may belong to somebody else. After a
 // start every stream is a stranger.
 type strangers struct {
-	accepted *simplelru.LRU[string, time.Time]     // streams for whose rows, one by one, the API has answered, and when it did last
-	refused  *simplelru.LRU[string, alike[string]] // streams with contacts that were refused alone since a row was accepted
-	misfits  *simplelru.LRU[contactKey, struct{}]  // contacts that were refused while others were accepted, and were not accepted since
-	answered time.Time                             // when it last looked at rows of any stream
+	accepted *simplelru.LRU[string, knownStream]  // streams for whose rows, one by one, the API has answered
+	refused  *simplelru.LRU[string, streak]       // streams with contacts that were refused alone since a row was accepted
+	misfits  *simplelru.LRU[contactKey, struct{}] // contacts that were refused while others were accepted, and were not accepted since
+	answered time.Time                            // when it last looked at rows of any stream
 	first    firstAnswers
 	trouble  trouble
 }
 
-// knownStreams bounds the streams that are remembered, at about 100 bytes each, and 200 with contacts that were refused.
+// knownStream is what is remembered of a stream whose rows were accepted.
+type knownStream struct {
+	at    time.Time // the last of them
+	share badRate
+}
+
+// knownStreams bounds the streams that are remembered, at about 120 bytes each, and 250 with contacts that were refused.
 const knownStreams = 100_000
 
 // knownMisfits bounds the contacts of an account that are remembered as refused for what they hold, at about 200 bytes each.
 const knownMisfits = 10_000
 
 func newStrangers() strangers {
-	accepted, _ := simplelru.NewLRU[string, time.Time](knownStreams, nil) // it fails only for a size below 1
-	refused, _ := simplelru.NewLRU[string, alike[string]](knownStreams, nil)
+	accepted, _ := simplelru.NewLRU[string, knownStream](knownStreams, nil) // it fails only for a size below 1
+	refused, _ := simplelru.NewLRU[string, streak](knownStreams, nil)
 	misfits, _ := simplelru.NewLRU[contactKey, struct{}](knownMisfits, nil)
 	return strangers{accepted: accepted, refused: refused, misfits: misfits}
 }
@@ -53,12 +59,31 @@ func (f firstAnswers) refused() bool { return bits.OnesCount32(uint32(f)) >= mos
 func (s *strangers) accept(now time.Time, st *stream) {
 	s.answered = now
 	s.trouble.accepted()
-	s.accepted.Add(st.name, now)
 	st.health.acceptedAt = now
 	if !st.health.accepted {
 		st.health.accepted, st.health.strange = true, false
 		s.first.add(false)
 	}
+	s.remember(st)
+}
+
+// remember keeps what is known of a stream for when it has had nothing to send.
+func (s *strangers) remember(st *stream) {
+	if st.health.accepted {
+		s.accepted.Add(st.name, knownStream{st.health.acceptedAt, st.health.share})
+	}
+	if st.health.refused != (streak{}) {
+		s.refused.Add(st.name, st.health.refused)
+	} else {
+		s.refused.Remove(st.name)
+	}
+}
+
+// recall brings that back.
+func (h *streamHealth) recall(s *strangers, name string) {
+	known, ok := s.accepted.Peek(name)
+	h.acceptedAt, h.accepted, h.share = known.at, ok, known.share
+	h.refused, _ = s.refused.Peek(name)
 }
 
 // refuse notes that the API does not know a stream, or refuses its credentials or whole requests.
