@@ -11,7 +11,7 @@ import (
 // What the window charges, as measured: structs, map entries, and the allocator's rounding.
 const (
 	contactOverhead = 790  // for a pending contact or a dead letter, besides its bytes
-	streamOverhead  = 1000 // for a stream that has any
+	streamOverhead  = 1300 // for a stream that has any
 	keyedOverhead   = 200  // for the version of a dead letter that the API may have applied, or a deadline
 	sourceBytes     = 32   // for each event that a contact comes from
 	positionBytes   = 32   // for each event that a dead letter ends, besides

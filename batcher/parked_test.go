@@ -36,7 +36,7 @@ func parkWindow(t *testing.T, contacts int) *parkingWindow {
 	t.Helper()
 	w := newParkingWindow()
 	w.testWindow = newTestWindow(t, func(c *Config) {
-		c.MaxRows, c.WindowBytes = 4, setting.Size(contacts*(contactOverhead+sourceBytes))
+		c.MaxRows, c.WindowBytes = 4, setting.Size(contacts*(contactOverhead+sourceBytes)+streamOverhead/2)
 	})
 	return w
 }
