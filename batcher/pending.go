@@ -254,7 +254,7 @@ func (p *pending) dissolve(now time.Time, st *stream, all bool) (any bool) {
 		return st.retries.dissolve(now, &h.size, h.acquitted, all)
 	}
 	for g := next(); g != nil; g = next() {
-		acquitted := g.rows > 0 && g.acquitted(h.acquitted)
+		acquitted := g.acquitted(h.acquitted)
 		for c := g.head; c != nil; c = c.next {
 			if p.schedule.keep(c, false); acquitted {
 				c.suspicion = suspicion{}

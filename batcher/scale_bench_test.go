@@ -36,6 +36,23 @@ func leastCPU(b *testing.B, f func()) time.Duration {
 	return least
 }
 
+// spread is the least and the most of some times.
+type spread struct{ least, most time.Duration }
+
+func (s *spread) note(took time.Duration) {
+	if s.least == 0 || took < s.least {
+		s.least = took
+	}
+	s.most = max(s.most, took)
+}
+
+// report reports the most, and how much more that is than the least.
+func (s *spread) report(b *testing.B, suffix string) {
+	b.Helper()
+	b.ReportMetric(float64(s.most.Nanoseconds()), "ns-most"+suffix)
+	b.ReportMetric(float64(s.most)/float64(s.least), "most/least"+suffix)
+}
+
 // crowd is a window with so many streams and contacts that wait, of which none is ready.
 func crowd(b *testing.B, streams, contacts int) *testWindow {
 	b.Helper()
@@ -101,15 +118,12 @@ func BenchmarkScale(b *testing.B) {
 	for grows, sizes := range sizes {
 		b.Run(grows, func(b *testing.B) {
 			for b.Loop() {
-				least, most := map[string]time.Duration{}, map[string]time.Duration{}
-				note := func(kind string, took time.Duration) {
-					if least[kind] == 0 || took < least[kind] {
-						least[kind] = took
-					}
-					most[kind] = max(most[kind], took)
+				of := map[string]*spread{bareMap: {}}
+				for kind := range kinds {
+					of[kind] = &spread{}
 				}
 				for _, n := range sizes {
-					note(bareMap, mapCPU(b, n.contacts, rounds)/rounds)
+					of[bareMap].note(mapCPU(b, n.contacts, rounds) / rounds)
 					w := crowd(b, n.streams, n.contacts)
 					for kind, events := range kinds {
 						took := leastCPU(b, func() {
@@ -123,13 +137,12 @@ func BenchmarkScale(b *testing.B) {
 								w.TakeEnded()
 							}
 						})
-						note(kind, took/rounds)
+						of[kind].note(took / rounds)
 					}
 				}
-				for kind := range most {
-					b.ReportMetric(float64((most[kind] - least[kind]).Nanoseconds()), "ns-more-"+kind)
-					b.ReportMetric(float64(most[kind].Nanoseconds()), "ns-most-"+kind)
-					b.ReportMetric(float64(most[kind])/float64(least[kind]), "most/least-"+kind)
+				for kind, of := range of {
+					b.ReportMetric(float64((of.most - of.least).Nanoseconds()), "ns-more-"+kind)
+					of.report(b, "-"+kind)
 				}
 			}
 		})
@@ -179,7 +192,7 @@ func BenchmarkReady(b *testing.B) {
 	for name, change := range queues {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				var least, most time.Duration
+				var of spread
 				for _, streams := range []int{10, 1000, 100_000} {
 					w := queued(b, streams, change)
 					took := leastCPU(b, func() {
@@ -192,13 +205,9 @@ func BenchmarkReady(b *testing.B) {
 							w.TakeEnded()
 						}
 					}) / rounds
-					if least == 0 || took < least {
-						least = took
-					}
-					most = max(most, took)
+					of.note(took)
 				}
-				b.ReportMetric(float64(most.Nanoseconds()), "ns-most")
-				b.ReportMetric(float64(most)/float64(least), "most/least")
+				of.report(b, "")
 			}
 		})
 	}
@@ -211,7 +220,7 @@ func BenchmarkReady(b *testing.B) {
 func BenchmarkKept(b *testing.B) {
 	const rounds = 2000
 	for b.Loop() {
-		var least, most time.Duration
+		var of spread
 		for _, contacts := range []int{10, 1000, 100_000} {
 			w := newTestWindow(b, func(c *Config) { c.WindowBytes, c.Linger = 1<<40, 0 })
 			w.deliver("st/first")
@@ -230,13 +239,9 @@ func BenchmarkKept(b *testing.B) {
 					w.deliver(fmt.Sprint("st/", i))
 				}
 			}) / rounds
-			if least == 0 || took < least {
-				least = took
-			}
-			most = max(most, took)
+			of.note(took)
 		}
-		b.ReportMetric(float64(most.Nanoseconds()), "ns-most")
-		b.ReportMetric(float64(most)/float64(least), "most/least")
+		of.report(b, "")
 	}
 }
 
@@ -248,26 +253,21 @@ func BenchmarkKept(b *testing.B) {
 func BenchmarkHolds(b *testing.B) {
 	const rounds = 2000
 	for b.Loop() {
-		least, most := map[string]time.Duration{}, map[string]time.Duration{}
+		event, second := spread{}, spread{}
 		for _, streams := range []int{10, 1000, 100_000} {
 			w := windowOfHolds(b, streams)
-			for kind, of := range map[string]func(i int){
-				"event":  func(i int) { w.deliver(fmt.Sprintf("good/c%d", i)) },
-				"second": func(int) { w.now = w.now.Add(time.Millisecond); w.Expire(w.now) },
+			for of, do := range map[*spread]func(i int){
+				&event:  func(i int) { w.deliver(fmt.Sprintf("good/c%d", i)) },
+				&second: func(int) { w.now = w.now.Add(time.Millisecond); w.Expire(w.now) },
 			} {
-				took := leastCPU(b, func() {
+				of.note(leastCPU(b, func() {
 					for i := range rounds {
-						of(i)
+						do(i)
 					}
-				}) / rounds
-				if least[kind] == 0 || took < least[kind] {
-					least[kind] = took
-				}
-				most[kind] = max(most[kind], took)
+				}) / rounds)
 			}
 		}
-		b.ReportMetric(float64(most["event"].Nanoseconds()), "ns-most-event")
-		b.ReportMetric(float64(most["event"])/float64(least["event"]), "most/least-event")
-		b.ReportMetric(float64(most["second"].Nanoseconds()), "ns-most-second")
+		event.report(b, "-event")
+		b.ReportMetric(float64(second.most.Nanoseconds()), "ns-most-second")
 	}
 }
